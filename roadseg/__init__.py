@@ -1,0 +1,16 @@
+"""roadseg turns aerial imagery into roads.
+
+The way of the data, and where each step lives::
+
+    Scene ──blocks──▶ Block        roadseg.raster.scene, roadseg.blocks
+          ──windows─▶ batch        roadseg.inference.block
+          ──ResUNet─▶ probability  roadseg.inference.engine, roadseg.model
+          ──blend───▶ Block core   roadseg.inference.blend
+          ──quantize▶ GeoTIFF      roadseg.raster.output
+
+Each command of the command line is one module with one function that shows the whole chain:
+``roadseg.predict``, ``roadseg.train``, ``roadseg.evaluate``. ``roadseg.cli`` is the only module
+that touches the terminal.
+"""
+
+__version__ = "0.1.0"
