@@ -1,0 +1,1 @@
+"""How good roads are: pixels, skeletons, networks. Counts add; ratios are made once, at the end."""
