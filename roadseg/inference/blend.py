@@ -51,9 +51,7 @@ def blend(probabilities: Iterable[Array | None], planned: PlannedBlock) -> Itera
             yield done, pending[done.row - start : done.row_stop - start]
 
 
-def _rows(
-    probabilities: Iterator[Array | None], planned: PlannedBlock, shares: Sequence[Array]
-) -> Iterator[Array]:
+def _rows(probabilities: Iterator[Array | None], planned: PlannedBlock, shares: Sequence[Array]) -> Iterator[Array]:
     """Merge each row of windows into a strip of (window_px, extent.width)."""
     size, first = planned.window_px, planned.col_starts[0]
     strip = np.empty((size, planned.extent.width), dtype=np.float32)

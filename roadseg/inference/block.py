@@ -61,10 +61,6 @@ def _windows(planned: PlannedBlock) -> list[Window]:
     return [Window(row, col, size, size) for row in planned.row_starts for col in planned.col_starts]
 
 
-def _batches(
-    pixels: Block, extent: Window, windows: list[Window], size: int
-) -> Iterator[NDArray[np.generic]]:
+def _batches(pixels: Block, extent: Window, windows: list[Window], size: int) -> Iterator[NDArray[np.generic]]:
     for first in range(0, len(windows), size):
-        yield np.stack(
-            [pixels.values[:, *window.slices(extent)] for window in windows[first : first + size]]
-        )
+        yield np.stack([pixels.values[:, *window.slices(extent)] for window in windows[first : first + size]])

@@ -134,7 +134,7 @@ class TorchEngine:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         self.batch_size = min(self.batch_size, (len(windows) + 1) // 2)
-        parts = windows.split(self.batch_size)
+        parts = torch.split(windows, self.batch_size)
         return torch.cat([self._start(part)[0] for part in parts])
 
     @torch.inference_mode()

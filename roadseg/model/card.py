@@ -152,9 +152,7 @@ def read_card(path: Path) -> ModelCard:
     except FileNotFoundError:
         raise ModelError(_unknown(str(path))) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
-        raise ModelError(
-            f"{path} is not a safetensors file; roadseg loads models in that format only"
-        ) from error
+        raise ModelError(f"{path} is not a safetensors file; roadseg loads models in that format only") from error
     if size < 8 + length + end:
         raise ModelError(f"{path} is truncated ({size} of {8 + length + end} bytes); get it anew")
     metadata = header.get("__metadata__") or {}

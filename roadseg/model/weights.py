@@ -5,7 +5,6 @@ grey level), batch-norm numbers as float32. The card's hash covers names, shapes
 """
 
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -47,7 +46,7 @@ def save_model(path: Path, network: ResUNet, card: ModelCard) -> ModelCard:
     beside = path.with_name(path.name + ".new")
     try:
         save_file(tensors, beside, {METADATA_KEY: card.to_json()})
-        os.replace(beside, path)
+        beside.replace(path)
     except (OSError, SafetensorError) as error:
         beside.unlink(missing_ok=True)
         raise OutputError(f"cannot write {path}: {error}") from error

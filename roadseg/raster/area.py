@@ -40,7 +40,7 @@ class Area:
         if self.polygons is None:
             return None
         part = grid.cropped(window)
-        inside = rasterio.features.rasterize(
+        inside: NDArray[np.uint8] = rasterio.features.rasterize(
             self.polygons,
             out_shape=(window.height, window.width),
             transform=part.transform,
@@ -63,9 +63,7 @@ def rectangle_area(grid: Grid, bounds: tuple[float, float, float, float] | None,
         return Area(grid.window)
     window = grid.window_of(bounds)
     if not window.area:
-        raise SceneError(
-            f"the area lies outside {name}; give it in the scene's own coordinates as xmin,ymin,xmax,ymax"
-        )
+        raise SceneError(f"the area lies outside {name}; give it in the scene's own coordinates as xmin,ymin,xmax,ymax")
     return Area(window)
 
 

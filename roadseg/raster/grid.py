@@ -54,9 +54,7 @@ class Grid:
         points = [self.transform @ place for place in ((col, row), (col, row + 1), (col + 1, row))]
         crs = CRS.from_wkt(self.crs)
         try:
-            lons, lats = rasterio.warp.transform(
-                crs, "EPSG:4326", [x for x, _ in points], [y for _, y in points]
-            )
+            lons, lats = rasterio.warp.transform(crs, "EPSG:4326", [x for x, _ in points], [y for _, y in points])
             sizes = [_ground_distance_m(lons[0], lats[0], lons[i], lats[i]) for i in (1, 2)]
         except (CRSError, rasterio.errors.RasterioError, ValueError):
             sizes = [math.nan]
@@ -104,9 +102,7 @@ def model_grid(grid: Grid, *, gsd_m: float, pixel_m: tuple[float, float], tolera
     factors = [size / gsd_m for size in pixel_m]
     if all(1 - tolerance <= factor <= 1 + tolerance for factor in factors):
         return grid
-    height, width = (
-        max(1, round(n * f)) for n, f in zip((grid.height, grid.width), factors, strict=True)
-    )
+    height, width = (max(1, round(n * f)) for n, f in zip((grid.height, grid.width), factors, strict=True))
     return grid.scaled(height, width)
 
 

@@ -25,6 +25,7 @@ from rasterio.io import MemoryFile
 
 from roadseg.blocks import Window
 from roadseg.errors import OutputError
+from roadseg.raster.files import open_raster
 from roadseg.raster.grid import Grid
 
 LEVELS = 254
@@ -101,7 +102,7 @@ def dequantize(values: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.bo
     """Return probabilities and validity of stored values, uint8 or float32."""
     if values.dtype == np.uint8:
         valid = values != NODATA
-        return np.where(valid, values, 0).astype(np.float32) / LEVELS, valid
+        return np.where(valid, values, 0).astype(np.float32) / np.float32(LEVELS), valid
     valid = ~np.isnan(values)
     return np.where(valid, values, 0).astype(np.float32), valid
 
@@ -151,7 +152,7 @@ class Partial:
             return
         try:
             self.folder.mkdir(exist_ok=True)
-            _write_whole(marker, json.dumps(wanted, indent=1).encode())
+            write_whole(marker, json.dumps(wanted, indent=1).encode())
         except OSError as error:
             raise OutputError(f"cannot write beside {output} ({error.strerror}); choose another place") from error
 
@@ -175,7 +176,7 @@ class Partial:
                 file.write(values, 1)
                 file.update_tags(**(counts or {}))
             try:
-                _write_whole(self._path(product, window), memory.getbuffer())
+                write_whole(self._path(product, window), memory.getbuffer())
             except OSError as error:
                 raise OutputError(
                     f"cannot write to {self.folder} ({error.strerror}); make room and repeat the command, "
@@ -223,14 +224,14 @@ class Partial:
             "</VRTRasterBand></VRTDataset>"
         )
         path = self.folder / f"{product.name}.vrt"
-        _write_whole(path, xml.encode())
+        write_whole(path, xml.encode())
         return path
 
     def total(self, product: Product, key: str) -> int:
         """Add up a number that was kept with each block of a product."""
         total = 0
         for path, _ in self._blocks(product):
-            with rasterio.open(path) as file:
+            with open_raster(path) as file:
                 total += int(file.tags()[key])
         return total
 
@@ -285,18 +286,6 @@ def write_cog(source: Path, target: Path, *, overviews: str = "AVERAGE") -> None
         ) from error
 
 
-def write_picture(path: Path, rgb: NDArray[np.uint8]) -> None:
-    """Write (3, height, width) uint8 as a PNG."""
-    with MemoryFile() as memory:
-        _, height, width = rgb.shape
-        with memory.open(driver="PNG", height=height, width=width, count=3, dtype="uint8") as file:
-            file.write(rgb)
-        try:
-            _write_whole(path, memory.getbuffer())
-        except OSError as error:
-            raise OutputError(f"cannot write {path} ({error.strerror}); choose another place") from error
-
-
 def check_target(target: Path, *, overwrite: bool, inputs: Iterable[str]) -> None:
     """Find out before any work whether an output may be written.
 
@@ -321,13 +310,13 @@ def publish(made: Path, target: Path) -> None:
     """Move a finished file to its place, across file systems too."""
     try:
         try:
-            os.replace(made, target)
+            made.replace(target)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
             beside = target.with_name(f".{target.name}.new")
             shutil.copyfile(made, beside)
-            os.replace(beside, target)
+            beside.replace(target)
     except OSError as error:
         raise OutputError(f"cannot write {target} ({error.strerror}); the result lies in {made}") from error
 
@@ -345,11 +334,11 @@ def _profile(product: Product, window: Window) -> dict[str, Any]:
         "blockysize": 512,
         "compress": "DEFLATE",
         "zlevel": 1,
-        "transform": rasterio.Affine.translation(window.col, window.row),
+        "transform": rasterio.Affine(1, 0, window.col, 0, -1, -window.row),
     }
 
 
-def _write_whole(path: Path, data: "bytes | memoryview[int]") -> None:
+def write_whole(path: Path, data: "bytes | memoryview[int]") -> None:
     """Write a file beside its place, flush it to the disk, then rename it."""
     beside = path.with_name(path.name + ".new")
     try:
@@ -357,7 +346,7 @@ def _write_whole(path: Path, data: "bytes | memoryview[int]") -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, path)
+        beside.replace(path)
     except OSError:
         beside.unlink(missing_ok=True)
         raise

@@ -9,6 +9,7 @@ import rasterio
 from numpy.typing import NDArray
 
 from roadseg.blocks import Window
+from roadseg.raster.files import open_raster
 from roadseg.raster.grid import Grid
 from roadseg.raster.output import dequantize
 from roadseg.raster.resample import resample, taps
@@ -35,7 +36,7 @@ class Regrid:
     """
 
     def __init__(self, source: Path, grid_in: Grid, area: Window, grid_out: Grid) -> None:
-        self._file = rasterio.open(source)
+        self._file = open_raster(source)
         self._grid_in, self._area, self._grid_out = grid_in, area, grid_out
 
     def __enter__(self) -> Self:
@@ -51,9 +52,7 @@ class Regrid:
         rows = taps(window.row, window.row_stop, size_in=self._grid_in.height, size_out=self._grid_out.height)
         cols = taps(window.col, window.col_stop, size_in=self._grid_in.width, size_out=self._grid_out.width)
         need = needed_window(window, self._grid_in, self._grid_out)
-        place = rasterio.windows.Window(
-            need.col - self._area.col, need.row - self._area.row, need.width, need.height
-        )
+        place = rasterio.windows.Window(need.col - self._area.col, need.row - self._area.row, need.width, need.height)
         probability, valid = dequantize(self._file.read(1, window=place))
         values, known = resample(probability[None], valid, rows, cols)
         return values[0], known

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import RasterioError, RasterioIOError
@@ -24,6 +23,7 @@ from rasterio.windows import Window as RasterWindow
 
 from roadseg.blocks import Block, Window, reflected
 from roadseg.errors import SceneError
+from roadseg.raster.files import open_raster
 from roadseg.raster.grid import Grid, model_grid
 from roadseg.raster.resample import resample, taps
 
@@ -50,6 +50,8 @@ class SceneSettings:
         Metres per pixel of the scene, where its own georeference is missing or wrong.
     value_range
         What to stretch to 0–1; None takes percentiles 2 and 98 of the scene (uint8: 0–255).
+    any_gsd
+        Take the scene's grid as it is, whatever its pixels measure.
     fill
         Per band, on the 0–1 scale: what unknown pixels hold.
     """
@@ -59,6 +61,7 @@ class SceneSettings:
     gsd_m: float = 1.0
     pixel_m: float | None = None
     value_range: tuple[float, float] | None = None
+    any_gsd: bool = False
     fill: tuple[float, ...] = (0.0, 0.0, 0.0)
 
 
@@ -121,6 +124,27 @@ class Scene:
         """Model pixels per scene pixel, down and across; 1 where the scene is used as it is."""
         return self.grid_model.height / self.grid.height, self.grid_model.width / self.grid.width
 
+    def facts(self) -> list[tuple[str, str]]:
+        """Return what there is to know about the file as labelled lines."""
+        file, pixel = self._file, self.grid.pixel_size_m()
+        flags = {flag.name for flag in file.mask_flag_enums[0]}
+        marks = {"per_dataset": "mask band", "alpha": "alpha band", "nodata": f"nodata {file.nodata}"}
+        unknown = next((text for flag, text in marks.items() if flag in flags), "none marked")
+        if self._holes is not None:
+            unknown = "holes between the sources"
+        return [
+            ("raster", self.path),
+            ("driver", file.driver),
+            ("size", f"{file.width} × {file.height} px, {file.count} band(s) of {file.dtypes[0]}"),
+            ("CRS", file.crs.to_string() if file.crs else "none"),
+            (
+                "pixel",
+                f"{pixel[1]:.4g} m across, {pixel[0]:.4g} m down" if pixel else "unknown without a CRS",
+            ),
+            ("unknown pixels", unknown),
+            ("overviews", ", ".join(map(str, file.overviews(1))) or "none"),
+        ] + [(f"tag {key}", value) for key, value in file.tags().items() if key.startswith("ROADSEG")]
+
     def read(self, window: Window) -> Block:
         """Read a window of the model's grid; beyond the border the scene is mirrored.
 
@@ -135,9 +159,7 @@ class Scene:
         """
         rows = reflected(window.row, window.row_stop, self.grid_model.height)
         cols = reflected(window.col, window.col_stop, self.grid_model.width)
-        inside = Window(
-            int(rows.min()), int(cols.min()), int(np.ptp(rows)) + 1, int(np.ptp(cols)) + 1
-        )
+        inside = Window(int(rows.min()), int(cols.min()), int(np.ptp(rows)) + 1, int(np.ptp(cols)) + 1)
         values, valid = self._read_inside(inside)
         if inside != window:
             place = np.ix_(rows - inside.row, cols - inside.col)
@@ -153,9 +175,7 @@ class Scene:
         place = RasterWindow(window.col, window.row, window.width, window.height)
         size = (len(self.bands), height, width)
         try:
-            raw = self._file.read(
-                self.bands, window=place, out_shape=size, resampling=Resampling.average
-            )
+            raw = self._file.read(self.bands, window=place, out_shape=size, resampling=Resampling.average)
             valid = self._validity(self._file, raw, window, (height, width))
         except RasterioError as error:
             raise SceneError(f"{self.path} cannot be read: {error}") from error
@@ -180,9 +200,7 @@ class Scene:
                 f"{self.path} has ground control points but no geotransform; "
                 "rectify it first, for example with gdalwarp"
             )
-        self.grid = Grid(
-            file.crs.to_wkt() if file.crs else None, file.transform, file.height, file.width
-        )
+        self.grid = Grid(file.crs.to_wkt() if file.crs else None, file.transform, file.height, file.width)
         self.grid_model = self._choose_grid()
         self._holes = _vrt_rectangles(file)
         self._open_overview()
@@ -197,8 +215,7 @@ class Scene:
             meaning = list(file.colorinterp)
             if ColorInterp.palette in meaning:
                 raise SceneError(
-                    f"{self.path} holds colour numbers (a palette); expand it first, "
-                    "with gdal_translate -expand rgb"
+                    f"{self.path} holds colour numbers (a palette); expand it first, with gdal_translate -expand rgb"
                 )
             rgb = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
             colours = [i + 1 for i, c in enumerate(meaning) if c is not ColorInterp.alpha]
@@ -206,9 +223,7 @@ class Scene:
             bands = named if len(named) == wanted == 3 else tuple(colours[:wanted])
         missing = [band for band in bands if not 1 <= band <= file.count]
         if missing:
-            raise SceneError(
-                f"{self.path} has no band {missing[0]}: it has {file.count}; choose with --bands"
-            )
+            raise SceneError(f"{self.path} has no band {missing[0]}: it has {file.count}; choose with --bands")
         if len(bands) != wanted:
             grey = " (for a grey image: --bands 1,1,1)" if file.count < wanted == 3 else ""
             raise SceneError(
@@ -221,7 +236,7 @@ class Scene:
         gsd = self.settings.gsd_m
         given = self.settings.pixel_m
         pixel = (given, given) if given else self.grid.pixel_size_m()
-        if pixel is None:
+        if pixel is None or self.settings.any_gsd:
             return self.grid
         if max(pixel) > COARSEST * gsd:
             raise SceneError(
@@ -241,7 +256,7 @@ class Scene:
         levels = self._file.overviews(self.bands[0])
         usable = [index for index, level in enumerate(levels) if level <= shrink]
         if usable:
-            self._source = rasterio.open(self.path, overview_level=usable[-1])
+            self._source = open_raster(self.path, overview_level=usable[-1])
 
     def _choose_stretch(self) -> tuple[tuple[float, float], ...]:
         if self.settings.value_range:
@@ -332,7 +347,7 @@ class Scene:
 
 def _open(path: str) -> DatasetReader:
     try:
-        return rasterio.open(path)
+        return open_raster(path)
     except RasterioIOError as error:
         local = "://" not in path and not path.startswith("/vsi")
         if local and not Path(path).exists():
@@ -350,7 +365,7 @@ def _vrt_rectangles(file: DatasetReader) -> NDArray[np.float64] | None:
     """Return (n, 4) row, col, row_stop, col_stop of a VRT's sources, where nothing else marks its holes."""
     if file.driver != "VRT" or MaskFlags.all_valid not in file.mask_flag_enums[0]:
         return None
-    tree = ElementTree.fromstring(file.tags(ns="xml:VRT")["xml:VRT"])  # noqa: S314
+    tree = ET.fromstring(file.tags(ns="xml:VRT")["xml:VRT"])  # noqa: S314
     places = [rect.attrib for rect in tree.iterfind("./VRTRasterBand/*/DstRect")]
     if not places:
         return None
