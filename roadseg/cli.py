@@ -14,7 +14,6 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -24,6 +23,7 @@ from tqdm import tqdm
 import roadseg
 from roadseg.errors import RoadsegError
 from roadseg.progress import Listener
+from roadseg.settings import EngineSettings, GridChoice, Outputs, PixelType, Precision, PredictSettings
 
 app = typer.Typer(
     name="roadseg",
@@ -35,28 +35,7 @@ app = typer.Typer(
 )
 
 
-class Precision(StrEnum):
-    """Choices of --precision."""
-
-    auto = "auto"
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-    float16 = "float16"
-
-
-class PixelType(StrEnum):
-    """Choices of --dtype."""
-
-    uint8 = "uint8"
-    float32 = "float32"
-
-
-class GridChoice(StrEnum):
-    """Choices of --grid."""
-
-    scene = "scene"
-    model = "model"
-
+_PREDICT, _ENGINE = PredictSettings(), EngineSettings()
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more; -vv shows tracebacks.")]
@@ -104,8 +83,8 @@ def predict(
     mask: Annotated[Path | None, typer.Option(help="Also write a mask: 1 road, 0 not road, 255 unknown.")] = None,
     preview: Annotated[Path | None, typer.Option(help="Also draw the roads over the scene, as PNG.")] = None,
     model: Annotated[str | None, typer.Option(help="Model file, or name of a bundled model.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    precision: Annotated[Precision, typer.Option(help="Number format of the network.")] = Precision.auto,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = _ENGINE.device,
+    precision: Annotated[Precision, typer.Option(help="Number format of the network.")] = _ENGINE.precision,
     batch: Annotated[int | None, typer.Option(min=1, help="Windows at a time; by default chosen.")] = None,
     bands: Annotated[str | None, typer.Option(help="Band numbers in the model's order, such as 4,3,2.")] = None,
     value_range: Annotated[
@@ -113,14 +92,18 @@ def predict(
         typer.Option("--range", help="LO,HI: values that become black and white; by default percentiles 2 and 98."),
     ] = None,
     gsd: Annotated[float | None, typer.Option(min=1e-4, help="Metres per pixel, if the file does not know.")] = None,
-    overlap: Annotated[int, typer.Option(min=0, max=223, help="How far windows overlap, in pixels.")] = 32,
-    block: Annotated[int, typer.Option(min=224, help="Side of a block in pixels: memory against speed.")] = 6144,
+    overlap: Annotated[
+        int, typer.Option(min=0, max=223, help="How far windows overlap, in pixels.")
+    ] = _PREDICT.overlap_px,
+    block: Annotated[
+        int, typer.Option(min=224, help="Side of a block in pixels: memory against speed.")
+    ] = _PREDICT.block_px,
     threshold: Annotated[
         float | None,
         typer.Option(min=0, max=1, help="Probability of road in the mask; by default the model's."),
     ] = None,
-    dtype: Annotated[PixelType, typer.Option(help="Of the probability raster.")] = PixelType.uint8,
-    grid: Annotated[GridChoice, typer.Option(help="Whose pixels to write.")] = GridChoice.scene,
+    dtype: Annotated[PixelType, typer.Option(help="Of the probability raster.")] = _PREDICT.dtype,
+    grid: Annotated[GridChoice, typer.Option(help="Whose pixels to write.")] = _PREDICT.grid,
     bbox: Annotated[str | None, typer.Option(help="Only xmin,ymin,xmax,ymax, in the scene's coordinates.")] = None,
     aoi: Annotated[Path | None, typer.Option(help="Only inside the polygons of this vector file.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs and forget partial ones.")] = False,
@@ -144,8 +127,6 @@ def predict(
     if output == "-" and as_json:
         _usage("--json and -o - both want stdout; choose one")
     with _reporting(verbose), _listening(quiet=quiet, progress=progress, verbose=verbose) as listener:
-        from roadseg.inference.engine import EngineSettings
-        from roadseg.job import Outputs, PredictSettings
         from roadseg.predict import find_scenes, load, name_outputs, predict_many
 
         settings = PredictSettings(
@@ -155,8 +136,8 @@ def predict(
             overlap_px=overlap,
             block_px=block,
             threshold=threshold,
-            dtype=dtype.value,
-            grid=grid.value,
+            dtype=dtype,
+            grid=grid,
             bbox=_box(bbox) if bbox is not None else None,
             aoi=aoi,
             overwrite=overwrite,
@@ -168,7 +149,7 @@ def predict(
             _usage("-o - takes one scene")
         with _stdout_file(output) as raster:
             jobs = name_outputs(found, Outputs(raster, mask, preview), folder=folder)
-            loaded = load(model, EngineSettings(device, precision.value, batch))
+            loaded = load(model, EngineSettings(device, precision, batch))
             batch_done = predict_many(jobs, loaded, settings, command=_command(), listener=listener)
             for summary in batch_done.done:
                 if as_json:

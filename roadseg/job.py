@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 import roadseg
 from roadseg.blocks import Block, Plan, PlannedBlock, Window
@@ -33,58 +32,7 @@ from roadseg.raster.output import (
 from roadseg.raster.picture import overlay, preview_size, read_reduced, write_picture
 from roadseg.raster.regrid import Regrid, needed_window
 from roadseg.raster.scene import Scene, SceneSettings
-
-
-@dataclass(frozen=True)
-class PredictSettings:
-    """How to predict; the command line reads its defaults here.
-
-    Parameters
-    ----------
-    bands, pixel_m, value_range
-        See ``SceneSettings``.
-    overlap_px
-        How far neighbouring windows overlap.
-    block_px
-        Side of a block; larger ones need more memory and less repeated work.
-    threshold
-        Probability from which a pixel is road in the mask; None takes the model card's.
-    dtype
-        Of the probability raster: uint8 with 255 grey levels, or float32.
-    grid
-        ``"scene"`` writes the scene's own pixels, ``"model"`` those the model saw.
-    bbox
-        Wanted part (xmin, ymin, xmax, ymax) in the scene's CRS.
-    aoi
-        Vector file with polygons, in any CRS; only pixels inside are wanted.
-    overwrite
-        Replace existing outputs and throw away partial ones.
-    """
-
-    bands: tuple[int, ...] | None = None
-    pixel_m: float | None = None
-    value_range: tuple[float, float] | None = None
-    overlap_px: int = 32
-    block_px: int = 6144
-    threshold: float | None = None
-    dtype: Literal["uint8", "float32"] = "uint8"
-    grid: Literal["scene", "model"] = "scene"
-    bbox: tuple[float, float, float, float] | None = None
-    aoi: Path | None = None
-    overwrite: bool = False
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """Where results go: the probability raster, and on demand a 0/1/255 mask and a PNG to look at."""
-
-    raster: Path
-    mask: Path | None = None
-    preview: Path | None = None
-
-    def paths(self) -> list[Path]:
-        """Return those asked for."""
-        return [path for path in (self.raster, self.mask, self.preview) if path]
+from roadseg.settings import Outputs, PredictSettings
 
 
 @dataclass(frozen=True)

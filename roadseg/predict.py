@@ -11,13 +11,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from roadseg.errors import RoadsegError, SceneError
-from roadseg.inference.engine import EngineSettings, TorchEngine
-from roadseg.job import Job, Model, Outputs, PredictSettings, scene_settings, wanted_area
+from roadseg.inference.engine import TorchEngine
+from roadseg.job import Job, Model, scene_settings, wanted_area
 from roadseg.model.card import find_model
 from roadseg.model.weights import load_model
 from roadseg.progress import Listener
 from roadseg.raster.output import Partial, check_target
 from roadseg.raster.scene import Scene
+from roadseg.settings import EngineSettings, Outputs, PredictSettings
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ def find_scenes(names: Iterable[str]) -> list[str]:
     found: list[str] = []
     for name in names:
         if glob.has_magic(name) and "://" not in name and not Path(name).exists():
-            matches = sorted(glob.glob(name, recursive=True))
+            matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 (absolute patterns)
             if not matches:
                 raise SceneError(f"nothing fits the pattern {name}; check the path")
             found += matches

@@ -7,8 +7,7 @@ silence: ``TorchEngine.choice`` says in words what runs where, and why.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,10 +16,10 @@ from torch import Tensor, nn
 
 from roadseg.errors import DeviceError
 from roadseg.model.resunet import ResUNet, normalize
+from roadseg.settings import EngineSettings, Precision
 
 Array = NDArray[np.float32]
-Device = Literal["auto", "cpu", "cuda", "mps"]
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
+_KINDS = ("auto", "cpu", "cuda", "mps")
 
 _BATCH = {"cpu": 4, "cuda": 64, "mps": 8}
 
@@ -33,25 +32,6 @@ class Engine(Protocol):
 
     def __call__(self, batches: Iterable[NDArray[np.generic]]) -> Iterator[Array]:
         """Map (n, bands, h, w) uint8, or float32 on a 0–1 scale, to (n, h, w) float32 in [0, 1]."""
-
-
-@dataclass(frozen=True)
-class EngineSettings:
-    """Where and how to compute.
-
-    Parameters
-    ----------
-    device
-        ``"auto"`` takes CUDA, then MPS, then the CPU; ``"cuda:1"`` names one of several.
-    precision
-        ``"auto"``: bfloat16 on CUDA devices that have it, float16 on older ones, else float32.
-    batch_size
-        Windows at a time; None lets the engine choose.
-    """
-
-    device: str = "auto"
-    precision: Precision = "auto"
-    batch_size: int | None = None
 
 
 class TorchEngine:
@@ -158,7 +138,7 @@ def choose_device(wanted: str) -> tuple[torch.device, str]:
         If it is not there, or no such kind is known.
     """
     kind, _, number = wanted.partition(":")
-    if kind not in get_args(Device) or (number and (kind != "cuda" or not number.isdigit())):
+    if kind not in _KINDS or (number and (kind != "cuda" or not number.isdigit())):
         raise DeviceError(f"there is no device {wanted!r}; choose auto, cpu, cuda, cuda:N or mps")
     have_cuda, have_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if kind == "auto":

@@ -334,7 +334,7 @@ def _profile(product: Product, window: Window) -> dict[str, Any]:
         "blockysize": 512,
         "compress": "DEFLATE",
         "zlevel": 1,
-        "transform": rasterio.Affine(1, 0, window.col, 0, -1, -window.row),
+        "transform": rasterio.Affine(1, 0, window.col, 0, -1, -1 - window.row),  # GDAL warns at the origin
     }
 
 
