@@ -23,7 +23,16 @@ from tqdm import tqdm
 import roadseg
 from roadseg.errors import RoadsegError
 from roadseg.progress import Listener
-from roadseg.settings import EngineSettings, GridChoice, Outputs, PixelType, Precision, PredictSettings
+from roadseg.settings import (
+    EngineSettings,
+    GridChoice,
+    Outputs,
+    PixelType,
+    Precision,
+    PredictSettings,
+    TrainSettings,
+    Upsampling,
+)
 
 app = typer.Typer(
     name="roadseg",
@@ -35,7 +44,7 @@ app = typer.Typer(
 )
 
 
-_PREDICT, _ENGINE = PredictSettings(), EngineSettings()
+_PREDICT, _ENGINE, _TRAIN = PredictSettings(), EngineSettings(), TrainSettings()
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more; -vv shows tracebacks.")]
@@ -126,7 +135,7 @@ def predict(
     """
     if output == "-" and as_json:
         _usage("--json and -o - both want stdout; choose one")
-    with _reporting(verbose), _listening(quiet=quiet, progress=progress, verbose=verbose) as listener:
+    with _reporting(verbose), _listening(quiet=quiet, progress=progress, unit="Mpx") as listener:
         from roadseg.predict import find_scenes, load, name_outputs, predict_many
 
         settings = PredictSettings(
@@ -163,6 +172,79 @@ def predict(
         if batch_done.failed:
             names = ", ".join(name for name, _ in batch_done.failed)
             _fail(f"{len(batch_done.failed)} of {len(jobs)} scenes failed: {names}")
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Argument(help="Folder with images/ and masks/; equal names belong together.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Model file to write (.safetensors).")],
+    dev: Annotated[
+        Path | None, typer.Option(help="Folder like DATA to choose the threshold on and to score; never trained on.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Of the model; by default the file's.")] = None,
+    description: Annotated[str, typer.Option(help="For the model card.")] = "",
+    training_data: Annotated[str, typer.Option(help="For the model card: what it was trained on.")] = "",
+    licence: Annotated[str, typer.Option(help="For the model card: terms of the weights.")] = "",
+    attribution: Annotated[str, typer.Option(help="For the model card: who has to be named.")] = "",
+    gsd: Annotated[float | None, typer.Option(min=1e-4, help="Metres per pixel, if the tiles do not know.")] = None,
+    width: Annotated[int, typer.Option(min=1, help="Channels of the first level: 64 full, 16 compact.")] = _TRAIN.width,
+    upsample: Annotated[Upsampling, typer.Option(help="How the decoder enlarges.")] = _TRAIN.upsample,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = _TRAIN.steps,
+    batch: Annotated[int, typer.Option(min=1, help="Crops per step.")] = _TRAIN.batch,
+    crop: Annotated[int, typer.Option(min=8, help="Side of a crop in pixels, a multiple of 8.")] = _TRAIN.crop,
+    learning_rate: Annotated[float, typer.Option(min=0, help="Highest learning rate.")] = _TRAIN.learning_rate,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = _TRAIN.seed,
+    evaluations: Annotated[int, typer.Option(min=1, help="Dev scores on the way.")] = _TRAIN.evaluations,
+    compile_network: Annotated[
+        bool, typer.Option("--compile", help="Faster steps by torch.compile (a CPU needs a C++ compiler).")
+    ] = _TRAIN.compile,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = _ENGINE.device,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model and forget a checkpoint.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON on stdout.")] = False,
+    progress: Progress = None,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Train a model on image and mask tiles.
+
+    Masks hold 1 road, 0 not road, 255 not known. A run that was stopped goes on when the same command is given
+    again.
+
+    \b
+    roadseg train data/ --dev dev/ -o my_model.safetensors
+    roadseg train data/ -o quick.safetensors --width 16 --steps 2000 --crop 160
+    """
+    if crop % 8:
+        _usage(f"--crop must be a multiple of 8, not {crop}")
+    with _reporting(verbose), _listening(quiet=quiet, progress=progress, unit="steps") as listener:
+        from roadseg.train import About
+        from roadseg.train import train as train_model
+
+        settings = TrainSettings(
+            pixel_m=gsd,
+            width=width,
+            upsample=upsample,
+            steps=steps,
+            batch=batch,
+            crop=crop,
+            learning_rate=learning_rate,
+            seed=seed,
+            evaluations=evaluations,
+            compile=compile_network,
+        )
+        about = About(name or output.stem, description, training_data, licence, attribution)
+        summary = train_model(
+            data,
+            output,
+            about,
+            settings,
+            dev=dev,
+            device=device,
+            overwrite=overwrite,
+            listener=listener,
+        )
+        if as_json:
+            print(json.dumps(asdict(summary), ensure_ascii=False))
 
 
 @app.command()
@@ -219,8 +301,8 @@ def _reporting(verbose: int) -> Iterator[None]:
 
 
 @contextmanager
-def _listening(*, quiet: bool, progress: bool | None, verbose: int) -> Iterator[Listener]:
-    """Show what happens on stderr: sentences, and a bar in megapixels."""
+def _listening(*, quiet: bool, progress: bool | None, unit: str) -> Iterator[Listener]:
+    """Show what happens on stderr: sentences, and a bar in units of work."""
     shown = not quiet and (progress if progress is not None else sys.stderr.isatty())
     bars: list[Any] = []
 
@@ -230,8 +312,9 @@ def _listening(*, quiet: bool, progress: bool | None, verbose: int) -> Iterator[
 
     def start(total: float, done: float) -> None:
         close()
-        form = "{l_bar}{bar}| {n:.1f}/{total:.1f} Mpx [{elapsed}<{remaining}, {rate_fmt}]"
-        bars.append(tqdm(total=total, initial=done, unit="Mpx", bar_format=form, disable=not shown, file=sys.stderr))
+        digits = ".1f" if unit == "Mpx" else ".0f"
+        form = f"{{l_bar}}{{bar}}| {{n:{digits}}}/{{total:{digits}}} {unit} [{{elapsed}}<{{remaining}}, {{rate_fmt}}]"
+        bars.append(tqdm(total=total, initial=done, unit=unit, bar_format=form, disable=not shown, file=sys.stderr))
 
     def say(text: str) -> None:
         if not quiet:

@@ -18,28 +18,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from roadseg.errors import TrainingError
-from roadseg.model.resunet import ResUNet, normalize
+from roadseg.model.resunet import ResidualBlock, ResUNet, StemBlock, normalize
+from roadseg.settings import TrainSettings
 from roadseg.training.augment import augment
 from roadseg.training.dataset import Tiles
 from roadseg.training.losses import bce_dice
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """How to train; the command line and the model card read their defaults here."""
-
-    steps: int = 4400
-    batch: int = 8
-    crop: int = 224
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-2
-    warmup_steps: int = 200
-    average_decay: float = 0.998
-    dice_weight: float = 1.0
-    clip_norm: float = 1.0
-    seed: int = 0
-    checkpoint_minutes: float = 2.0
-    compile: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,6 +40,11 @@ def learning_rate_at(step: int, settings: TrainSettings) -> float:
         return settings.learning_rate * (step + 1) / settings.warmup_steps
     share = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def _layout(width: int) -> torch.memory_format:
+    """Return the faster memory layout; below 8 channels its CPU backward pass crashes (seen with PyTorch 2.13)."""
+    return torch.channels_last if width >= 8 else torch.contiguous_format
 
 
 class Trainer:
@@ -82,7 +70,9 @@ class Trainer:
     def __init__(self, network: ResUNet, tiles: Tiles, settings: TrainSettings, checkpoint: Path) -> None:
         self.network, self.tiles, self.settings, self.checkpoint = network, tiles, settings, checkpoint
         self.device = next(network.parameters()).device
+        self._layout = _layout(network.width)
         self.mean, self.std = tiles.pixel_statistics()
+        tiles.fill(self.mean)
         self.optimizer = torch.optim.AdamW(
             network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
         )
@@ -100,11 +90,12 @@ class Trainer:
         TrainingError
             If the loss stops being a number.
         """
-        self.network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        forward: Callable[[Tensor], Tensor] = torch.compile(self.network) if self.settings.compile else self.network
+        self.network.train().to(memory_format=self._layout)  # type: ignore[call-overload]
+        if self.settings.compile:
+            _compile_blocks(self.network)
         saved = time.monotonic()
         while self.step < self.settings.steps:
-            rate = self._advance(forward)
+            rate = self._advance()
             on_step(Step(self.step, self.loss, rate))
             if time.monotonic() - saved > 60 * self.settings.checkpoint_minutes:
                 self.save()
@@ -130,7 +121,7 @@ class Trainer:
         save_file({k: v.contiguous() for k, v in tensors.items()}, beside, {"roadseg": json.dumps(about)})
         beside.replace(self.checkpoint)
 
-    def _advance(self, forward: Callable[[Tensor], Tensor]) -> float:
+    def _advance(self) -> float:
         settings = self.settings
         batch = self.tiles.draw(settings.batch, seed=settings.seed, step=self.step)
         images, labels = augment(
@@ -139,12 +130,12 @@ class Trainer:
             seed=settings.seed,
             step=self.step,
         )
-        x = normalize(images, self.mean, self.std).contiguous(memory_format=torch.channels_last)
+        x = normalize(images, self.mean, self.std).contiguous(memory_format=self._layout)
         rate = learning_rate_at(self.step, settings)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        loss = bce_dice(forward(x), labels, dice_weight=settings.dice_weight)
+        loss = bce_dice(self.network(x), labels, dice_weight=settings.dice_weight)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip_norm)
         value = float(loss.detach())
@@ -191,3 +182,14 @@ class Trainer:
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         self.step, self.loss = about["step"], about["loss"]
+
+
+def _compile_blocks(network: ResUNet) -> None:
+    """Compile the residual blocks, each by itself.
+
+    Compiling the whole network loses the gradient of the aligned bilinear upsampling on the CPU (seen
+    with PyTorch 2.13: everything below the last decoder level got a gradient of zero).
+    """
+    for module in network.modules():
+        if isinstance(module, StemBlock | ResidualBlock):
+            module.compile(dynamic=False)
