@@ -21,7 +21,7 @@ import rasterio
 import shapely
 import things
 from numpy.typing import NDArray
-from paint import Array, Canvas, Floats, fractal
+from paint import Array, Canvas, Floats, floats, fractal
 from plan import Road
 from rasterio.features import rasterize
 from rasterio.transform import from_origin
@@ -66,8 +66,8 @@ def rings(area: shapely.Geometry) -> list[Array]:
 def surface(road: Road, *, wider: float = 0.0) -> shapely.Geometry:
     """Return a road's paved area, ``wider`` metres more on either side, with its turning circle."""
     ends = {tuple(end) for end in road.xy[[0, -1]]}
-    circles = [shapely.Point(p).buffer(10 + wider) for p in plan.TURNING_CIRCLES if p in ends]
-    return shapely.union_all([LineString(road.xy).buffer(road.width_m / 2 + wider), *circles])
+    circles = [shapely.Point(p).buffer(10 + wider, quad_segs=16) for p in plan.TURNING_CIRCLES if p in ends]
+    return shapely.union_all([LineString(road.xy).buffer(road.width_m / 2 + wider, quad_segs=16), *circles])
 
 
 def river(half_width: float) -> shapely.Geometry:
@@ -77,28 +77,30 @@ def river(half_width: float) -> shapely.Geometry:
 
 def distance_to(areas: Sequence[shapely.Geometry]) -> Floats:
     """Return each pixel's distance to areas in metres, 0 inside."""
-    return cv2.distanceTransform(1 - rasterize(areas, out_shape=SHAPE, dtype=np.uint8), cv2.DIST_L2, 5)
+    return floats(
+        cv2.distanceTransform(1 - rasterize(areas, out_shape=SHAPE, dtype=np.uint8), cv2.DIST_L2, 5)
+    )
 
 
 def cover(outlines: Sequence[Sequence[plan.Point]]) -> Floats:
     """Rasterize polygons given by their corners into one (height, width) cover, 0–1."""
     whole = (slice(0, SHAPE[0]), slice(0, SHAPE[1]))
-    return np.max([paint.polygon([np.array(outline, float)], whole) for outline in outlines], axis=0)
+    return floats(np.max([paint.polygon([np.array(outline, float)], whole) for outline in outlines], axis=0))
 
 
 def paint_ground(rng: np.random.Generator, canvas: Canvas, from_road: Floats) -> None:
     """Lay leaf litter everywhere, then lawns and verges, fields and the river."""
     clouds, patches = fractal(rng, SHAPE, 160, 4), fractal(rng, SHAPE, 24, 2, 1.2)
     green = 1 / (1 + np.exp(-1.5 * clouds - patches))[..., None]
-    canvas.albedo[:] = np.float32([114, 97, 83]) - green * np.float32([12, 2, 8])
+    canvas.albedo[:] = floats([114, 97, 83]) - green * floats([12, 2, 8])
     reach = np.where(cover(plan.SUBURBS) > 0.5, 42, 9) + 4 * patches
-    lawn = np.float32([122, 112, 92]) - green * np.float32([28, 6, 22])
+    lawn = floats([122, 112, 92]) - green * floats([28, 6, 22])
     canvas.blend(np.clip((reach - from_road) / 6, 0, 1), lawn)
     for field in plan.FIELDS:
         paint_field(canvas, field, clouds, patches)
     away = distance_to([river(1)]) + 2.5 * clouds + 0.8 * patches
     for edge, softness, colour in ((30, 8, (118, 106, 84)), (21, 2, (84, 74, 60)), (19, 1, (34, 44, 40))):
-        tone = (1 + 0.06 * patches)[..., None] * np.float32(colour)
+        tone = (1 + 0.06 * patches)[..., None] * floats(colour)
         canvas.blend(np.clip((edge - away) / softness, 0, 1), tone)
     canvas.albedo *= (1 + 0.05 * patches + 0.06 * fractal(rng, SHAPE, 4, 1, 1.0))[..., None]
 
@@ -109,13 +111,15 @@ def paint_field(canvas: Canvas, field: plan.Field, clouds: Floats, patches: Floa
     spot = paint.bounds(outline, SHAPE)
     (y, x), clouds, patches = np.mgrid[spot].astype(np.float32), clouds[spot], patches[spot]
     colour, spacing, contrast = FIELD_LOOK[field.kind]
-    turn = np.float32(np.radians(field.angle))
+    turn = np.radians(field.angle)
     across = np.cos(turn) * x + np.sin(turn) * y + 1.2 * clouds
-    rows = contrast * np.sin(2 * np.pi / spacing * across) + 0.02 * np.sin(0.11 * across + clouds)
+    rows = contrast * (0.8 + clouds) * np.sin(2 * np.pi / spacing * across) + 0.02 * np.sin(
+        0.11 * across + clouds
+    )
     tone = 0.96 + rows + 0.06 * clouds + 0.05 * patches
-    tint = np.float32(colour) + clouds[..., None] * np.float32([6, 3, 3])
+    tint = floats(colour) + clouds[..., None] * floats([6, 3, 3])
     ragged = cv2.GaussianBlur(paint.polygon(outline, spot), (0, 0), 5) + 0.1 * patches
-    canvas.blend(np.clip(4 * ragged - 1.5, 0, 1), tint * tone[..., None].astype(np.float32), spot)
+    canvas.blend(np.clip(4 * ragged - 1.5, 0, 1), floats(tint * tone[..., None]), spot)
 
 
 def paint_roads(rng: np.random.Generator, canvas: Canvas, roads: Sequence[Road]) -> None:
@@ -177,7 +181,8 @@ def paint_trees(rng: np.random.Generator, canvas: Canvas, roads: Sequence[Road],
     clumps, stands = fractal(rng, SHAPE, 60, 6), fractal(rng, SHAPE, 110, 8)
     yards = (cover(plan.SUBURBS) > 0.5) & (from_road < 40 + 6 * clumps)
     woods = np.where(np.abs(stands + 0.4 * clumps) < 0.05, 0.2, 0.9 + 0.4 * np.minimum(clumps + 1, 0))
-    density = np.where(yards, np.clip(0.08 + 0.008 * from_road + 0.18 * clumps, 0.03, 0.85), woods)
+    street = np.where(from_road < 9, 0.16, 0.08)
+    density = np.where(yards, np.clip(street + 0.008 * from_road + 0.18 * clumps, 0.04, 0.85), woods)
     density[cover([field.outline for field in plan.FIELDS]) > 0.5] = 0.002
     open_ground = (cover([*plan.CAR_PARKS, *plan.HALLS]) > 0) | (cv2.dilate(built, np.ones((5, 5))) > 0)
     open_ground |= from_road < 3 + clumps
@@ -186,7 +191,7 @@ def paint_trees(rng: np.random.Generator, canvas: Canvas, roads: Sequence[Road],
     density[open_ground | (distance_to([river(20)]) == 0)] = 0
     needles = np.clip(np.where(yards, 0.3, 0.012) + 0.4 * np.clip(stands - 1, 0, 2), 0, 0.85)
     tone = np.stack([1 + 0.07 * clumps + w * stands for w in (0.05, 0.01, -0.02)], axis=-1)
-    things.plant(rng, canvas, density, needles, tone.astype(np.float32))
+    things.plant(rng, canvas, density, needles, floats(tone))
 
 
 def write(folder: Path, pixels: NDArray[np.uint8], roads: Sequence[Road]) -> None:

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import fft
 
 Floats = NDArray[np.float32]
 Array = NDArray[np.float64]
-Colour = Sequence[float]
+Colour = Sequence[float] | Array | Floats
 Spot = tuple[slice, slice]
 
 SUNWARD = np.array([-0.72, 0.69])
@@ -52,12 +52,17 @@ class Canvas:
         """Paint a polygon (outlines and holes, (n, 2) x, y each); set its height, maybe from (x, y)."""
         spot = bounds(rings, self.height.shape)
         cover = polygon(rings, spot)
-        self.blend(cover * np.float32(opacity), np.asarray(colour, np.float32), spot)
-        if callable(rise):
-            y, x = np.mgrid[spot].astype(np.float32) + np.float32(0.5)
-            rise = rise(x, y)
+        self.blend(cover * np.float32(opacity), floats(colour), spot)
         if rise is not None:
-            self.height[spot] = np.where(cover > 0.5, rise, self.height[spot])
+            y, x = floats(np.mgrid[spot] + 0.5)
+            self.height[spot] = np.where(
+                cover > 0.5, rise(x, y) if callable(rise) else rise, self.height[spot]
+            )
+
+
+def floats(values: ArrayLike) -> Floats:
+    """Return numbers as float32."""
+    return np.asarray(values, np.float32)
 
 
 def bounds(rings: Sequence[Array], shape: tuple[int, ...]) -> Spot:
@@ -76,7 +81,7 @@ def polygon(rings: Sequence[Array], spot: Spot) -> Floats:
     if cover.size and points:
         whole = [np.round(ring).astype(np.int32) for ring in points]
         cv2.fillPoly(cover, whole, 255, lineType=cv2.LINE_AA, shift=SUBPIXEL_BITS)
-    return cover.astype(np.float32) / 255
+    return floats(cover / 255)
 
 
 def box(centre: Array, length: float, breadth: float, angle: float) -> Array:
@@ -97,7 +102,7 @@ def fractal(rng: np.random.Generator, shape: tuple[int, int], coarse: float, fin
     weight = np.maximum(frequency * coarse, 1) ** -falloff * np.exp(-((frequency * fine) ** 2))
     weight[0, 0] = 0
     noise = fft.irfft2(waves * weight.astype(np.float32), s=shape)
-    return noise / noise.std()
+    return floats(noise / noise.std())
 
 
 def sunlight(canvas: Canvas) -> Floats:
@@ -105,16 +110,16 @@ def sunlight(canvas: Canvas) -> Floats:
     down, right = np.gradient(cv2.GaussianBlur(canvas.height, (0, 0), 0.5))
     slope = np.tanh(0.8 * (right * SUNWARD[0] + down * SUNWARD[1]).astype(np.float32))
     direct = np.clip(1 - 0.55 * slope, 0.2, 1.25) * (1 - cast_shadow(canvas.height)) * canvas.sun
-    sky = np.float32([0.15, 0.17, 0.21])
-    return (1 - sky) * direct[..., None] + sky
+    sky = floats([0.12, 0.14, 0.18])
+    return floats((1 - sky) * direct[..., None] + sky)
 
 
 def cast_shadow(height: Floats, reach: int = 20) -> Floats:
     """March towards the sun: 1 where something higher stands in its way, 0 in the open."""
-    shade = np.zeros_like(height)
+    shade: Floats = np.zeros_like(height)
     for step in range(1, reach + 1):
         dx, dy = -SUNWARD * step
-        moved = cv2.warpAffine(height, np.float32([[1, 0, dx], [0, 1, dy]]), height.shape[::-1])
+        moved = cv2.warpAffine(height, floats([[1, 0, dx], [0, 1, dy]]), height.shape[::-1])
         np.maximum(shade, np.clip(moved - step * SUN_SLOPE - height, 0, 1), out=shade)
     return shade
 
@@ -127,9 +132,9 @@ def photograph(rng: np.random.Generator, canvas: Canvas) -> NDArray[np.uint8]:
     (height, width, 3) uint8, nowhere 0.
     """
     shape = canvas.height.shape
-    light = canvas.albedo * sunlight(canvas) * (1 + 0.04 * fractal(rng, shape, 700, 300))[..., None]
-    light = cv2.GaussianBlur(light, (0, 0), 0.6)
-    light += 0.7 * (light - cv2.GaussianBlur(light, (0, 0), 1.1))
+    light: Floats = canvas.albedo * sunlight(canvas) * (1 + 0.04 * fractal(rng, shape, 700, 300))[..., None]
+    light = floats(cv2.GaussianBlur(light, (0, 0), 0.6))
+    light = 1.9 * light - 0.9 * floats(cv2.GaussianBlur(light, (0, 0), 1.1))
     light += 2.5 * rng.standard_normal((*shape, 1), dtype=np.float32)
     light += 1.5 * rng.standard_normal((*shape, 3), dtype=np.float32)
-    return np.clip(np.round(light + np.float32(4)), 1, 255).astype(np.uint8)
+    return np.clip(np.round(light + 4), 1, 255).astype(np.uint8)

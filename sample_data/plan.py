@@ -64,7 +64,7 @@ def offset(xy: Array, distance: float) -> Array:
     """Shift a smooth (n, 2) line to its right (seen from above, rows downwards) by ``distance``."""
     along = np.gradient(xy, axis=0)
     along /= np.hypot(*along.T)[:, None]
-    return xy + distance * along[:, ::-1] * (-1, 1)
+    return np.asarray(xy + distance * along[:, ::-1] * (-1, 1))
 
 
 def split_at_junctions(roads: Sequence[Road]) -> list[Road]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from paint import SUNWARD, Array, Canvas, Floats, Spot, box
+from paint import SUNWARD, Array, Canvas, Floats, Spot, box, floats
 from plan import Road
 from shapely import LineString
 
@@ -18,10 +18,13 @@ ROOFS = np.array([
     (140, 143, 152), (122, 125, 134), (112, 116, 124), (96, 98, 106), (84, 86, 94), (124, 110, 102),
     (106, 98, 94), (172, 160, 140), (130, 94, 82), (96, 108, 112),
 ])  # fmt: skip
-CARS = np.array([(225, 225, 227), (188, 190, 193), (62, 64, 68), (42, 44, 50), (140, 52, 48), (64, 78, 112)])
+CARS = np.array([
+    (225, 225, 227), (222, 222, 222), (188, 190, 193), (150, 152, 156), (104, 106, 110), (62, 64, 68),
+    (42, 44, 50), (48, 50, 56), (112, 50, 48), (60, 72, 98), (140, 130, 112), (196, 198, 200),
+])  # fmt: skip
 LAWNS = np.array([(84, 104, 64), (98, 106, 74), (112, 110, 82), (126, 116, 94), (66, 94, 52), (60, 88, 50)])
-TWIGS = np.float32([(160, 144, 138), (168, 144, 132), (152, 142, 136), (164, 136, 112), (144, 126, 112)])
-NEEDLES = np.float32([(50, 76, 50), (58, 82, 56), (46, 64, 48), (70, 86, 56)])
+TWIGS = floats([(160, 144, 138), (168, 144, 132), (152, 142, 136), (164, 136, 112), (144, 126, 112)])
+NEEDLES = floats([(50, 76, 50), (58, 82, 56), (46, 64, 48), (70, 86, 56)])
 STAMPS, REACH = 40, 8
 """How many trees of each sort are made, and half their stamps' width in pixels."""
 
@@ -66,24 +69,32 @@ def build_lot(rng: np.random.Generator, canvas: Canvas, built: NDArray[np.uint8]
     if rng.random() < 0.12:
         canvas.fill([box(spot(back + 15, -4 * left), 10, 7, angle)], (190, 184, 172))
         canvas.fill([box(spot(back + 15, -4 * left), 7, 4, angle)], (72, 130, 150))
-    roof = rng.choice(ROOFS) * rng.normal(1, 0.05)
+    roof = rng.choice(ROOFS) * rng.normal(1.05, 0.06)
     if rng.random() < 0.3:
         house(canvas, built, spot(back + 15, 6 * left), (4, 3), angle, 2.0, roof)
     if rng.random() < 0.5:
         wing = spot(back + rng.choice([-4.0, 4.0]), 4 * left)
-        house(canvas, built, wing, (rng.uniform(7, 11), 6.5), angle + np.pi / 2, 3.0, roof)
+        house(canvas, built, wing, (rng.uniform(7, 11), 6.5), angle + np.pi / 2, 3.4, roof)
     turned = angle + (np.pi / 2 if rng.random() < 0.25 else 0) + rng.normal(0, 0.06)
-    house(canvas, built, spot(back), rng.uniform((10, 7.5), (15, 10)), turned, rng.uniform(3.2, 6), roof)
+    house(
+        canvas,
+        built,
+        spot(back),
+        (rng.uniform(10, 15), rng.uniform(7.5, 10)),
+        turned,
+        rng.uniform(4, 7),
+        roof,
+    )
 
 
-def house(canvas: Canvas, built: NDArray[np.uint8], centre: Array, size: Array | tuple[float, float],
-          angle: float, eaves: float, roof: Array) -> None:  # fmt: skip
+def house(canvas: Canvas, built: NDArray[np.uint8], centre: Array, size: tuple[float, float], angle: float,
+          eaves: float, roof: Array) -> None:  # fmt: skip
     """Put up a house, ``size`` long and broad, with a pitched roof, and note where it stands."""
-    (length, breadth), outline = size, box(centre, *size, angle)
+    outline = box(centre, size[0], size[1], angle)
 
     def pitch(x: Floats, y: Floats) -> Floats:
         away = np.abs((y - centre[1]) * np.cos(angle) - (x - centre[0]) * np.sin(angle))
-        return eaves + np.clip(breadth / 2 - away, 0, length) * 0.55
+        return floats(eaves + 0.55 * np.maximum(size[1] / 2 - away, 0))
 
     canvas.fill([outline], roof, rise=pitch)
     cv2.fillPoly(built, [np.round(outline).astype(np.int32)], 1)
@@ -150,7 +161,7 @@ def crowns(rng: np.random.Generator, *, evergreen: bool) -> list[Floats]:
             tree = (3.5 + 2.2 * radius) * np.clip(1.08 - away, 0, 1) ** 0.5 * (0.7 + 0.3 * rough)
         else:
             tree = np.clip(1.2 - away, 0, 0.6) / 0.6 * np.clip(1.5 * rough - 0.2, 0, 1)
-        stamps.append(tree.astype(np.float32))
+        stamps.append(floats(tree))
     return stamps
 
 
@@ -161,14 +172,17 @@ def plant(rng: np.random.Generator, canvas: Canvas, density: Floats, needles: Fl
     tints it.
     """
     bare, green = (crowns(rng, evergreen=kind) for kind in (False, True))
-    places = np.mgrid[2 : density.shape[0] - 2 : 5, 2 : density.shape[1] - 2 : 4].reshape(2, -1)
-    places = places + rng.integers(-2, 3, places.shape)
-    for row, column in places[:, rng.random(places.shape[1]) < density[*places]].T.tolist():
-        light, which = tone[row, column] * np.float32(rng.normal(1, 0.13)), int(rng.integers(STAMPS))
-        if rng.random() < needles[row, column]:
-            set_evergreen(canvas, green[which], row, column, NEEDLES[which % len(NEEDLES)] * light)
+    rows, columns = np.mgrid[2 : density.shape[0] - 2 : 5, 2 : density.shape[1] - 2 : 4].reshape(2, -1)
+    rows, columns = np.array([rows, columns]) + rng.integers(-2, 3, (2, rows.size))
+    grows, dense = rng.random((2, rows.size)) < (density[rows, columns], needles[rows, columns])
+    which = rng.integers(STAMPS, size=rows.size)
+    colours = np.where(dense[:, None], NEEDLES[which % len(NEEDLES)], TWIGS[which % len(TWIGS)])
+    colours *= tone[rows, columns] * floats(rng.normal(1, 0.13, (rows.size, 1)))
+    for k in np.flatnonzero(grows):
+        if dense[k]:
+            set_evergreen(canvas, green[which[k]], int(rows[k]), int(columns[k]), colours[k])
         else:
-            set_bare(canvas, bare[which], row, column, TWIGS[which % len(TWIGS)] * light)
+            set_bare(canvas, bare[which[k]], int(rows[k]), int(columns[k]), colours[k])
 
 
 def centred(stamp: Floats, shape: tuple[int, ...], row: int, column: int) -> tuple[Spot, Floats]:
