@@ -50,10 +50,10 @@ def main(folder: Path) -> None:
     canvas = Canvas(*(np.full(s, v, np.float32) for s, v in (((*SHAPE, 3), 90), (SHAPE, 0), (SHAPE, 1))))
     paint_ground(rng, canvas, from_road)
     paint_roads(rng, canvas, roads)
-    built = paint_buildings(rng, canvas, paved, from_road)
+    paint_buildings(rng, canvas, paved, from_road)
     for road in paved:
         things.drive(rng, canvas, road)
-    paint_trees(rng, canvas, roads, from_road, built)
+    paint_trees(rng, canvas, roads, from_road)
     write(folder, paint.photograph(rng, canvas), paved)
 
 
@@ -77,9 +77,8 @@ def river(half_width: float) -> shapely.Geometry:
 
 def distance_to(areas: Sequence[shapely.Geometry]) -> Floats:
     """Return each pixel's distance to areas in metres, 0 inside."""
-    return floats(
-        cv2.distanceTransform(1 - rasterize(areas, out_shape=SHAPE, dtype=np.uint8), cv2.DIST_L2, 5)
-    )
+    outside = 1 - rasterize(areas, out_shape=SHAPE, dtype=np.uint8)
+    return floats(cv2.distanceTransform(outside, cv2.DIST_L2, 5))
 
 
 def cover(outlines: Sequence[Sequence[plan.Point]]) -> Floats:
@@ -109,14 +108,12 @@ def paint_field(canvas: Canvas, field: plan.Field, clouds: Floats, patches: Floa
     """Cover a field with soil or grass in wavering rows, its edge a little ragged."""
     outline = [np.array(field.outline, float)]
     spot = paint.bounds(outline, SHAPE)
-    (y, x), clouds, patches = np.mgrid[spot].astype(np.float32), clouds[spot], patches[spot]
+    (y, x), clouds, patches = floats(np.mgrid[spot]), clouds[spot], patches[spot]
     colour, spacing, contrast = FIELD_LOOK[field.kind]
     turn = np.radians(field.angle)
     across = np.cos(turn) * x + np.sin(turn) * y + 1.2 * clouds
-    rows = contrast * (0.8 + clouds) * np.sin(2 * np.pi / spacing * across) + 0.02 * np.sin(
-        0.11 * across + clouds
-    )
-    tone = 0.96 + rows + 0.06 * clouds + 0.05 * patches
+    rows = contrast * (0.8 + clouds) * np.sin(2 * np.pi / spacing * across)
+    tone = 0.96 + rows + 0.02 * np.sin(0.11 * across + clouds) + 0.06 * clouds + 0.05 * patches
     tint = floats(colour) + clouds[..., None] * floats([6, 3, 3])
     ragged = cv2.GaussianBlur(paint.polygon(outline, spot), (0, 0), 5) + 0.1 * patches
     canvas.blend(np.clip(4 * ragged - 1.5, 0, 1), floats(tint * tone[..., None]), spot)
@@ -135,7 +132,7 @@ def paint_roads(rng: np.random.Generator, canvas: Canvas, roads: Sequence[Road])
         if gaps:
             away, gap = distance_to([surface(road) for road in alike]), distance_to(gaps)
             bank = 5 * np.clip(1.2 - gap / 50, 0, 1) * np.clip(1.1 - away / 10, 0, 1)
-            canvas.height = np.maximum(canvas.height, bank * ((gap > 0) | (away < 1.2)))
+            canvas.height = floats(np.maximum(canvas.height, bank * ((gap > 0) | (away < 1.2))))
         for road in alike:
             pave(rng, canvas, road)
             parapet = surface(road, wider=0.8).difference(surface(road))
@@ -163,20 +160,18 @@ def pave(rng: np.random.Generator, canvas: Canvas, road: Road) -> None:
         canvas.fill(rings(shapely.union_all([*edges, *dashes])), (222, 222, 218), opacity=0.5)
 
 
-def paint_buildings(rng: np.random.Generator, canvas: Canvas, roads: Sequence[Road],
-                    from_road: Floats) -> NDArray[np.uint8]:  # fmt: skip
-    """Build houses along the suburbs' streets, and the halls; return where they stand, 0 or 1."""
-    built = np.zeros(SHAPE, np.uint8)
+def paint_buildings(
+    rng: np.random.Generator, canvas: Canvas, roads: Sequence[Road], from_road: Floats
+) -> None:
+    """Build houses along the suburbs' streets, and the halls."""
     streets = [road for road in roads if road.kind != "motorway"]
     for lot in list(things.lots(rng, streets, cover(plan.SUBURBS) > 0.5, from_road)):
-        things.build_lot(rng, canvas, built, *lot)
+        things.build_lot(rng, canvas, *lot)
     for outline in plan.HALLS:
-        things.build_hall(rng, canvas, built, np.array(outline, float))
-    return built
+        things.build_hall(rng, canvas, np.array(outline, float))
 
 
-def paint_trees(rng: np.random.Generator, canvas: Canvas, roads: Sequence[Road], from_road: Floats,
-                built: NDArray[np.uint8]) -> None:  # fmt: skip
+def paint_trees(rng: np.random.Generator, canvas: Canvas, roads: Sequence[Road], from_road: Floats) -> None:
     """Grow woods wherever nothing else is, and yard trees in the suburbs, some leaning over the streets."""
     clumps, stands = fractal(rng, SHAPE, 60, 6), fractal(rng, SHAPE, 110, 8)
     yards = (cover(plan.SUBURBS) > 0.5) & (from_road < 40 + 6 * clumps)
@@ -184,7 +179,7 @@ def paint_trees(rng: np.random.Generator, canvas: Canvas, roads: Sequence[Road],
     street = np.where(from_road < 9, 0.16, 0.08)
     density = np.where(yards, np.clip(street + 0.008 * from_road + 0.18 * clumps, 0.04, 0.85), woods)
     density[cover([field.outline for field in plan.FIELDS]) > 0.5] = 0.002
-    open_ground = (cover([*plan.CAR_PARKS, *plan.HALLS]) > 0) | (cv2.dilate(built, np.ones((5, 5))) > 0)
+    open_ground = (cover(plan.CAR_PARKS) > 0) | (cv2.dilate(canvas.height, np.ones((5, 5))) > 2.1)
     open_ground |= from_road < 3 + clumps
     for kind, margin in (("motorway", 9), ("track", 3.5)):
         open_ground |= distance_to([surface(road) for road in roads if road.kind == kind]) < margin

@@ -6,7 +6,6 @@ made once and set down by the thousand: dense evergreens, and bare trees one see
 
 from collections.abc import Iterable, Iterator
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from paint import SUNWARD, Array, Canvas, Floats, Spot, box, floats
@@ -51,8 +50,7 @@ def lots(rng: np.random.Generator, roads: Iterable[Road], allowed: NDArray[np.bo
                     yield here + outward * (half - 0.5), there - here, outward
 
 
-def build_lot(rng: np.random.Generator, canvas: Canvas, built: NDArray[np.uint8], kerb: Array, along: Array,
-              outward: Array) -> None:  # fmt: skip
+def build_lot(rng: np.random.Generator, canvas: Canvas, kerb: Array, along: Array, outward: Array) -> None:
     """Furnish one lot: lawn, driveway with perhaps a car, hedge, pool, shed, house with perhaps a wing."""
 
     def spot(out: float, aside: float = 0.0) -> Array:
@@ -71,43 +69,33 @@ def build_lot(rng: np.random.Generator, canvas: Canvas, built: NDArray[np.uint8]
         canvas.fill([box(spot(back + 15, -4 * left), 7, 4, angle)], (72, 130, 150))
     roof = rng.choice(ROOFS) * rng.normal(1.05, 0.06)
     if rng.random() < 0.3:
-        house(canvas, built, spot(back + 15, 6 * left), (4, 3), angle, 2.0, roof)
+        house(canvas, spot(back + 15, 6 * left), (4, 3), angle, 2.0, roof)
     if rng.random() < 0.5:
         wing = spot(back + rng.choice([-4.0, 4.0]), 4 * left)
-        house(canvas, built, wing, (rng.uniform(7, 11), 6.5), angle + np.pi / 2, 3.4, roof)
+        house(canvas, wing, (rng.uniform(7, 11), 6.5), angle + np.pi / 2, 3.4, roof)
     turned = angle + (np.pi / 2 if rng.random() < 0.25 else 0) + rng.normal(0, 0.06)
-    house(
-        canvas,
-        built,
-        spot(back),
-        (rng.uniform(10, 15), rng.uniform(7.5, 10)),
-        turned,
-        rng.uniform(4, 7),
-        roof,
-    )
+    size = (rng.uniform(10, 15), rng.uniform(7.5, 10))
+    house(canvas, spot(back), size, turned, rng.uniform(4, 7), roof)
 
 
-def house(canvas: Canvas, built: NDArray[np.uint8], centre: Array, size: tuple[float, float], angle: float,
-          eaves: float, roof: Array) -> None:  # fmt: skip
-    """Put up a house, ``size`` long and broad, with a pitched roof, and note where it stands."""
-    outline = box(centre, size[0], size[1], angle)
+def house(canvas: Canvas, centre: Array, size: tuple[float, float], angle: float, eaves: float,
+          roof: Array) -> None:  # fmt: skip
+    """Put up a house, ``size`` long and broad, with a pitched roof."""
 
     def pitch(x: Floats, y: Floats) -> Floats:
         away = np.abs((y - centre[1]) * np.cos(angle) - (x - centre[0]) * np.sin(angle))
         return floats(eaves + 0.55 * np.maximum(size[1] / 2 - away, 0))
 
-    canvas.fill([outline], roof, rise=pitch)
-    cv2.fillPoly(built, [np.round(outline).astype(np.int32)], 1)
+    canvas.fill([box(centre, size[0], size[1], angle)], roof, rise=pitch)
 
 
-def build_hall(rng: np.random.Generator, canvas: Canvas, built: NDArray[np.uint8], outline: Array) -> None:
+def build_hall(rng: np.random.Generator, canvas: Canvas, outline: Array) -> None:
     """Put up a large flat-roofed building with its roof machinery."""
     centre, reach = outline.mean(0), np.ptp(outline, axis=0) / 2 - 7
     canvas.fill([outline], (226, 226, 226), rise=8.0)
     canvas.fill([centre + 0.94 * (outline - centre)], (206, 207, 208))
     for _ in range(int(reach.prod() / 60)):
         canvas.fill([box(centre + rng.uniform(-reach, reach), 3.5, 2.5, 0.1)], (160, 162, 164), rise=9.5)
-    cv2.fillPoly(built, [np.round(outline).astype(np.int32)], 1)
 
 
 def park(rng: np.random.Generator, canvas: Canvas, centre: Array, angle: float) -> None:
