@@ -1,0 +1,1 @@
+"""From pixels to probabilities: engines, windows, blending."""

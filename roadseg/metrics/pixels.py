@@ -209,9 +209,7 @@ def _join_shifted(image: Bytes, other: Bytes, rows: int) -> Bytes:
     return joined
 
 
-def _count_strip(
-    probability: Bytes, label: Bytes, how: PixelCounts, core: tuple[slice, slice]
-) -> PixelCounts:
+def _count_strip(probability: Bytes, label: Bytes, how: PixelCounts, core: tuple[slice, slice]) -> PixelCounts:
     known = ((label != VOID) & (probability != VOID)).view(np.uint8)
     value = probability * known
     road = (label == 1).view(np.uint8) & known

@@ -9,7 +9,8 @@ Source: Z. Zhang, Q. Liu, Y. Wang, "Road Extraction by Deep Residual U-Net", IEE
 arXiv:1711.10684.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
@@ -161,3 +162,37 @@ def normalize(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     centre = torch.tensor([m * scale for m in mean], device=pixels.device).view(shape)
     spread = torch.tensor([s * scale for s in std], device=pixels.device).view(shape)
     return (pixels.float() - centre) / spread
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A row of the layer table: dotted name, kind, output (channels, height, width), parameters."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    parameters: int
+
+
+def layers(network: ResUNet, size: int = 224) -> list[Layer]:
+    """Return the layers in the order they are computed, as seen with one ``size`` × ``size`` window."""
+    table: list[Layer] = []
+    hooks = [
+        module.register_forward_hook(_recorder(name, table))
+        for name, module in network.named_modules()
+        if not list(module.children())
+    ]
+    was_training = network.training
+    with torch.no_grad():
+        network.eval()(torch.zeros(1, network.bands, size, size))
+    network.train(was_training)
+    for hook in hooks:
+        hook.remove()
+    return table
+
+
+def _recorder(name: str, table: list[Layer]) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+    def record(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
+        table.append(Layer(name, type(module).__name__, tuple(output.shape[1:]), parameter_count(module)))
+
+    return record

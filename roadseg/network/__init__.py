@@ -1,0 +1,1 @@
+"""Road networks as vectors."""

@@ -69,16 +69,12 @@ class Tiles:
             raise TrainingError("there are no training tiles; give a folder with images/ and masks/")
         for tile in tiles:
             if min(tile.label.shape) < crop:
-                raise TrainingError(
-                    f"{tile.name} is smaller than a crop of {crop} px; choose a smaller --crop"
-                )
+                raise TrainingError(f"{tile.name} is smaller than a crop of {crop} px; choose a smaller --crop")
         self.tiles, self.crop = tuple(tiles), crop
         labelled = np.array([np.count_nonzero(t.label != VOID) for t in tiles], dtype=np.float64)
         road = sum(int(np.count_nonzero(t.label == 1)) for t in tiles)
         if road == 0 or road == labelled.sum():
-            raise TrainingError(
-                "the masks hold only one class; they need both road (1) and not road (0) pixels"
-            )
+            raise TrainingError("the masks hold only one class; they need both road (1) and not road (0) pixels")
         self.road_fraction = road / float(labelled.sum())
         self._shares = labelled / labelled.sum()
 

@@ -7,7 +7,6 @@ started again ends with the same weights as one that was not (on a CPU, bit for 
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -102,9 +101,7 @@ class Trainer:
             If the loss stops being a number.
         """
         self.network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        forward: Callable[[Tensor], Tensor] = (
-            torch.compile(self.network) if self.settings.compile else self.network
-        )
+        forward: Callable[[Tensor], Tensor] = torch.compile(self.network) if self.settings.compile else self.network
         saved = time.monotonic()
         while self.step < self.settings.steps:
             rate = self._advance(forward)
@@ -116,9 +113,9 @@ class Trainer:
 
     def averaged(self) -> ResUNet:
         """Return a copy of the network with the averaged weights, ready to predict."""
-        network = ResUNet(
-            bands=self.network.bands, width=self.network.width, upsample=self.network.upsample
-        ).to(self.device)
+        network = ResUNet(bands=self.network.bands, width=self.network.width, upsample=self.network.upsample).to(
+            self.device
+        )
         network.load_state_dict(self.average)
         return network.eval()
 
@@ -131,7 +128,7 @@ class Trainer:
         about = {"step": self.step, "loss": self.loss, "settings": asdict(self.settings)}
         beside = self.checkpoint.with_name(self.checkpoint.name + ".new")
         save_file({k: v.contiguous() for k, v in tensors.items()}, beside, {"roadseg": json.dumps(about)})
-        os.replace(beside, self.checkpoint)
+        beside.replace(self.checkpoint)
 
     def _advance(self, forward: Callable[[Tensor], Tensor]) -> float:
         settings = self.settings
@@ -152,9 +149,7 @@ class Trainer:
         nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip_norm)
         value = float(loss.detach())
         if not math.isfinite(value):
-            raise TrainingError(
-                f"the loss is {value} at step {self.step}; start again with a smaller --learning-rate"
-            )
+            raise TrainingError(f"the loss is {value} at step {self.step}; start again with a smaller --learning-rate")
         self.optimizer.step()
         self._update_average()
         self.loss = value if math.isnan(self.loss) else 0.98 * self.loss + 0.02 * value

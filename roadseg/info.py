@@ -1,0 +1,79 @@
+"""Info: what a model is and was measured to do, or how a raster will be seen."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from roadseg.model.card import ModelCard, bundled_models, find_model, read_card
+from roadseg.raster.scene import Scene, SceneSettings
+
+
+@dataclass(frozen=True)
+class BundledModel:
+    """A model that comes with the package: its name, file and card, and whether it is the default."""
+
+    name: str
+    path: Path
+    card: ModelCard
+    default: bool
+
+
+def list_models() -> list[BundledModel]:
+    """Return the bundled models."""
+    default = find_model(None) if bundled_models() else None
+    return [BundledModel(n, p, read_card(p), p == default) for n, p in bundled_models().items()]
+
+
+def describe_card(card: ModelCard) -> list[tuple[str, str]]:
+    """Return a model card as labelled lines."""
+    lines = [
+        ("name", card.name),
+        ("description", card.description),
+        (
+            "architecture",
+            f"{card.architecture}, width {card.width}, {card.bands} bands, {card.upsample} upsampling",
+        ),
+        ("ground resolution", f"{card.gsd_m:g} m per pixel"),
+        ("window", f"{card.window_px} px"),
+        ("mean, std", f"{_numbers(card.mean)}; {_numbers(card.std)} (0–1 scale)"),
+        ("threshold", f"{card.threshold:g}"),
+        ("calibration", f"sigmoid(logit / {card.temperature:g} + {card.bias:g})"),
+        ("training data", card.training_data),
+        ("licence", card.licence),
+        ("attribution", card.attribution),
+        ("recipe", ", ".join(f"{key} {value}" for key, value in card.recipe.items())),
+        ("made", f"{card.created} with roadseg {card.roadseg_version}"),
+        ("hash", card.hash),
+    ]
+    for figure in card.measurements:
+        lines.append(("measured", f"{figure.name} {figure.value:.4f} — {figure.definition}; {figure.data}"))
+        if figure.command:
+            lines.append(("", f"by {figure.command}"))
+    return [(label, text) for label, text in lines if text]
+
+
+def describe_layers(path: Path) -> list[tuple[str, str, str, int]]:
+    """Return the layer table of a model file: name, kind, output shape and number of parameters."""
+    from roadseg.model.resunet import layers
+    from roadseg.model.weights import load_model
+
+    network, card = load_model(path)
+    return [
+        (layer.name, layer.kind, " × ".join(map(str, layer.shape)), layer.parameters)
+        for layer in layers(network, card.window_px)
+    ]
+
+
+def describe_scene(path: str) -> list[tuple[str, str]]:
+    """Return what roadseg sees in a raster as labelled lines.
+
+    Raises
+    ------
+    SceneError
+        If it cannot be used.
+    """
+    with Scene(path, SceneSettings(band_count=1, bands=(1,), any_gsd=True, fill=(0.0,))) as scene:
+        return scene.facts()
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:.3f}" for value in values)

@@ -1,0 +1,197 @@
+"""The model card: everything a model needs to be used rightly, kept in the file with its weights.
+
+The card is JSON in the metadata of a safetensors file. Reading it needs no torch, runs no code and does
+not touch the weights. It fixes the bands and their normalization, the ground resolution, the window,
+the threshold and the calibration, and says where the model comes from and how good it was measured to be.
+"""
+
+import json
+import struct
+from dataclasses import asdict, dataclass, field, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from roadseg.errors import ModelError
+
+FORMAT = 1
+"""Version of the card's layout; a file with a higher one needs a newer roadseg."""
+
+METADATA_KEY = "roadseg"
+
+_HEADER_LIMIT = 100_000_000
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One measured figure.
+
+    Parameters
+    ----------
+    name, value
+        For example ``"IoU"``, 0.55.
+    definition
+        What exactly was counted, and at which threshold.
+    data
+        On which images, of which split.
+    command
+        What reproduces it.
+    """
+
+    name: str
+    value: float
+    definition: str
+    data: str
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model is, wants, and was measured to do.
+
+    Parameters
+    ----------
+    name, description
+        In words.
+    bands, width, upsample
+        Of the ResUNet.
+    mean, std
+        Per band on the 0–1 scale.
+    gsd_m
+        Metres per pixel it was trained at.
+    window_px
+        Side of the windows it predicts; a multiple of 8.
+    threshold
+        Probability from which a pixel counts as road.
+    temperature, bias
+        Calibration: probability = sigmoid(logit / temperature + bias).
+    training_data, licence, attribution
+        Where the knowledge comes from, and what that asks of users.
+    recipe
+        Settings it was trained with.
+    measurements
+        How good it is.
+    hash
+        SHA-256 of the weights, filled in when saved.
+    roadseg_version, created
+        Who wrote the file, and when (ISO date).
+    """
+
+    name: str
+    description: str = ""
+    bands: int = 3
+    width: int = 64
+    upsample: str = "bilinear"
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.25, 0.25, 0.25)
+    gsd_m: float = 1.0
+    window_px: int = 224
+    threshold: float = 0.5
+    temperature: float = 1.0
+    bias: float = 0.0
+    training_data: str = ""
+    licence: str = ""
+    attribution: str = ""
+    recipe: dict[str, Any] = field(default_factory=dict)
+    measurements: tuple[Measurement, ...] = ()
+    hash: str = ""
+    roadseg_version: str = ""
+    created: str = ""
+    architecture: str = "ResUNet"
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        """Return the card as JSON."""
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+
+def card_from_json(text: str, path: Path) -> ModelCard:
+    """Read a card back.
+
+    Raises
+    ------
+    ModelError
+        If it is from a newer version, or not a card.
+    """
+    try:
+        found = json.loads(text)
+        version = int(found["format"])
+        if version > FORMAT:
+            raise ModelError(
+                f"{path} has a model card of format {version}, this roadseg reads up to {FORMAT}; "
+                "install a newer roadseg"
+            )
+        known = {f.name for f in fields(ModelCard)}
+        card = {key: value for key, value in found.items() if key in known}
+        card["measurements"] = tuple(Measurement(**m) for m in found.get("measurements", ()))
+        card["mean"], card["std"] = tuple(found["mean"]), tuple(found["std"])
+        result = ModelCard(**card)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"the model card in {path} is damaged ({error}); get the file anew") from error
+    if result.architecture != "ResUNet" or len(result.mean) != result.bands or len(result.std) != result.bands:
+        raise ModelError(f"{path} holds a {result.architecture} of another form; roadseg runs its own ResUNet only")
+    return result
+
+
+def read_card(path: Path) -> ModelCard:
+    """Read the card of a model file, without its weights.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing, truncated, not safetensors, or has no card.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if not 2 <= length <= min(size - 8, _HEADER_LIMIT):
+                raise ValueError
+            header = json.loads(file.read(length))
+        end = max((t["data_offsets"][1] for k, t in header.items() if k != "__metadata__"), default=0)
+    except FileNotFoundError:
+        raise ModelError(_unknown(str(path))) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+        raise ModelError(f"{path} is not a safetensors file; roadseg loads models in that format only") from error
+    if size < 8 + length + end:
+        raise ModelError(f"{path} is truncated ({size} of {8 + length + end} bytes); get it anew")
+    metadata = header.get("__metadata__") or {}
+    if METADATA_KEY not in metadata:
+        raise ModelError(f"{path} has no roadseg model card; only models made by roadseg train can be used")
+    return card_from_json(metadata[METADATA_KEY], path)
+
+
+def bundled_models() -> dict[str, Path]:
+    """Return the models that come with the package, by name."""
+    folder = Path(str(resources.files("roadseg.model") / "bundled"))
+    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+
+
+def find_model(wanted: str | None) -> Path:
+    """Return the file of a model given by path or by bundled name; None asks for the default.
+
+    Raises
+    ------
+    ModelError
+        If there is neither a file nor a bundled model of that name.
+    """
+    bundled = bundled_models()
+    if wanted is None:
+        name = next((n for n in DEFAULT_MODELS if n in bundled), None)
+        if name is None:
+            raise ModelError("this installation holds no bundled model; name a model file with --model")
+        return bundled[name]
+    if wanted in bundled:
+        return bundled[wanted]
+    if Path(wanted).is_file():
+        return Path(wanted)
+    raise ModelError(_unknown(wanted))
+
+
+DEFAULT_MODELS = ("resunet", "compact")
+"""The first of these that is bundled is the default."""
+
+
+def _unknown(wanted: str) -> str:
+    names = ", ".join(bundled_models()) or "none"
+    return f"there is no model file {wanted}; give a .safetensors file or a bundled model ({names})"

@@ -1,0 +1,211 @@
+"""Predict: from scenes to road probability rasters.
+
+``predict`` is the whole chain for one scene; ``predict_many`` goes through a list of them and does not
+let a bad one stop the others.
+"""
+
+import glob
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+from roadseg.errors import RoadsegError, SceneError
+from roadseg.inference.engine import TorchEngine
+from roadseg.job import Job, Model, scene_settings, wanted_area
+from roadseg.model.card import find_model
+from roadseg.model.weights import load_model
+from roadseg.progress import Listener
+from roadseg.raster.output import Partial, check_target
+from roadseg.raster.scene import Scene
+from roadseg.settings import EngineSettings, Outputs, PredictSettings
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What was done: paths, size, time, and the share of road among known pixels (None if none is)."""
+
+    scene: str
+    outputs: dict[str, str]
+    megapixels: float
+    seconds: float
+    device: str
+    model: str
+    threshold: float
+    road_fraction: float | None
+    known_fraction: float
+    blocks: int
+    blocks_resumed: int = field(default=0)
+
+
+def load(model: str | None, settings: EngineSettings) -> Model:
+    """Load a model, by path or bundled name (None: the default one), onto a device.
+
+    Raises
+    ------
+    ModelError, DeviceError
+        If there is no such model or device.
+    """
+    network, card = load_model(find_model(model))
+    engine = TorchEngine(network, card.mean, card.std, settings, temperature=card.temperature, bias=card.bias)
+    return Model(engine, card, engine.choice)
+
+
+def predict(
+    scene_path: str,
+    outputs: Outputs,
+    model: Model,
+    settings: PredictSettings,
+    *,
+    command: str = "",
+    listener: Listener | None = None,
+) -> Summary:
+    """Predict the roads of a scene.
+
+    Parameters
+    ----------
+    scene_path
+        Anything GDAL opens.
+    outputs
+        What to write; nothing appears there before all of it is finished.
+    model
+        From ``load``.
+    settings
+        How.
+    command
+        Noted in the outputs' metadata.
+    listener
+        Who wants to hear what happens.
+
+    Raises
+    ------
+    RoadsegError
+        If the scene cannot be read or the outputs not be written; finished blocks are kept.
+    """
+    listener, started = listener or Listener(), time.monotonic()
+    for target in outputs.paths():
+        inputs = [scene_path, *([str(settings.aoi)] if settings.aoi else [])]
+        check_target(target, overwrite=settings.overwrite, inputs=inputs)
+    card = model.card
+    threshold = card.threshold if settings.threshold is None else settings.threshold
+    with Scene(scene_path, scene_settings(card, settings)) as scene:
+        area = wanted_area(scene, settings)
+        job = Job(scene, area, model, settings, outputs, threshold)
+        listener.say(job.describe())
+        if scene.grid.crs is None and settings.pixel_m is None:
+            listener.warn(
+                f"{scene_path} has no CRS; its pixels are taken to be {card.gsd_m:g} m wide, --gsd tells otherwise"
+            )
+        partial = Partial(outputs.raster, job.fingerprint(), anew=settings.overwrite)
+        resumed = job.predict_blocks(partial, listener)
+        if job.regrids:
+            job.regrid_blocks(partial, listener)
+        listener.say("writing the outputs")
+        known, road = (partial.total(job.products_out[0], key) for key in ("KNOWN", "ROAD"))
+        job.write(partial, command)
+    if not known:
+        listener.warn(f"{scene_path} has no known pixel in the area asked for; the output holds only nodata")
+    return Summary(
+        scene=scene_path,
+        outputs={k: str(v) for k, v in asdict(outputs).items() if v},
+        megapixels=round(area.window.area / 1e6, 6),
+        seconds=round(time.monotonic() - started, 3),
+        device=model.choice,
+        model=f"{card.name} {card.hash[:12]}",
+        threshold=threshold,
+        road_fraction=road / known if known else None,
+        known_fraction=known / job.area_out.area,
+        blocks=len(job.blocks),
+        blocks_resumed=resumed,
+    )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What became of several scenes: summaries of those done, and the errors of the others."""
+
+    done: tuple[Summary, ...]
+    failed: tuple[tuple[str, RoadsegError], ...]
+
+
+def predict_many(
+    scenes: Sequence[tuple[str, Outputs]],
+    model: Model,
+    settings: PredictSettings,
+    *,
+    command: str = "",
+    listener: Listener | None = None,
+) -> Batch:
+    """Predict one scene after the other; what goes wrong with one does not stop the next."""
+    listener = listener or Listener()
+    done: list[Summary] = []
+    failed: list[tuple[str, RoadsegError]] = []
+    for scene, outputs in scenes:
+        try:
+            done.append(predict(scene, outputs, model, settings, command=command, listener=listener))
+        except RoadsegError as error:
+            if len(scenes) > 1:
+                listener.warn(str(error))
+            failed.append((scene, error))
+    return Batch(tuple(done), tuple(failed))
+
+
+def find_scenes(names: Iterable[str]) -> list[str]:
+    """Expand the patterns among names of scenes (``*``, ``?``, ``[…]``); other names stay as they are.
+
+    Raises
+    ------
+    SceneError
+        If a pattern fits nothing, or there is no name at all.
+    """
+    found: list[str] = []
+    for name in names:
+        if glob.has_magic(name) and "://" not in name and not Path(name).exists():
+            matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 (absolute patterns)
+            if not matches:
+                raise SceneError(f"nothing fits the pattern {name}; check the path")
+            found += matches
+        else:
+            found.append(name)
+    if not found:
+        raise SceneError("no scene was named; give at least one file")
+    return found
+
+
+def name_outputs(scenes: Sequence[str], outputs: Outputs, *, folder: bool) -> list[tuple[str, Outputs]]:
+    """Pair scenes with where their results go.
+
+    Parameters
+    ----------
+    scenes
+        Their paths.
+    outputs
+        For one scene: files. With ``folder``: folders, in which each scene's results take its name.
+    folder
+        Whether the outputs are folders; missing ones are made.
+
+    Raises
+    ------
+    SceneError
+        If two scenes have the same name.
+    """
+    if not folder:
+        return [(scenes[0], outputs)]
+    stems = [PurePosixPath(scene.split("?")[0]).stem for scene in scenes]
+    twice = next((stem for stem in stems if stems.count(stem) > 1), None)
+    if twice:
+        raise SceneError(f"two scenes are called {twice} and would overwrite each other; predict them apart")
+    for path in outputs.paths():
+        path.mkdir(parents=True, exist_ok=True)
+    return [
+        (
+            scene,
+            replace(
+                outputs,
+                raster=outputs.raster / f"{stem}.tif",
+                mask=outputs.mask / f"{stem}.tif" if outputs.mask else None,
+                preview=outputs.preview / f"{stem}.png" if outputs.preview else None,
+            ),
+        )
+        for scene, stem in zip(scenes, stems, strict=True)
+    ]

@@ -1,0 +1,30 @@
+"""How the library talks while it works: it never prints, it tells a listener."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+def _ignore(*_: object) -> None:
+    """Hear nothing."""
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Who wants to hear what happens.
+
+    Parameters
+    ----------
+    say
+        Gets sentences about what was chosen and what happens.
+    warn
+        Gets sentences that should not be missed.
+    start
+        Gets the amount of work to come and how much of it is done already (megapixels, steps, …).
+    advance
+        Gets the amount done since the last call.
+    """
+
+    say: Callable[[str], None] = _ignore
+    warn: Callable[[str], None] = _ignore
+    start: Callable[[float, float], None] = _ignore
+    advance: Callable[[float], None] = _ignore

@@ -1,0 +1,116 @@
+"""Grid: where the pixels of a raster lie on the ground, and how large they are there.
+
+The size of a pixel is measured on the WGS 84 ellipsoid at the raster's centre, whatever the CRS:
+degrees, feet and the stretched metres of web mercator all come out as true metres. A grid can be
+scaled to another ground resolution (GSD) without reprojection: same corners, other pixel count.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import rasterio.warp
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
+
+from roadseg.blocks import Window
+
+_WGS84_RADIUS_M = 6_378_137.0
+_WGS84_ECCENTRICITY_SQUARED = 0.00669437999014
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The lattice of a raster.
+
+    Parameters
+    ----------
+    crs
+        Well-known text, or None if it is not known.
+    transform
+        From (col, row) to (x, y); rotation, shear and south-up rasters included.
+    height, width
+        In pixels.
+    """
+
+    crs: str | None
+    transform: Affine
+    height: int
+    width: int
+
+    @property
+    def window(self) -> Window:
+        """All of it."""
+        return Window(0, 0, self.height, self.width)
+
+    def pixel_size_m(self) -> tuple[float, float] | None:
+        """Return the ground size of the centre pixel down its column and along its row, in metres.
+
+        None if there is no CRS to measure in.
+        """
+        if self.crs is None:
+            return None
+        row, col = self.height / 2, self.width / 2
+        points = [self.transform @ place for place in ((col, row), (col, row + 1), (col + 1, row))]
+        crs = CRS.from_wkt(self.crs)
+        try:
+            lons, lats = rasterio.warp.transform(crs, "EPSG:4326", [x for x, _ in points], [y for _, y in points])
+            sizes = [_ground_distance_m(lons[0], lats[0], lons[i], lats[i]) for i in (1, 2)]
+        except (CRSError, rasterio.errors.RasterioError, ValueError):
+            sizes = [math.nan]
+        if all(math.isfinite(size) and size > 0 for size in sizes):
+            return sizes[0], sizes[1]
+        unit = crs.linear_units_factor[1] if not crs.is_geographic else 1.0
+        t = self.transform
+        return math.hypot(t.b, t.e) * unit, math.hypot(t.a, t.d) * unit
+
+    def scaled(self, height: int, width: int) -> "Grid":
+        """Return the grid of the same ground with another number of pixels."""
+        scale = Affine.scale(self.width / width, self.height / height)
+        return Grid(self.crs, self.transform @ scale, height, width)
+
+    def cropped(self, window: Window) -> "Grid":
+        """Return the grid of a part."""
+        shift = Affine.translation(window.col, window.row)
+        return replace(self, transform=self.transform @ shift, height=window.height, width=window.width)
+
+    def window_of(self, bounds: tuple[float, float, float, float]) -> Window:
+        """Return the pixels that a rectangle (xmin, ymin, xmax, ymax) touches, clipped to the grid."""
+        xmin, ymin, xmax, ymax = bounds
+        inverse = ~self.transform
+        corners = [inverse @ (x, y) for x in (xmin, xmax) for y in (ymin, ymax)]
+        cols, rows = [c for c, _ in corners], [r for _, r in corners]
+        row, col = math.floor(min(rows) + 1e-6), math.floor(min(cols) + 1e-6)
+        row_stop, col_stop = math.ceil(max(rows) - 1e-6), math.ceil(max(cols) - 1e-6)
+        return Window(row, col, max(0, row_stop - row), max(0, col_stop - col)).intersection(self.window)
+
+
+def model_grid(grid: Grid, *, gsd_m: float, pixel_m: tuple[float, float], tolerance: float = 0.15) -> Grid:
+    """Return the grid on which a model sees a scene: the scene's, or the same scaled to the model's GSD.
+
+    Parameters
+    ----------
+    grid
+        The scene's.
+    gsd_m
+        Metres per pixel the model was trained at.
+    pixel_m
+        Ground size of the scene's pixels (down a column, along a row) in metres.
+    tolerance
+        Within this relative difference on both axes the scene's grid is used as it is.
+    """
+    factors = [size / gsd_m for size in pixel_m]
+    if all(1 - tolerance <= factor <= 1 + tolerance for factor in factors):
+        return grid
+    height, width = (max(1, round(n * f)) for n, f in zip((grid.height, grid.width), factors, strict=True))
+    return grid.scaled(height, width)
+
+
+def _ground_distance_m(lon0: float, lat0: float, lon1: float, lat1: float) -> float:
+    """Return the length of a short line on the WGS 84 ellipsoid from its radii of curvature."""
+    lat = math.radians((lat0 + lat1) / 2)
+    w2 = 1 - _WGS84_ECCENTRICITY_SQUARED * math.sin(lat) ** 2
+    meridian = _WGS84_RADIUS_M * (1 - _WGS84_ECCENTRICITY_SQUARED) / w2**1.5
+    normal = _WGS84_RADIUS_M / math.sqrt(w2)
+    turn = math.remainder(lon1 - lon0, 360.0)
+    return math.hypot(math.radians(lat1 - lat0) * meridian, math.radians(turn) * normal * math.cos(lat))

@@ -1,0 +1,352 @@
+"""Outputs that are either finished or not there.
+
+While a scene is worked on, finished blocks lie as small GeoTIFFs in ``<output>.partial/`` beside a
+fingerprint of inputs and settings; a block's file appears whole or not at all, so a run can be killed at
+any moment and picked up. At the end a VRT joins the blocks, GDAL makes cloud-optimized GeoTIFFs (COG)
+of it inside the same folder, and only then are they moved to where they were asked for.
+"""
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+from numpy.typing import NDArray
+from rasterio.errors import RasterioError
+from rasterio.io import MemoryFile
+
+from roadseg.blocks import Window
+from roadseg.errors import OutputError
+from roadseg.raster.files import open_raster
+from roadseg.raster.grid import Grid
+
+LEVELS = 254
+"""Probability p is stored as round(p × 254); 255 is nodata."""
+
+NODATA = 255
+
+_FINGERPRINT = "fingerprint.json"
+_GDAL_TYPES = {"uint8": "Byte", "float32": "Float32"}
+
+
+@dataclass(frozen=True)
+class Product:
+    """A raster to be made.
+
+    Parameters
+    ----------
+    name
+        Prefix of its block files.
+    dtype
+        uint8 or float32; the nodata value is 255 or NaN.
+    description
+        Of its band.
+    scale
+        Value × scale is what it means.
+    """
+
+    name: str
+    dtype: str
+    description: str
+    scale: float = 1.0
+
+    @property
+    def nodata(self) -> float:
+        """The value of pixels that are not known."""
+        return NODATA if self.dtype == "uint8" else float("nan")
+
+
+def probability_product(dtype: str) -> Product:
+    """Return the probability raster: uint8 with scale 1/254, or float32 as it is."""
+    return Product("probability", dtype, "road probability", 1 / LEVELS if dtype == "uint8" else 1.0)
+
+
+MASK = Product("mask", "uint8", "road mask: 1 road, 0 not road")
+
+
+def quantize(probability: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Store probabilities in 255 grey levels.
+
+    Parameters
+    ----------
+    probability
+        (height, width) float32 in [0, 1]; values outside are clipped, NaN counts as not known.
+    valid
+        (height, width) bool.
+
+    Returns
+    -------
+    (height, width) uint8: round(p × 254), and 255 where not known.
+    """
+    known = valid & ~np.isnan(probability)
+    levels = np.rint(np.where(known, probability, 0).clip(0, 1) * LEVELS).astype(np.uint8)
+    return np.where(known, levels, np.uint8(NODATA))
+
+
+def encode(probability: NDArray[np.float32], valid: NDArray[np.bool_], dtype: str) -> NDArray[Any]:
+    """Return probabilities as they are stored: ``quantize``d for uint8, else float32 with NaN where not known."""
+    if dtype == "uint8":
+        return quantize(probability, valid)
+    return np.where(valid, probability, np.float32(np.nan))
+
+
+def dequantize(values: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return probabilities and validity of stored values, uint8 or float32."""
+    if values.dtype == np.uint8:
+        valid = values != NODATA
+        return np.where(valid, values, 0).astype(np.float32) / np.float32(LEVELS), valid
+    valid = ~np.isnan(values)
+    return np.where(valid, values, 0).astype(np.float32), valid
+
+
+def threshold_mask(values: NDArray[Any], threshold: float) -> NDArray[np.uint8]:
+    """Return 1 where stored probabilities reach the threshold, 0 where not, 255 where not known.
+
+    uint8 values are compared at their own precision, so that the mask is what anyone gets who
+    thresholds the probability raster.
+    """
+    probability, valid = dequantize(values)
+    return np.where(valid, (probability >= np.float32(threshold)).astype(np.uint8), np.uint8(NODATA))
+
+
+class Partial:
+    """The folder ``<output>.partial/`` with the finished blocks of a scene.
+
+    Parameters
+    ----------
+    output
+        What it is to become.
+    fingerprint
+        Everything the blocks depend on; JSON-ready.
+    anew
+        Throw away what an earlier run left.
+
+    Attributes
+    ----------
+    resumed
+        Whether an earlier run had left blocks.
+
+    Raises
+    ------
+    OutputError
+        If the folder holds blocks of other inputs or settings, or cannot be made.
+    """
+
+    def __init__(self, output: Path, fingerprint: Mapping[str, object], *, anew: bool = False) -> None:
+        self.folder = output.with_name(output.name + ".partial")
+        wanted = json.loads(json.dumps(fingerprint))
+        marker = self.folder / _FINGERPRINT
+        if anew:
+            self.discard()
+        self.resumed = marker.exists()
+        if self.resumed:
+            self._compare(json.loads(marker.read_text()), wanted)
+            return
+        try:
+            self.folder.mkdir(exist_ok=True)
+            write_whole(marker, json.dumps(wanted, indent=1).encode())
+        except OSError as error:
+            raise OutputError(f"cannot write beside {output} ({error.strerror}); choose another place") from error
+
+    def has(self, products: Iterable[Product], window: Window) -> bool:
+        """Tell whether a block is finished."""
+        return all(self._path(product, window).exists() for product in products)
+
+    def put(
+        self, product: Product, window: Window, values: NDArray[Any], counts: Mapping[str, int] | None = None
+    ) -> None:
+        """Keep a finished block, (height, width), with numbers that ``total`` adds up.
+
+        Raises
+        ------
+        OutputError
+            If the disk is full or gone.
+        """
+        with MemoryFile() as memory:
+            profile = _profile(product, window)
+            with rasterio.Env(GDAL_NUM_THREADS="1"), memory.open(**profile) as file:
+                file.write(values, 1)
+                file.update_tags(**(counts or {}))
+            try:
+                write_whole(self._path(product, window), memory.getbuffer())
+            except OSError as error:
+                raise OutputError(
+                    f"cannot write to {self.folder} ({error.strerror}); make room and repeat the command, "
+                    "the finished blocks are kept"
+                ) from error
+
+    def mosaic(self, product: Product, grid: Grid, area: Window, tags: Mapping[str, str]) -> Path:
+        """Join the blocks of a product to one raster.
+
+        Parameters
+        ----------
+        product
+            Whose blocks.
+        grid
+            Of ``area``.
+        area
+            The part of the whole that the blocks cover.
+        tags
+            Metadata to write.
+
+        Returns
+        -------
+        Path of a VRT.
+        """
+        kind = _GDAL_TYPES[product.dtype]
+        t = grid.transform
+        metadata = "".join(f'<MDI key="{key}">{escape(value)}</MDI>' for key, value in tags.items())
+        sources = "".join(
+            f'<SimpleSource><SourceFilename relativeToVRT="1">{path.name}</SourceFilename><SourceBand>1</SourceBand>'
+            f'<SourceProperties RasterXSize="{w.width}" RasterYSize="{w.height}" DataType="{kind}" '
+            f'BlockXSize="512" BlockYSize="512"/>'
+            f'<SrcRect xOff="0" yOff="0" xSize="{w.width}" ySize="{w.height}"/>'
+            f'<DstRect xOff="{w.col - area.col}" yOff="{w.row - area.row}" xSize="{w.width}" ySize="{w.height}"/>'
+            "</SimpleSource>"
+            for path, w in self._blocks(product)
+        )
+        scale = f"<Offset>0</Offset><Scale>{product.scale!r}</Scale>" if product.scale != 1 else ""
+        xml = (
+            f'<VRTDataset rasterXSize="{grid.width}" rasterYSize="{grid.height}">'
+            + (f"<SRS>{escape(grid.crs)}</SRS>" if grid.crs else "")
+            + ("" if t.is_identity else f"<GeoTransform>{t.c!r},{t.a!r},{t.b!r},{t.f!r},{t.d!r},{t.e!r}</GeoTransform>")
+            + f"<Metadata>{metadata}</Metadata>"
+            f'<VRTRasterBand dataType="{kind}" band="1"><Description>{product.description}</Description>'
+            f"<NoDataValue>{product.nodata}</NoDataValue><ColorInterp>Gray</ColorInterp>{scale}{sources}"
+            "</VRTRasterBand></VRTDataset>"
+        )
+        path = self.folder / f"{product.name}.vrt"
+        write_whole(path, xml.encode())
+        return path
+
+    def total(self, product: Product, key: str) -> int:
+        """Add up a number that was kept with each block of a product."""
+        total = 0
+        for path, _ in self._blocks(product):
+            with open_raster(path) as file:
+                total += int(file.tags()[key])
+        return total
+
+    def discard(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, product: Product, window: Window) -> Path:
+        place = f"{window.row}_{window.col}_{window.height}_{window.width}"
+        return self.folder / f"{product.name}_{place}.tif"
+
+    def _blocks(self, product: Product) -> list[tuple[Path, Window]]:
+        paths = self.folder.glob(f"{product.name}_*.tif")
+        pairs = [(path, Window(*map(int, path.stem.rsplit("_", 4)[1:]))) for path in paths]
+        return sorted(pairs, key=lambda pair: (pair[1].row, pair[1].col))
+
+    def _compare(self, found: Mapping[str, object], wanted: Mapping[str, object]) -> None:
+        differing = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
+        if differing:
+            raise OutputError(
+                f"{self.folder} was left by a run with another {', '.join(sorted(differing))}; "
+                "repeat that command to finish it, or add --overwrite to start anew"
+            )
+
+
+def write_cog(source: Path, target: Path, *, overviews: str = "AVERAGE") -> None:
+    """Make a cloud-optimized GeoTIFF with overviews of a raster.
+
+    Raises
+    ------
+    OutputError
+        If the disk is full or the source is gone.
+    """
+    options = {
+        "driver": "COG",
+        "compress": "DEFLATE",
+        "level": 1,
+        "blocksize": 512,
+        "overview_resampling": overviews,
+        "bigtiff": "IF_SAFER",
+        "sparse_ok": "TRUE",
+        "num_threads": "ALL_CPUS",
+    }
+    try:
+        with rasterio.Env(GDAL_NUM_THREADS="ALL_CPUS", CHECK_DISK_FREE_SPACE="TRUE"):
+            rasterio.shutil.copy(source, target, **options)
+    except (RasterioError, OSError) as error:
+        target.unlink(missing_ok=True)
+        raise OutputError(
+            f"cannot write {target} ({error.__cause__ or error}); make room and repeat the command, "
+            "the finished blocks are kept"
+        ) from error
+
+
+def check_target(target: Path, *, overwrite: bool, inputs: Iterable[str]) -> None:
+    """Find out before any work whether an output may be written.
+
+    Raises
+    ------
+    OutputError
+        If its folder is missing or read-only, it is an input, or it exists and may not be replaced.
+    """
+    if not target.parent.is_dir():
+        raise OutputError(f"the folder {target.parent} does not exist; create it first")
+    if target.is_dir():
+        raise OutputError(f"{target} is a folder; name a file in it")
+    if target.exists() and any(Path(p).exists() and target.samefile(p) for p in inputs):
+        raise OutputError(f"{target} is also the input; choose another output")
+    if target.exists() and not overwrite:
+        raise OutputError(f"{target} exists; choose another name or add --overwrite")
+    if not os.access(target.parent, os.W_OK):
+        raise OutputError(f"the folder {target.parent} is not writable; choose another place")
+
+
+def publish(made: Path, target: Path) -> None:
+    """Move a finished file to its place, across file systems too."""
+    try:
+        try:
+            made.replace(target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            beside = target.with_name(f".{target.name}.new")
+            shutil.copyfile(made, beside)
+            beside.replace(target)
+    except OSError as error:
+        raise OutputError(f"cannot write {target} ({error.strerror}); the result lies in {made}") from error
+
+
+def _profile(product: Product, window: Window) -> dict[str, Any]:
+    return {
+        "driver": "GTiff",
+        "height": window.height,
+        "width": window.width,
+        "count": 1,
+        "dtype": product.dtype,
+        "nodata": product.nodata,
+        "tiled": True,
+        "blockxsize": 512,
+        "blockysize": 512,
+        "compress": "DEFLATE",
+        "zlevel": 1,
+        "transform": rasterio.Affine(1, 0, window.col, 0, -1, -1 - window.row),  # GDAL warns at the origin
+    }
+
+
+def write_whole(path: Path, data: "bytes | memoryview[int]") -> None:
+    """Write a file beside its place, flush it to the disk, then rename it."""
+    beside = path.with_name(path.name + ".new")
+    try:
+        with beside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,58 @@
+"""From the model's grid back to the scene's: bilinear where the scene is finer, averaged where coarser."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+
+from roadseg.blocks import Window
+from roadseg.raster.files import open_raster
+from roadseg.raster.grid import Grid
+from roadseg.raster.output import dequantize
+from roadseg.raster.resample import resample, taps
+
+
+def needed_window(window: Window, grid_in: Grid, grid_out: Grid) -> Window:
+    """Return the pixels of ``grid_in`` that make a window of ``grid_out``; both cover the same ground."""
+    rows = taps(window.row, window.row_stop, size_in=grid_in.height, size_out=grid_out.height)
+    cols = taps(window.col, window.col_stop, size_in=grid_in.width, size_out=grid_out.width)
+    return Window(rows.start, cols.start, rows.stop - rows.start, cols.stop - cols.start)
+
+
+class Regrid:
+    """A probability raster on one grid, read on another of the same ground.
+
+    Parameters
+    ----------
+    source
+        Holds ``area`` of ``grid_in``.
+    grid_in, grid_out
+        The whole grids.
+    area
+        Which part of ``grid_in`` the source holds.
+    """
+
+    def __init__(self, source: Path, grid_in: Grid, area: Window, grid_out: Grid) -> None:
+        self._file = open_raster(source)
+        self._grid_in, self._area, self._grid_out = grid_in, area, grid_out
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def read(self, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return probability and validity, (height, width) each, of a window of ``grid_out``."""
+        rows = taps(window.row, window.row_stop, size_in=self._grid_in.height, size_out=self._grid_out.height)
+        cols = taps(window.col, window.col_stop, size_in=self._grid_in.width, size_out=self._grid_out.width)
+        need = needed_window(window, self._grid_in, self._grid_out)
+        place = rasterio.windows.Window(need.col - self._area.col, need.row - self._area.row, need.width, need.height)
+        probability, valid = dequantize(self._file.read(1, window=place))
+        values, known = resample(probability[None], valid, rows, cols)
+        return values[0], known

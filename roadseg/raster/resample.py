@@ -1,0 +1,87 @@
+"""Resampling that does not depend on the window it is done through.
+
+Each output pixel is a weighted mean of known input pixels under a triangle as wide as the larger of
+both pixels: bilinear when enlarging, antialiased when shrinking. Weights come from the pixel's place
+on the whole axis, never from the window's, and are applied in the same order everywhere, so
+neighbouring reads agree bit for bit.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Taps:
+    """Which input pixels make each output pixel of an axis.
+
+    Parameters
+    ----------
+    start, stop
+        Range of input pixels needed.
+    index
+        (n, taps) int, relative to ``start``.
+    weight
+        (n, taps) float32; rows sum to 1.
+    """
+
+    start: int
+    stop: int
+    index: NDArray[np.intp]
+    weight: Array
+
+
+def taps(start: int, stop: int, *, size_in: int, size_out: int) -> Taps:
+    """Return the taps of output pixels ``start`` to ``stop`` where ``size_in`` pixels become ``size_out``."""
+    ratio = size_in / size_out
+    reach = max(1.0, ratio)
+    centre = (np.arange(start, stop) + 0.5) * ratio - 0.5
+    first = np.floor(centre - reach).astype(np.intp) + 1
+    place = first[:, None] + np.arange(math.ceil(2 * reach))
+    weight = np.maximum(0.0, 1 - np.abs(place - centre[:, None]) / reach)
+    weight[(place < 0) | (place >= size_in)] = 0
+    weight /= weight.sum(axis=1, keepdims=True)
+    place = place.clip(0, size_in - 1)
+    low = int(place.min())
+    return Taps(low, int(place.max()) + 1, place - low, weight.astype(np.float32))
+
+
+def resample(
+    values: NDArray[np.generic], valid: NDArray[np.bool_], rows: Taps, cols: Taps
+) -> tuple[Array, NDArray[np.bool_]]:
+    """Resample known pixels; a result is known if at least half of its weight is.
+
+    Parameters
+    ----------
+    values
+        (bands, rows.stop - rows.start, cols.stop - cols.start) of any real type.
+    valid
+        The same height and width, bool.
+    rows, cols
+        Taps of both axes.
+
+    Returns
+    -------
+    (bands, n_rows, n_cols) float32, 0 where not known, and (n_rows, n_cols) bool.
+    """
+    known = valid.astype(np.float32)
+    share = _apply(known[None], rows, cols)[0]
+    masked = np.where(valid, values, 0).astype(np.float32)
+    total = _apply(masked, rows, cols)
+    valid_out = share >= 0.5
+    return np.divide(total, share, out=np.zeros_like(total), where=valid_out), valid_out
+
+
+def _apply(values: Array, rows: Taps, cols: Taps) -> Array:
+    """Weigh columns, then rows, one tap after the other."""
+    across = np.zeros((*values.shape[:2], len(cols.index)), dtype=np.float32)
+    for index, weight in zip(cols.index.T, cols.weight.T, strict=True):
+        across += values[:, :, index] * weight
+    down = np.zeros((values.shape[0], len(rows.index), len(cols.index)), dtype=np.float32)
+    for index, weight in zip(rows.index.T, rows.weight.T, strict=True):
+        down += across[:, index] * weight[:, None]
+    return down

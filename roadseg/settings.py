@@ -1,0 +1,80 @@
+"""What can be set, and the only place where defaults stand; the command line reads them here."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+PixelType = Literal["uint8", "float32"]
+GridChoice = Literal["scene", "model"]
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """Where and how to compute.
+
+    Parameters
+    ----------
+    device
+        ``"auto"`` takes CUDA, then MPS, then the CPU; ``"cuda:1"`` names one of several.
+    precision
+        ``"auto"``: bfloat16 on CUDA devices that have it, float16 on older ones, else float32.
+    batch_size
+        Windows at a time; None lets the engine choose.
+    """
+
+    device: str = "auto"
+    precision: Precision = "auto"
+    batch_size: int | None = None
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """How to predict; the command line reads its defaults here.
+
+    Parameters
+    ----------
+    bands, pixel_m, value_range
+        See ``SceneSettings``.
+    overlap_px
+        How far neighbouring windows overlap.
+    block_px
+        Side of a block; larger ones need more memory and less repeated work.
+    threshold
+        Probability from which a pixel is road in the mask; None takes the model card's.
+    dtype
+        Of the probability raster: uint8 with 255 grey levels, or float32.
+    grid
+        ``"scene"`` writes the scene's own pixels, ``"model"`` those the model saw.
+    bbox
+        Wanted part (xmin, ymin, xmax, ymax) in the scene's CRS.
+    aoi
+        Vector file with polygons, in any CRS; only pixels inside are wanted.
+    overwrite
+        Replace existing outputs and throw away partial ones.
+    """
+
+    bands: tuple[int, ...] | None = None
+    pixel_m: float | None = None
+    value_range: tuple[float, float] | None = None
+    overlap_px: int = 32
+    block_px: int = 6144
+    threshold: float | None = None
+    dtype: PixelType = "uint8"
+    grid: GridChoice = "scene"
+    bbox: tuple[float, float, float, float] | None = None
+    aoi: Path | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where results go: the probability raster, and on demand a 0/1/255 mask and a PNG to look at."""
+
+    raster: Path
+    mask: Path | None = None
+    preview: Path | None = None
+
+    def paths(self) -> list[Path]:
+        """Return those asked for."""
+        return [path for path in (self.raster, self.mask, self.preview) if path]
