@@ -83,9 +83,7 @@ def test_the_nearest_place_is_the_nearest_within_reach():
 
 def test_of_parallel_edges_the_shortest_counts_and_loops_do_not():
     graph = road_graph(
-        lines(
-            [(0, 0), (5, 5), (9, 0)], [(0, 0), (9, 0)], [(9, 0), (12, 3), (12, 0), (9, 0)], [(0, 0), (-1, 0)]
-        )
+        lines([(0, 0), (5, 5), (9, 0)], [(0, 0), (9, 0)], [(9, 0), (12, 3), (12, 0), (9, 0)], [(0, 0), (-1, 0)])
     )
     matrix = adjacency(graph).toarray()
     assert sorted(matrix[matrix > 0].tolist()) == [1, 1, 9, 9]

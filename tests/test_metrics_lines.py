@@ -47,9 +47,7 @@ def test_junctions_are_where_three_roads_meet():
 
 def test_junctions_are_matched_one_to_one():
     truth = graph([(0, 0), (50, 0)], [(50, 0), (90, 0)], [(50, 0), (50, 60)])
-    double = graph(
-        [(0, 1), (47, 1)], [(47, 1), (53, 1)], [(53, 1), (90, 1)], [(47, 1), (47, 60)], [(53, 1), (53, 60)]
-    )
+    double = graph([(0, 1), (47, 1)], [(47, 1), (53, 1)], [(53, 1), (90, 1)], [(47, 1), (47, 60)], [(53, 1), (53, 60)])
     counts = compare_lines(truth, double, junction_m=10)
     assert (counts.truth_junctions, counts.prediction_junctions, counts.matched_junctions) == (1, 2, 1)
     score = line_score(counts)

@@ -23,10 +23,7 @@ def reference():
     for name, line in oracle("topo.json").items():
         case, scale = name.split("@x")
         said = [float(part.split("=")[1]) for part in line.split()]
-        graphs = [
-            road_graph([np.array(line) * float(scale) for line in worlds[case][side]])
-            for side in ("gt", "prop")
-        ]
+        graphs = [road_graph([np.array(line) * float(scale) for line in worlds[case][side]]) for side in ("gt", "prop")]
         # the reference walks half as far on worlds under 0.01 degrees of latitude
         walk = SMALL_WALK_M if scale == "1" else TopoSettings().walk_m
         yield name, graphs, TopoSettings(walk_m=walk), said

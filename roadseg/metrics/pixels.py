@@ -159,6 +159,12 @@ def relaxed(counts: PixelCounts) -> Curve:
     return Curve(precision, recall, np.where(nothing, np.nan, f1), np.full(LEVELS, np.nan))
 
 
+def level_of(threshold: float) -> int:
+    """Return the lowest value whose probability reaches a threshold; 255, no value, above one."""
+    reached = np.arange(VOID, dtype=np.float32) / np.float32(FULL) >= np.float32(threshold)
+    return int(np.argmax(reached)) if reached.any() else VOID
+
+
 def best_level(values: Floats) -> int | None:
     """Return the lowest threshold at which a curve is highest, None if it is NaN throughout."""
     return None if np.isnan(values).all() else int(np.nanargmax(values))
