@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from tqdm import tqdm
@@ -23,7 +23,22 @@ from tqdm import tqdm
 import roadseg
 from roadseg.errors import RoadsegError
 from roadseg.progress import Listener
-from roadseg.settings import EngineSettings, GridChoice, Outputs, PixelType, Precision, PredictSettings
+from roadseg.settings import (
+    EngineSettings,
+    EvaluateOutputs,
+    EvaluateSettings,
+    GridChoice,
+    Neighbourhood,
+    Outputs,
+    PixelType,
+    Precision,
+    PredictSettings,
+    TrainSettings,
+    Upsampling,
+)
+
+if TYPE_CHECKING:
+    from roadseg.metrics.scores import Scores
 
 app = typer.Typer(
     name="roadseg",
@@ -35,7 +50,7 @@ app = typer.Typer(
 )
 
 
-_PREDICT, _ENGINE = PredictSettings(), EngineSettings()
+_PREDICT, _ENGINE, _TRAIN, _EVALUATE = PredictSettings(), EngineSettings(), TrainSettings(), EvaluateSettings()
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more; -vv shows tracebacks.")]
@@ -126,7 +141,7 @@ def predict(
     """
     if output == "-" and as_json:
         _usage("--json and -o - both want stdout; choose one")
-    with _reporting(verbose), _listening(quiet=quiet, progress=progress, verbose=verbose) as listener:
+    with _reporting(verbose), _listening(quiet=quiet, progress=progress, unit="Mpx") as listener:
         from roadseg.predict import find_scenes, load, name_outputs, predict_many
 
         settings = PredictSettings(
@@ -163,6 +178,149 @@ def predict(
         if batch_done.failed:
             names = ", ".join(name for name, _ in batch_done.failed)
             _fail(f"{len(batch_done.failed)} of {len(jobs)} scenes failed: {names}")
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Argument(help="Folder with images/ and masks/; equal names belong together.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Model file to write (.safetensors).")],
+    dev: Annotated[
+        Path | None, typer.Option(help="Folder like DATA to choose the threshold on and to score; never trained on.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Of the model; by default the file's.")] = None,
+    description: Annotated[str, typer.Option(help="For the model card.")] = "",
+    training_data: Annotated[str, typer.Option(help="For the model card: what it was trained on.")] = "",
+    licence: Annotated[str, typer.Option(help="For the model card: terms of the weights.")] = "",
+    attribution: Annotated[str, typer.Option(help="For the model card: who has to be named.")] = "",
+    gsd: Annotated[float | None, typer.Option(min=1e-4, help="Metres per pixel, if the tiles do not know.")] = None,
+    width: Annotated[int, typer.Option(min=1, help="Channels of the first level: 64 full, 16 compact.")] = _TRAIN.width,
+    upsample: Annotated[Upsampling, typer.Option(help="How the decoder enlarges.")] = _TRAIN.upsample,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = _TRAIN.steps,
+    batch: Annotated[int, typer.Option(min=1, help="Crops per step.")] = _TRAIN.batch,
+    crop: Annotated[int, typer.Option(min=8, help="Side of a crop in pixels, a multiple of 8.")] = _TRAIN.crop,
+    learning_rate: Annotated[float, typer.Option(min=0, help="Highest learning rate.")] = _TRAIN.learning_rate,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = _TRAIN.seed,
+    evaluations: Annotated[int, typer.Option(min=1, help="Dev scores on the way.")] = _TRAIN.evaluations,
+    compile_network: Annotated[
+        bool, typer.Option("--compile", help="Faster steps by torch.compile (a CPU needs a C++ compiler).")
+    ] = _TRAIN.compile,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = _ENGINE.device,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model and forget a checkpoint.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON on stdout.")] = False,
+    progress: Progress = None,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Train a model on image and mask tiles.
+
+    Masks hold 1 road, 0 not road, 255 not known. A run that was stopped goes on when the same command is given
+    again.
+
+    \b
+    roadseg train data/ --dev dev/ -o my_model.safetensors
+    roadseg train data/ -o quick.safetensors --width 16 --steps 2000 --crop 160
+    """
+    if crop % 8:
+        _usage(f"--crop must be a multiple of 8, not {crop}")
+    with _reporting(verbose), _listening(quiet=quiet, progress=progress, unit="steps") as listener:
+        from roadseg.train import About
+        from roadseg.train import train as train_model
+
+        settings = TrainSettings(
+            pixel_m=gsd,
+            width=width,
+            upsample=upsample,
+            steps=steps,
+            batch=batch,
+            crop=crop,
+            learning_rate=learning_rate,
+            seed=seed,
+            evaluations=evaluations,
+            compile=compile_network,
+        )
+        about = About(name or output.stem, description, training_data, licence, attribution)
+        summary = train_model(
+            data,
+            output,
+            about,
+            settings,
+            dev=dev,
+            device=device,
+            overwrite=overwrite,
+            listener=listener,
+        )
+        if as_json:
+            print(json.dumps(asdict(summary), ensure_ascii=False))
+
+
+@app.command()
+def evaluate(
+    prediction: Annotated[Path, typer.Argument(help="Predicted roads: a raster, a vector file, or a folder of them.")],
+    truth: Annotated[Path, typer.Argument(help="The truth, of the same kind; folders are matched by stem.")],
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Probability of road; by default the one noted in the prediction, else 0.5."),
+    ] = None,
+    slack: Annotated[
+        str, typer.Option(help="Slack of the relaxed measures: 3 pixels, or 2.5m on the ground.")
+    ] = f"{_EVALUATE.slack:g}",
+    neighbourhood: Annotated[
+        Neighbourhood, typer.Option(help="Shape of the slack; published figures use a square.")
+    ] = _EVALUATE.neighbourhood,
+    resample: Annotated[
+        bool, typer.Option("--resample", help="Bring predictions on another grid to the truth's.")
+    ] = False,
+    cldice: Annotated[
+        bool, typer.Option("--cldice/--no-cldice", help="Also compute clDice, which takes longest.")
+    ] = _EVALUATE.cldice,
+    buffer: Annotated[
+        float, typer.Option(min=0.01, help="Networks: buffer of completeness and correctness, in metres.")
+    ] = _EVALUATE.buffer_m,
+    junction: Annotated[
+        float, typer.Option(min=0.01, help="Networks: how far apart matched junctions may be, in metres.")
+    ] = _EVALUATE.junction_m,
+    report: Annotated[Path | None, typer.Option(help="Write a page of HTML with curve, tables and pictures.")] = None,
+    as_json: Annotated[Path | None, typer.Option("--json", help="Write all figures as JSON; - for stdout.")] = None,
+    errors: Annotated[
+        Path | None, typer.Option(help="Write a map of right, false and missed roads; a folder for several.")
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="Imagery to show in the report: a file or a folder.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs.")] = False,
+    progress: Progress = None,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Score predicted roads against the truth.
+
+    \b
+    roadseg evaluate roads.tif truth.tif
+    roadseg evaluate predictions/ masks/ --report report.html --images tiles/ --json scores.json
+    roadseg evaluate roads.tif truth.tif --slack 2.5m --neighbourhood disk --errors errors.tif
+    roadseg evaluate roads.gpkg truth.gpkg
+    """
+    distance, in_metres = _slack(slack)
+    with _reporting(verbose), _listening(quiet=quiet, progress=progress, unit="Mpx") as listener:
+        from roadseg.evaluate import as_json as to_json
+        from roadseg.evaluate import evaluate as score
+
+        to_stdout = as_json is not None and str(as_json) == "-"
+        settings = EvaluateSettings(
+            threshold=threshold,
+            slack=distance,
+            slack_in_metres=in_metres,
+            neighbourhood=neighbourhood,
+            resample=resample,
+            cldice=cldice,
+            buffer_m=buffer,
+            junction_m=junction,
+            overwrite=overwrite,
+        )
+        outputs = EvaluateOutputs(report, None if to_stdout else as_json, errors)
+        found = score(prediction, truth, outputs, settings, images=images, command=_command(), listener=listener)
+    if to_stdout:
+        print(json.dumps(to_json(found), ensure_ascii=False))
+        return
+    _print_scores(found)
 
 
 @app.command()
@@ -219,8 +377,8 @@ def _reporting(verbose: int) -> Iterator[None]:
 
 
 @contextmanager
-def _listening(*, quiet: bool, progress: bool | None, verbose: int) -> Iterator[Listener]:
-    """Show what happens on stderr: sentences, and a bar in megapixels."""
+def _listening(*, quiet: bool, progress: bool | None, unit: str) -> Iterator[Listener]:
+    """Show what happens on stderr: sentences, and a bar in units of work."""
     shown = not quiet and (progress if progress is not None else sys.stderr.isatty())
     bars: list[Any] = []
 
@@ -230,8 +388,9 @@ def _listening(*, quiet: bool, progress: bool | None, verbose: int) -> Iterator[
 
     def start(total: float, done: float) -> None:
         close()
-        form = "{l_bar}{bar}| {n:.1f}/{total:.1f} Mpx [{elapsed}<{remaining}, {rate_fmt}]"
-        bars.append(tqdm(total=total, initial=done, unit="Mpx", bar_format=form, disable=not shown, file=sys.stderr))
+        digits = ".1f" if unit == "Mpx" else ".0f"
+        form = f"{{l_bar}}{{bar}}| {{n:{digits}}}/{{total:{digits}}} {unit} [{{elapsed}}<{{remaining}}, {{rate_fmt}}]"
+        bars.append(tqdm(total=total, initial=done, unit=unit, bar_format=form, disable=not shown, file=sys.stderr))
 
     def say(text: str) -> None:
         if not quiet:
@@ -305,11 +464,32 @@ def _pair(text: str) -> tuple[float, float]:
     return low, high
 
 
+def _slack(text: str) -> tuple[float, bool]:
+    in_metres = text.strip().endswith("m")
+    (distance,) = _numbers(text.strip().removesuffix("m"), float, "--slack", 1)
+    if not 0 <= distance <= 1000:
+        _usage(f"--slack wants a distance from 0 to 1000, such as 3 or 2.5m, not {text!r}")
+    return distance, in_metres
+
+
 def _box(text: str) -> tuple[float, float, float, float]:
     xmin, ymin, xmax, ymax = _numbers(text, float, "--bbox", 4)
     if not (xmin < xmax and ymin < ymax):
         _usage(f"--bbox wants xmin,ymin,xmax,ymax with xmin < xmax and ymin < ymax, not {text!r}")
     return xmin, ymin, xmax, ymax
+
+
+def _print_scores(found: "Scores") -> None:
+    from roadseg.metrics.report import number
+
+    width = max(len(figure.name) for figure in found.figures)
+    for figure in found.figures:
+        print(f"{figure.name:<{width}}  {number(figure.value):>6}  {figure.definition}")
+    if len(found.images) > 1:
+        print()
+        names = list(found.images[0].values)
+        rows = [(image.name, *[number(value, 3) for value in image.values.values()]) for image in found.images]
+        _print_table(("worst first", *names), rows)
 
 
 def _print_pairs(pairs: list[tuple[str, str]]) -> None:

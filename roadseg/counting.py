@@ -77,7 +77,9 @@ class Counter:
                     share = errors.shares(kinds, factor)
                     parts[:, row : row + share.shape[1], col : col + share.shape[2]] = share
                 self.listener.advance(window.area / 1e6)
-        painted = errors.png_base64(errors.paint(parts, _backdrop(pair.image, grid, parts.shape[1:]))) if picture else ""
+        painted = (
+            errors.png_base64(errors.paint(parts, _backdrop(pair.image, grid, parts.shape[1:]))) if picture else ""
+        )
         return skeletons if self.settings.cldice else None, painted
 
     @contextmanager
@@ -166,5 +168,3 @@ def _backdrop(image: Path | None, grid: Grid, size: tuple[int, ...]) -> Bytes | 
         if (scene.grid.height, scene.grid.width) != (grid.height, grid.width):
             return None
         return scene.picture(scene.grid.window, size[0], size[1])
-
-

@@ -1,4 +1,4 @@
-"""Evaluate: how good are predicted roads, against the truth?
+"""Evaluate: how good predicted roads are, against the truth.
 
 ``evaluate`` is the whole chain: pairs of files are found, counted block by block (rasters) or compared
 as graphs (networks), the counts of all pairs are added, and only then divided. Rasters are read
@@ -7,32 +7,26 @@ once for everything that depends on no threshold, and once more for what does.
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 import roadseg
-from roadseg.blocks import Window
+from roadseg.counting import Counter, kind_of
 from roadseg.errors import OutputError, SceneError
-from roadseg.metrics import cldice, errors, pixels, scores
+from roadseg.metrics import cldice, pixels, scores
 from roadseg.metrics.apls import apls
 from roadseg.metrics.graph import road_graph
 from roadseg.metrics.lines import compare_lines
 from roadseg.metrics.report import html
 from roadseg.metrics.topo import topo
 from roadseg.network.read import read_lines
+from roadseg.pairs import Pair, find_pairs, is_network
 from roadseg.progress import Listener
-from roadseg.raster.errormap import ClassMap
-from roadseg.raster.grid import Grid
 from roadseg.raster.ground import ground_at, to_ground
 from roadseg.raster.output import check_target, write_whole
-from roadseg.raster.roads import Kind, RoadRaster, Values, mask_kind, mismatch, windows
-from roadseg.raster.scene import Scene, SceneSettings
 from roadseg.settings import EvaluateOutputs, EvaluateSettings
+
 
 def evaluate(
     prediction: Path,
@@ -81,7 +75,8 @@ def evaluate(
         found = _score_networks(pairs, settings, notes, listener)
     else:
         found = _score_rasters(pairs, outputs.errors, settings, notes, listener)
-    found = replace(found, settings={"command": command, "prediction": str(prediction), "truth": str(truth)} | found.settings)
+    inputs = {"command": command, "prediction": str(prediction), "truth": str(truth)}
+    found = replace(found, settings={**inputs, **found.settings})
     for note in found.notes:
         listener.say(note)
     if outputs.json:
@@ -118,14 +113,12 @@ def _score_networks(
             lacking = pair.prediction if crs is None else pair.truth
             raise SceneError(f"{lacking} has no CRS and its partner has one; assign it, with ogr2ogr -a_srs")
         ground = ground_at(true or predicted, true_crs if true else crs)
-        graphs = [
-            road_graph(to_ground(lines, own, ground)) for lines, own in ((true, true_crs), (predicted, crs))
-        ]
+        graphs = [road_graph(to_ground(lines, own, ground)) for lines, own in ((true, true_crs), (predicted, crs))]
         for path, graph in zip((pair.truth, pair.prediction), graphs, strict=True):
             if not graph.edges:
                 notes.append(f"{path} holds no road with a length")
-        near = compare_lines(*graphs, buffer_m=settings.buffer_m, junction_m=settings.junction_m)
-        counted.append(scores.NetworkImage(pair.name, apls(*graphs), topo(*graphs), near))
+        near = compare_lines(graphs[0], graphs[1], buffer_m=settings.buffer_m, junction_m=settings.junction_m)
+        counted.append(scores.NetworkImage(pair.name, apls(graphs[0], graphs[1]), topo(graphs[0], graphs[1]), near))
         grounds.append(ground.name)
         listener.say(f"{pair.name}: {len(graphs[0].edges)} edges of truth, {len(graphs[1].edges)} predicted")
     figures = scores.network_figures(counted, buffer_m=settings.buffer_m, junction_m=settings.junction_m)
@@ -193,7 +186,9 @@ def _empty_notes(total: pixels.PixelCounts, level: int) -> list[str]:
     return notes
 
 
-def _check_outputs(outputs: EvaluateOutputs, settings: EvaluateSettings, pairs: Sequence[Pair], *, several: bool) -> None:
+def _check_outputs(
+    outputs: EvaluateOutputs, settings: EvaluateSettings, pairs: Sequence[Pair], *, several: bool
+) -> None:
     inputs = [str(path) for pair in pairs for path in (pair.prediction, pair.truth)]
     for path in outputs.paths():
         if several and path == outputs.errors:

@@ -6,10 +6,23 @@ from pathlib import Path
 
 from roadseg.errors import SceneError
 
-VECTORS = (".gpkg", ".geojson", ".json", ".geojsonl", ".geojsons", ".fgb", ".shp", ".parquet", ".gml", ".kml", ".sqlite")
+VECTORS = (
+    ".gpkg",
+    ".geojson",
+    ".json",
+    ".geojsonl",
+    ".geojsons",
+    ".fgb",
+    ".shp",
+    ".parquet",
+    ".gml",
+    ".kml",
+    ".sqlite",
+)
 """Endings of files that hold networks; everything else is a raster."""
 
 _RASTERS = (".tif", ".tiff", ".vrt", ".png", ".jp2", ".img", ".bmp", ".gif", ".jpg", ".jpeg")
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -72,5 +85,3 @@ def _stems(folder: Path) -> dict[str, Path]:
 
 def _some(names: Sequence[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-

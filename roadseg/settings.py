@@ -8,6 +8,7 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 PixelType = Literal["uint8", "float32"]
 GridChoice = Literal["scene", "model"]
 Neighbourhood = Literal["square", "disk"]
+Upsampling = Literal["bilinear", "nearest"]
 
 
 @dataclass(frozen=True)
@@ -133,3 +134,49 @@ class EvaluateOutputs:
     def paths(self) -> list[Path]:
         """Return those asked for."""
         return [path for path in (self.report, self.json, self.errors) if path]
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How to train.
+
+    Parameters
+    ----------
+    pixel_m
+        Metres per pixel of the tiles, if they do not know.
+    width, upsample
+        Of the ResUNet.
+    steps, batch, crop
+        Number of steps, crops per step, side of a crop in pixels (a multiple of 8).
+    learning_rate, warmup_steps, weight_decay, clip_norm
+        AdamW with a linear warm-up, then a cosine to zero; gradients are clipped to a norm.
+    average_decay
+        Of the moving average of the weights, which is what is kept.
+    dice_weight
+        Weight of the Dice term beside the cross-entropy.
+    seed
+        Of everything random.
+    evaluations
+        How often the dev tiles are scored on the way, the end included.
+    checkpoint_minutes
+        Time between checkpoints.
+    compile
+        Let torch.compile speed up the steps; needs a C++ compiler on a CPU.
+    """
+
+    pixel_m: float | None = None
+    width: int = 64
+    upsample: Upsampling = "bilinear"
+    steps: int = 4600
+    batch: int = 8
+    crop: int = 224
+    learning_rate: float = 2e-3
+    warmup_steps: int = 200
+    weight_decay: float = 1e-2
+    clip_norm: float = 1.0
+    average_decay: float = 0.998
+    dice_weight: float = 1.0
+    seed: int = 0
+    evaluations: int = 4
+    checkpoint_minutes: float = 2.0
+    compile: bool = False

@@ -51,7 +51,7 @@ def html(scores: Scores, *, version: str) -> str:
     ]
     body = "\n".join(part for part in parts if part)
     return (
-        f'<!doctype html>\n<html lang=en>\n<head>\n<meta charset=utf-8>\n<title>{escape(title)}</title>\n'
+        f"<!doctype html>\n<html lang=en>\n<head>\n<meta charset=utf-8>\n<title>{escape(title)}</title>\n"
         '<meta name=viewport content="width=device-width, initial-scale=1">\n'
         f"<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
     )
@@ -162,11 +162,9 @@ def _pictures(images: Sequence[ImageScore]) -> str:
         FALSE: "false: predicted, no road near",
         MISSED: "missed: road, none predicted near",
     }
-    key = "".join(
-        f'<span><i style="background:rgb{COLOURS[kind]}"></i>{text}</span>' for kind, text in meaning.items()
-    )
+    key = "".join(f'<span><i style="background:rgb{COLOURS[kind]}"></i>{text}</span>' for kind, text in meaning.items())
     figures = "".join(
-        f'<figure><figcaption>{escape(image.name)}, IoU {number(image.values["IoU"], 3)}</figcaption>'
+        f"<figure><figcaption>{escape(image.name)}, IoU {number(image.values['IoU'], 3)}</figcaption>"
         f'<img alt="right, false and missed roads of {escape(image.name)}" '
         f'src="data:image/png;base64,{image.picture}"></figure>\n'
         for image in shown

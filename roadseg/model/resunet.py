@@ -11,13 +11,13 @@ arXiv:1711.10684.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-Upsample = Literal["bilinear", "nearest"]
+from roadseg.settings import Upsampling
 
 SIZE_MULTIPLE = 8
 """Height and width of the input must be multiples of this (three halvings)."""
@@ -68,9 +68,9 @@ class StemBlock(nn.Module):
 class DecoderBlock(nn.Module):
     """Upsample ×2, concatenate the skip connection, residual block."""
 
-    def __init__(self, below: int, skip: int, channels: int, *, upsample: Upsample) -> None:
+    def __init__(self, below: int, skip: int, channels: int, *, upsample: Upsampling) -> None:
         super().__init__()
-        self.upsample: Upsample = upsample
+        self.upsample: Upsampling = upsample
         self.residual = ResidualBlock(below + skip, channels)
 
     def forward(self, below: Tensor, skip: Tensor) -> Tensor:
@@ -100,12 +100,12 @@ class ResUNet(nn.Module):
         If a number is not positive or ``upsample`` is unknown.
     """
 
-    def __init__(self, *, bands: int = 3, width: int = 64, upsample: Upsample = "bilinear") -> None:
+    def __init__(self, *, bands: int = 3, width: int = 64, upsample: Upsampling = "bilinear") -> None:
         super().__init__()
         if bands < 1 or width < 1:
             raise ValueError(f"bands and width must be at least 1, got {bands} and {width}")
-        if upsample not in get_args(Upsample):
-            raise ValueError(f"upsample must be one of {get_args(Upsample)}, got {upsample!r}")
+        if upsample not in get_args(Upsampling):
+            raise ValueError(f"upsample must be one of {get_args(Upsampling)}, got {upsample!r}")
         self.bands, self.width, self.upsample = bands, width, upsample
         self.encoder1 = StemBlock(bands, width)
         self.encoder2 = ResidualBlock(width, 2 * width, stride=2)

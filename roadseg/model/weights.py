@@ -16,7 +16,8 @@ from torch import Tensor
 
 from roadseg.errors import ModelError, OutputError
 from roadseg.model.card import METADATA_KEY, ModelCard, read_card
-from roadseg.model.resunet import ResUNet, Upsample
+from roadseg.model.resunet import ResUNet
+from roadseg.settings import Upsampling
 
 
 def save_model(path: Path, network: ResUNet, card: ModelCard) -> ModelCard:
@@ -70,7 +71,7 @@ def load_model(path: Path) -> tuple[ResUNet, ModelCard]:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path} is damaged ({error}); get it anew") from error
-    upsample: Upsample = "nearest" if card.upsample == "nearest" else "bilinear"
+    upsample: Upsampling = "nearest" if card.upsample == "nearest" else "bilinear"
     network = ResUNet(bands=card.bands, width=card.width, upsample=upsample)
     wanted = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
     misfits = [

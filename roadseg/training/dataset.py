@@ -32,11 +32,17 @@ class Tile:
         (bands, height, width) uint8.
     label
         (height, width) uint8: 1 road, 0 not road, 255 void.
+    valid
+        (height, width) bool: where the image is known.
+    pixel_m
+        Metres per pixel, None if the file does not know.
     """
 
     name: str
     image: NDArray[np.uint8]
     label: NDArray[np.uint8]
+    valid: NDArray[np.bool_]
+    pixel_m: float | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,12 @@ class Tiles:
         mean = total / count
         std = np.sqrt(np.maximum(squares / count - np.square(mean), 1e-12))
         return tuple(np.atleast_1d(mean).tolist()), tuple(np.atleast_1d(std).tolist())
+
+    def fill(self, colour: Sequence[float]) -> None:
+        """Give unknown image pixels a colour (0–1 scale), in place, as prediction will do."""
+        levels = np.rint(np.array(colour) * 255).astype(np.uint8)
+        for tile in self.tiles:
+            np.copyto(tile.image, levels[:, None, None], where=~tile.valid)
 
     def draw(self, count: int, *, seed: int, step: int) -> Batch:
         """Draw the crops of one training step, the same ones for the same seed and step."""

@@ -1,0 +1,306 @@
+"""Train: from image and mask tiles to a model file.
+
+``train`` is the whole chain: pair the tiles, look at them, loop over random crops, score the dev tiles the
+way prediction works, choose the threshold there, and write weights and card as one file. A
+checkpoint beside the output lets the same command go on after anything that stops it.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import roadseg
+from roadseg.blocks import Plan, Window
+from roadseg.errors import SceneError, TrainingError
+from roadseg.inference.block import predict_block
+from roadseg.inference.engine import TorchEngine, choose_device
+from roadseg.metrics.pixels import (
+    FULL,
+    PixelCounts,
+    best_level,
+    break_even_level,
+    count_pixels,
+    exact,
+    no_pixels,
+    relaxed,
+)
+from roadseg.model.card import Measurement, ModelCard
+from roadseg.model.resunet import ResUNet
+from roadseg.model.weights import save_model
+from roadseg.progress import Listener
+from roadseg.raster.labels import VOID, Label, read_label
+from roadseg.raster.output import check_target, quantize
+from roadseg.raster.scene import Scene, SceneSettings
+from roadseg.settings import EngineSettings, TrainSettings
+from roadseg.training.dataset import Tile, Tiles
+from roadseg.training.loop import Step, Trainer
+
+_SUFFIXES = {".tif", ".tiff", ".vrt", ".jp2", ".png", ".jpg"}
+
+
+@dataclass(frozen=True)
+class About:
+    """What the card is to say about a model: its name, what it is for, its data and their terms."""
+
+    name: str
+    description: str = ""
+    training_data: str = ""
+    licence: str = ""
+    attribution: str = ""
+
+
+@dataclass(frozen=True)
+class DevScore:
+    """Figures on the dev tiles: counts added over all of them, then divided.
+
+    ``threshold`` is where the relaxed F1 is best; ``iou`` is the best over all thresholds.
+    """
+
+    break_even: float
+    relaxed_f1: float
+    iou: float
+    threshold: float
+    tiles: int
+
+
+@dataclass(frozen=True)
+class TrainSummary:
+    """What came of it: the file, steps and seconds of this run, and the dev score if there are dev tiles."""
+
+    output: str
+    steps: int
+    seconds: float
+    loss: float
+    dev: DevScore | None
+
+
+def train(
+    data: Path,
+    output: Path,
+    about: About,
+    settings: TrainSettings,
+    *,
+    dev: Path | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+    listener: Listener | None = None,
+) -> TrainSummary:
+    """Train a model.
+
+    Parameters
+    ----------
+    data
+        Folder with ``images/`` and ``masks/``; files with the same stem belong together.
+    output
+        Model file to write; ``<output>.checkpoint`` lies beside it until then.
+    about
+        For the card.
+    settings
+        How to train.
+    dev
+        Folder like ``data``, to choose the threshold and to score; never trained on.
+    device
+        Where.
+    overwrite
+        Replace the output and forget a checkpoint.
+    listener
+        Who wants to hear what happens; work is counted in steps.
+
+    Raises
+    ------
+    RoadsegError
+        If the data cannot be used or the output not be written.
+    """
+    listener, started = listener or Listener(), time.monotonic()
+    check_target(output, overwrite=overwrite, inputs=())
+    checkpoint = output.with_name(output.name + ".checkpoint")
+    if overwrite:
+        checkpoint.unlink(missing_ok=True)
+    place, why = choose_device(device)
+    pairs, dev_pairs = find_pairs(data), find_pairs(dev) if dev else []
+    tiles = Tiles([read_tile(image, mask, listener) for image, mask in pairs], crop=settings.crop)
+    gsd_m = common_gsd(tiles.tiles, settings.pixel_m)
+    torch.manual_seed(settings.seed)
+    network = ResUNet(bands=len(tiles.tiles[0].image), width=settings.width, upsample=settings.upsample).to(place)
+    trainer = Trainer(network, tiles, settings, checkpoint)
+    listener.say(
+        f"{len(pairs)} training tiles, {100 * tiles.road_fraction:.1f} % road; {len(dev_pairs)} dev tiles; "
+        f"width {settings.width}; device {place} ({why}); "
+        + (f"going on at step {trainer.step}" if trainer.step else f"{settings.steps} steps")
+    )
+    listener.start(settings.steps, trainer.step)
+    first = trainer.step
+
+    def on_step(step: Step) -> None:
+        listener.advance(1)
+        every = max(1, settings.steps // max(1, settings.evaluations))
+        if dev_pairs and step.step % every == 0 and step.step < settings.steps:
+            score = score_tiles(trainer, dev_pairs, listener)
+            listener.say(f"step {step.step}: loss {step.loss:.4f}, {_in_words(score)}")
+
+    trainer.run(on_step)
+    score = score_tiles(trainer, dev_pairs, listener) if dev_pairs else None
+    card = _card(about, trainer, gsd_m, score, dev)
+    save_model(output, trainer.averaged(), card)
+    checkpoint.unlink(missing_ok=True)
+    if score:
+        listener.say(f"dev: {_in_words(score)}")
+    return TrainSummary(str(output), trainer.step - first, round(time.monotonic() - started, 1), trainer.loss, score)
+
+
+def find_pairs(folder: Path) -> list[tuple[Path, Path]]:
+    """Match the files in ``images/`` and ``masks/`` by stem.
+
+    Raises
+    ------
+    TrainingError
+        If there is no such folder, no pair, or an image or mask without partner.
+    """
+    sides = []
+    for name in ("images", "masks"):
+        if not (folder / name).is_dir():
+            raise TrainingError(
+                f"{folder} has no folder {name}/; training data are images/ and masks/ with equal names"
+            )
+        sides.append({p.stem: p for p in sorted((folder / name).iterdir()) if p.suffix.lower() in _SUFFIXES})
+    images, masks = sides
+    alone = sorted(set(images) ^ set(masks))
+    if alone:
+        shown = ", ".join(alone[:3]) + (" …" if len(alone) > 3 else "")
+        raise TrainingError(
+            f"{len(alone)} file(s) in {folder} have no partner of the same name ({shown}); add or move them"
+        )
+    if not images:
+        raise TrainingError(f"{folder}/images holds no image; GeoTIFFs are expected")
+    return [(images[stem], masks[stem]) for stem in images]
+
+
+def read_tile(image: Path, mask: Path, listener: Listener) -> Tile:
+    """Read a training tile whole; pixels that are not known become void.
+
+    Raises
+    ------
+    SceneError, TrainingError
+        If a file cannot be read or the two do not lie on one grid.
+    """
+    label = read_label(str(mask))
+    if label.note:
+        listener.warn(label.note)
+    with Scene(str(image), SceneSettings(any_gsd=True)) as scene:
+        _check_match(scene, label, image, mask)
+        block = scene.read(scene.grid.window)
+        sizes = scene.grid.pixel_size_m()
+    values = block.values if block.values.dtype == np.uint8 else np.rint(block.values * 255).astype(np.uint8)
+    known = np.where(block.valid, label.values, VOID).astype(np.uint8)
+    return Tile(image.name, values, known, block.valid, float(np.mean(sizes)) if sizes else None)
+
+
+def common_gsd(tiles: Sequence[Tile], given: float | None) -> float:
+    """Return the ground resolution that all tiles share, in metres per pixel.
+
+    Raises
+    ------
+    TrainingError
+        If it is not known, or tiles differ by more than 15 %.
+    """
+    if given:
+        return given
+    sizes = [tile.pixel_m for tile in tiles if tile.pixel_m]
+    if not sizes:
+        raise TrainingError("no tile tells its pixel size; give it with --gsd, in metres")
+    middle = float(np.median(sizes))
+    odd = next((t for t in tiles if t.pixel_m and abs(t.pixel_m / middle - 1) > 0.15), None)
+    if odd:
+        raise TrainingError(
+            f"{odd.name} has pixels of {odd.pixel_m:.3g} m, most tiles have {middle:.3g} m; resample it first"
+        )
+    return round(middle, 3)
+
+
+def score_tiles(trainer: Trainer, pairs: Sequence[tuple[Path, Path]], listener: Listener) -> DevScore:
+    """Predict tiles as ``roadseg predict`` would, and count.
+
+    Raises
+    ------
+    TrainingError
+        If the tiles hold no road to score against.
+    """
+    engine = TorchEngine(trainer.averaged(), trainer.mean, trainer.std, EngineSettings(str(trainer.device)))
+    counts = no_pixels()
+    for image, mask in pairs:
+        counts += _count_tile(engine, trainer.mean, image, mask, listener)
+    strict, loose = exact(counts), relaxed(counts)
+    even, best = break_even_level(loose), best_level(loose.f1)
+    if even is None or best is None:
+        raise TrainingError("the dev tiles hold no road to score against; choose other ones")
+    return DevScore(
+        break_even=float((loose.precision[even] + loose.recall[even]) / 2),
+        relaxed_f1=float(loose.f1[best]),
+        iou=float(np.nanmax(strict.iou)),
+        threshold=best / FULL,
+        tiles=len(pairs),
+    )
+
+
+def _count_tile(
+    engine: TorchEngine, mean: tuple[float, ...], image: Path, mask: Path, listener: Listener
+) -> PixelCounts:
+    label = read_label(str(mask))
+    if label.note:
+        listener.warn(label.note)
+    with Scene(str(image), SceneSettings(any_gsd=True, fill=mean)) as scene:
+        _check_match(scene, label, image, mask)
+        grid = scene.grid
+        plan = Plan(grid.height, grid.width, Window(0, 0, grid.height, grid.width))
+        values = np.empty((grid.height, grid.width), dtype=np.uint8)
+        for planned in plan.blocks():
+            block = predict_block(scene.read(planned.extent), planned, engine)
+            values[block.window.slices()] = quantize(block.values, block.valid)
+    return count_pixels(values, label.values)
+
+
+def _check_match(scene: Scene, label: Label, image: Path, mask: Path) -> None:
+    if (scene.grid.height, scene.grid.width) != label.values.shape:
+        sizes = f"{scene.grid.width} × {scene.grid.height} and {label.grid.width} × {label.grid.height} px"
+        raise TrainingError(f"{image} and {mask} differ in size ({sizes}); cut both to the same ground")
+    if scene.grid.crs and label.grid.crs and not scene.grid.transform.almost_equals(label.grid.transform, 1e-3):
+        raise SceneError(f"{image} and {mask} lie in different places; give both the same georeference")
+
+
+def _card(about: About, trainer: Trainer, gsd_m: float, score: DevScore | None, dev: Path | None) -> ModelCard:
+    found: tuple[Measurement, ...] = ()
+    if score:
+        data = f"{score.tiles} tiles of {dev}, never trained on; the threshold was chosen there"
+        pooled = "counts pooled over all tiles"
+        found = (
+            Measurement(
+                "relaxed break-even", score.break_even, f"precision = recall, slack 3 px square, {pooled}", data
+            ),
+            Measurement(
+                "relaxed F1", score.relaxed_f1, f"slack 3 px square, threshold {score.threshold:.3f}, {pooled}", data
+            ),
+            Measurement("IoU", score.iou, f"of the road class at the best threshold, {pooled}", data),
+        )
+    return ModelCard(
+        **asdict(about),
+        mean=trainer.mean,
+        std=trainer.std,
+        gsd_m=gsd_m,
+        threshold=score.threshold if score else 0.5,
+        recipe=asdict(trainer.settings),
+        measurements=found,
+        roadseg_version=roadseg.__version__,
+        created=datetime.now(UTC).date().isoformat(),
+    )
+
+
+def _in_words(score: DevScore) -> str:
+    return (
+        f"relaxed break-even {score.break_even:.4f}, relaxed F1 {score.relaxed_f1:.4f} at {score.threshold:.3f}, "
+        f"IoU {score.iou:.4f} ({score.tiles} tiles)"
+    )
