@@ -16,7 +16,7 @@ _CURVES = ("#0072b2", "#d55e00")
 
 _STYLE = """
 :root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, sans-serif; color: #1b1b1b; background: #fff; max-width: 60rem;
+body { font: 16px/1.5 system-ui, sans-serif; color: #1b1b1b; background: #fff; max-width: 72rem;
   margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; margin-bottom: .2rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
 p.sub, figcaption, .note { color: #4a4a4a; }
@@ -31,7 +31,8 @@ figure { margin: 1rem 0 2rem; } figure img { max-width: 100%; border: 1px solid 
 .key span { display: inline-block; margin-right: 1.2rem; }
 .key i { display: inline-block; width: 1em; height: 1em; margin-right: .4em; vertical-align: -.15em;
   border: 1px solid #555; }
-svg { max-width: 100%; height: auto; } svg text { font: 13px system-ui, sans-serif; fill: #333; }
+svg { max-width: 100%; height: auto; } svg text { font: 13px system-ui, sans-serif; fill: #333;
+  paint-order: stroke; stroke: #fff; stroke-width: 4px; stroke-linejoin: round; }
 """
 
 
@@ -115,11 +116,10 @@ def _mark(curve: PrecisionRecall, colour: str) -> str:
     at = curve.break_even or 0
     precision, recall = curve.precision[at], curve.recall[at]
     text = f"break-even {(precision + recall) / 2:.4f} at {curve.threshold[at]:.3f}"
-    left = recall > 0.5
-    shift, anchor = (-10, "end") if left else (10, "start")
+    across, down, anchor = (-10, 18, "end") if recall > 0.55 else (10, -10, "start")
     return (
         f'<circle cx="{_x(recall):.1f}" cy="{_y(precision):.1f}" r="5" fill="#fff" stroke="{colour}" stroke-width="2"/>'
-        f'<text x="{_x(recall) + shift:.1f}" y="{_y(precision) + 16:.1f}" text-anchor="{anchor}">{text}</text>'
+        f'<text x="{_x(recall) + across:.1f}" y="{_y(precision) + down:.1f}" text-anchor="{anchor}">{text}</text>'
     )
 
 
