@@ -92,9 +92,10 @@ def predict(
         area = wanted_area(scene, settings)
         job = Job(scene, area, model, settings, outputs, threshold)
         listener.say(job.describe())
-        if scene.grid.crs is None and settings.pixel_m is None:
+        if settings.pixel_m is None and scene.grid.pixel_size_m() is None:
             listener.warn(
-                f"{scene_path} has no CRS; its pixels are taken to be {card.gsd_m:g} m wide, --gsd tells otherwise"
+                f"{scene_path} has no CRS that tells metres; its pixels are taken to be {card.gsd_m:g} m wide, "
+                "--gsd tells otherwise"
             )
         partial = Partial(outputs.raster, job.fingerprint(), anew=settings.overwrite)
         resumed = job.predict_blocks(partial, listener)

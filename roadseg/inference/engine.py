@@ -6,6 +6,7 @@ device runs out of memory the batch is halved and tried again, and stays halved.
 silence: ``TorchEngine.choice`` says in words what runs where, and why.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
@@ -137,8 +138,8 @@ def choose_device(wanted: str) -> tuple[torch.device, str]:
     DeviceError
         If it is not there, or no such kind is known.
     """
-    kind, _, number = wanted.partition(":")
-    if kind not in _KINDS or (number and (kind != "cuda" or not number.isdigit())):
+    kind, colon, number = wanted.partition(":")
+    if kind not in _KINDS or (colon and (kind != "cuda" or not re.fullmatch("[0-9]+", number))):
         raise DeviceError(f"there is no device {wanted!r}; choose auto, cpu, cuda, cuda:N or mps")
     have_cuda, have_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if kind == "auto":

@@ -6,6 +6,7 @@ the threshold and the calibration, and says where the model comes from and how g
 """
 
 import json
+import math
 import struct
 from dataclasses import asdict, dataclass, field, fields
 from importlib import resources
@@ -126,11 +127,32 @@ def card_from_json(text: str, path: Path) -> ModelCard:
         card["measurements"] = tuple(Measurement(**m) for m in found.get("measurements", ()))
         card["mean"], card["std"] = tuple(found["mean"]), tuple(found["std"])
         result = ModelCard(**card)
+        damaged = _nonsense(result)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"the model card in {path} is damaged ({error}); get the file anew") from error
+    if damaged:
+        raise ModelError(f"the model card in {path} is damaged ({damaged}); get the file anew")
     if result.architecture != "ResUNet" or len(result.mean) != result.bands or len(result.std) != result.bands:
         raise ModelError(f"{path} holds a {result.architecture} of another form; roadseg runs its own ResUNet only")
     return result
+
+
+def _nonsense(card: ModelCard) -> str:
+    """Name the first field that holds what no model can have; nothing if all make sense."""
+    sensible = {
+        "name": isinstance(card.name, str),
+        "bands": isinstance(card.bands, int) and card.bands >= 1,
+        "width": isinstance(card.width, int) and card.width >= 1,
+        "upsample": card.upsample in {"bilinear", "nearest"},
+        "mean": all(math.isfinite(value) for value in card.mean),
+        "std": all(math.isfinite(value) and value > 0 for value in card.std),
+        "gsd_m": math.isfinite(card.gsd_m) and card.gsd_m > 0,
+        "window_px": isinstance(card.window_px, int) and card.window_px >= 8 and card.window_px % 8 == 0,
+        "threshold": 0 <= card.threshold <= 1,
+        "temperature": math.isfinite(card.temperature) and card.temperature > 0,
+        "bias": math.isfinite(card.bias),
+    }
+    return next((f"{name} {getattr(card, name)!r}" for name, fine in sensible.items() if not fine), "")
 
 
 def read_card(path: Path) -> ModelCard:
@@ -145,8 +167,10 @@ def read_card(path: Path) -> ModelCard:
         size = path.stat().st_size
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
-            if not 2 <= length <= min(size - 8, _HEADER_LIMIT):
+            if not 2 <= length <= _HEADER_LIMIT:
                 raise ValueError
+            if length > size - 8:
+                raise ModelError(f"{path} is truncated ({size} bytes, its header alone has {8 + length}); get it anew")
             header = json.loads(file.read(length))
         end = max((t["data_offsets"][1] for k, t in header.items() if k != "__metadata__"), default=0)
     except FileNotFoundError:

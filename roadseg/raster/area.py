@@ -9,6 +9,7 @@ import rasterio.features
 import rasterio.warp
 import shapely
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import CRSError, RasterioError
 
@@ -96,7 +97,7 @@ def polygon_area(grid: Grid, polygons: Sequence[Any], crs: str | None, name: str
                     shapely.geometry.shape(rasterio.warp.transform_geom(source, target, p.__geo_interface__))
                     for p in polygons
                 ]
-        except (CRSError, RasterioError) as error:
+        except (CPLE_BaseError, CRSError, RasterioError) as error:
             raise SceneError(f"the polygons cannot be brought to the CRS of {name}: {error}") from error
     bounds = tuple(float(v) for v in shapely.total_bounds(np.array(polygons, dtype=object)))
     box = rectangle_area(grid, (bounds[0], bounds[1], bounds[2], bounds[3]), name)

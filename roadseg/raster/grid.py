@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import rasterio.warp
 from affine import Affine
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
@@ -46,7 +47,7 @@ class Grid:
     def pixel_size_m(self) -> tuple[float, float] | None:
         """Return the ground size of the centre pixel down its column and along its row, in metres.
 
-        None if there is no CRS to measure in.
+        None if there is no CRS that tells metres.
         """
         if self.crs is None:
             return None
@@ -56,12 +57,13 @@ class Grid:
         try:
             lons, lats = rasterio.warp.transform(crs, "EPSG:4326", [x for x, _ in points], [y for _, y in points])
             sizes = [_ground_distance_m(lons[0], lats[0], lons[i], lats[i]) for i in (1, 2)]
-        except (CRSError, rasterio.errors.RasterioError, ValueError):
+        except (CPLE_BaseError, CRSError, rasterio.errors.RasterioError, ValueError):
             sizes = [math.nan]
         if all(math.isfinite(size) and size > 0 for size in sizes):
             return sizes[0], sizes[1]
-        unit = crs.linear_units_factor[1] if not crs.is_geographic else 1.0
-        t = self.transform
+        if not crs.is_projected:
+            return None
+        unit, t = crs.linear_units_factor[1], self.transform
         return math.hypot(t.b, t.e) * unit, math.hypot(t.a, t.d) * unit
 
     def scaled(self, height: int, width: int) -> "Grid":

@@ -128,7 +128,7 @@ class Scene:
         """Return what there is to know about the file as labelled lines."""
         file, pixel = self._file, self.grid.pixel_size_m()
         flags = {flag.name for flag in file.mask_flag_enums[0]}
-        marks = {"per_dataset": "mask band", "alpha": "alpha band", "nodata": f"nodata {file.nodata}"}
+        marks = {"alpha": "alpha band", "per_dataset": "mask band", "nodata": f"nodata {file.nodata}"}
         unknown = next((text for flag, text in marks.items() if flag in flags), "none marked")
         if self._holes is not None:
             unknown = "holes between the sources"
@@ -210,13 +210,12 @@ class Scene:
 
     def _choose_bands(self) -> tuple[int, ...]:
         file, wanted = self._file, self.settings.band_count
-        bands = self.settings.bands
+        bands, meaning = self.settings.bands, list(file.colorinterp)
+        if ColorInterp.palette in meaning:
+            raise SceneError(
+                f"{self.path} holds colour numbers (a palette); expand it first, with gdal_translate -expand rgb"
+            )
         if bands is None:
-            meaning = list(file.colorinterp)
-            if ColorInterp.palette in meaning:
-                raise SceneError(
-                    f"{self.path} holds colour numbers (a palette); expand it first, with gdal_translate -expand rgb"
-                )
             rgb = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
             colours = [i + 1 for i, c in enumerate(meaning) if c is not ColorInterp.alpha]
             named = tuple(meaning.index(c) + 1 for c in rgb if c in meaning)
@@ -340,6 +339,9 @@ class Scene:
             valid &= np.any(
                 [value != source.nodatavals[b - 1] for b, value in zip(self.bands, raw, strict=True)], axis=0
             )
+            if ColorInterp.alpha in source.colorinterp:  # which GDAL does not ask where it finds a nodata value
+                alpha = source.colorinterp.index(ColorInterp.alpha) + 1
+                valid &= source.read(alpha, window=place, out_shape=shape) > 0
         if self._holes is not None:
             valid &= _covered(self._holes, window or Window(0, 0, *source.shape), source.shape, self.grid, shape)
         return valid

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from roadseg.errors import TrainingError
-from roadseg.model.resunet import ResUNet, normalize
+from roadseg.model.resunet import ResidualBlock, ResUNet, StemBlock, normalize
 from roadseg.settings import TrainSettings
 from roadseg.training.augment import augment
 from roadseg.training.dataset import Tiles
@@ -91,10 +91,11 @@ class Trainer:
             If the loss stops being a number.
         """
         self.network.train().to(memory_format=self._layout)  # type: ignore[call-overload]
-        forward: Callable[[Tensor], Tensor] = torch.compile(self.network) if self.settings.compile else self.network
+        if self.settings.compile:
+            _compile_blocks(self.network)
         saved = time.monotonic()
         while self.step < self.settings.steps:
-            rate = self._advance(forward)
+            rate = self._advance()
             on_step(Step(self.step, self.loss, rate))
             if time.monotonic() - saved > 60 * self.settings.checkpoint_minutes:
                 self.save()
@@ -120,7 +121,7 @@ class Trainer:
         save_file({k: v.contiguous() for k, v in tensors.items()}, beside, {"roadseg": json.dumps(about)})
         beside.replace(self.checkpoint)
 
-    def _advance(self, forward: Callable[[Tensor], Tensor]) -> float:
+    def _advance(self) -> float:
         settings = self.settings
         batch = self.tiles.draw(settings.batch, seed=settings.seed, step=self.step)
         images, labels = augment(
@@ -134,7 +135,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        loss = bce_dice(forward(x), labels, dice_weight=settings.dice_weight)
+        loss = bce_dice(self.network(x), labels, dice_weight=settings.dice_weight)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip_norm)
         value = float(loss.detach())
@@ -181,3 +182,14 @@ class Trainer:
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         self.step, self.loss = about["step"], about["loss"]
+
+
+def _compile_blocks(network: ResUNet) -> None:
+    """Compile the residual blocks, each by itself.
+
+    Compiling the whole network loses the gradient of the aligned bilinear upsampling on the CPU (seen
+    with PyTorch 2.13: everything below the last decoder level got a gradient of zero).
+    """
+    for module in network.modules():
+        if isinstance(module, StemBlock | ResidualBlock):
+            module.compile(dynamic=False)
