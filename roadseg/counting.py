@@ -17,9 +17,10 @@ from roadseg.raster.errormap import ClassMap
 from roadseg.raster.grid import Grid
 from roadseg.raster.roads import Kind, RoadRaster, Values, mask_kind, mismatch, windows
 from roadseg.raster.scene import Scene, SceneSettings
-from roadseg.settings import EvaluateSettings
+from roadseg.settings import EvaluateSettings, Neighbourhood
 
 _PICTURE_PX = 1000
+_SAME_SIZE = 0.01
 
 Bytes = NDArray[np.uint8]
 
@@ -31,7 +32,7 @@ class Counter:
         self.kinds, self.settings, self.listener = kinds, settings, listener
         self.notes: list[str] = []
         self.noted: set[str] = set()
-        self._slack_px: float | None = None if settings.slack_in_metres else settings.slack
+        self._slack_px = 0.0
 
     def megapixels(self, pair: Pair) -> float:
         """Return the size of a pair's truth."""
@@ -98,13 +99,17 @@ class Counter:
                 self.notes += [note] if note not in self.notes else []
             yield prediction, truth
 
-    def _how(self, truth: RoadRaster) -> tuple[float, pixels.Neighbourhood]:
+    def _how(self, truth: RoadRaster) -> tuple[float, Neighbourhood]:
         """Return slack in pixels and its shape, the same for all pairs."""
-        if self._slack_px is None:
-            size = truth.grid.pixel_size_m()
-            if size is None:
-                raise SceneError(f"{truth.path} has no CRS to measure metres in; give --slack in pixels")
-            self._slack_px = self.settings.slack / math.sqrt(size[0] * size[1])
+        if not self.settings.slack_in_metres:
+            return self.settings.slack, self.settings.neighbourhood
+        size = truth.grid.pixel_size_m()
+        if size is None:
+            raise SceneError(f"{truth.path} has no CRS to measure metres in; give --slack in pixels")
+        slack_px = self.settings.slack / math.sqrt(size[0] * size[1])
+        self._slack_px = self._slack_px or slack_px
+        if abs(slack_px - self._slack_px) > _SAME_SIZE * slack_px:
+            raise SceneError(f"{truth.path} has pixels of another size than the first; give --slack in pixels")
         return self._slack_px, self.settings.neighbourhood
 
     def _blocks(

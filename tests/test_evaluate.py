@@ -197,6 +197,17 @@ def test_slack_in_metres_is_slack_in_pixels_of_their_size(tmp_path):
         )
 
 
+def test_tiles_of_several_pixel_sizes_have_no_slack_in_metres(tmp_path):
+    for side in "pt":
+        (tmp_path / side).mkdir()
+    for name, pixel in (("a", 1.0), ("b", 0.5)):
+        write(tmp_path / "t" / f"{name}.tif", roads(1), pixel=pixel)
+        write_levels(tmp_path / "p" / f"{name}.tif", guess(roads(1), 1), pixel=pixel)
+    settings = EvaluateSettings(slack=2, slack_in_metres=True, cldice=False)
+    with pytest.raises(SceneError, match=r"b\.tif has pixels of another size than the first"):
+        evaluate(tmp_path / "p", tmp_path / "t", settings=settings)
+
+
 def test_a_truth_of_0_and_255_is_recognized_and_said(world):
     with rasterio.open(world / "truth.tif") as file:
         label = file.read(1)

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from roadseg.metrics.pixels import VOID, Bytes, Neighbourhood, dilate
+from roadseg.metrics.pixels import VOID, Bytes, dilate
+from roadseg.settings import Neighbourhood
 
 NOT_ROAD, RIGHT, FALSE, MISSED, MET = range(5)
 """Classes: no road in either; predicted and right; predicted, no road near; road, none predicted

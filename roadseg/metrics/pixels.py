@@ -10,13 +10,13 @@ Relaxed measures: Mnih, Machine Learning for Aerial Image Labeling (2013), secti
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Neighbourhood = Literal["square", "disk"]
+from roadseg.settings import Neighbourhood
+
 Bytes = NDArray[np.uint8]
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
