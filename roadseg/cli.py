@@ -6,6 +6,7 @@ that ``roadseg --help`` does not wait for torch.
 """
 
 import json
+import math
 import shlex
 import shutil
 import sys
@@ -71,6 +72,12 @@ def _show_version(on: bool) -> None:
         raise typer.Exit
 
 
+def _finite(number: float | None) -> float | None:
+    if number is not None and not math.isfinite(number):
+        raise typer.BadParameter(f"{number} is no finite number")
+    return number
+
+
 @app.callback()
 def _root(
     version: Annotated[
@@ -106,7 +113,9 @@ def predict(
         str | None,
         typer.Option("--range", help="LO,HI: values that become black and white; by default percentiles 2 and 98."),
     ] = None,
-    gsd: Annotated[float | None, typer.Option(min=1e-4, help="Metres per pixel, if the file does not know.")] = None,
+    gsd: Annotated[
+        float | None, typer.Option(min=1e-4, callback=_finite, help="Metres per pixel, if the file does not know.")
+    ] = None,
     overlap: Annotated[
         int, typer.Option(min=0, max=223, help="How far windows overlap, in pixels.")
     ] = _PREDICT.overlap_px,
@@ -115,13 +124,15 @@ def predict(
     ] = _PREDICT.block_px,
     threshold: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Probability of road in the mask; by default the model's."),
+        typer.Option(min=0, max=1, callback=_finite, help="Probability of road in the mask; by default the model's."),
     ] = None,
     dtype: Annotated[PixelType, typer.Option(help="Of the probability raster.")] = _PREDICT.dtype,
     grid: Annotated[GridChoice, typer.Option(help="Whose pixels to write.")] = _PREDICT.grid,
     bbox: Annotated[str | None, typer.Option(help="Only xmin,ymin,xmax,ymax, in the scene's coordinates.")] = None,
     aoi: Annotated[Path | None, typer.Option(help="Only inside the polygons of this vector file.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs and forget partial ones.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace outputs, also partial ones of other settings.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON per scene on stdout.")] = False,
     progress: Progress = None,
     quiet: Quiet = False,
@@ -139,10 +150,9 @@ def predict(
     ls tiles/*.tif | roadseg predict - -o roads/ --json | jq .road_fraction
     roadseg predict scene.tif -o - | gdal_translate /vsistdin/ out.jp2
     """
-    if output == "-" and as_json:
-        _usage("--json and -o - both want stdout; choose one")
+    _check_stdout(output, as_json=as_json)
     with _reporting(verbose), _listening(quiet=quiet, progress=progress, unit="Mpx") as listener:
-        from roadseg.predict import find_scenes, load, name_outputs, predict_many
+        from roadseg.predict import find_scenes, load, make_folders, name_outputs, predict_many
 
         settings = PredictSettings(
             bands=_integers(bands, "--bands") if bands is not None else None,
@@ -163,12 +173,19 @@ def predict(
         if output == "-" and folder:
             _usage("-o - takes one scene")
         with _stdout_file(output) as raster:
-            jobs = name_outputs(found, Outputs(raster, mask, preview), folder=folder)
+            outputs = Outputs(raster, mask, preview)
+            jobs = name_outputs(found, outputs, folder=folder)
             loaded = load(model, EngineSettings(device, precision, batch))
-            batch_done = predict_many(jobs, loaded, settings, command=_command(), listener=listener)
-            for summary in batch_done.done:
-                if as_json:
-                    print(json.dumps(asdict(summary), ensure_ascii=False), flush=True)
+            if folder:
+                make_folders(outputs)
+            batch_done = predict_many(
+                jobs,
+                loaded,
+                settings,
+                command=_command(),
+                listener=listener,
+                on_done=_print_json if as_json else lambda _: None,
+            )
             if batch_done.failed and len(jobs) == 1:
                 raise batch_done.failed[0][1]
             if output == "-":
@@ -176,6 +193,8 @@ def predict(
         if len(jobs) > 1:
             listener.say(f"{len(batch_done.done)} of {len(jobs)} scenes done")
         if batch_done.failed:
+            for _, error in batch_done.failed if quiet else ():
+                print(f"roadseg: error: {error}", file=sys.stderr)
             names = ", ".join(name for name, _ in batch_done.failed)
             _fail(f"{len(batch_done.failed)} of {len(jobs)} scenes failed: {names}")
 
@@ -373,7 +392,7 @@ def _reporting(verbose: int) -> Iterator[None]:
     except (MemoryError, OSError) as error:
         if verbose >= 2:
             traceback.print_exc()
-        _fail(f"{error or type(error).__name__}; -vv tells where")
+        _fail(f"{str(error) or type(error).__name__}; -vv tells where")
 
 
 @contextmanager
@@ -416,9 +435,18 @@ def _stdout_file(output: str) -> Iterator[Path]:
         yield Path(folder) / "stdout.tif"
 
 
-def _copy_to_stdout(path: Path) -> None:
-    if sys.stdout.isatty():
+def _check_stdout(output: str, *, as_json: bool) -> None:
+    if output == "-" and as_json:
+        _usage("--json and -o - both want stdout; choose one")
+    if output == "-" and sys.stdout.isatty():
         _usage("-o - writes a GeoTIFF to stdout; send it into a file or a pipe")
+
+
+def _print_json(summary: Any) -> None:
+    print(json.dumps(asdict(summary), ensure_ascii=False), flush=True)
+
+
+def _copy_to_stdout(path: Path) -> None:
     with path.open("rb") as file:
         shutil.copyfileobj(file, sys.stdout.buffer)
     sys.stdout.buffer.flush()
@@ -447,7 +475,7 @@ def _numbers(text: str, kind: Callable[[str], Any], option: str, count: int | No
         values = [kind(part) for part in text.split(",")]
     except ValueError:
         values = []
-    if not values or (count and len(values) != count):
+    if not values or (count and len(values) != count) or not all(map(math.isfinite, values)):
         amount = f"{count} numbers" if count else "numbers"
         _usage(f"{option} wants {amount} separated by commas, not {text!r}")
     return values

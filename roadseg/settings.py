@@ -53,7 +53,7 @@ class PredictSettings:
     aoi
         Vector file with polygons, in any CRS; only pixels inside are wanted.
     overwrite
-        Replace existing outputs and throw away partial ones.
+        Replace existing outputs, and throw away partial ones of other settings.
     """
 
     bands: tuple[int, ...] | None = None
