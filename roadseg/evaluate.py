@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import roadseg
-from roadseg.counting import Counter, kind_of
+from roadseg.counting import Counter, Pair, find_pairs, is_network, kind_of
 from roadseg.errors import OutputError, SceneError
 from roadseg.metrics import cldice, pixels, scores
 from roadseg.metrics.apls import apls
@@ -21,7 +21,6 @@ from roadseg.metrics.lines import compare_lines
 from roadseg.metrics.report import html
 from roadseg.metrics.topo import topo
 from roadseg.network.read import read_lines
-from roadseg.pairs import Pair, find_pairs, is_network
 from roadseg.progress import Listener
 from roadseg.raster.ground import ground_at, to_ground
 from roadseg.raster.output import check_target, write_whole
