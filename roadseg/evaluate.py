@@ -188,7 +188,7 @@ def _empty_notes(total: pixels.PixelCounts, level: int) -> list[str]:
 def _check_outputs(
     outputs: EvaluateOutputs, settings: EvaluateSettings, pairs: Sequence[Pair], *, several: bool
 ) -> None:
-    inputs = [str(path) for pair in pairs for path in (pair.prediction, pair.truth)]
+    inputs = [path for pair in pairs for path in (pair.prediction, pair.truth)]
     for path in outputs.paths():
         if several and path == outputs.errors:
             path.mkdir(exist_ok=True)

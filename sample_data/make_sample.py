@@ -160,9 +160,7 @@ def pave(rng: np.random.Generator, canvas: Canvas, road: Road) -> None:
         canvas.fill(rings(shapely.union_all([*edges, *dashes])), (222, 222, 218), opacity=0.5)
 
 
-def paint_buildings(
-    rng: np.random.Generator, canvas: Canvas, roads: Sequence[Road], from_road: Floats
-) -> None:
+def paint_buildings(rng: np.random.Generator, canvas: Canvas, roads: Sequence[Road], from_road: Floats) -> None:
     """Build houses along the suburbs' streets, and the halls."""
     streets = [road for road in roads if road.kind != "motorway"]
     for lot in list(things.lots(rng, streets, cover(plan.SUBURBS) > 0.5, from_road)):

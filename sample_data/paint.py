@@ -55,9 +55,7 @@ class Canvas:
         self.blend(cover * np.float32(opacity), floats(colour), spot)
         if rise is not None:
             y, x = floats(np.mgrid[spot] + 0.5)
-            self.height[spot] = np.where(
-                cover > 0.5, rise(x, y) if callable(rise) else rise, self.height[spot]
-            )
+            self.height[spot] = np.where(cover > 0.5, rise(x, y) if callable(rise) else rise, self.height[spot])
 
 
 def floats(values: ArrayLike) -> Floats:
