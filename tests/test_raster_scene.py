@@ -403,6 +403,12 @@ def test_a_missing_file(tmp_path):
         opened(tmp_path / "none.tif")
 
 
+def test_a_name_that_is_not_utf_8(tmp_path):
+    with pytest.raises(SceneError, match="not UTF-8; rename it") as caught:
+        opened(tmp_path / "\udcff.tif")
+    assert str(caught.value).isascii()
+
+
 def test_a_folder(tmp_path):
     with pytest.raises(SceneError, match="is a folder; name its images"):
         opened(tmp_path)
