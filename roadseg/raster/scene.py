@@ -355,7 +355,7 @@ def _open(path: str) -> DatasetReader:
     try:
         return open_raster(path)
     except UnicodeEncodeError as error:
-        raise SceneError(f"{ascii(path)} is no name that GDAL can read, for it is not UTF-8; rename it") from error
+        raise SceneError(f"{path!a} is no name that GDAL can read, for it is not UTF-8; rename it") from error
     except RasterioIOError as error:
         local = "://" not in path and not path.startswith("/vsi")
         if local and not Path(path).exists():
