@@ -146,6 +146,8 @@ class TrainSettings:
         Metres per pixel of the tiles, if they do not know.
     width, upsample
         Of the ResUNet.
+    start
+        Model to go on from, by file or bundled name, instead of random weights; it must be of the same form.
     steps, batch, crop
         Number of steps, crops per step, side of a crop in pixels (a multiple of 8).
     learning_rate, warmup_steps, weight_decay, clip_norm
@@ -167,6 +169,7 @@ class TrainSettings:
     pixel_m: float | None = None
     width: int = 64
     upsample: Upsampling = "bilinear"
+    start: str | None = None
     steps: int = 4600
     batch: int = 8
     crop: int = 224
