@@ -108,6 +108,9 @@ def predict(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = _ENGINE.device,
     precision: Annotated[Precision, typer.Option(help="Number format of the network.")] = _ENGINE.precision,
     batch: Annotated[int | None, typer.Option(min=1, help="Windows at a time; by default chosen.")] = None,
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Average over all flips and turns of each window: better, 8 times slower.")
+    ] = _ENGINE.tta,
     bands: Annotated[str | None, typer.Option(help="Band numbers in the model's order, such as 4,3,2.")] = None,
     value_range: Annotated[
         str | None,
@@ -175,7 +178,7 @@ def predict(
         with _stdout_file(output) as raster:
             outputs = Outputs(raster, mask, preview)
             jobs = name_outputs(found, outputs, folder=folder)
-            loaded = load(model, EngineSettings(device, precision, batch))
+            loaded = load(model, EngineSettings(device, precision, batch, tta))
             if folder:
                 make_folders(outputs)
             batch_done = predict_many(

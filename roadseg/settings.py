@@ -23,11 +23,14 @@ class EngineSettings:
         ``"auto"``: bfloat16 on CUDA devices that have it, float16 on older ones, else float32.
     batch_size
         Windows at a time; None lets the engine choose.
+    tta
+        Test-time augmentation: average the answers to all eight symmetries of each window, in eight times the time.
     """
 
     device: str = "auto"
     precision: Precision = "auto"
     batch_size: int | None = None
+    tta: bool = False
 
 
 @dataclass(frozen=True)

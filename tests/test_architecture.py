@@ -18,7 +18,7 @@ MODULES = {
 ROWS = [
     {"cli"},
     {"predict", "train", "evaluate", "vectorize", "export", "cluster", "info"},
-    {"job"},
+    {"job", "counting"},
     {"raster", "inference", "training", "network", "metrics", "model"},
     {"blocks", "errors", "progress", "settings"},
 ]

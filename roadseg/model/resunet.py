@@ -159,10 +159,12 @@ def normalize(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     """
     scale = 255.0 if pixels.dtype == torch.uint8 else 1.0
     shape = (1, -1, 1, 1)
-    places = {"device": pixels.device, "non_blocking": pixels.is_cuda}  # else each batch waits for the last
-    centre = torch.tensor([m * scale for m in mean]).to(**places).view(shape)
-    spread = torch.tensor([s * scale for s in std]).to(**places).view(shape)
-    return (pixels.float() - centre).div_(spread)
+
+    def per_band(numbers: Sequence[float]) -> Tensor:
+        on_host = torch.tensor([n * scale for n in numbers]).view(shape)
+        return on_host.to(pixels.device, non_blocking=pixels.is_cuda)  # else each batch waits for the last
+
+    return (pixels.float() - per_band(mean)).div_(per_band(std))
 
 
 @dataclass(frozen=True)
