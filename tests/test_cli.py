@@ -58,7 +58,7 @@ def say(tmp_path, monkeypatch):
 @pytest.fixture
 def ask(say, model_file):
     """Return a function that predicts with a tiny model."""
-    return lambda *arguments, **options: say("predict", *arguments, "--model", model_file, **options)
+    return lambda *arguments, **options: say("predict", "--model", model_file, *arguments, **options)
 
 
 def here(folder="."):
@@ -192,7 +192,7 @@ def test_help_has_examples(say, command):
     ("arguments", "words"),
     [
         (["scene.tif"], "--output"),
-        (["-o", "roads.tif"], "SCENES"),
+        (["-o", "roads.tif"], "scenes"),
         (["s.tif", "-o", "r.tif", "--bands", ""], "--bands wants numbers"),
         (["s.tif", "-o", "r.tif", "--bands", "1,x,3"], "--bands wants numbers"),
         (["s.tif", "-o", "r.tif", "--range", "7"], "--range wants 2 numbers"),
@@ -233,7 +233,7 @@ def test_wrong_usage_is_status_2(say, arguments, words):
 def bad_scenes(folder):
     """Write every kind of scene that cannot be used."""
     write_raster(folder / "two.tif", picture(20, 30, bands=2).astype(np.uint8))
-    write_raster(folder / "coarse.tif", picture(20, 30).astype(np.uint8), transform=Affine.scale(10, -10))
+    write_raster(folder / "coarse.tif", picture(20, 30).astype(np.uint8), transform=UNTURNED @ Affine.scale(10))
     good = write_raster(
         folder / "good.tif", picture(200, 130).astype(np.uint8), tiled=True, blockxsize=64, blockysize=64
     )
