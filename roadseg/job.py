@@ -11,6 +11,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+
 import roadseg
 from roadseg.blocks import Block, Plan, PlannedBlock, Window
 from roadseg.errors import ModelError, SceneError
@@ -43,6 +45,7 @@ class Model:
     engine: Engine
     card: ModelCard
     choice: str
+    numbers: str = ""
 
 
 def scene_settings(card: ModelCard, settings: PredictSettings) -> SceneSettings:
@@ -141,7 +144,7 @@ class Job:
             "GSD": [scene.grid_model.height, scene.grid_model.width],
             "area": [asdict(self.area.window), aoi],
             "model": self.model.card.hash or self.model.card.name,
-            "device": self.model.choice,
+            "device or precision": self.model.numbers,
             "overlap": settings.overlap_px,
             "block size": self.plan.core_px,
             "type": settings.dtype,
@@ -181,6 +184,7 @@ class Job:
                 if written:
                     written.result()
                 written = writer.submit(self._store, partial, block)
+                del block  # the writer lets it go when it is stored, long before the next one is done
             if written:
                 written.result()
 
@@ -233,7 +237,7 @@ class Job:
     def _store_out(self, partial: Partial, block: Block) -> None:
         values = encode(block.values, block.valid, self.settings.dtype)
         mask = threshold_mask(values, self.threshold)
-        counts = {"KNOWN": int((mask != NODATA).sum()), "ROAD": int((mask == 1).sum())}
+        counts = {"KNOWN": int(np.count_nonzero(mask != NODATA)), "ROAD": int(np.count_nonzero(mask == 1))}
         for product in self.products_out:
             partial.put(product, block.window, mask if product is MASK else values, counts)
 

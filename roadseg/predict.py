@@ -16,6 +16,7 @@ from roadseg.job import Job, Model, scene_settings, wanted_area
 from roadseg.model.card import find_model
 from roadseg.model.weights import load_model
 from roadseg.progress import Listener
+from roadseg.raster.files import bounded_cache
 from roadseg.raster.output import Partial, check_target, published
 from roadseg.raster.scene import Scene
 from roadseg.settings import EngineSettings, Outputs, PredictSettings
@@ -48,7 +49,7 @@ def load(model: str | None, settings: EngineSettings) -> Model:
     """
     network, card = load_model(find_model(model))
     engine = TorchEngine(network, card.mean, card.std, settings, temperature=card.temperature, bias=card.bias)
-    return Model(engine, card, engine.choice)
+    return Model(engine, card, engine.choice, engine.numbers)
 
 
 def predict(
@@ -86,7 +87,7 @@ def predict(
     check_outputs(outputs, settings, [Path(scene_path)])
     card = model.card
     threshold = card.threshold if settings.threshold is None else settings.threshold
-    with Scene(scene_path, scene_settings(card, settings)) as scene:
+    with bounded_cache(), Scene(scene_path, scene_settings(card, settings)) as scene:
         check_outputs(outputs, settings, scene.local_files())
         area = wanted_area(scene, settings)
         job = Job(scene, area, model, settings, outputs, threshold)

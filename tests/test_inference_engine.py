@@ -1,5 +1,7 @@
 """The engine gives the network's probabilities, however they are batched, and says what it chose."""
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from conftest import picture, stitch, whole
 
 from roadseg.blocks import Plan
 from roadseg.errors import DeviceError
-from roadseg.inference.engine import TorchEngine, choose_device, choose_precision, for_prediction
+from roadseg.inference.engine import TorchEngine, choose_batch, choose_device, choose_precision, for_prediction
 from roadseg.model.resunet import ResUNet, normalize
 from roadseg.settings import EngineSettings
 
@@ -128,6 +130,23 @@ def test_out_of_memory_halves_the_batch_for_good(network, scarce):
     assert sum(n for n in scarce.network.tried if n <= 2) == 16
 
 
+def test_what_a_failed_try_made_is_let_go_before_the_next(scarce):
+    made, alive = [], []
+    forward = Scarce.forward
+
+    def fill(network, image):
+        alive.append(sum(reference() is not None for reference in made))
+        scratch = torch.zeros(len(image))
+        made.append(weakref.ref(scratch))
+        return forward(network, image)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Scarce, "forward", fill)
+        answers(scarce, [windows(8)])
+    assert alive == [0] * len(alive)
+    assert len(alive) > 4
+
+
 def test_what_is_already_packed_is_cut_to_the_size_found(scarce):
     batch = windows(11)
     assert answers(scarce, [batch, batch[:7]]).shape == (18, 64, 64)
@@ -201,6 +220,18 @@ def test_precision_fits_the_device_unless_asked_for(machine):
     assert choose_precision("auto", cuda) == "float16"
     assert choose_precision("auto", cpu) == "float32"
     assert choose_precision("auto", torch.device("mps")) == "float32"
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "width", "batch"), [(80, 64, 64), (8, 64, 16), (2, 64, 4), (2, 16, 16), (0, 64, 1)]
+)
+def test_the_batch_fits_the_whole_memory_of_the_device(monkeypatch, gigabytes, width, batch):
+    class Properties:
+        total_memory = gigabytes << 30
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: Properties)
+    assert choose_batch(torch.device("cuda"), width) == batch
+    assert choose_batch(torch.device("cpu"), width) == engine_of(ResUNet(width=1)).batch_size
 
 
 def test_bfloat16_on_the_cpu_is_close(network):

@@ -1,11 +1,13 @@
 """Engines turn batches of windows into road probabilities, on whatever device there is.
 
 An engine is called with an iterator of batches and gives back an iterator of results. On CUDA one
-batch is always in flight: the next one is packed and sent while the device works on the last. When the
-device runs out of memory the batch is halved and tried again, and stays halved. Nothing is chosen in
-silence: ``TorchEngine.choice`` says in words what runs where, and why.
+batch is always in flight: the next one is packed and sent, and the last one blended, while the device works;
+its answer is on its way back before anyone asks for it. When the device runs out of memory the batch
+is halved and tried again, and stays halved. Nothing is chosen in silence: ``TorchEngine.choice`` says in
+words what runs where, and why.
 """
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from typing import Protocol
@@ -20,9 +22,12 @@ from roadseg.model.resunet import ResUNet, normalize
 from roadseg.settings import EngineSettings, Precision
 
 Array = NDArray[np.float32]
+_Pending = tuple[Tensor, torch.cuda.Event | None]
 _KINDS = ("auto", "cpu", "cuda", "mps")
 
-_BATCH = {"cpu": 4, "cuda": 64, "mps": 8}
+_BATCH = {"cpu": 1, "cuda": 64, "mps": 8}
+_WINDOW_BYTES_PER_CHANNEL = 12 * 4 * 224 * 224
+"""The last decoder level holds about 12 full-size float32 maps for each channel of the first level."""
 
 
 class Engine(Protocol):
@@ -49,6 +54,13 @@ class TorchEngine:
     temperature, bias
         Calibration: the logit is divided by the one, then the other is added.
 
+    Attributes
+    ----------
+    choice
+        What runs where, and why, in words.
+    numbers
+        What of it the answers depend on, by more than rounding of batches.
+
     Raises
     ------
     DeviceError
@@ -67,12 +79,14 @@ class TorchEngine:
     ) -> None:
         self.device, why = choose_device(settings.device)
         self.precision = choose_precision(settings.precision, self.device)
-        self.batch_size = settings.batch_size or _BATCH[self.device.type]
+        self.batch_size = settings.batch_size or choose_batch(self.device, network.width)
         self.mean, self.std, self.temperature, self.bias = mean, std, temperature, bias
+        self.symmetric = settings.tta
         self.network = (
             for_prediction(network).to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         )
         self.choice = f"device {self.device} ({why}), {self.precision}, batches of {self.batch_size}"
+        self.numbers = f"{self.device.type} {self.precision}{' symmetric' if self.symmetric else ''}"
 
     def __call__(self, batches: Iterable[NDArray[np.generic]]) -> Iterator[Array]:
         """Predict batch after batch, one ahead of what is given out.
@@ -82,7 +96,7 @@ class TorchEngine:
         DeviceError
             If the device has no room for even one window.
         """
-        ahead: tuple[Tensor, Tensor] | None = None
+        ahead: _Pending | None = None
         for batch in batches:
             started = self._start(torch.from_numpy(batch))
             if ahead is not None:
@@ -91,43 +105,58 @@ class TorchEngine:
         if ahead is not None:
             yield self._finish(*ahead)
 
-    def _start(self, windows: Tensor) -> tuple[Tensor, Tensor]:
-        """Send windows to the device and set it to work; also return them, in case it must be repeated."""
-        try:
-            return self._forward(windows), windows
-        except torch.OutOfMemoryError as error:
-            return self._halve(windows, error), windows
+    def _start(self, windows: Tensor) -> _Pending:
+        """Set the device to work and order the answer back, without waiting for either."""
+        probability = self._predict(windows)
+        if self.device.type != "cuda":
+            return probability, None
+        answer = probability.to("cpu", non_blocking=True)  # pinned
+        return answer, torch.cuda.current_stream(self.device).record_event()
 
-    def _finish(self, probability: Tensor, windows: Tensor) -> Array:
-        """Wait for the device."""
-        try:
-            result = probability.cpu()
-        except torch.OutOfMemoryError as error:
-            result = self._halve(windows, error).cpu()
-        return result.numpy()
+    def _finish(self, probability: Tensor, arrived: torch.cuda.Event | None) -> Array:
+        if arrived is not None:
+            arrived.synchronize()
+        return probability.cpu().numpy()
 
-    def _halve(self, windows: Tensor, error: Exception) -> Tensor:
-        """Redo windows in smaller batches, and keep to them from now on."""
-        if len(windows) == 1:
-            raise DeviceError(
-                f"{self.device} has no memory for even one window; free some, or use --device cpu"
-            ) from error
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        self.batch_size = min(self.batch_size, (len(windows) + 1) // 2)
-        parts = torch.split(windows, self.batch_size)
-        return torch.cat([self._start(part)[0] for part in parts])
+    def _predict(self, windows: Tensor) -> Tensor:
+        """Predict as many windows at a time as there is memory for; keep to the number found."""
+        done: list[Tensor] = []
+        first = 0
+        while first < len(windows):
+            part = windows[first : first + self.batch_size]
+            try:
+                done.append(self._symmetric(part) if self.symmetric else self._forward(part))
+            except torch.OutOfMemoryError as error:
+                if len(part) == 1:
+                    raise DeviceError(
+                        f"{self.device} has no memory for even one window; free some, or use --device cpu"
+                    ) from error
+            else:
+                first += len(part)
+                continue
+            self.batch_size = (len(part) + 1) // 2  # here, where the error no longer holds what the failed try made
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+        return done[0] if len(done) == 1 else torch.cat(done)
 
     @torch.inference_mode()
     def _forward(self, windows: Tensor) -> Tensor:
-        if self.device.type == "cuda":
-            windows = windows.pin_memory()
-        pixels = windows.to(self.device, non_blocking=True)
+        on_cuda = self.device.type == "cuda"
+        pixels = (windows.pin_memory() if on_cuda else windows).to(self.device, non_blocking=on_cuda)
         x = normalize(pixels, self.mean, self.std).contiguous(memory_format=torch.channels_last)
         dtype = getattr(torch, self.precision)
         with torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32):
             logits = self.network(x)
         return torch.sigmoid(logits[:, 0].float() / self.temperature + self.bias)
+
+    def _symmetric(self, windows: Tensor) -> Tensor:
+        """Return the mean answer to the eight symmetries of each window."""
+        total = torch.zeros(())
+        for turns, mirrored in itertools.product(range(4), (False, True)):
+            seen = windows.flip(-1) if mirrored else windows
+            answer = self._forward(seen.rot90(turns, (-2, -1))).rot90(-turns, (-2, -1))
+            total = total.to(answer.device) + (answer.flip(-1) if mirrored else answer)
+        return total / 8
 
 
 def choose_device(wanted: str) -> tuple[torch.device, str]:
@@ -163,6 +192,20 @@ def choose_precision(wanted: Precision, device: torch.device) -> str:
     if device.type != "cuda":
         return "float32"
     return "bfloat16" if torch.cuda.get_device_capability(device)[0] >= 8 else "float16"
+
+
+def choose_batch(device: torch.device, width: int) -> int:
+    """Return how many windows at a time keep a device busy and leave room in its memory.
+
+    On CUDA at most half of the memory is taken, of all there is, not of what happens to be free: the same
+    machine then always takes the same number, and gives the same bytes when a run is picked up.
+    """
+    most = _BATCH[device.type]
+    if device.type != "cuda":
+        return most
+    room = torch.cuda.get_device_properties(device).total_memory // 2
+    fitting = room // (_WINDOW_BYTES_PER_CHANNEL * width)
+    return min(most, 1 << max(0, fitting.bit_length() - 1))
 
 
 def for_prediction(network: ResUNet) -> ResUNet:

@@ -44,9 +44,9 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, channels_in, h, w) to (n, channels_out, h / stride, w / stride)."""
-        y = self.conv1(functional.relu(self.norm1(x)))
-        y = self.conv2(functional.relu(self.norm2(y)))
-        return y + self.shortcut(x)  # type: ignore[no-any-return]
+        y = self.conv1(functional.relu(self.norm1(x), inplace=True))
+        y = self.conv2(functional.relu(self.norm2(y), inplace=True))
+        return y.add_(self.shortcut(x))  # type: ignore[no-any-return]
 
 
 class StemBlock(nn.Module):
@@ -61,8 +61,8 @@ class StemBlock(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Map (n, bands, h, w) to (n, channels, h, w)."""
-        y = self.conv2(functional.relu(self.norm(self.conv1(image))))
-        return y + self.shortcut(image)  # type: ignore[no-any-return]
+        y = self.conv2(functional.relu(self.norm(self.conv1(image)), inplace=True))
+        return y.add_(self.shortcut(image))  # type: ignore[no-any-return]
 
 
 class DecoderBlock(nn.Module):
@@ -159,9 +159,12 @@ def normalize(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     """
     scale = 255.0 if pixels.dtype == torch.uint8 else 1.0
     shape = (1, -1, 1, 1)
-    centre = torch.tensor([m * scale for m in mean], device=pixels.device).view(shape)
-    spread = torch.tensor([s * scale for s in std], device=pixels.device).view(shape)
-    return (pixels.float() - centre) / spread
+
+    def per_band(numbers: Sequence[float]) -> Tensor:
+        on_host = torch.tensor([n * scale for n in numbers]).view(shape)
+        return on_host.to(pixels.device, non_blocking=pixels.is_cuda)  # else each batch waits for the last
+
+    return (pixels.float() - per_band(mean)).div_(per_band(std))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ place, whichever window they are read through. Unknown means nodata, alpha 0, ma
 in a VRT, NaN or infinite; such pixels hold the model's mean colour and are never counted.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +30,7 @@ COARSEST = 4.0
 """Scenes with pixels this many times larger than the model's are refused."""
 
 _SAMPLE_PX = 1024
-_STRIP_PX = 1 << 24
+_STRIP_PX = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -166,8 +165,7 @@ class Scene:
         inside = Window(int(rows.min()), int(cols.min()), int(np.ptp(rows)) + 1, int(np.ptp(cols)) + 1)
         values, valid = self._read_inside(inside)
         if inside != window:
-            place = np.ix_(rows - inside.row, cols - inside.col)
-            values, valid = np.stack([band[place] for band in values]), valid[place]
+            values, valid = _mirrored(values, valid, rows - inside.row, cols - inside.col)
         return Block(window, values, valid)
 
     def read_valid(self, window: Window) -> NDArray[np.bool_]:
@@ -274,9 +272,6 @@ class Scene:
         return tuple((float(low), float(high)) for low, high in limits)
 
     def _read_inside(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        if self.gsd_factors == (1.0, 1.0):
-            raw, valid = self._read_raw(self._source, window)
-            return self._finish(raw, valid), valid
         values = np.empty((len(self.bands), window.height, window.width), dtype=self.dtype)
         known = np.empty((window.height, window.width), dtype=np.bool_)
         source_width = window.width * self._source.width / self.grid_model.width
@@ -284,11 +279,14 @@ class Scene:
         for row in range(window.row, window.row_stop, rows):
             strip = Window(row, window.col, min(rows, window.row_stop - row), window.width)
             place = slice(row - window.row, row - window.row + strip.height)
-            values[:, place], known[place] = self._read_resampled(strip)
+            values[:, place], known[place] = self._read_strip(strip)
         return values, known
 
-    def _read_resampled(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def _read_strip(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         source, grid = self._source, self.grid_model
+        if self.gsd_factors == (1.0, 1.0):
+            raw, valid = self._read_raw(source, window)
+            return self._finish(raw, valid), valid
         rows = taps(window.row, window.row_stop, size_in=source.height, size_out=grid.height)
         cols = taps(window.col, window.col_stop, size_in=source.width, size_out=grid.width)
         raw, valid = self._read_raw(
@@ -351,6 +349,19 @@ class Scene:
         return valid
 
 
+def _mirrored(
+    values: NDArray[Any], valid: NDArray[np.bool_], rows: NDArray[np.intp], cols: NDArray[np.intp]
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Pick rows and columns; only those that do not simply follow each other cost an indexed copy."""
+    tall = [array[..., rows, :] for array in (values, valid)]
+    follow = int(np.argmax(np.append(cols, -1) != cols[0] + np.arange(len(cols) + 1)))
+    wide = [np.empty((*array.shape[:-1], len(cols)), array.dtype) for array in tall]
+    for picked, array in zip(wide, tall, strict=True):
+        picked[..., :follow] = array[..., cols[0] : cols[0] + follow]
+        picked[..., follow:] = array[..., cols[follow:]]
+    return wide[0], wide[1]
+
+
 def _open(path: str) -> DatasetReader:
     try:
         return open_raster(path)
@@ -392,10 +403,11 @@ def _covered(
 ) -> NDArray[np.bool_]:
     """Tell which of ``shape`` pixels over ``window`` of a raster of ``size`` lie in a source rectangle."""
     covered = np.zeros(shape, dtype=np.bool_)
-    row_scale, col_scale = size[0] / grid.height, size[1] / grid.width
-    row_step, col_step = shape[0] / window.height, shape[1] / window.width
-    for top, left, bottom, right in rectangles:
-        rows = [math.floor((edge * row_scale - window.row) * row_step + 0.5) for edge in (top, bottom)]
-        cols = [math.floor((edge * col_scale - window.col) * col_step + 0.5) for edge in (left, right)]
-        covered[max(0, rows[0]) : max(0, rows[1]), max(0, cols[0]) : max(0, cols[1])] = True
+    scale = np.array([size[0] / grid.height, size[1] / grid.width] * 2)
+    step = np.array([shape[0] / window.height, shape[1] / window.width] * 2)
+    corner = np.array([window.row, window.col] * 2)
+    edges = np.floor((rectangles * scale - corner) * step + 0.5).clip(0, [*shape, *shape]).astype(np.intp)
+    here = (edges[:, 0] < edges[:, 2]) & (edges[:, 1] < edges[:, 3])
+    for top, left, bottom, right in edges[here]:
+        covered[top:bottom, left:right] = True
     return covered
