@@ -340,7 +340,7 @@ def test_it_does_not_go_on_with_a_scene_that_changed_nor_with_another_model(draw
     scene = draw(110, 250)
     with pytest.raises(DeviceError):
         run(scene, out, engine=Stops(16))
-    with pytest.raises(OutputError, match="another device"):
+    with pytest.raises(OutputError, match="another device or precision"):
         run(scene, out, engine=Placed())
     os.utime(scene, (1, 1))
     with pytest.raises(OutputError, match="another scene size or date"):
