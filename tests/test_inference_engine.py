@@ -271,3 +271,20 @@ def test_cuda_out_of_memory_is_survived(network):
     assert got.shape == (512, 224, 224)
     assert engine.batch_size < 512
     assert free > 0
+
+
+def test_tta_answers_alike_however_a_window_is_turned() -> None:
+    torch.manual_seed(0)
+    network = ResUNet(width=4).eval()
+    window = np.random.default_rng(0).integers(0, 256, (1, 3, 64, 64), dtype=np.uint8)
+    turned = np.ascontiguousarray(np.rot90(window, 1, (-2, -1))[..., ::-1])
+
+    def answer(pixels: np.ndarray, *, tta: bool) -> np.ndarray:
+        engine = TorchEngine(network, (0.4, 0.4, 0.4), (0.2, 0.2, 0.2), EngineSettings("cpu", tta=tta))
+        return next(iter(engine([pixels])))[0]
+
+    def turn(result: np.ndarray) -> np.ndarray:
+        return np.rot90(result, 1, (-2, -1))[..., ::-1]
+
+    assert np.allclose(answer(turned, tta=True), turn(answer(window, tta=True)), atol=1e-5)
+    assert not np.allclose(answer(turned, tta=False), turn(answer(window, tta=False)), atol=1e-3)

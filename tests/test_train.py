@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
+import torch
 from affine import Affine
 from conftest import METRES, roadseg, write_raster
 
@@ -76,6 +78,17 @@ def test_command_line_prints_one_json_line(data: Path, tmp_path: Path) -> None:
     again = roadseg("train", data, "-o", output, *options)
     assert again.returncode == 1
     assert "--overwrite" in again.stderr
+
+
+def test_goes_on_from_a_model(data: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    train(data, first, About("first"), SETTINGS)
+    still = replace(SETTINGS, start=str(first), learning_rate=0.0)
+    train(data, second, About("second"), still)
+    one, other = load_model(first)[0].state_dict(), load_model(second)[0].state_dict()
+    assert torch.equal(one["head.weight"], other["head.weight"])
+    with pytest.raises(TrainingError, match="--width"):
+        train(data, tmp_path / "third.safetensors", About("third"), replace(still, width=3))
 
 
 def test_crop_that_does_not_fit_the_network_is_wrong_usage(data: Path, tmp_path: Path) -> None:
