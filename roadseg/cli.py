@@ -6,6 +6,7 @@ that ``roadseg --help`` does not wait for torch.
 """
 
 import json
+import math
 import shlex
 import shutil
 import sys
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from tqdm import tqdm
@@ -25,7 +26,10 @@ from roadseg.errors import RoadsegError
 from roadseg.progress import Listener
 from roadseg.settings import (
     EngineSettings,
+    EvaluateOutputs,
+    EvaluateSettings,
     GridChoice,
+    Neighbourhood,
     Outputs,
     PixelType,
     Precision,
@@ -33,6 +37,9 @@ from roadseg.settings import (
     TrainSettings,
     Upsampling,
 )
+
+if TYPE_CHECKING:
+    from roadseg.metrics.scores import Scores
 
 app = typer.Typer(
     name="roadseg",
@@ -44,7 +51,7 @@ app = typer.Typer(
 )
 
 
-_PREDICT, _ENGINE, _TRAIN = PredictSettings(), EngineSettings(), TrainSettings()
+_PREDICT, _ENGINE, _TRAIN, _EVALUATE = PredictSettings(), EngineSettings(), TrainSettings(), EvaluateSettings()
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more; -vv shows tracebacks.")]
@@ -63,6 +70,12 @@ def _show_version(on: bool) -> None:
     if on:
         print(f"roadseg {roadseg.__version__}")
         raise typer.Exit
+
+
+def _finite(number: float | None) -> float | None:
+    if number is not None and not math.isfinite(number):
+        raise typer.BadParameter(f"{number} is no finite number")
+    return number
 
 
 @app.callback()
@@ -100,7 +113,9 @@ def predict(
         str | None,
         typer.Option("--range", help="LO,HI: values that become black and white; by default percentiles 2 and 98."),
     ] = None,
-    gsd: Annotated[float | None, typer.Option(min=1e-4, help="Metres per pixel, if the file does not know.")] = None,
+    gsd: Annotated[
+        float | None, typer.Option(min=1e-4, callback=_finite, help="Metres per pixel, if the file does not know.")
+    ] = None,
     overlap: Annotated[
         int, typer.Option(min=0, max=223, help="How far windows overlap, in pixels.")
     ] = _PREDICT.overlap_px,
@@ -109,13 +124,15 @@ def predict(
     ] = _PREDICT.block_px,
     threshold: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Probability of road in the mask; by default the model's."),
+        typer.Option(min=0, max=1, callback=_finite, help="Probability of road in the mask; by default the model's."),
     ] = None,
     dtype: Annotated[PixelType, typer.Option(help="Of the probability raster.")] = _PREDICT.dtype,
     grid: Annotated[GridChoice, typer.Option(help="Whose pixels to write.")] = _PREDICT.grid,
     bbox: Annotated[str | None, typer.Option(help="Only xmin,ymin,xmax,ymax, in the scene's coordinates.")] = None,
     aoi: Annotated[Path | None, typer.Option(help="Only inside the polygons of this vector file.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs and forget partial ones.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace outputs, also partial ones of other settings.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON per scene on stdout.")] = False,
     progress: Progress = None,
     quiet: Quiet = False,
@@ -133,10 +150,9 @@ def predict(
     ls tiles/*.tif | roadseg predict - -o roads/ --json | jq .road_fraction
     roadseg predict scene.tif -o - | gdal_translate /vsistdin/ out.jp2
     """
-    if output == "-" and as_json:
-        _usage("--json and -o - both want stdout; choose one")
+    _check_stdout(output, as_json=as_json)
     with _reporting(verbose), _listening(quiet=quiet, progress=progress, unit="Mpx") as listener:
-        from roadseg.predict import find_scenes, load, name_outputs, predict_many
+        from roadseg.predict import find_scenes, load, make_folders, name_outputs, predict_many
 
         settings = PredictSettings(
             bands=_integers(bands, "--bands") if bands is not None else None,
@@ -157,12 +173,19 @@ def predict(
         if output == "-" and folder:
             _usage("-o - takes one scene")
         with _stdout_file(output) as raster:
-            jobs = name_outputs(found, Outputs(raster, mask, preview), folder=folder)
+            outputs = Outputs(raster, mask, preview)
+            jobs = name_outputs(found, outputs, folder=folder)
             loaded = load(model, EngineSettings(device, precision, batch))
-            batch_done = predict_many(jobs, loaded, settings, command=_command(), listener=listener)
-            for summary in batch_done.done:
-                if as_json:
-                    print(json.dumps(asdict(summary), ensure_ascii=False), flush=True)
+            if folder:
+                make_folders(outputs)
+            batch_done = predict_many(
+                jobs,
+                loaded,
+                settings,
+                command=_command(),
+                listener=listener,
+                on_done=_print_json if as_json else lambda _: None,
+            )
             if batch_done.failed and len(jobs) == 1:
                 raise batch_done.failed[0][1]
             if output == "-":
@@ -170,6 +193,8 @@ def predict(
         if len(jobs) > 1:
             listener.say(f"{len(batch_done.done)} of {len(jobs)} scenes done")
         if batch_done.failed:
+            for _, error in batch_done.failed if quiet else ():
+                print(f"roadseg: error: {error}", file=sys.stderr)
             names = ", ".join(name for name, _ in batch_done.failed)
             _fail(f"{len(batch_done.failed)} of {len(jobs)} scenes failed: {names}")
 
@@ -248,6 +273,76 @@ def train(
 
 
 @app.command()
+def evaluate(
+    prediction: Annotated[Path, typer.Argument(help="Predicted roads: a raster, a vector file, or a folder of them.")],
+    truth: Annotated[Path, typer.Argument(help="The truth, of the same kind; folders are matched by stem.")],
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Probability of road; by default the one noted in the prediction, else 0.5."),
+    ] = None,
+    slack: Annotated[
+        str, typer.Option(help="Slack of the relaxed measures: 3 pixels, or 2.5m on the ground.")
+    ] = f"{_EVALUATE.slack:g}",
+    neighbourhood: Annotated[
+        Neighbourhood, typer.Option(help="Shape of the slack; published figures use a square.")
+    ] = _EVALUATE.neighbourhood,
+    resample: Annotated[
+        bool, typer.Option("--resample", help="Bring predictions on another grid to the truth's.")
+    ] = False,
+    cldice: Annotated[
+        bool, typer.Option("--cldice/--no-cldice", help="Also compute clDice, which takes longest.")
+    ] = _EVALUATE.cldice,
+    buffer: Annotated[
+        float, typer.Option(min=0.01, help="Networks: buffer of completeness and correctness, in metres.")
+    ] = _EVALUATE.buffer_m,
+    junction: Annotated[
+        float, typer.Option(min=0.01, help="Networks: how far apart matched junctions may be, in metres.")
+    ] = _EVALUATE.junction_m,
+    report: Annotated[Path | None, typer.Option(help="Write a page of HTML with curve, tables and pictures.")] = None,
+    as_json: Annotated[Path | None, typer.Option("--json", help="Write all figures as JSON; - for stdout.")] = None,
+    errors: Annotated[
+        Path | None, typer.Option(help="Write a map of right, false and missed roads; a folder for several.")
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="Imagery to show in the report: a file or a folder.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs.")] = False,
+    progress: Progress = None,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Score predicted roads against the truth.
+
+    \b
+    roadseg evaluate roads.tif truth.tif
+    roadseg evaluate predictions/ masks/ --report report.html --images tiles/ --json scores.json
+    roadseg evaluate roads.tif truth.tif --slack 2.5m --neighbourhood disk --errors errors.tif
+    roadseg evaluate roads.gpkg truth.gpkg
+    """
+    distance, in_metres = _slack(slack)
+    with _reporting(verbose), _listening(quiet=quiet, progress=progress, unit="Mpx") as listener:
+        from roadseg.evaluate import as_json as to_json
+        from roadseg.evaluate import evaluate as score
+
+        to_stdout = as_json is not None and str(as_json) == "-"
+        settings = EvaluateSettings(
+            threshold=threshold,
+            slack=distance,
+            slack_in_metres=in_metres,
+            neighbourhood=neighbourhood,
+            resample=resample,
+            cldice=cldice,
+            buffer_m=buffer,
+            junction_m=junction,
+            overwrite=overwrite,
+        )
+        outputs = EvaluateOutputs(report, None if to_stdout else as_json, errors)
+        found = score(prediction, truth, outputs, settings, images=images, command=_command(), listener=listener)
+    if to_stdout:
+        print(json.dumps(to_json(found), ensure_ascii=False))
+        return
+    _print_scores(found)
+
+
+@app.command()
 def info(
     target: Annotated[str | None, typer.Argument(help="A model file, a bundled model's name, or a raster.")] = None,
     verbose: Verbose = 0,
@@ -297,7 +392,7 @@ def _reporting(verbose: int) -> Iterator[None]:
     except (MemoryError, OSError) as error:
         if verbose >= 2:
             traceback.print_exc()
-        _fail(f"{error or type(error).__name__}; -vv tells where")
+        _fail(f"{str(error) or type(error).__name__}; -vv tells where")
 
 
 @contextmanager
@@ -340,9 +435,18 @@ def _stdout_file(output: str) -> Iterator[Path]:
         yield Path(folder) / "stdout.tif"
 
 
-def _copy_to_stdout(path: Path) -> None:
-    if sys.stdout.isatty():
+def _check_stdout(output: str, *, as_json: bool) -> None:
+    if output == "-" and as_json:
+        _usage("--json and -o - both want stdout; choose one")
+    if output == "-" and sys.stdout.isatty():
         _usage("-o - writes a GeoTIFF to stdout; send it into a file or a pipe")
+
+
+def _print_json(summary: Any) -> None:
+    print(json.dumps(asdict(summary), ensure_ascii=False), flush=True)
+
+
+def _copy_to_stdout(path: Path) -> None:
     with path.open("rb") as file:
         shutil.copyfileobj(file, sys.stdout.buffer)
     sys.stdout.buffer.flush()
@@ -371,7 +475,7 @@ def _numbers(text: str, kind: Callable[[str], Any], option: str, count: int | No
         values = [kind(part) for part in text.split(",")]
     except ValueError:
         values = []
-    if not values or (count and len(values) != count):
+    if not values or (count and len(values) != count) or not all(map(math.isfinite, values)):
         amount = f"{count} numbers" if count else "numbers"
         _usage(f"{option} wants {amount} separated by commas, not {text!r}")
     return values
@@ -388,11 +492,32 @@ def _pair(text: str) -> tuple[float, float]:
     return low, high
 
 
+def _slack(text: str) -> tuple[float, bool]:
+    in_metres = text.strip().endswith("m")
+    (distance,) = _numbers(text.strip().removesuffix("m"), float, "--slack", 1)
+    if not 0 <= distance <= 1000:
+        _usage(f"--slack wants a distance from 0 to 1000, such as 3 or 2.5m, not {text!r}")
+    return distance, in_metres
+
+
 def _box(text: str) -> tuple[float, float, float, float]:
     xmin, ymin, xmax, ymax = _numbers(text, float, "--bbox", 4)
     if not (xmin < xmax and ymin < ymax):
         _usage(f"--bbox wants xmin,ymin,xmax,ymax with xmin < xmax and ymin < ymax, not {text!r}")
     return xmin, ymin, xmax, ymax
+
+
+def _print_scores(found: "Scores") -> None:
+    from roadseg.metrics.report import number
+
+    width = max(len(figure.name) for figure in found.figures)
+    for figure in found.figures:
+        print(f"{figure.name:<{width}}  {number(figure.value):>6}  {figure.definition}")
+    if len(found.images) > 1:
+        print()
+        names = list(found.images[0].values)
+        rows = [(image.name, *[number(value, 3) for value in image.values.values()]) for image in found.images]
+        _print_table(("worst first", *names), rows)
 
 
 def _print_pairs(pairs: list[tuple[str, str]]) -> None:

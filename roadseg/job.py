@@ -5,7 +5,8 @@ Everything a block depends on is in the job's fingerprint, so a run that stops c
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 
 import roadseg
 from roadseg.blocks import Block, Plan, PlannedBlock, Window
+from roadseg.errors import ModelError, SceneError
 from roadseg.inference.block import predict_block
 from roadseg.inference.engine import Engine
 from roadseg.model.card import ModelCard
@@ -27,7 +29,6 @@ from roadseg.raster.output import (
     Product,
     encode,
     probability_product,
-    publish,
     threshold_mask,
     write_cog,
 )
@@ -86,6 +87,11 @@ class Job:
         self.area_out = area.window if self.regrids else self.area_model
         self.grid_out = scene.grid if self.regrids else scene.grid_model
         window = model.card.window_px
+        if settings.overlap_px >= window:
+            raise ModelError(
+                f"windows of {window} px, which the model {model.card.name} wants, cannot overlap by "
+                f"{settings.overlap_px} px; ask for less than {window}"
+            )
         self.plan = Plan(
             scene.grid_model.height,
             scene.grid_model.width,
@@ -124,12 +130,13 @@ class Job:
         """Return everything the blocks depend on."""
         scene, settings = self.scene, self.settings
         path = Path(scene.path)
-        stat = path.stat() if path.exists() else None
+        files = [(str(file), file.stat()) for file in scene.local_files()]
+        dates = json.dumps([(name, stat.st_size, stat.st_mtime_ns) for name, stat in files])
         aoi = hashlib.sha256(settings.aoi.read_bytes()).hexdigest() if settings.aoi else None
         return {
             "roadseg version": roadseg.__version__,
-            "scene": str(path.resolve()) if stat else scene.path,
-            "scene size or date": [stat.st_size, stat.st_mtime_ns] if stat else None,
+            "scene": str(path.resolve()) if path.exists() else scene.path,
+            "scene size or date": hashlib.sha256(dates.encode()).hexdigest(),
             "scene grid": [scene.grid.crs, list(scene.grid.transform), scene.grid.height, scene.grid.width],
             "bands": scene.bands,
             "stretch": scene.stretch,
@@ -150,6 +157,18 @@ class Job:
         todo = [block for block in self.blocks if not partial.has(self.products, block.core)]
         left = sum(block.core.area for block in todo) / 1e6
         listener.start(self.area_model.area / 1e6, self.area_model.area / 1e6 - left)
+        try:
+            self._predict_blocks(todo, partial, listener)
+        except SceneError as error:
+            if not partial.kept():
+                raise
+            raise SceneError(
+                f"{error}; the finished blocks are kept: repeat the command if the file comes back as it was, "
+                "or add --overwrite to start anew with another"
+            ) from error
+        return len(self.blocks) - len(todo)
+
+    def _predict_blocks(self, todo: Sequence[PlannedBlock], partial: Partial, listener: Listener) -> None:
         with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
             written: Future[None] | None = None
             for planned, pixels in _read_ahead(reader, self.scene.read, todo):
@@ -167,7 +186,6 @@ class Job:
                 del block  # the writer lets it go when it is stored, long before the next one is done
             if written:
                 written.result()
-        return len(self.blocks) - len(todo)
 
     def regrid_blocks(self, partial: Partial, listener: Listener) -> None:
         """Bring finished blocks from the model's grid to the scene's."""
@@ -201,9 +219,7 @@ class Job:
             picture = partial.folder / "preview.png"
             self._draw(made[0][0], picture)
             made.append((picture, self.outputs.preview))
-        for finished, target in made:
-            publish(finished, target)
-        partial.discard()
+        partial.publish(made)
 
     def _draw(self, raster: Path, picture: Path) -> None:
         height, width = preview_size(self.area_out.height, self.area_out.width)
@@ -238,13 +254,12 @@ class Job:
 
 
 def _read_ahead(
-    reader: ThreadPoolExecutor, read: Callable[[Window], Block], todo: Iterable[PlannedBlock]
+    reader: ThreadPoolExecutor, read: Callable[[Window], Block], todo: Sequence[PlannedBlock]
 ) -> Iterator[tuple[PlannedBlock, Block]]:
     """Yield blocks with their pixels, the next one being read meanwhile."""
-    planned = list(todo)
-    ahead = [reader.submit(read, planned[0].extent)] if planned else []
-    for index, block in enumerate(planned):
+    ahead = [reader.submit(read, todo[0].extent)] if todo else []
+    for index, block in enumerate(todo):
         pixels = ahead.pop().result()
-        if index + 1 < len(planned):
-            ahead.append(reader.submit(read, planned[index + 1].extent))
+        if index + 1 < len(todo):
+            ahead.append(reader.submit(read, todo[index + 1].extent))
         yield block, pixels

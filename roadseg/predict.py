@@ -6,18 +6,18 @@ let a bad one stop the others.
 
 import glob
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from roadseg.errors import RoadsegError, SceneError
+from roadseg.errors import OutputError, RoadsegError, SceneError
 from roadseg.inference.engine import TorchEngine
 from roadseg.job import Job, Model, scene_settings, wanted_area
 from roadseg.model.card import find_model
 from roadseg.model.weights import load_model
 from roadseg.progress import Listener
 from roadseg.raster.files import bounded_cache
-from roadseg.raster.output import Partial, check_target
+from roadseg.raster.output import Partial, check_target, published
 from roadseg.raster.scene import Scene
 from roadseg.settings import EngineSettings, Outputs, PredictSettings
 
@@ -84,12 +84,11 @@ def predict(
         If the scene cannot be read or the outputs not be written; finished blocks are kept.
     """
     listener, started = listener or Listener(), time.monotonic()
-    for target in outputs.paths():
-        inputs = [scene_path, *([str(settings.aoi)] if settings.aoi else [])]
-        check_target(target, overwrite=settings.overwrite, inputs=inputs)
+    check_outputs(outputs, settings, [Path(scene_path)])
     card = model.card
     threshold = card.threshold if settings.threshold is None else settings.threshold
     with bounded_cache(), Scene(scene_path, scene_settings(card, settings)) as scene:
+        check_outputs(outputs, settings, scene.local_files())
         area = wanted_area(scene, settings)
         job = Job(scene, area, model, settings, outputs, threshold)
         listener.say(job.describe())
@@ -98,13 +97,13 @@ def predict(
                 f"{scene_path} has no CRS that tells metres; its pixels are taken to be {card.gsd_m:g} m wide, "
                 "--gsd tells otherwise"
             )
-        partial = Partial(outputs.raster, job.fingerprint(), anew=settings.overwrite)
-        resumed = job.predict_blocks(partial, listener)
-        if job.regrids:
-            job.regrid_blocks(partial, listener)
-        listener.say("writing the outputs")
-        known, road = (partial.total(job.products_out[0], key) for key in ("KNOWN", "ROAD"))
-        job.write(partial, command)
+        with Partial(outputs.raster, job.fingerprint(), anew=settings.overwrite) as partial:
+            resumed = job.predict_blocks(partial, listener)
+            if job.regrids:
+                job.regrid_blocks(partial, listener)
+            listener.say("writing the outputs")
+            known, road = (partial.total(job.products_out[0], key) for key in ("KNOWN", "ROAD"))
+            job.write(partial, command)
     if not known:
         listener.warn(f"{scene_path} has no known pixel in the area asked for; the output holds only nodata")
     return Summary(
@@ -122,6 +121,24 @@ def predict(
     )
 
 
+def check_outputs(outputs: Outputs, settings: PredictSettings, inputs: Sequence[Path]) -> None:
+    """Find out before any work whether the outputs may be written.
+
+    Raises
+    ------
+    OutputError
+        If one may not, or two are the same file.
+    """
+    targets = [path.resolve() for path in outputs.paths()]
+    twice = next((path for path in targets if targets.count(path) > 1), None)
+    if twice:
+        raise OutputError(f"{twice} is asked for twice; give each output a name of its own")
+    mine = published(outputs.raster)
+    for target in outputs.paths():
+        may_replace = settings.overwrite or target.resolve() in mine
+        check_target(target, overwrite=may_replace, inputs=[*inputs, *([settings.aoi] if settings.aoi else [])])
+
+
 @dataclass(frozen=True)
 class Batch:
     """What became of several scenes: summaries of those done, and the errors of the others."""
@@ -137,14 +154,16 @@ def predict_many(
     *,
     command: str = "",
     listener: Listener | None = None,
+    on_done: Callable[[Summary], None] = lambda _: None,
 ) -> Batch:
-    """Predict one scene after the other; what goes wrong with one does not stop the next."""
+    """Predict one scene after the other, telling each as it is done; what goes wrong with one stops no other."""
     listener = listener or Listener()
     done: list[Summary] = []
     failed: list[tuple[str, RoadsegError]] = []
     for scene, outputs in scenes:
         try:
             done.append(predict(scene, outputs, model, settings, command=command, listener=listener))
+            on_done(done[-1])
         except RoadsegError as error:
             if len(scenes) > 1:
                 listener.warn(str(error))
@@ -184,7 +203,7 @@ def name_outputs(scenes: Sequence[str], outputs: Outputs, *, folder: bool) -> li
     outputs
         For one scene: files. With ``folder``: folders, in which each scene's results take its name.
     folder
-        Whether the outputs are folders; missing ones are made.
+        Whether the outputs are folders.
 
     Raises
     ------
@@ -197,8 +216,6 @@ def name_outputs(scenes: Sequence[str], outputs: Outputs, *, folder: bool) -> li
     twice = next((stem for stem in stems if stems.count(stem) > 1), None)
     if twice:
         raise SceneError(f"two scenes are called {twice} and would overwrite each other; predict them apart")
-    for path in outputs.paths():
-        path.mkdir(parents=True, exist_ok=True)
     return [
         (
             scene,
@@ -211,3 +228,19 @@ def name_outputs(scenes: Sequence[str], outputs: Outputs, *, folder: bool) -> li
         )
         for scene, stem in zip(scenes, stems, strict=True)
     ]
+
+
+def make_folders(outputs: Outputs) -> None:
+    """Make the folders that several scenes' results go to, if they are missing.
+
+    Raises
+    ------
+    OutputError
+        If one cannot be made.
+    """
+    for path in outputs.paths():
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = "it is a file" if path.exists() else error.strerror
+            raise OutputError(f"cannot make the folder {path} ({reason}); choose another place") from error

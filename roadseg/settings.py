@@ -7,6 +7,7 @@ from typing import Literal
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 PixelType = Literal["uint8", "float32"]
 GridChoice = Literal["scene", "model"]
+Neighbourhood = Literal["square", "disk"]
 Upsampling = Literal["bilinear", "nearest"]
 
 
@@ -52,7 +53,7 @@ class PredictSettings:
     aoi
         Vector file with polygons, in any CRS; only pixels inside are wanted.
     overwrite
-        Replace existing outputs and throw away partial ones.
+        Replace existing outputs, and throw away partial ones of other settings.
     """
 
     bands: tuple[int, ...] | None = None
@@ -79,6 +80,60 @@ class Outputs:
     def paths(self) -> list[Path]:
         """Return those asked for."""
         return [path for path in (self.raster, self.mask, self.preview) if path]
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """How to score roads.
+
+    Parameters
+    ----------
+    threshold
+        Probability from which a pixel is road; None takes the one noted in the predictions, else 0.5.
+    slack
+        How far a road pixel may lie off in the relaxed measures.
+    slack_in_metres
+        Whether ``slack`` is in metres on the ground; in pixels of the truth otherwise.
+    neighbourhood
+        Shape of the slack: ``"square"`` as in published figures, or ``"disk"``.
+    resample
+        Bring predictions on another grid to the truth's instead of refusing them.
+    cldice
+        Whether to compute clDice, which takes longer than the rest together.
+    buffer_m, junction_m
+        Of completeness and correctness, and how far apart matched junctions may be.
+    block_px
+        Side of the blocks that rasters are read in.
+    worst
+        How many of the worst images the report shows.
+    overwrite
+        Replace existing outputs.
+    """
+
+    threshold: float | None = None
+    slack: float = 3.0
+    slack_in_metres: bool = False
+    neighbourhood: Neighbourhood = "square"
+    resample: bool = False
+    cldice: bool = True
+    buffer_m: float = 3.0
+    junction_m: float = 10.0
+    block_px: int = 2048
+    worst: int = 4
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class EvaluateOutputs:
+    """Where scores go besides the terminal: a page, a JSON file, a map of the errors."""
+
+    report: Path | None = None
+    json: Path | None = None
+    errors: Path | None = None
+
+    def paths(self) -> list[Path]:
+        """Return those asked for."""
+        return [path for path in (self.report, self.json, self.errors) if path]
 
 
 @dataclass(frozen=True)

@@ -275,7 +275,7 @@ def _check_match(scene: Scene, label: Label, image: Path, mask: Path) -> None:
 def _card(about: About, trainer: Trainer, gsd_m: float, score: DevScore | None, dev: Path | None) -> ModelCard:
     found: tuple[Measurement, ...] = ()
     if score:
-        data = f"{score.tiles} tiles of {dev}, never trained on; the threshold was chosen there"
+        data = f"{score.tiles} tiles of {dev.name if dev else ''}, never trained on; the threshold was chosen there"
         pooled = "counts pooled over all tiles"
         found = (
             Measurement(

@@ -10,13 +10,13 @@ Relaxed measures: Mnih, Machine Learning for Aerial Image Labeling (2013), secti
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Neighbourhood = Literal["square", "disk"]
+from roadseg.settings import Neighbourhood
+
 Bytes = NDArray[np.uint8]
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -157,6 +157,12 @@ def relaxed(counts: PixelCounts) -> Curve:
     f1 = np.where(p + r > 0, _ratio(2 * p * r, p + r), 0.0)
     nothing = np.isnan(precision) & np.isnan(recall)
     return Curve(precision, recall, np.where(nothing, np.nan, f1), np.full(LEVELS, np.nan))
+
+
+def level_of(threshold: float) -> int:
+    """Return the lowest value whose probability reaches a threshold; 255, no value, above one."""
+    reached = np.arange(VOID, dtype=np.float32) / np.float32(FULL) >= np.float32(threshold)
+    return int(np.argmax(reached)) if reached.any() else VOID
 
 
 def best_level(values: Floats) -> int | None:

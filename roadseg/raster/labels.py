@@ -1,16 +1,17 @@
-"""Road masks as people have them, read as 0 not road, 1 road, 255 not known."""
+"""Road masks as people have them, read whole as 0 not road, 1 road, 255 not known."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.errors import RasterioError
 
 from roadseg.errors import SceneError
-from roadseg.raster.files import open_raster
 from roadseg.raster.grid import Grid
+from roadseg.raster.output import NODATA
+from roadseg.raster.roads import RoadRaster, mask_kind
 
-VOID = 255
+VOID = NODATA
 
 
 @dataclass(frozen=True)
@@ -40,22 +41,10 @@ def read_label(path: str) -> Label:
     SceneError
         If it cannot be read, has several bands, or holds other values.
     """
-    try:
-        with open_raster(path) as file:
-            if file.count != 1:
-                raise SceneError(f"{path} has {file.count} bands; a road mask has one, with 1 for road and 0 for not")
-            values = file.read(1)
-            known = file.dataset_mask() > 0
-            nodata = file.nodata
-            grid = Grid(file.crs.to_wkt() if file.crs else None, file.transform, file.height, file.width)
-    except RasterioError as error:
-        raise SceneError(f"{path} cannot be read as a road mask ({error})") from error
-    found = set(np.unique(values[known]).tolist())
-    if found <= {0, 1, VOID}:
-        inverted = 1 not in found and VOID in found and 0 in found and nodata != VOID
-        road = values == (VOID if inverted else 1)
-        void = ~known if inverted else ~known | (values == VOID)
-        note = f"{path}: 255 taken for road, as no pixel is 1" if inverted else ""
-        return Label(grid, np.where(void, VOID, road).astype(np.uint8), note)
-    odd = min(found - {0, 1, VOID})
-    raise SceneError(f"{path} holds the value {odd:g}; a road mask has 1 for road, 0 for not road, 255 for not known")
+    with RoadRaster(Path(path)) as mask:
+        kind = None if mask.is_scaled else mask_kind(mask.values())
+        if kind is None:
+            raise SceneError(f"{path} is no road mask; it needs 1 for road, 0 for not road, 255 for not known")
+        mask.take_as(kind)
+        note = f"{path}: 255 taken for road, as no pixel is 1" if kind == "mask 0/255" else ""
+        return Label(mask.grid, mask.read(mask.grid.window), note)

@@ -9,17 +9,20 @@ of it inside the same folder, and only then are they moved to where they were as
 import errno
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 from xml.sax.saxutils import escape
 
 import numpy as np
 import rasterio
 import rasterio.shutil
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
@@ -35,6 +38,12 @@ NODATA = 255
 
 _STRIP_PX = 1 << 16
 _FINGERPRINT = "fingerprint.json"
+_PUBLISHED = "published.json"
+_NEW = ".new"
+_MAKE_ROOM = "make room and repeat the command, the finished blocks are kept"
+_UNWRITABLE = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
+"""What XML cannot hold; file names can."""
+
 _GDAL_TYPES = {"uint8": "Byte", "float32": "Float32"}
 
 
@@ -139,34 +148,48 @@ class Partial:
     fingerprint
         Everything the blocks depend on; JSON-ready.
     anew
-        Throw away what an earlier run left.
-
-    Attributes
-    ----------
-    resumed
-        Whether an earlier run had left blocks.
+        Throw away what a run with other inputs or settings left.
 
     Raises
     ------
     OutputError
-        If the folder holds blocks of other inputs or settings, or cannot be made.
+        If the folder holds blocks of other inputs or settings, or something else, or cannot be made.
     """
 
     def __init__(self, output: Path, fingerprint: Mapping[str, object], *, anew: bool = False) -> None:
-        self.folder = output.with_name(output.name + ".partial")
+        self.folder = _partial_folder(output)
         wanted = json.loads(json.dumps(fingerprint))
         marker = self.folder / _FINGERPRINT
-        if anew:
+        if marker.exists():
+            differing = _differing(marker, wanted)
+            if not differing:
+                return
+            if self.kept() and not anew:
+                raise OutputError(
+                    f"{self.folder} was left by a run with another {', '.join(differing)}; "
+                    "repeat that command to finish it, or add --overwrite to start anew"
+                )
             self.discard()
-        self.resumed = marker.exists()
-        if self.resumed:
-            self._compare(json.loads(marker.read_text()), wanted)
-            return
         try:
             self.folder.mkdir(exist_ok=True)
+            if any(path.suffix != _NEW for path in self.folder.iterdir()):
+                raise OutputError(f"{self.folder} is in the way and was not left by roadseg; move it")
             write_whole(marker, json.dumps(wanted, indent=1).encode())
         except OSError as error:
             raise OutputError(f"cannot write beside {output} ({error.strerror}); choose another place") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self.kept():
+            self.discard()
+
+    def kept(self) -> int:
+        """Return how many files of finished blocks there are."""
+        return sum(1 for _ in self.folder.glob("*_*_*_*_*.tif"))
 
     def has(self, products: Iterable[Product], window: Window) -> bool:
         """Tell whether a block is finished."""
@@ -190,10 +213,7 @@ class Partial:
             try:
                 write_whole(self._path(product, window), memory.getbuffer())
             except OSError as error:
-                raise OutputError(
-                    f"cannot write to {self.folder} ({error.strerror}); make room and repeat the command, "
-                    "the finished blocks are kept"
-                ) from error
+                raise OutputError(f"cannot write to {self.folder} ({error.strerror}); {_MAKE_ROOM}") from error
 
     def mosaic(self, product: Product, grid: Grid, area: Window, tags: Mapping[str, str]) -> Path:
         """Join the blocks of a product to one raster.
@@ -215,7 +235,9 @@ class Partial:
         """
         kind = _GDAL_TYPES[product.dtype]
         t = grid.transform
-        metadata = "".join(f'<MDI key="{key}">{escape(value)}</MDI>' for key, value in tags.items())
+        metadata = "".join(
+            f'<MDI key="{key}">{escape(_UNWRITABLE.sub("?", value))}</MDI>' for key, value in tags.items()
+        )
         sources = "".join(
             f'<SimpleSource><SourceFilename relativeToVRT="1">{path.name}</SourceFilename><SourceBand>1</SourceBand>'
             f'<SourceProperties RasterXSize="{w.width}" RasterYSize="{w.height}" DataType="{kind}" '
@@ -247,8 +269,30 @@ class Partial:
                 total += int(file.tags()[key])
         return total
 
+    def publish(self, made: Sequence[tuple[Path, Path]]) -> None:
+        """Move finished files to their places and remove the folder.
+
+        Where they go is noted first, so that a run killed in between may be repeated (``published``).
+
+        Raises
+        ------
+        OutputError
+            If a place cannot be written to.
+        """
+        places = [str(target.resolve()) for _, target in made]
+        try:
+            write_whole(self.folder / _PUBLISHED, json.dumps(places).encode())
+        except OSError as error:
+            raise OutputError(f"cannot write to {self.folder} ({error.strerror}); {_MAKE_ROOM}") from error
+        for finished, target in made:
+            publish(finished, target)
+        self.discard()
+
     def discard(self) -> None:
-        """Remove the folder."""
+        """Remove the folder, and what tells whose it is last."""
+        for path in self.folder.glob("*"):
+            if path.name not in {_FINGERPRINT, _PUBLISHED}:
+                path.unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _path(self, product: Product, window: Window) -> Path:
@@ -260,13 +304,26 @@ class Partial:
         pairs = [(path, Window(*map(int, path.stem.rsplit("_", 4)[1:]))) for path in paths]
         return sorted(pairs, key=lambda pair: (pair[1].row, pair[1].col))
 
-    def _compare(self, found: Mapping[str, object], wanted: Mapping[str, object]) -> None:
-        differing = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
-        if differing:
-            raise OutputError(
-                f"{self.folder} was left by a run with another {', '.join(sorted(differing))}; "
-                "repeat that command to finish it, or add --overwrite to start anew"
-            )
+
+def published(output: Path) -> set[Path]:
+    """Return where a run for ``output`` was moving its finished files when it was killed."""
+    try:
+        return {Path(place) for place in json.loads((_partial_folder(output) / _PUBLISHED).read_text())}
+    except (OSError, ValueError):
+        return set()
+
+
+def _partial_folder(output: Path) -> Path:
+    return output.with_name(output.name + ".partial")
+
+
+def _differing(marker: Path, wanted: Mapping[str, object]) -> list[str]:
+    """Return in what a fingerprint on disk differs from the wanted one."""
+    try:
+        found = dict(json.loads(marker.read_text()))
+    except (OSError, ValueError, TypeError):
+        return ["fingerprint (it is damaged)"]
+    return sorted(key for key in {**found, **wanted} if found.get(key) != wanted.get(key))
 
 
 def write_cog(source: Path, target: Path, *, overviews: str = "AVERAGE") -> None:
@@ -293,15 +350,12 @@ def write_cog(source: Path, target: Path, *, overviews: str = "AVERAGE") -> None
         env = {"GDAL_NUM_THREADS": "ALL_CPUS", "CHECK_DISK_FREE_SPACE": "TRUE", "COG_TMP_COMPRESSION": "NONE"}
         with rasterio.Env(**env):
             rasterio.shutil.copy(source, target, **options)
-    except (RasterioError, OSError) as error:
+    except (CPLE_BaseError, RasterioError, OSError) as error:
         target.unlink(missing_ok=True)
-        raise OutputError(
-            f"cannot write {target} ({error.__cause__ or error}); make room and repeat the command, "
-            "the finished blocks are kept"
-        ) from error
+        raise OutputError(f"cannot write {target} ({error.__cause__ or error}); {_MAKE_ROOM}") from error
 
 
-def check_target(target: Path, *, overwrite: bool, inputs: Iterable[str]) -> None:
+def check_target(target: Path, *, overwrite: bool, inputs: Iterable[Path]) -> None:
     """Find out before any work whether an output may be written.
 
     Raises
@@ -313,7 +367,7 @@ def check_target(target: Path, *, overwrite: bool, inputs: Iterable[str]) -> Non
         raise OutputError(f"the folder {target.parent} does not exist; create it first")
     if target.is_dir():
         raise OutputError(f"{target} is a folder; name a file in it")
-    if target.exists() and any(Path(p).exists() and target.samefile(p) for p in inputs):
+    if target.exists() and any(path.exists() and target.samefile(path) for path in inputs):
         raise OutputError(f"{target} is also the input; choose another output")
     if target.exists() and not overwrite:
         raise OutputError(f"{target} exists; choose another name or add --overwrite")
@@ -329,9 +383,12 @@ def publish(made: Path, target: Path) -> None:
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            beside = target.with_name(f".{target.name}.new")
-            shutil.copyfile(made, beside)
-            beside.replace(target)
+            beside = target.with_name(f".{target.name}{_NEW}")
+            try:
+                shutil.copyfile(made, beside)
+                beside.replace(target)
+            finally:
+                beside.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"cannot write {target} ({error.strerror}); the result lies in {made}") from error
 
@@ -361,7 +418,7 @@ def _profile(product: Product, window: Window) -> dict[str, Any]:
 
 def write_whole(path: Path, data: "bytes | memoryview[int]") -> None:
     """Write a file beside its place, flush it to the disk, then rename it."""
-    beside = path.with_name(path.name + ".new")
+    beside = path.with_name(path.name + _NEW)
     try:
         with beside.open("wb") as file:
             file.write(data)

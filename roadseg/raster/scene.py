@@ -123,6 +123,10 @@ class Scene:
         """Model pixels per scene pixel, down and across; 1 where the scene is used as it is."""
         return self.grid_model.height / self.grid.height, self.grid_model.width / self.grid.width
 
+    def local_files(self) -> list[Path]:
+        """Return the files it is made of, a mosaic's sources among them, as far as they lie on this machine."""
+        return [path for path in map(Path, dict.fromkeys([self.path, *self._file.files])) if path.exists()]
+
     def facts(self) -> list[tuple[str, str]]:
         """Return what there is to know about the file as labelled lines."""
         file, pixel = self._file, self.grid.pixel_size_m()

@@ -79,6 +79,8 @@ class Tiles:
         self.tiles, self.crop = tuple(tiles), crop
         labelled = np.array([np.count_nonzero(t.label != VOID) for t in tiles], dtype=np.float64)
         road = sum(int(np.count_nonzero(t.label == 1)) for t in tiles)
+        if not labelled.any():
+            raise TrainingError("every pixel of the masks is void (255); label some as road (1) and not road (0)")
         if road == 0 or road == labelled.sum():
             raise TrainingError("the masks hold only one class; they need both road (1) and not road (0) pixels")
         self.road_fraction = road / float(labelled.sum())

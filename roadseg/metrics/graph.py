@@ -1,0 +1,215 @@
+"""Lines on the ground become a graph: nodes where roads end or meet, edges in between.
+
+Lines are joined where they share a vertex (to the millimetre); two that cross without one are a
+bridge, not a junction. Vertices with two neighbours lie inside an edge; a ring without junction
+keeps the ends of the lines it was drawn with. A segment drawn twice counts once, one without
+length not at all. Cost: one sort of the vertices and one walk over them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+SAME_M = 1e-3
+"""Vertices this near are one."""
+
+
+@dataclass(frozen=True)
+class RoadGraph:
+    """A road network in metres.
+
+    Parameters
+    ----------
+    nodes
+        (nodes, 2) x, y of ends and junctions, in the order in which the edges name them.
+    ends
+        (edges, 2) nodes at the first and last vertex of each edge; equal for a loop.
+    edges
+        (vertices, 2) x, y along each edge.
+    lengths
+        (edges,) metres.
+    """
+
+    nodes: Floats
+    ends: Ints
+    edges: list[Floats]
+    lengths: Floats
+
+
+@dataclass(frozen=True)
+class Places:
+    """Points on the edges of a graph: ``edge`` (n,) and ``along`` (n,), metres from its first end.
+
+    A place on edge -1 is nowhere: no path leads to it.
+    """
+
+    edge: Ints
+    along: Floats
+
+    def __len__(self) -> int:
+        return len(self.edge)
+
+    def __getitem__(self, which: Ints | slice) -> "Places":
+        return Places(self.edge[which], self.along[which])
+
+
+def road_graph(lines: Sequence[Floats], *, join: bool = True) -> RoadGraph:
+    """Build the graph of some lines.
+
+    Parameters
+    ----------
+    lines
+        (vertices, 2) x, y in metres each.
+    join
+        Whether lines that meet end to end become one edge. Without it every end of a line is a
+        node: for lines that are the edges of a graph already.
+
+    Returns
+    -------
+    The graph, without edges if no line has a length; edges in the order of the lines.
+    """
+    xy = np.concatenate([np.empty((0, 2)), *lines])
+    line = np.repeat(np.arange(len(lines)), [len(one) for one in lines])
+    _, first, vertex = np.unique(np.round(xy / SAME_M), axis=0, return_index=True, return_inverse=True)
+    vertex = vertex.reshape(-1)
+    joined = line[1:] == line[:-1]
+    segments = _distinct(np.stack([vertex[:-1][joined], vertex[1:][joined]], axis=1))
+    is_end = np.zeros(len(first), dtype=bool)
+    turns = np.flatnonzero(line[1:] != line[:-1])
+    is_end[vertex[np.concatenate([turns, turns + 1, [0, len(line) - 1]])] if len(line) else []] = True
+    chains = _chains(segments, is_end, join=join)
+    return _assemble(chains, xy[first])
+
+
+def line_strings(graph: RoadGraph) -> NDArray[np.object_]:
+    """Return the edges as (edges,) shapely LineStrings."""
+    xy = np.concatenate([np.empty((0, 2)), *graph.edges])
+    index = np.repeat(np.arange(len(graph.edges)), [len(edge) for edge in graph.edges])
+    made: NDArray[np.object_] = shapely.linestrings(xy, indices=index)
+    return made
+
+
+def points(graph: RoadGraph, places: Places) -> Floats:
+    """Return the (n, 2) x, y of places on a graph."""
+    at = shapely.line_interpolate_point(line_strings(graph)[places.edge], places.along)
+    xy: Floats = shapely.get_coordinates(at)
+    return xy
+
+
+def node_places(graph: RoadGraph) -> Places:
+    """Return every node as a place on one of its edges."""
+    edge, along = np.full(len(graph.nodes), -1), np.zeros(len(graph.nodes))
+    numbers = np.arange(len(graph.ends))[::-1]
+    for side, distance in ((1, graph.lengths), (0, np.zeros(len(graph.ends)))):
+        node = graph.ends[::-1, side]
+        edge[node], along[node] = numbers, distance[::-1]
+    return Places(edge, along)
+
+
+def nearest_places(graph: RoadGraph, xy: Floats, *, within_m: float) -> tuple[Places, Floats]:
+    """Return the nearest place on a graph for each point, nowhere if it is farther than allowed.
+
+    Parameters
+    ----------
+    graph
+        Where to look.
+    xy
+        (n, 2) points in metres.
+    within_m
+        How far a place may be.
+
+    Returns
+    -------
+    The places (the first edge wins a tie) and (n,) their distances, infinite for nowhere.
+    """
+    edge, along = np.full(len(xy), -1), np.zeros(len(xy))
+    distance = np.full(len(xy), np.inf)
+    edges, marks = line_strings(graph), shapely.points(xy)
+    tree = shapely.STRtree(edges)
+    (who, which), far = tree.query_nearest(marks, max_distance=within_m, return_distance=True)
+    order = np.lexsort((-which, who))
+    edge[who[order]], distance[who[order]] = which[order], far[order]
+    found = edge >= 0
+    along[found] = shapely.line_locate_point(edges[edge[found]], marks[found])
+    return Places(edge, along), distance
+
+
+def adjacency(graph: RoadGraph) -> csr_array:
+    """Return the (nodes, nodes) symmetric matrix of shortest single edges, loops left out."""
+    low, high = graph.ends.min(axis=1, initial=2**62), graph.ends.max(axis=1, initial=-1)
+    order = np.lexsort((graph.lengths, high, low))
+    order = order[low[order] != high[order]]
+    low, high, lengths = low[order], high[order], graph.lengths[order]
+    first = np.ones(len(order), dtype=bool)
+    first[1:] = (low[1:] != low[:-1]) | (high[1:] != high[:-1])
+    low, high, lengths = low[first], high[first], lengths[first]
+    size = (len(graph.nodes), len(graph.nodes))
+    both = np.concatenate([low, high]), np.concatenate([high, low])
+    return csr_array((np.concatenate([lengths, lengths]), both), shape=size)
+
+
+def _distinct(segments: Ints) -> Ints:
+    """Drop segments without length and repeated ones, keeping the order."""
+    segments = segments[segments[:, 0] != segments[:, 1]]
+    _, first = np.unique(np.sort(segments, axis=1), axis=0, return_index=True)
+    return segments[np.sort(first)]
+
+
+def _chains(segments: Ints, is_end: NDArray[np.bool_], *, join: bool) -> list[list[int]]:
+    """Join segments into chains of vertices that run from node to node.
+
+    A segment is two half-edges, 2i forwards and 2i + 1 backwards; each knows which one goes on
+    beyond its head where exactly one does. Rings are walked last, from the ends of their lines.
+    """
+    tail = segments.ravel()
+    head = segments[:, ::-1].ravel()
+    degree = np.bincount(tail, minlength=len(is_end))
+    leaving = np.argsort(tail, kind="stable")
+    start = np.concatenate([[0], np.cumsum(degree)])
+    follow = np.full(len(tail), -1)
+    through = np.flatnonzero(degree[head] == 2)
+    one = leaving[start[head[through]]]
+    other = leaving[start[head[through]] + 1]
+    follow[through] = np.where(one == (through ^ 1), other, one)
+    walked = np.zeros(len(tail), dtype=bool)
+    chains: list[list[int]] = []
+    for is_node in (degree != 2 if join else (degree != 2) | is_end, is_end):
+        _walk(np.flatnonzero(is_node[tail]), (head, tail, follow, is_node), walked, chains)
+    return chains
+
+
+def _walk(
+    starts: Ints,
+    half_edges: tuple[Ints, Ints, Ints, NDArray[np.bool_]],
+    walked: NDArray[np.bool_],
+    chains: list[list[int]],
+) -> None:
+    head, tail, follow, is_node = half_edges
+    for first in starts.tolist():
+        if walked[first]:
+            continue
+        chain, current = [int(tail[first])], first
+        while True:
+            walked[current] = walked[current ^ 1] = True
+            chain.append(int(head[current]))
+            if is_node[head[current]]:
+                break
+            current = int(follow[current])
+        chains.append(chain)
+
+
+def _assemble(chains: list[list[int]], xy: Floats) -> RoadGraph:
+    edges = [xy[chain] for chain in chains]
+    ends = np.array([(chain[0], chain[-1]) for chain in chains], dtype=np.int64).reshape(-1, 2)
+    used, first, renamed = np.unique(ends, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    used, renamed = used[order], np.argsort(order)[renamed]
+    lengths = np.array([np.hypot(*np.diff(edge, axis=0).T).sum() for edge in edges], dtype=np.float64)
+    return RoadGraph(xy[used], renamed.reshape(-1, 2), edges, lengths)

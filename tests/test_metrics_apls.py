@@ -1,0 +1,163 @@
+"""APLS equals the reference on its own examples and a slow, plain computation elsewhere."""
+
+import time
+
+import numpy as np
+import pytest
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import shortest_path
+from shared import oracle
+
+from roadseg.metrics.apls import apls, control_points, score, similarity, snap
+from roadseg.metrics.graph import line_strings, points, road_graph
+
+CASES = (
+    "identical_line", "identical_cross", "identical_grid", "cross_shift_3m", "cross_shift_5m",
+    "grid_missing_1_edge", "grid_extra_diagonal", "line_gap_20m_middle", "cross_missing_arm",
+    "cross_T_disconnected_8m", "grid_shift_2_2", "line_vs_detour", "two_components_vs_joined",
+    "two_halves_vs_whole", "ring_as_2_arcs_identical", "empty_prop_far", "curved",
+)  # fmt: skip
+
+
+def edges(lines):
+    """The examples are graphs, given edge by edge."""
+    return road_graph([np.array(line, dtype=np.float64) for line in lines], join=False)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_reference_is_met_to_its_last_digit(case):
+    world = oracle("apls.json")[case]
+    expected = world["result"]["cli_defaults"]
+    result = apls(edges(world["gt"]), edges(world["prop"]))
+    there, back = result.truth_to_prediction, result.prediction_to_truth
+    assert score(result) == pytest.approx(expected["apls"], abs=1e-6)
+    assert similarity(there) == pytest.approx(expected["gt_to_prop"], abs=1e-6)
+    assert similarity(back) == pytest.approx(expected["prop_to_gt"], abs=1e-6)
+    assert there.control_points == expected["n_cp_gt"]
+    assert back.control_points == expected["n_cp_prop"]
+
+
+def test_no_reference_case_is_forgotten():
+    assert set(oracle("apls.json")) == set(CASES)
+
+
+def city(seed, side=5, *, spread=9.0, keep=1.0, shift=0.0):
+    """Crooked streets around a grid, some of them missing."""
+    rng = np.random.default_rng(seed)
+    corner = np.stack(np.meshgrid(np.arange(side), np.arange(side + 2)), axis=-1) * 90.0
+    corner += rng.normal(0, spread, corner.shape)
+    pairs = [((r, c), (r, c + 1)) for r in range(side + 2) for c in range(side - 1)]
+    pairs += [((r, c), (r + 1, c)) for r in range(side + 1) for c in range(side)]
+    kept = np.random.default_rng(seed + 1).random(len(pairs)) < keep
+    streets = []
+    for (a, b), keep_it in zip(pairs, kept, strict=True):
+        bend = (corner[a] + corner[b]) / 2 + rng.normal(0, 4, 2)
+        if keep_it:
+            streets.append(np.array([corner[a], bend, corner[b]]) + shift)
+    return streets
+
+
+def plain_lengths(graph, places):
+    """All distances between places, by making each a node of the graph."""
+    rows, cols, weights = [], [], []
+    for edge, (first, last) in enumerate(graph.ends):
+        on = np.flatnonzero(places.edge == edge)
+        on = on[np.argsort(places.along[on], kind="stable")]
+        names = [first, *(len(graph.nodes) + on), last]
+        steps = np.diff([0.0, *places.along[on], graph.lengths[edge]])
+        for a, b, step in zip(names, names[1:], steps, strict=False):
+            rows, cols, weights = [*rows, a], [*cols, b], [*weights, max(step, 1e-9)]
+    size = len(graph.nodes) + len(places)
+    full = np.full((size, size), np.inf)
+    np.minimum.at(full, (rows, cols), weights)
+    where = np.isfinite(full)
+    matrix = coo_array((full[where], np.nonzero(where)), shape=full.shape)
+    return shortest_path(matrix.tocsr(), directed=False)[len(graph.nodes) :, len(graph.nodes) :]
+
+
+def plain_similarity(graph, other):
+    own = control_points(graph)
+    snapped = snap(other, points(graph, own))
+    here, there = plain_lengths(graph, own), plain_lengths(other, snapped)
+    charges = []
+    for a in range(len(own)):
+        for b in range(len(own)):
+            if a == b or not 1e-3 <= here[a, b] < np.inf:
+                continue
+            known = snapped.edge[a] >= 0 and snapped.edge[b] >= 0
+            charges.append(min(1.0, abs(here[a, b] - there[a, b]) / here[a, b]) if known else 1.0)
+    return 1 - np.mean(charges), len(charges)
+
+
+@pytest.mark.parametrize(("keep", "shift"), [(0.8, 0.7), (0.45, 2.0), (0.9, 3.5)])
+def test_chunks_of_paths_equal_the_plain_computation(monkeypatch, keep, shift):
+    monkeypatch.setattr("roadseg.metrics.apls._NEAR", 61)
+    monkeypatch.setattr("roadseg.metrics.apls._CHUNK", 17)
+    loop = np.array([[0.0, 0], [-30, 60], [-80, 10], [0, 0]])
+    truth = road_graph([*city(3), loop, np.array([[900.0, 900], [1000, 900]])])
+    prediction = road_graph([*city(3, keep=keep, shift=shift), loop + 1])
+    result = apls(truth, prediction)
+    for way, (graph, other) in (
+        (result.truth_to_prediction, (truth, prediction)),
+        (result.prediction_to_truth, (prediction, truth)),
+    ):
+        expected, pairs = plain_similarity(graph, other)
+        assert way.pairs == pairs
+        assert similarity(way) == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_snapped_point_is_the_nearest_one():
+    graph = road_graph(city(4))
+    xy = np.random.default_rng(0).uniform(-20, 400, (300, 2))
+    places = snap(graph, xy)
+    marks = points(graph, places)
+    from shapely import distance, union_all
+    from shapely import points as as_points
+
+    nearest = distance(union_all(line_strings(graph)), as_points(xy))
+    found = places.edge >= 0
+    assert 10 < found.sum() < 290
+    np.testing.assert_array_equal(found, nearest <= 4)
+    np.testing.assert_allclose(np.hypot(*(marks - xy)[found].T), nearest[found], atol=1e-9)
+
+
+def test_paths_are_found_the_same_on_both_sides_and_in_any_place():
+    truth, prediction = city(7), city(7, keep=0.8, shift=1.5)
+    one = apls(road_graph(truth), road_graph(prediction))
+    other = apls(road_graph(prediction), road_graph(truth))
+    assert one.truth_to_prediction == other.prediction_to_truth
+    assert score(one) == pytest.approx(score(other))
+    origin = np.array([4.0e6, 5.0e5])
+    far = [line + origin for line in truth], [line + origin for line in prediction]
+    assert score(apls(*map(road_graph, far))) == pytest.approx(score(one), abs=1e-6)
+    assert one == apls(road_graph(truth), road_graph(prediction))
+
+
+def test_what_empty_networks_give():
+    empty, roads = road_graph([]), road_graph(city(1))
+    assert score(apls(roads, empty)) == score(apls(empty, roads)) == 0
+    assert np.isnan(score(apls(empty, empty)))
+    assert apls(roads, empty).truth_to_prediction.charge == apls(roads, empty).truth_to_prediction.pairs
+
+
+def test_counts_of_tiles_add():
+    one = apls(road_graph(city(1)), road_graph(city(1, keep=0.9)))
+    two = one + one
+    assert score(two) == pytest.approx(score(one))
+    assert two.truth_to_prediction.pairs == 2 * one.truth_to_prediction.pairs
+
+
+def test_the_order_of_lines_does_not_matter_where_no_point_has_two_nearest_edges():
+    truth, prediction = city(9), city(9, keep=0.85, shift=0.6)
+    shuffled = [truth[i] for i in np.random.default_rng(1).permutation(len(truth))]
+    first = score(apls(road_graph(truth), road_graph(prediction)))
+    assert score(apls(road_graph(shuffled), road_graph(prediction))) == pytest.approx(first, abs=1e-9)
+
+
+def test_five_hundred_edges_take_less_than_a_second():
+    truth = road_graph(city(2, side=15))
+    prediction = road_graph(city(2, side=15, keep=0.9, shift=1.0))
+    assert len(truth.edges) >= 450
+    start = time.perf_counter()
+    apls(truth, prediction)
+    assert time.perf_counter() - start < 1

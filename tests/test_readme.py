@@ -1,0 +1,60 @@
+"""The README: short, true, and runnable."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import roadseg
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+LINES = [
+    line.split("  #")[0].strip()
+    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+    if line.strip()
+]
+COMMANDS = [
+    part.strip() for line in LINES for part in re.split(r"\||&&|;", line) if part.strip().startswith("roadseg ")
+]
+
+
+def test_is_at_most_200_lines() -> None:
+    assert len(README.splitlines()) <= 200
+
+
+def test_main_job_runs(tmp_path: Path) -> None:
+    line = re.search(r"<!-- main job -->\n```sh\n(.*)\n```", README)
+    assert line
+    install, _, job = line.group(1).partition(" && ")
+    assert install.startswith("pip install")
+    shutil.copytree(ROOT / "sample_data", tmp_path / "sample_data")
+    words = [sys.executable, "-m", *shlex.split(job)]
+    subprocess.run(words, check=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=300)
+    assert {"roads.tif", "mask.tif", "roads.png"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_test_command_is_there_for_ci() -> None:
+    found = re.search(r"<!-- test command -->\n```sh\n(.*)\n```", README)
+    assert found
+    assert found.group(1).endswith("pytest")
+
+
+@pytest.mark.parametrize("verb", sorted({shlex.split(command)[1] for command in COMMANDS}))
+def test_options_in_the_readme_exist(verb: str) -> None:
+    text = roadseg(verb, "--help").stdout
+    for command in COMMANDS:
+        words = shlex.split(command)
+        if words[1] == verb:
+            for option in (word for word in words if re.match(r"--?[a-z]", word)):
+                assert re.search(rf"(^|[\s,]){re.escape(option)}\b", text), command
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"\b(?:tests|sample_data|\.ci)/[\w/.]+\w", README))))
+def test_files_in_the_readme_exist(path: str) -> None:
+    assert (ROOT / path).exists()
