@@ -158,11 +158,11 @@ def normalize(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     (n, bands, height, width) float32 with about zero mean and unit variance per band.
     """
     scale = 255.0 if pixels.dtype == torch.uint8 else 1.0
-    shape = (1, -1, 1, 1)
-    places = {"device": pixels.device, "non_blocking": pixels.is_cuda}  # else each batch waits for the last
-    centre = torch.tensor([m * scale for m in mean]).to(**places).view(shape)
-    spread = torch.tensor([s * scale for s in std]).to(**places).view(shape)
-    return (pixels.float() - centre).div_(spread)
+    table = torch.tensor([[m * scale for m in mean], [s * scale for s in std]])
+    table = table.to(pixels.device, non_blocking=pixels.is_cuda)  # a GPU is not waited for
+    centre, spread = table.view(2, 1, -1, 1, 1)
+    centred: Tensor = pixels.float() - centre
+    return centred.div_(spread)
 
 
 @dataclass(frozen=True)
