@@ -108,6 +108,9 @@ def predict(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = _ENGINE.device,
     precision: Annotated[Precision, typer.Option(help="Number format of the network.")] = _ENGINE.precision,
     batch: Annotated[int | None, typer.Option(min=1, help="Windows at a time; by default chosen.")] = None,
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Average over all flips and turns of each window: better, 8 times slower.")
+    ] = _ENGINE.tta,
     bands: Annotated[str | None, typer.Option(help="Band numbers in the model's order, such as 4,3,2.")] = None,
     value_range: Annotated[
         str | None,
@@ -175,7 +178,7 @@ def predict(
         with _stdout_file(output) as raster:
             outputs = Outputs(raster, mask, preview)
             jobs = name_outputs(found, outputs, folder=folder)
-            loaded = load(model, EngineSettings(device, precision, batch))
+            loaded = load(model, EngineSettings(device, precision, batch, tta))
             if folder:
                 make_folders(outputs)
             batch_done = predict_many(
@@ -214,6 +217,7 @@ def train(
     gsd: Annotated[float | None, typer.Option(min=1e-4, help="Metres per pixel, if the tiles do not know.")] = None,
     width: Annotated[int, typer.Option(min=1, help="Channels of the first level: 64 full, 16 compact.")] = _TRAIN.width,
     upsample: Annotated[Upsampling, typer.Option(help="How the decoder enlarges.")] = _TRAIN.upsample,
+    start: Annotated[str | None, typer.Option("--from", help="Model to go on from, a file or bundled name.")] = None,
     steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = _TRAIN.steps,
     batch: Annotated[int, typer.Option(min=1, help="Crops per step.")] = _TRAIN.batch,
     crop: Annotated[int, typer.Option(min=8, help="Side of a crop in pixels, a multiple of 8.")] = _TRAIN.crop,
@@ -249,6 +253,7 @@ def train(
             pixel_m=gsd,
             width=width,
             upsample=upsample,
+            start=start,
             steps=steps,
             batch=batch,
             crop=crop,

@@ -45,6 +45,7 @@ class Model:
     engine: Engine
     card: ModelCard
     choice: str
+    numbers: str = ""
 
 
 def scene_settings(card: ModelCard, settings: PredictSettings) -> SceneSettings:
@@ -143,7 +144,7 @@ class Job:
             "GSD": [scene.grid_model.height, scene.grid_model.width],
             "area": [asdict(self.area.window), aoi],
             "model": self.model.card.hash or self.model.card.name,
-            "device": self.model.choice,
+            "device or precision": self.model.numbers,
             "overlap": settings.overlap_px,
             "block size": self.plan.core_px,
             "type": settings.dtype,

@@ -49,7 +49,7 @@ def load(model: str | None, settings: EngineSettings) -> Model:
     """
     network, card = load_model(find_model(model))
     engine = TorchEngine(network, card.mean, card.std, settings, temperature=card.temperature, bias=card.bias)
-    return Model(engine, card, engine.choice)
+    return Model(engine, card, engine.choice, engine.numbers)
 
 
 def predict(

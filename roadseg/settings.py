@@ -23,11 +23,14 @@ class EngineSettings:
         ``"auto"``: bfloat16 on CUDA devices that have it, float16 on older ones, else float32.
     batch_size
         Windows at a time; None lets the engine choose.
+    tta
+        Test-time augmentation: average the answers to all eight symmetries of each window, in eight times the time.
     """
 
     device: str = "auto"
     precision: Precision = "auto"
     batch_size: int | None = None
+    tta: bool = False
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,8 @@ class TrainSettings:
         Metres per pixel of the tiles, if they do not know.
     width, upsample
         Of the ResUNet.
+    start
+        Model to go on from, by file or bundled name, instead of random weights; it must be of the same form.
     steps, batch, crop
         Number of steps, crops per step, side of a crop in pixels (a multiple of 8).
     learning_rate, warmup_steps, weight_decay, clip_norm
@@ -167,6 +172,7 @@ class TrainSettings:
     pixel_m: float | None = None
     width: int = 64
     upsample: Upsampling = "bilinear"
+    start: str | None = None
     steps: int = 4600
     batch: int = 8
     crop: int = 224

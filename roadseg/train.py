@@ -29,9 +29,9 @@ from roadseg.metrics.pixels import (
     no_pixels,
     relaxed,
 )
-from roadseg.model.card import Measurement, ModelCard
+from roadseg.model.card import Measurement, ModelCard, find_model
 from roadseg.model.resunet import ResUNet
-from roadseg.model.weights import save_model
+from roadseg.model.weights import load_model, save_model
 from roadseg.progress import Listener
 from roadseg.raster.labels import VOID, Label, read_label
 from roadseg.raster.output import check_target, quantize
@@ -126,8 +126,8 @@ def train(
     tiles = Tiles([read_tile(image, mask, listener) for image, mask in pairs], crop=settings.crop)
     gsd_m = common_gsd(tiles.tiles, settings.pixel_m)
     torch.manual_seed(settings.seed)
-    network = ResUNet(bands=len(tiles.tiles[0].image), width=settings.width, upsample=settings.upsample).to(place)
-    trainer = Trainer(network, tiles, settings, checkpoint)
+    network, statistics = first_network(len(tiles.tiles[0].image), settings)
+    trainer = Trainer(network.to(place), tiles, settings, checkpoint, statistics=statistics)
     listener.say(
         f"{len(pairs)} training tiles, {100 * tiles.road_fraction:.1f} % road; {len(dev_pairs)} dev tiles; "
         f"width {settings.width}; device {place} ({why}); "
@@ -151,6 +151,28 @@ def train(
     if score:
         listener.say(f"dev: {_in_words(score)}")
     return TrainSummary(str(output), trainer.step - first, round(time.monotonic() - started, 1), trainer.loss, score)
+
+
+def first_network(
+    bands: int, settings: TrainSettings
+) -> tuple[ResUNet, tuple[tuple[float, ...], tuple[float, ...]] | None]:
+    """Return the network to begin with and, if it was trained before, the pixel mean and std it is used to.
+
+    Raises
+    ------
+    ModelError, TrainingError
+        If the model to start from is missing or of another form.
+    """
+    if settings.start is None:
+        return ResUNet(bands=bands, width=settings.width, upsample=settings.upsample), None
+    network, card = load_model(find_model(settings.start))
+    form, wanted = (card.bands, card.width, card.upsample), (bands, settings.width, settings.upsample)
+    if form != wanted:
+        raise TrainingError(
+            f"{settings.start} has {form[0]} bands, width {form[1]} and {form[2]} upsampling, the run wants "
+            f"{wanted[0]}, {wanted[1]} and {wanted[2]}; choose --width and --upsample to match"
+        )
+    return network, (card.mean, card.std)
 
 
 def find_pairs(folder: Path) -> list[tuple[Path, Path]]:

@@ -74,7 +74,7 @@ class Placed:
 
 def model_of(engine: Any, **card: Any) -> Model:
     """Wrap an engine as a model that sees one-metre RGB, unless the card says otherwise."""
-    return Model(engine, ModelCard(name="drawn", **card), f"{type(engine).__name__} engine")
+    return Model(engine, ModelCard(name="drawn", **card), getattr(engine, "choice", f"{type(engine).__name__} engine"))
 
 
 def picture(height: int, width: int, *, bands: int = 3, seed: int = 0, top: int = 255) -> NDArray[np.int64]:

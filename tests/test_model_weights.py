@@ -100,14 +100,20 @@ def test_a_model_that_cannot_be_written_leaves_nothing(tmp_path):
 
 
 def test_a_model_appears_whole_or_not_at_all(tmp_path, monkeypatch):
-    def half(tensors, path, metadata):
-        path.write_bytes(b"half")
+    def half(self, data):
+        with self.open("wb") as file:
+            file.write(data[:9])
         raise OSError(28, "No space left on device")
 
     path = tmp_path / "m.safetensors"
     path.write_bytes(b"old")
-    monkeypatch.setattr("roadseg.model.weights.save_file", half)
+    monkeypatch.setattr(type(path), "write_bytes", half)
     with pytest.raises(OutputError, match="No space left"):
         save_model(path, ResUNet(width=1), ModelCard(name="m"))
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_model_may_be_read_by_whoever_may_read_new_files(saved, tmp_path):
+    (tmp_path / "new").touch()
+    assert saved[0].stat().st_mode == (tmp_path / "new").stat().st_mode

@@ -7,6 +7,7 @@ is halved and tried again, and stays halved. Nothing is chosen in silence: ``Tor
 words what runs where, and why.
 """
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from typing import Protocol
@@ -53,6 +54,13 @@ class TorchEngine:
     temperature, bias
         Calibration: the logit is divided by the one, then the other is added.
 
+    Attributes
+    ----------
+    choice
+        What runs where, and why, in words.
+    numbers
+        What of it the answers depend on, by more than rounding of batches.
+
     Raises
     ------
     DeviceError
@@ -73,10 +81,12 @@ class TorchEngine:
         self.precision = choose_precision(settings.precision, self.device)
         self.batch_size = settings.batch_size or choose_batch(self.device, network.width)
         self.mean, self.std, self.temperature, self.bias = mean, std, temperature, bias
+        self.symmetric = settings.tta
         self.network = (
             for_prediction(network).to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         )
         self.choice = f"device {self.device} ({why}), {self.precision}, batches of {self.batch_size}"
+        self.numbers = f"{self.device.type} {self.precision}{' symmetric' if self.symmetric else ''}"
 
     def __call__(self, batches: Iterable[NDArray[np.generic]]) -> Iterator[Array]:
         """Predict batch after batch, one ahead of what is given out.
@@ -115,7 +125,7 @@ class TorchEngine:
         while first < len(windows):
             part = windows[first : first + self.batch_size]
             try:
-                done.append(self._forward(part))
+                done.append(self._symmetric(part) if self.symmetric else self._forward(part))
             except torch.OutOfMemoryError as error:
                 if len(part) == 1:
                     raise DeviceError(
@@ -138,6 +148,15 @@ class TorchEngine:
         with torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32):
             logits = self.network(x)
         return torch.sigmoid(logits[:, 0].float() / self.temperature + self.bias)
+
+    def _symmetric(self, windows: Tensor) -> Tensor:
+        """Return the mean answer to the eight symmetries of each window."""
+        total = torch.zeros(())
+        for turns, mirrored in itertools.product(range(4), (False, True)):
+            seen = windows.flip(-1) if mirrored else windows
+            answer = self._forward(seen.rot90(turns, (-2, -1))).rot90(-turns, (-2, -1))
+            total = total.to(answer.device) + (answer.flip(-1) if mirrored else answer)
+        return total / 8
 
 
 def choose_device(wanted: str) -> tuple[torch.device, str]:

@@ -158,11 +158,13 @@ def normalize(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     (n, bands, height, width) float32 with about zero mean and unit variance per band.
     """
     scale = 255.0 if pixels.dtype == torch.uint8 else 1.0
-    table = torch.tensor([[m * scale for m in mean], [s * scale for s in std]])
-    table = table.to(pixels.device, non_blocking=pixels.is_cuda)  # a GPU is not waited for
-    centre, spread = table.view(2, 1, -1, 1, 1)
-    centred: Tensor = pixels.float() - centre
-    return centred.div_(spread)
+    shape = (1, -1, 1, 1)
+
+    def per_band(numbers: Sequence[float]) -> Tensor:
+        on_host = torch.tensor([n * scale for n in numbers]).view(shape)
+        return on_host.to(pixels.device, non_blocking=pixels.is_cuda)  # else each batch waits for the last
+
+    return (pixels.float() - per_band(mean)).div_(per_band(std))
 
 
 @dataclass(frozen=True)

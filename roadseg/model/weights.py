@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from roadseg.errors import ModelError, OutputError
@@ -46,7 +46,7 @@ def save_model(path: Path, network: ResUNet, card: ModelCard) -> ModelCard:
     )
     beside = path.with_name(path.name + ".new")
     try:
-        save_file(tensors, beside, {METADATA_KEY: card.to_json()})
+        beside.write_bytes(save(tensors, {METADATA_KEY: card.to_json()}))  # save_file would lock others out
         beside.replace(path)
     except (OSError, SafetensorError) as error:
         beside.unlink(missing_ok=True)

@@ -60,6 +60,8 @@ class Trainer:
         How to train.
     checkpoint
         File that is rewritten now and then, and picked up if it is there.
+    statistics
+        Mean and standard deviation per band that the network is used to; None takes the tiles'.
 
     Raises
     ------
@@ -67,11 +69,19 @@ class Trainer:
         If the checkpoint there was made with other settings or cannot be read.
     """
 
-    def __init__(self, network: ResUNet, tiles: Tiles, settings: TrainSettings, checkpoint: Path) -> None:
+    def __init__(
+        self,
+        network: ResUNet,
+        tiles: Tiles,
+        settings: TrainSettings,
+        checkpoint: Path,
+        *,
+        statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
+    ) -> None:
         self.network, self.tiles, self.settings, self.checkpoint = network, tiles, settings, checkpoint
         self.device = next(network.parameters()).device
         self._layout = _layout(network.width)
-        self.mean, self.std = tiles.pixel_statistics()
+        self.mean, self.std = statistics or tiles.pixel_statistics()
         tiles.fill(self.mean)
         self.optimizer = torch.optim.AdamW(
             network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay

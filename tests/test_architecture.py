@@ -1,0 +1,138 @@
+"""Imports point downwards only, heavy ones wait until they are needed, and one module talks to the terminal."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import run_python
+
+import roadseg
+
+ROOT = Path(roadseg.__file__).parent
+MODULES = {
+    ".".join(("roadseg", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__"): path
+    for path in sorted(ROOT.rglob("*.py"))
+}
+
+ROWS = [
+    {"cli"},
+    {"predict", "train", "evaluate", "vectorize", "export", "cluster", "info"},
+    {"job", "counting"},
+    {"raster", "inference", "training", "network", "metrics", "model"},
+    {"blocks", "errors", "progress", "settings"},
+]
+"""From the top down; a module may import from rows below its own."""
+
+BESIDE = {("training", "model"), ("inference", "model")}
+"""Folders of one row that may use another."""
+
+ONLY_IN = {
+    "rasterio": ("roadseg.raster.",),
+    "typer": ("roadseg.cli",),
+    "tqdm": ("roadseg.cli",),
+    "pyogrio": ("roadseg.network.", "roadseg.training.labels"),
+    "click": (),
+    "pickle": (),
+}
+
+TORCH = ("roadseg.model.resunet", "roadseg.model.weights", "roadseg.inference.", "roadseg.training.")
+
+VERBS = tuple(f"roadseg.{verb}" for verb in ROWS[1] - {"evaluate", "vectorize", "info"})
+
+
+def part(module: str) -> str:
+    """Return the file or folder directly in the package that a module belongs to; empty for the package itself."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def row(module: str) -> int:
+    """Return a module's row; every module must have one."""
+    return next(index for index, names in enumerate([*ROWS, {part(module)}]) if part(module) in names)
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Yield the full names a tree imports."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                yield name if name in MODULES else str(node.module)
+
+
+def imports(module: str, *, everywhere: bool = True) -> set[str]:
+    """Return what a module imports; without ``everywhere`` only what it imports when it is imported itself."""
+    tree = ast.parse(MODULES[module].read_text())
+    if not everywhere:
+        inner = (ast.FunctionDef, ast.AsyncFunctionDef)
+        tree.body = [node for node in tree.body if not isinstance(node, inner)]
+    return set(imported(tree))
+
+
+def may_use(module: str, other: str) -> bool:
+    here, there = part(module), part(other)
+    if not there or here == there:
+        return True
+    return row(module) < row(other) or (here, there) in BESIDE
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if part(name) not in {"", "__main__"}])
+def test_imports_point_downwards(module):
+    assert row(module) < len(ROWS), f"{module} has no place in ROWS"
+    wrong = {other for other in imports(module) if other.split(".")[0] == "roadseg" and not may_use(module, other)}
+    assert not wrong, f"{module} must not import {', '.join(sorted(wrong))}"
+
+
+def test_the_law_can_be_broken():
+    assert not may_use("roadseg.raster.scene", "roadseg.network.read")
+    assert not may_use("roadseg.blocks", "roadseg.raster.grid")
+    assert not may_use("roadseg.predict", "roadseg.train")
+    assert not may_use("roadseg.model.card", "roadseg.inference.engine")
+    assert may_use("roadseg.inference.engine", "roadseg.model.resunet")
+    assert may_use("roadseg.predict", "roadseg.job")
+
+
+@pytest.mark.parametrize("package", ONLY_IN)
+def test_packages_are_used_where_they_belong(package):
+    users = {module for module in MODULES if package in {name.split(".")[0] for name in imports(module)}}
+    assert not {user for user in users if not user.startswith(ONLY_IN[package] or "nowhere")}
+    assert bool(users) == bool(ONLY_IN[package])
+
+
+def test_torch_is_imported_where_it_is_needed():
+    users = {m for m in MODULES if "torch" in {name.split(".")[0] for name in imports(m, everywhere=False)}}
+    assert not {user for user in users if not user.startswith((*TORCH, *VERBS))}
+    assert users
+
+
+def test_only_the_command_line_prints():
+    talkers = set()
+    for module, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
+                talkers.add(module)
+            if isinstance(node, ast.Attribute) and node.attr in {"stdout", "stderr", "stdin"}:
+                talkers.add(module)
+    assert talkers == {"roadseg.cli"}
+
+
+def test_no_module_is_imported_relatively():
+    for path in MODULES.values():
+        levels = [node.level for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+        assert not any(levels), path
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["predict", "--help"], ["info"], ["info", "none.tif"], ["predict"]]
+)
+def test_torch_is_not_loaded_before_it_is_needed(arguments):
+    code = (
+        "import sys\n"
+        f"sys.argv = ['roadseg', *{arguments!r}]\n"
+        "from roadseg.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print('torch' in sys.modules)"
+    )
+    assert run_python(code).splitlines()[-1] == "False"
