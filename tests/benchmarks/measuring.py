@@ -206,8 +206,14 @@ class Clock:
 
 def show(title: str, rows: Sequence[Sequence[object]]) -> None:
     """Print a table whose first row is its head."""
-    text = [[f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
+    text = [[_shown(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in text) for i in range(len(text[0]))]
     text.insert(1, ["-" * width for width in widths])
     lines = ["| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in text]
     print(f"\n{title} ({machine()})\n" + "\n".join(lines))
+
+
+def _shown(cell: object) -> str:
+    if not isinstance(cell, float):
+        return str(cell)
+    return f"{cell:,.0f}" if abs(cell) >= 100 else f"{cell:.3g}"
