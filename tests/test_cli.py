@@ -83,7 +83,7 @@ def test_one_scene(draw, ask):
     assert "float32, batches of" in first
     with rasterio.open("roads.tif") as file:
         assert file.tags()["ROADSEG_MODEL"] == "tiny"
-        assert file.tags()["ROADSEG_COMMAND"].startswith("roadseg ")
+        assert file.tags()["ROADSEG_COMMAND"].startswith("roadseg")
         assert file.read(1).std() > 1
 
 
