@@ -214,7 +214,7 @@ class Job:
         for product, target in zip(self.products_out, targets, strict=False):
             joined = partial.mosaic(product, grid, self.area_out, self._tags(command))
             finished = partial.folder / f"{product.name}.cog.tif"
-            write_cog(joined, finished, overviews="MODE" if product is MASK else "AVERAGE")
+            write_cog(joined, finished, overviews="NEAREST" if product is MASK else "AVERAGE")
             made.append((finished, target or Path()))
         if self.outputs.preview:
             picture = partial.folder / "preview.png"
