@@ -13,6 +13,7 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -399,6 +400,19 @@ def _strips(shape: tuple[int, ...]) -> Iterator[slice]:
     return (slice(row, row + step) for row in range(0, shape[0], step))
 
 
+@cache
+def _quick_compression() -> dict[str, Any]:
+    """Return the fastest compression this GDAL has for blocks that live until the end of a run only."""
+    quick: dict[str, Any] = {"compress": "ZSTD", "zstd_level": 1}
+    size = {"height": 16, "width": 16, "count": 1, "dtype": "uint8", "transform": rasterio.Affine(1, 0, 1, 0, -1, 1)}
+    try:
+        with MemoryFile() as memory, memory.open(driver="GTiff", **size, **quick) as file:
+            file.write(np.zeros((16, 16), dtype=np.uint8), 1)
+    except (RasterioError, CPLE_BaseError):
+        return {"compress": "DEFLATE", "zlevel": 1}
+    return quick
+
+
 def _profile(product: Product, window: Window) -> dict[str, Any]:
     return {
         "driver": "GTiff",
@@ -410,8 +424,7 @@ def _profile(product: Product, window: Window) -> dict[str, Any]:
         "tiled": True,
         "blockxsize": 512,
         "blockysize": 512,
-        "compress": "DEFLATE",
-        "zlevel": 1,
+        **_quick_compression(),
         "transform": rasterio.Affine(1, 0, window.col, 0, -1, -1 - window.row),  # GDAL warns at the origin
     }
 
