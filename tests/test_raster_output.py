@@ -208,10 +208,10 @@ def small_disk(tmp_path):
 
 def test_a_really_full_disk(small_disk):
     partial = Partial(small_disk / "roads.tif", {})
-    noise = np.random.default_rng(0).integers(0, 255, (700, 700), dtype=np.uint8)
-    partial.put(PROBABILITY, Window(0, 0, 700, 700), noise)
+    noise = np.random.default_rng(0).integers(0, 255, (700, 2100), dtype=np.uint8)
+    partial.put(PROBABILITY, Window(0, 0, 700, 700), noise[:, :700])
     with pytest.raises(OutputError, match="No space left on device"):
-        partial.put(PROBABILITY, Window(0, 700, 700, 1400), np.tile(noise, 2))
+        partial.put(PROBABILITY, Window(0, 700, 700, 1400), noise[:, 700:])
     grid = Grid(WKT, ROTATED, 700, 700)
     source = partial.mosaic(PROBABILITY, grid, grid.window, {})
     with pytest.raises(OutputError, match=r"cannot write .*make room"):

@@ -7,6 +7,7 @@ of it inside the same folder, and only then are they moved to where they were as
 """
 
 import errno
+import itertools
 import json
 import os
 import re
@@ -351,9 +352,22 @@ def write_cog(source: Path, target: Path, *, overviews: str = "AVERAGE") -> None
         env = {"GDAL_NUM_THREADS": "ALL_CPUS", "CHECK_DISK_FREE_SPACE": "TRUE", "COG_TMP_COMPRESSION": "NONE"}
         with rasterio.Env(**env):
             rasterio.shutil.copy(source, target, **options)
+        _check_complete(target)
     except (CPLE_BaseError, RasterioError, OSError) as error:
         target.unlink(missing_ok=True)
         raise OutputError(f"cannot write {target} ({error.__cause__ or error}); {_MAKE_ROOM}") from error
+
+
+def _check_complete(path: Path) -> None:
+    """Raise OSError unless all tiles lie inside the file: GDAL is silent when the disk fills up as it closes one."""
+    size = path.stat().st_size
+    with open_raster(path) as file:
+        rows, cols = (-(-n // 512) for n in file.shape)
+        for row, col in itertools.product(range(rows), range(cols)):
+            offset = file.get_tag_item(f"BLOCK_OFFSET_{col}_{row}", "TIFF", bidx=1)
+            length = file.get_tag_item(f"BLOCK_SIZE_{col}_{row}", "TIFF", bidx=1)
+            if offset and int(offset) + int(length or 0) > size:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def check_target(target: Path, *, overwrite: bool, inputs: Iterable[Path]) -> None:
