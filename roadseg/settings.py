@@ -140,6 +140,54 @@ class EvaluateOutputs:
 
 
 @dataclass(frozen=True)
+class VectorizeSettings:
+    """How to make a road network, or road areas, of a raster. Distances are metres on the ground, pixels without a CRS.
+
+    Parameters
+    ----------
+    threshold
+        Probability a road has somewhere along it; None takes the one noted in the raster, else 0.5.
+    low_threshold
+        Probability it has everywhere (hysteresis); None takes a share of ``threshold``.
+    min_area_m2, max_hole_m2
+        Smaller patches of road are dropped, smaller holes in it filled.
+    min_length_m
+        A piece of network shorter than this altogether is dropped.
+    spur_m
+        Dead ends shorter than this are pruned, beside what the local road width explains; None leaves it to the width.
+    bridge_m
+        Longest gap that is bridged; 0 bridges none.
+    simplify_m
+        How far a line may be moved to save vertices; None takes 0.75 px.
+    pixel_m
+        Metres per pixel to extract at; None takes the ground resolution of the model that made the raster, else its own.
+    areas
+        Make polygons of the road area instead of middle lines.
+    crs
+        Of the result, anything PROJ understands; None keeps the raster's.
+    block_px, workers
+        Side of the blocks, and how many processes share them; the result depends on neither.
+    overwrite
+        Replace existing outputs.
+    """
+
+    threshold: float | None = None
+    low_threshold: float | None = None
+    min_area_m2: float = 60.0
+    max_hole_m2: float = 60.0
+    min_length_m: float = 20.0
+    spur_m: float | None = None
+    bridge_m: float = 25.0
+    simplify_m: float | None = None
+    pixel_m: float | None = None
+    areas: bool = False
+    crs: str | None = None
+    block_px: int = 2048
+    workers: int = 1
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
 class TrainSettings:
     """How to train.
 

@@ -1,0 +1,101 @@
+"""The nouns of this folder: roads as nodes and edges, first in pixels, then on the ground.
+
+A ``PixelGraph`` comes out of tracing and goes through repair; a ``RoadNetwork`` is what geometry makes
+of it and what is written. Both hold arrays, not objects: an edge is a row, its vertices are a slice
+of one long array. Edges know their nodes by index, so edges that meet share the very same point.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class PixelGraph:
+    """Middle lines of roads on a raster; pixel (row, col) has its centre at exactly (row, col).
+
+    Parameters
+    ----------
+    nodes
+        (nodes, 2) float64 row, col: the middle of the pixels that make a junction, or the last pixel of a road.
+    at_border
+        (nodes,) bool: whether the road goes on where nothing is known, at the raster's border or beside unknown pixels.
+    ends
+        (edges, 2) int64: the nodes at both ends of each edge; equal for a loop.
+    starts
+        (edges + 1,) int64: edge ``i`` owns the vertices from ``starts[i]`` up to ``starts[i + 1]``.
+    places
+        (vertices, 2) int32 row, col of the pixels between the two nodes, in order; an edge may have none.
+    area
+        (vertices,) uint16: how many road pixels lie nearest to this one.
+    level
+        (vertices,) uint8: probability × 254 there.
+    inferred
+        (edges,) bool: no road was seen there, a gap was bridged.
+    areal
+        (edges,) bool: the middle of something wider than a road can be, such as a car park.
+    """
+
+    nodes: Floats
+    at_border: Bools
+    ends: Ints
+    starts: Ints
+    places: NDArray[np.int32]
+    area: NDArray[np.uint16]
+    level: NDArray[np.uint8]
+    inferred: Bools
+    areal: Bools
+
+
+@dataclass(frozen=True)
+class RoadNetwork:
+    """A road network on the ground.
+
+    Parameters
+    ----------
+    crs
+        Well-known text, or None if it is not known; then all lengths are in pixels.
+    nodes
+        (nodes, 2) float64 x, y.
+    degree
+        (nodes,) int64: how many edge ends meet there; a loop counts twice.
+    at_border
+        (nodes,) bool: whether the road goes on where nothing is known.
+    ends
+        (edges, 2) int64: the nodes at the first and last vertex of each edge; equal for a loop.
+    starts
+        (edges + 1,) int64: edge ``i`` owns the vertices from ``starts[i]`` up to ``starts[i + 1]``.
+    vertices
+        (vertices, 2) float64 x, y along the edges, both end nodes included, bit for bit.
+    length_m, width_m
+        (edges,) float64 metres on the ground (pixels without a CRS).
+    probability_mean, probability_min
+        (edges,) float64 along the middle line; NaN for masks.
+    inferred, areal
+        (edges,) bool, see ``PixelGraph``.
+    component
+        (edges,) int64: edges with the same number hang together; numbered from 0 in the order of the edges.
+    """
+
+    crs: str | None
+    nodes: Floats
+    degree: Ints
+    at_border: Bools
+    ends: Ints
+    starts: Ints
+    vertices: Floats
+    length_m: Floats
+    width_m: Floats
+    probability_mean: Floats
+    probability_min: Floats
+    inferred: Bools
+    areal: Bools
+    component: Ints
+
+    def __len__(self) -> int:
+        return len(self.ends)
