@@ -141,7 +141,7 @@ class EvaluateOutputs:
 
 @dataclass(frozen=True)
 class VectorizeSettings:
-    """How to make a road network, or road areas, of a raster. Distances are metres on the ground, pixels without a CRS.
+    """How to make a road network, or road areas, of a raster; metres on the ground, pixels without a CRS.
 
     Parameters
     ----------
