@@ -160,7 +160,7 @@ class VectorizeSettings:
     simplify_m
         How far a line may be moved to save vertices; None takes 0.75 px.
     pixel_m
-        Metres per pixel to extract at; None takes the ground resolution of the model that made the raster, else its own.
+        Dead ends shorter than this are pruned, on top of what the road width explains; None leaves it to the width.
     areas
         Make polygons of the road area instead of middle lines.
     crs
