@@ -160,7 +160,7 @@ class VectorizeSettings:
     simplify_m
         How far a line may be moved to save vertices; None takes 0.75 px.
     pixel_m
-        Dead ends shorter than this are pruned, on top of what the road width explains; None leaves it to the width.
+        Metres per pixel to extract at; None takes that of the model which made the raster, else the raster's own.
     areas
         Make polygons of the road area instead of middle lines.
     crs
