@@ -4,13 +4,13 @@
 let a bad one stop the others.
 """
 
-import glob
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from roadseg.errors import OutputError, RoadsegError, SceneError
+from roadseg.batch import Batch, in_turn, stems
+from roadseg.errors import OutputError
 from roadseg.inference.engine import TorchEngine
 from roadseg.job import Job, Model, scene_settings, wanted_area
 from roadseg.model.card import find_model
@@ -139,14 +139,6 @@ def check_outputs(outputs: Outputs, settings: PredictSettings, inputs: Sequence[
         check_target(target, overwrite=may_replace, inputs=[*inputs, *([settings.aoi] if settings.aoi else [])])
 
 
-@dataclass(frozen=True)
-class Batch:
-    """What became of several scenes: summaries of those done, and the errors of the others."""
-
-    done: tuple[Summary, ...]
-    failed: tuple[tuple[str, RoadsegError], ...]
-
-
 def predict_many(
     scenes: Sequence[tuple[str, Outputs]],
     model: Model,
@@ -155,42 +147,14 @@ def predict_many(
     command: str = "",
     listener: Listener | None = None,
     on_done: Callable[[Summary], None] = lambda _: None,
-) -> Batch:
+) -> Batch[Summary]:
     """Predict one scene after the other, telling each as it is done; what goes wrong with one stops no other."""
     listener = listener or Listener()
-    done: list[Summary] = []
-    failed: list[tuple[str, RoadsegError]] = []
-    for scene, outputs in scenes:
-        try:
-            done.append(predict(scene, outputs, model, settings, command=command, listener=listener))
-            on_done(done[-1])
-        except RoadsegError as error:
-            if len(scenes) > 1:
-                listener.warn(str(error))
-            failed.append((scene, error))
-    return Batch(tuple(done), tuple(failed))
 
+    def do(scene: str, outputs: Outputs) -> Summary:
+        return predict(scene, outputs, model, settings, command=command, listener=listener)
 
-def find_scenes(names: Iterable[str]) -> list[str]:
-    """Expand the patterns among names of scenes (``*``, ``?``, ``[…]``); other names stay as they are.
-
-    Raises
-    ------
-    SceneError
-        If a pattern fits nothing, or there is no name at all.
-    """
-    found: list[str] = []
-    for name in names:
-        if glob.has_magic(name) and "://" not in name and not Path(name).exists():
-            matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 (absolute patterns)
-            if not matches:
-                raise SceneError(f"nothing fits the pattern {name}; check the path")
-            found += matches
-        else:
-            found.append(name)
-    if not found:
-        raise SceneError("no scene was named; give at least one file")
-    return found
+    return in_turn(scenes, do, listener=listener, on_done=on_done)
 
 
 def name_outputs(scenes: Sequence[str], outputs: Outputs, *, folder: bool) -> list[tuple[str, Outputs]]:
@@ -212,10 +176,6 @@ def name_outputs(scenes: Sequence[str], outputs: Outputs, *, folder: bool) -> li
     """
     if not folder:
         return [(scenes[0], outputs)]
-    stems = [PurePosixPath(scene.split("?")[0]).stem for scene in scenes]
-    twice = next((stem for stem in stems if stems.count(stem) > 1), None)
-    if twice:
-        raise SceneError(f"two scenes are called {twice} and would overwrite each other; predict them apart")
     return [
         (
             scene,
@@ -224,23 +184,8 @@ def name_outputs(scenes: Sequence[str], outputs: Outputs, *, folder: bool) -> li
                 raster=outputs.raster / f"{stem}.tif",
                 mask=outputs.mask / f"{stem}.tif" if outputs.mask else None,
                 preview=outputs.preview / f"{stem}.png" if outputs.preview else None,
+                vector=outputs.vector / f"{stem}.gpkg" if outputs.vector else None,
             ),
         )
-        for scene, stem in zip(scenes, stems, strict=True)
+        for scene, stem in zip(scenes, stems(scenes), strict=True)
     ]
-
-
-def make_folders(outputs: Outputs) -> None:
-    """Make the folders that several scenes' results go to, if they are missing.
-
-    Raises
-    ------
-    OutputError
-        If one cannot be made.
-    """
-    for path in outputs.paths():
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            reason = "it is a file" if path.exists() else error.strerror
-            raise OutputError(f"cannot make the folder {path} ({reason}); choose another place") from error

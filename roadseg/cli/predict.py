@@ -93,7 +93,8 @@ def predict(
     """
     check_stdout(output, as_json=as_json)
     with reporting(verbose), listening(quiet=quiet, progress=progress, unit="Mpx") as listener:
-        from roadseg.predict import find_scenes, load, make_folders, name_outputs, predict_many
+        from roadseg.batch import find_files, make_folders
+        from roadseg.predict import load, name_outputs, predict_many
 
         settings = PredictSettings(
             bands=integers(bands, "--bands") if bands is not None else None,
@@ -109,7 +110,7 @@ def predict(
             overwrite=overwrite,
         )
         listed = [line for name in scenes for line in (lines_of_stdin() if name == "-" else [name])]
-        found = find_scenes(listed)
+        found = find_files(listed)
         folder = len(found) > 1 or output.endswith("/") or (output != "-" and Path(output).is_dir())
         if output == "-" and folder:
             usage("-o - takes one scene")
@@ -118,7 +119,7 @@ def predict(
             jobs = name_outputs(found, outputs, folder=folder)
             loaded = load(model, EngineSettings(device, precision, batch, tta))
             if folder:
-                make_folders(outputs)
+                make_folders(outputs.paths())
             batch_done = predict_many(
                 jobs,
                 loaded,

@@ -49,6 +49,8 @@ class RoadRaster:
     ----------
     path
         Anything GDAL opens, with one band besides an alpha band.
+    overview
+        Which of the file's overviews to read instead; None reads the file itself.
 
     Attributes
     ----------
@@ -63,19 +65,22 @@ class RoadRaster:
         If it cannot be opened or has several bands.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, overview: int | None = None) -> None:
         self.path = path
         if not path.exists() and "://" not in str(path) and not str(path).startswith("/vsi"):
             raise SceneError(f"{path} does not exist; check the path")
         try:
-            self._file: Any = open_raster(path)
+            self._file: Any = open_raster(path, **({} if overview is None else {"overview_level": overview}))
         except RasterioError as error:
             raise SceneError(f"{path} is not a raster that GDAL can open ({error})") from error
         bands = [i + 1 for i, meaning in enumerate(self._file.colorinterp) if meaning is not ColorInterp.alpha]
         if len(bands) != 1:
             count = len(bands)
             self._file.close()
-            raise SceneError(f"{path} has {count} bands where one is wanted; pick it first, with gdal_translate -b 1")
+            image = "is it the image? roadseg predict makes roads of it, else " if count >= 3 else ""
+            raise SceneError(
+                f"{path} has {count} bands where one is wanted; {image}pick it first, with gdal_translate -b 1"
+            )
         self._band = bands[0]
         file = self._source = self._file
         self.grid = Grid(file.crs.to_wkt() if file.crs else None, file.transform, file.height, file.width)
@@ -102,6 +107,10 @@ class RoadRaster:
     def is_scaled(self) -> bool:
         """Whether the file holds probabilities by its type or its scale tag."""
         return bool(np.issubdtype(self._dtype, np.floating)) or self._scale != 1
+
+    def overviews(self) -> list[int]:
+        """Return by how much each overview is coarser than the file."""
+        return list(self._file.overviews(self._band))
 
     def values(self) -> Values:
         """Look through an unscaled file for the values it holds; stops when it cannot be a mask.
