@@ -8,7 +8,9 @@ hang together. Labels of areas are united over the seams. Cost: one pass over th
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from typing import Protocol
 
 import cv2
@@ -77,6 +79,7 @@ def trace_rings(
     *,
     joined: bool,
     block_px: int = 4096,
+    workers: int = 1,
     on_block: Callable[[Window], None] | None = None,
 ) -> Rings:
     """Trace the outlines of all areas of a mask.
@@ -92,26 +95,59 @@ def trace_rings(
         without touching once corners are cut. Otherwise areas end there, and each ring visits a place once.
     block_px
         Side of the blocks in which the mask is read.
+    workers
+        How many processes trace blocks; more than one needs a mask that can be pickled.
     on_block
         Gets every block when it is done.
     """
     parts: list[_Corners] = []
     seams = _Seams(width)
-    for window in _blocks(height, width, block_px):
-        pixels = _read_with_margin(mask, window, height, width)
-        count, labels = cv2.connectedComponents(pixels, connectivity=4, ltype=cv2.CV_32S)
-        labels = seams.unite(labels, count - 1, window)
-        parts.append(_corners(pixels, labels, window))
+    windows = list(_blocks(height, width, block_px))
+    for window, traced in zip(windows, _trace_blocks(mask, windows, height, width, workers), strict=True):
+        parts.append(replace(traced.corners, label=traced.corners.label + np.int32(seams.count)))
+        seams.unite(traced, window)
         if on_block:
             on_block(window)
-    corners = _sorted(parts, width)
-    return _link(corners, seams.areas(), height, joined=joined)
+    return _link(_sorted(parts, width), seams.areas(), height, joined=joined)
 
 
 def _blocks(height: int, width: int, block_px: int) -> Iterator[Window]:
     for row in range(0, height, block_px):
         for col in range(0, width, block_px):
             yield Window(row, col, min(block_px, height - row), min(block_px, width - col))
+
+
+@dataclass(frozen=True)
+class _Traced:
+    """A block's corners, how many labels it has, and those on its border.
+
+    ``above`` and ``left`` are the labels of the pixels just outside, the one to the northwest first; ``bottom`` and
+    ``right`` those of its own last pixels, with one from outside in front.
+    """
+
+    corners: _Corners
+    count: int
+    above: Int32s
+    left: Int32s
+    bottom: Int32s
+    right: Int32s
+
+
+def _trace_blocks(mask: Mask, windows: list[Window], height: int, width: int, workers: int) -> Iterator[_Traced]:
+    if workers == 1:
+        yield from (_trace_block(mask, window, height, width) for window in windows)
+        return
+    count = len(windows)
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        yield from pool.map(_trace_block, [mask] * count, windows, [height] * count, [width] * count)
+
+
+def _trace_block(mask: Mask, window: Window, height: int, width: int) -> _Traced:
+    pixels = _read_with_margin(mask, window, height, width)
+    count, labels = cv2.connectedComponents(pixels, connectivity=4, ltype=cv2.CV_32S)
+    row, col = window.height, window.width
+    border = labels[0, : col + 1], labels[: row + 1, 0], labels[row, : col + 1], labels[: row + 1, col]
+    return _Traced(_corners(pixels, labels, window), count - 1, *(side.copy() for side in border))
 
 
 def _read_with_margin(mask: Mask, window: Window, height: int, width: int) -> Bytes:
@@ -128,33 +164,32 @@ class _Seams:
     """Which labels of different blocks mean the same area."""
 
     def __init__(self, width: int) -> None:
-        self._count = 0
+        self.count = 0
         self._above = np.zeros(width + 1, dtype=np.int32)
         self._bottom = self._above.copy()
         self._left = np.zeros(0, dtype=np.int32)
         self._pairs: list[Ints] = []
 
-    def unite(self, labels: Int32s, count: int, window: Window) -> Int32s:
-        """Make a block's labels unique and remember which of them are known already, under another number."""
+    def unite(self, block: _Traced, window: Window) -> None:
+        """Number a block's labels on, and remember which of them are known already, under another number."""
         if window.col == 0:
             self._above, self._bottom = self._bottom, np.zeros_like(self._bottom)
             self._left = np.zeros(window.height + 1, dtype=np.int32)
-        labels = np.where(labels > 0, labels + np.int32(self._count), np.int32(0))
-        self._count += count
-        row, col = window.height, window.width
-        above = self._above[window.col : window.col_stop + 1]
-        pairs = np.concatenate(
-            [np.stack([labels[0, : col + 1], above], 1), np.stack([labels[: row + 1, 0], self._left], 1)]
-        )
-        known = pairs[(pairs > 0).all(axis=1)].astype(np.int64)
-        self._pairs.append(np.unique(known, axis=0))
-        self._bottom[window.col + 1 : window.col_stop + 1] = labels[row, 1 : col + 1]
-        self._left = labels[: row + 1, col].copy()
-        return labels
+        known = np.concatenate([self._above[window.col : window.col_stop + 1], self._left])
+        here = np.concatenate([block.above, block.left])
+        both = np.flatnonzero((known > 0) & (here > 0))
+        pairs = np.stack([known[both], here[both] + self.count], axis=1).astype(np.int64)
+        self._pairs.append(np.unique(pairs, axis=0))
+        self._bottom[window.col + 1 : window.col_stop + 1] = self._numbered(block.bottom[1:])
+        self._left = self._numbered(block.right)
+        self.count += block.count
 
     def areas(self) -> Ints:
         """Return the number of the area that every label stands for."""
-        return _united(self._count + 1, np.concatenate([np.zeros((0, 2), np.int64), *self._pairs]))
+        return _united(self.count + 1, np.concatenate([np.zeros((0, 2), np.int64), *self._pairs]))
+
+    def _numbered(self, labels: Int32s) -> Int32s:
+        return np.where(labels > 0, labels + np.int32(self.count), np.int32(0))
 
 
 def _united(count: int, pairs: Ints) -> Ints:
