@@ -1,0 +1,322 @@
+"""Gaps in roads are bridged: from dead end to dead end, and from a dead end to the road it points at.
+
+Trees and shadows hide roads. A bridge is proposed between two dead ends, or along the direction of a
+dead end to the first edge it meets (a T gap). It is judged by its length between the roads' rims, by
+how far both roads must turn, and by the probability under it; it never crosses another edge nor
+anything unknown. Each dead end takes part in one bridge at most, the best ones are built first, and
+what a bridge changes is seen by the next round.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
+
+from roadseg.network.chains import Pixel, Tips, chains, degrees, edge_of_vertex, slices, tips
+from roadseg.network.digital import Owners, owners, straight
+from roadseg.network.graph import Bools, Floats, Ints, PixelGraph
+
+Sample = Callable[[NDArray[np.int32]], NDArray[np.uint8]]
+"""From (n, 2) row, col to (n,) probability × 254 there; 255 where it is not known."""
+
+SPAN_M = 15.0
+"""Length of road that tells where it points."""
+
+_RAYS = np.radians([0.0, -20.0, 20.0])
+_ROUNDS = 8
+_UNKNOWN = 255
+_GRAZING = np.sin(np.radians(25.0))
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Dead ends that may be bridged: their node, its pixel, and what the last metres of their edge tell."""
+
+    node: Ints
+    edge: Ints
+    place: Ints
+    tip: Tips
+
+
+@dataclass(frozen=True)
+class Bridges:
+    """Possible bridges.
+
+    Parameters
+    ----------
+    end, other
+        (n,) which dead ends, by their number among ``Ends``; ``other`` is -1 where it leads to an edge or junction.
+    vertex, node
+        (n,) the vertex or node it leads to, -1 if it is the other kind.
+    gap
+        (n,) metres between the rims of the roads.
+    misfit
+        (n,) radians that the roads turn, root of the sum of squares; for a T the end's own turn, twice.
+    support
+        (n,) mean level in the gap over the level from which a pixel is road; NaN if levels are not known.
+    """
+
+    end: Ints
+    other: Ints
+    vertex: Ints
+    node: Ints
+    gap: Floats
+    misfit: Floats
+    support: Floats
+
+    def __getitem__(self, which: Ints | Bools) -> "Bridges":
+        return Bridges(*(getattr(self, field.name)[which] for field in fields(self)))
+
+
+def bridge(
+    graph: PixelGraph, *, longest: float, level: float, pixel: Pixel = (1.0, 1.0), sample: Sample | None = None
+) -> PixelGraph:
+    """Bridge the gaps of a network.
+
+    Parameters
+    ----------
+    graph
+        Pruned before: every spur would reach for the next road.
+    longest
+        Longest gap in metres.
+    level
+        Probability × 254 from which a pixel is road.
+    pixel
+        Size of a pixel.
+    sample
+        Tells the levels between roads; without it only directions count.
+
+    Returns
+    -------
+    The graph with the bridges as inferred edges without area. Edges that one leads to are split there.
+    """
+    open_ends = np.flatnonzero((degrees(graph) == 1) & ~graph.at_border)
+    for _ in range(_ROUNDS):
+        if not len(open_ends):
+            break
+        ends = _ends(graph, open_ends, pixel)
+        found = proposals(graph, ends, longest=longest, pixel=pixel)
+        found = supported(graph, ends, found, level=level, sample=sample)
+        found = found[acceptable(found)]
+        chosen = _chosen(graph, ends, found)
+        if not len(chosen.end):
+            break
+        done = np.concatenate([chosen.end, chosen.other[chosen.other >= 0]])
+        waiting = np.setdiff1d(np.concatenate([found.end, found.other[found.other >= 0]]), done)
+        open_ends = ends.node[waiting]
+        graph = _built(graph, ends, chosen, sample)
+    return graph
+
+
+def acceptable(found: Bridges) -> Bools:
+    """Return (n,) which bridges have enough speaking for them."""
+    return _cost(found) <= 1.0
+
+
+def _cost(found: Bridges) -> Floats:
+    """Return (n,) what speaks against a bridge; 1 is too much."""
+    support = np.clip(np.nan_to_num(found.support), 0, 1)
+    return (np.maximum(found.gap, 0) + 1) / 40 + found.misfit**2 - 0.5 * support
+
+
+def _ends(graph: PixelGraph, nodes: Ints, pixel: Pixel) -> Ends:
+    """Look at the last metres before some dead ends."""
+    half_of = np.full(len(graph.nodes), -1)
+    half_of[graph.ends.ravel()] = np.arange(2 * len(graph.ends))
+    half = half_of[nodes]
+    laid = chains(graph, pixel)
+    width = tips(graph, laid, half, pixel, skip=np.zeros(len(half)), span=SPAN_M).width
+    tip = tips(graph, laid, half, pixel, skip=width / 2, span=SPAN_M)
+    return Ends(nodes, half >> 1, np.rint(graph.nodes[nodes]).astype(np.int64), replace(tip, width=width))
+
+
+def proposals(graph: PixelGraph, ends: Ends, *, longest: float, pixel: Pixel) -> Bridges:
+    """Return all bridges that cross nothing: between dead ends, and from dead ends to what they point at."""
+    widest = float(ends.tip.width.max(initial=0))
+    reach = longest + widest + 10 * max(pixel)
+    on_pixel = owners(graph, graph.nodes[ends.node], reach / min(pixel))
+    pairs = _pairs(graph, ends, on_pixel, longest, pixel)
+    hits = _hits(graph, ends, on_pixel, longest, pixel)
+    return Bridges(*(np.concatenate([getattr(pairs, f.name), getattr(hits, f.name)]) for f in fields(Bridges)))
+
+
+def _pairs(graph: PixelGraph, ends: Ends, on_pixel: Owners, longest: float, pixel: Pixel) -> Bridges:
+    """Propose bridges between dead ends."""
+    points, width = graph.nodes[ends.node] * pixel, ends.tip.width
+    near = KDTree(points).query_pairs(longest + float(width.max(initial=0)), output_type="ndarray")
+    near = near[np.lexsort((near[:, 1], near[:, 0]))].astype(np.int64)
+    one, two = near.T
+    apart = points[two] - points[one]
+    distance = np.hypot(*apart.T)
+    gap = distance - (width[one] + width[two]) / 2
+    turn_one, turn_two = _angle(ends.tip.outward[one], apart), _angle(ends.tip.outward[two], -apart)
+    good = np.flatnonzero((gap <= longest) & (turn_one < np.pi / 2) & (turn_two < np.pi / 2))
+    one, two = one[good], two[good]
+    drawn = straight(ends.place[one], ends.place[two], thick=True)
+    owner = on_pixel.at(drawn.places)
+    inner = (drawn.step > 2) & (drawn.step < np.diff(drawn.starts)[drawn.line] - 3)
+    free = np.bincount(drawn.line, weights=inner & (owner != -1), minlength=len(one)) == 0
+    good, one, two = good[free], one[free], two[free]
+    none = np.full(len(one), -1)
+    misfit = np.hypot(turn_one[good], turn_two[good])
+    return Bridges(one, two, none, ends.node[two], gap[good], misfit, np.full(len(one), np.nan))
+
+
+def _hits(graph: PixelGraph, ends: Ends, on_pixel: Owners, longest: float, pixel: Pixel) -> Bridges:
+    """Propose bridges from dead ends to the first edge on their way, and a little to its left and right."""
+    rays = np.tile(_RAYS, len(ends.node))
+    end = np.repeat(np.arange(len(ends.node)), len(_RAYS))
+    down, across = ends.tip.outward[end].T
+    cos, sin = np.cos(rays), np.sin(rays)
+    direction = np.stack([down * cos - across * sin, down * sin + across * cos], axis=1)
+    far = (longest + ends.tip.width[end] + 5)[:, None] * direction / pixel
+    drawn = straight(ends.place[end], ends.place[end] + np.rint(far).astype(np.int64), thick=True)
+    owner = on_pixel.at(drawn.places)
+    met = (owner != -1) & (drawn.step > 2)
+    first = np.full(len(end), -1)
+    pixels = np.flatnonzero(met)[::-1]
+    first[drawn.line[pixels]] = pixels
+    ray = np.flatnonzero(first >= 0)
+    return _judged_hits(graph, ends, (end[ray], rays[ray], owner[first[ray]], direction[ray]), longest, pixel)
+
+
+def _judged_hits(
+    graph: PixelGraph, ends: Ends, hits: tuple[Ints, Floats, Ints, Floats], longest: float, pixel: Pixel
+) -> Bridges:
+    """Drop hits of the end's own edge, at grazing angles, of other dead ends, and beyond the longest gap."""
+    end, ray, owner, direction = hits
+    vertex, node = np.where(owner >= 0, owner, -1), np.where(owner <= -2, -2 - owner, -1)
+    edge_of = edge_of_vertex(graph)
+    edge = np.where(vertex >= 0, edge_of[vertex] if len(edge_of) else -1, -1)
+    at = np.where((vertex >= 0)[:, None], graph.places[vertex] if len(edge_of) else 0, graph.nodes[node])
+    distance = np.hypot(*((at - graph.nodes[ends.node[end]]) * pixel).T)
+    before = np.maximum(vertex - 4, graph.starts[edge])
+    behind = np.minimum(vertex + 4, graph.starts[edge + 1] - 1)
+    along = (graph.places[behind] - graph.places[before]) * pixel if len(edge_of) else np.zeros((len(end), 2))
+    length = np.maximum(np.hypot(*along.T), 1e-9)
+    cross = np.abs(direction[:, 0] * along[:, 1] - direction[:, 1] * along[:, 0]) / length
+    met_width = np.where(edge >= 0, _mean_widths(graph, pixel)[edge], ends.tip.width[end])
+    gap = distance - (ends.tip.width[end] + met_width) / 2
+    good = (edge != ends.edge[end]) & (gap <= longest)
+    good &= np.where(vertex >= 0, cross >= _GRAZING, degrees(graph)[node] >= 2)
+    none, misfit = np.full(len(end), -1), np.abs(ray) * np.sqrt(2)
+    return Bridges(end, none, vertex, node, gap, misfit, np.full(len(end), np.nan))[good]
+
+
+def _mean_widths(graph: PixelGraph, pixel: Pixel) -> Floats:
+    """Return (edges,) metres, roughly: pixels per vertex."""
+    counts = np.diff(graph.starts)
+    total = np.concatenate([[0], np.cumsum(graph.area, dtype=np.int64)])
+    width: Floats = (total[graph.starts[1:]] - total[graph.starts[:-1]]) / np.maximum(counts, 1)
+    return width * np.sqrt(pixel[0] * pixel[1])
+
+
+def supported(graph: PixelGraph, ends: Ends, found: Bridges, *, level: float, sample: Sample | None) -> Bridges:
+    """Note the mean level in each gap, over the level of a road; bridges over unknown pixels are dropped."""
+    if sample is None or not len(found.end):
+        return found
+    drawn = straight(ends.place[found.end], _targets(graph, found), thick=False)
+    levels = sample(drawn.places.astype(np.int32)).astype(np.float64)
+    steps = np.diff(drawn.starts)
+    known = np.bincount(drawn.line, weights=levels == _UNKNOWN, minlength=len(steps)) == 0
+    middle = np.abs(drawn.step / np.maximum(steps - 1, 1)[drawn.line] - 0.5) <= 0.3
+    middle |= steps[drawn.line] < 5
+    total = np.bincount(drawn.line, weights=levels * middle, minlength=len(steps))
+    support = total / np.bincount(drawn.line, weights=middle, minlength=len(steps)) / level
+    return replace(found, support=support)[known]
+
+
+def _targets(graph: PixelGraph, found: Bridges) -> Ints:
+    """Return (n, 2) the pixel each bridge leads to."""
+    target = np.rint(graph.nodes[found.node]).astype(np.int64)
+    split = found.vertex >= 0
+    target[split] = graph.places[found.vertex[split]]
+    return target
+
+
+def _chosen(graph: PixelGraph, ends: Ends, found: Bridges) -> Bridges:
+    """Return the bridges that are the best one for each of their ends and do not cross a better one."""
+    target = _targets(graph, found)
+    cost = _cost(found)
+    order = np.lexsort((target[:, 1], target[:, 0], found.end, cost))
+    found, target = found[order], target[order]
+    rank = np.arange(len(order))
+    best = np.full(len(ends.node) + 1, len(order))
+    np.minimum.at(best, found.end, rank)
+    np.minimum.at(best, found.other, rank)
+    mutual = (best[found.end] == rank) & ((found.other < 0) | (best[found.other] == rank))
+    found, target = found[mutual], target[mutual]
+    drawn = straight(ends.place[found.end], target, thick=True)
+    inner = (drawn.step > 0) & (drawn.step < np.diff(drawn.starts)[drawn.line] - 1)
+    keys = (drawn.places[:, 0] << 32) + drawn.places[:, 1]
+    _, first, same = np.unique(keys[inner], return_index=True, return_inverse=True)
+    line = drawn.line[inner]
+    crossed = np.bincount(line, weights=line[first][same] < line, minlength=len(found.end)) > 0
+    return found[~crossed]
+
+
+def _built(graph: PixelGraph, ends: Ends, chosen: Bridges, sample: Sample | None) -> PixelGraph:
+    """Return the graph with the bridges as edges."""
+    drawn = straight(ends.place[chosen.end], _targets(graph, chosen), thick=False)
+    inner = (drawn.step > 0) & (drawn.step < np.diff(drawn.starts)[drawn.line] - 1)
+    places = drawn.places[inner].astype(np.int32)
+    counts = np.bincount(drawn.line[inner], minlength=len(chosen.end))
+    split, which = np.unique(chosen.vertex[chosen.vertex >= 0], return_inverse=True)
+    target = chosen.node.copy()
+    target[chosen.vertex >= 0] = len(graph.nodes) + which
+    graph = split_edges(graph, split)
+    level = sample(places) if sample is not None else np.zeros(len(places), dtype=np.uint8)
+    return replace(
+        graph,
+        ends=np.concatenate([graph.ends, np.stack([ends.node[chosen.end], target], axis=1)]),
+        starts=np.concatenate([graph.starts, graph.starts[-1] + np.cumsum(counts)]),
+        places=np.concatenate([graph.places, places]),
+        area=np.concatenate([graph.area, np.zeros(len(places), dtype=np.uint16)]),
+        level=np.concatenate([graph.level, level]),
+        inferred=np.concatenate([graph.inferred, np.ones(len(counts), dtype=bool)]),
+        areal=np.concatenate([graph.areal, np.zeros(len(counts), dtype=bool)]),
+    )
+
+
+def split_edges(graph: PixelGraph, vertices: Ints) -> PixelGraph:
+    """Make nodes of some vertices.
+
+    Parameters
+    ----------
+    graph
+        Its nodes keep their numbers; the new ones follow in the order of ``vertices``.
+    vertices
+        (n,) ascending indices, each once.
+    """
+    edge = np.searchsorted(graph.starts, vertices, side="right") - 1
+    parts = 1 + np.bincount(edge, minlength=len(graph.ends))
+    owner = np.repeat(np.arange(len(parts)), parts)
+    first = np.cumsum(parts) - parts
+    behind = slices(first + 1, parts - 1)
+    ends = graph.ends[owner]
+    new = len(graph.nodes) + np.arange(len(vertices))
+    ends[behind, 0], ends[behind - 1, 1] = new, new
+    begin, stop = graph.starts[:-1][owner], graph.starts[1:][owner]
+    begin[behind], stop[behind - 1] = vertices + 1, vertices
+    return PixelGraph(
+        nodes=np.concatenate([graph.nodes, graph.places[vertices]]),
+        at_border=np.concatenate([graph.at_border, np.zeros(len(vertices), dtype=bool)]),
+        ends=ends,
+        starts=np.concatenate([[0], np.cumsum(stop - begin)]),
+        places=np.delete(graph.places, vertices, axis=0),
+        area=np.delete(graph.area, vertices),
+        level=np.delete(graph.level, vertices),
+        inferred=graph.inferred[owner],
+        areal=graph.areal[owner],
+    )
+
+
+def _angle(one: Floats, two: Floats) -> Floats:
+    """Return (n,) radians between vectors; a right angle if one has no length."""
+    dot = (one * two).sum(axis=1)
+    cross = one[:, 0] * two[:, 1] - one[:, 1] * two[:, 0]
+    nothing = (dot == 0) & (cross == 0)
+    angle: Floats = np.where(nothing, np.pi / 2, np.abs(np.arctan2(cross, dot)))
+    return angle

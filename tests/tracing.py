@@ -1,0 +1,116 @@
+"""A slow, plain tracer for tests: thick roads become a PixelGraph by way of scikit-image, pixel by pixel."""
+
+import numpy as np
+from scipy import ndimage
+from skimage.morphology import skeletonize
+
+from roadseg.network.graph import PixelGraph
+
+AROUND = [(-1, 0), (0, 1), (1, 0), (0, -1), (-1, -1), (-1, 1), (1, 1), (1, -1)]
+
+
+def graph_of(edges, nodes, *, at_border=(), level=200, area=7, inferred=(), areal=()):
+    """Build a graph by hand: ``edges`` are (u, v, [(row, col), ...]), ``nodes`` [(row, col), ...]."""
+    places = [np.array(list(way), dtype=np.int32).reshape(-1, 2) for _, _, way in edges]
+    count = sum(map(len, places))
+    return PixelGraph(
+        nodes=np.array(nodes, dtype=float).reshape(-1, 2),
+        at_border=np.isin(np.arange(len(nodes)), at_border),
+        ends=np.array([(u, v) for u, v, _ in edges], dtype=np.int64).reshape(-1, 2),
+        starts=np.concatenate([[0], np.cumsum([len(way) for way in places])]).astype(np.int64),
+        places=np.concatenate([np.empty((0, 2), np.int32), *places]),
+        area=np.full(count, area, dtype=np.uint16),
+        level=np.full(count, level, dtype=np.uint8),
+        inferred=np.isin(np.arange(len(edges)), inferred),
+        areal=np.isin(np.arange(len(edges)), areal),
+    )
+
+
+def trace(road, levels=None, known=None, *, thin=skeletonize):
+    """Trace the middle lines of a (rows, cols) bool mask; ``known`` tells where the raster has values."""
+    line = thin(road)
+    known = np.ones(road.shape, bool) if known is None else known
+    levels = np.where(road, 254, 0).astype(np.uint8) if levels is None else levels
+    area = _areas(road, line)
+    near = _neighbours(line)
+    clusters, count = _clusters(near)
+    node = {place: i for i, members in enumerate(clusters) for place in members}
+    nodes = [np.mean(members, axis=0) for members in clusters]
+    edges, seen = [], set()
+    for start in sorted(node):
+        for step in near[start]:
+            if (start, step) in seen or node.get(step) == node[start]:
+                continue
+            way, before, here = [], start, step
+            seen.add((start, step))
+            while here not in node:
+                way.append(here)
+                onward = [place for place in near[here] if place != before]
+                before, here = here, onward[0]
+            seen.add((here, before))
+            if len(way) > 2 or node[start] != node[here]:
+                edges.append((node[start], node[here], way))
+    graph = graph_of(edges, nodes)
+    beyond = ~np.pad(known, 1, constant_values=False)
+    open_ground = ndimage.binary_dilation(beyond, np.ones((3, 3)))[1:-1, 1:-1]
+    object.__setattr__(graph, "at_border", np.array([any(open_ground[p] for p in c) for c in clusters], dtype=bool))
+    object.__setattr__(graph, "area", area[tuple(graph.places.T)].astype(np.uint16))
+    object.__setattr__(graph, "level", levels[tuple(graph.places.T)])
+    return graph
+
+
+def _areas(road, line):
+    if not line.any():
+        return np.zeros(road.shape)
+    row, col = ndimage.distance_transform_edt(~line, return_distances=False, return_indices=True)
+    flat = (row * road.shape[1] + col)[road]
+    return np.bincount(flat, minlength=road.size).reshape(road.shape)
+
+
+def _neighbours(line):
+    """Diagonal neighbours count only where no common straight neighbour joins the two anyway."""
+    pixels = set(map(tuple, np.argwhere(line).tolist()))
+    near = {}
+    for row, col in pixels:
+        straight = [(row + i, col + j) for i, j in AROUND[:4] if (row + i, col + j) in pixels]
+        near[row, col] = straight + [
+            (row + i, col + j)
+            for i, j in AROUND[4:]
+            if (row + i, col + j) in pixels and (row + i, col) not in pixels and (row, col + j) not in pixels
+        ]
+    return near
+
+
+def _clusters(near):
+    """Touching pixels of degree three or more are one node; so is every end, and one pixel of each ring."""
+    many = {place for place, others in near.items() if len(others) >= 3}
+    clusters, done = [], set()
+    for place in sorted(near):
+        if place in done or (place not in many and len(near[place]) == 2):
+            continue
+        members, queue = [], [place]
+        done.add(place)
+        while queue:
+            here = queue.pop()
+            members.append(here)
+            for other in near[here] if here in many else []:
+                if other in many and other not in done:
+                    done.add(other)
+                    queue.append(other)
+        clusters.append(sorted(members))
+    reached = {place for members in clusters for place in members}
+    queue = list(reached)
+    while True:
+        while queue:
+            here = queue.pop()
+            for other in near[here]:
+                if other not in reached:
+                    reached.add(other)
+                    queue.append(other)
+        rest = set(near) - reached
+        if not rest:
+            return clusters, len(clusters)
+        first = min(rest)
+        clusters.append([first])
+        reached.add(first)
+        queue = [first]
