@@ -11,6 +11,7 @@ from pathlib import Path
 
 from roadseg.batch import Batch, in_turn, stems
 from roadseg.errors import OutputError
+from roadseg.extraction import extract
 from roadseg.inference.engine import TorchEngine
 from roadseg.job import Job, Model, scene_settings, wanted_area
 from roadseg.model.card import find_model
@@ -19,7 +20,8 @@ from roadseg.progress import Listener
 from roadseg.raster.files import bounded_cache
 from roadseg.raster.output import Partial, check_target, published
 from roadseg.raster.scene import Scene
-from roadseg.settings import EngineSettings, Outputs, PredictSettings
+from roadseg.settings import EngineSettings, Outputs, PredictSettings, VectorizeSettings, VectorOutputs
+from roadseg.vectors import check_crs, check_vectors, stage
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ def predict(
         check_outputs(outputs, settings, scene.local_files())
         area = wanted_area(scene, settings)
         job = Job(scene, area, model, settings, outputs, threshold)
+        if outputs.vector:
+            check_crs(VectorOutputs(outputs.vector), VectorizeSettings(), scene.grid.crs)
         listener.say(job.describe())
         if settings.pixel_m is None and scene.grid.pixel_size_m() is None:
             listener.warn(
@@ -103,7 +107,10 @@ def predict(
                 job.regrid_blocks(partial, listener)
             listener.say("writing the outputs")
             known, road = (partial.total(job.products_out[0], key) for key in ("KNOWN", "ROAD"))
-            job.write(partial, command)
+            made = job.make(partial, command)
+            if outputs.vector:
+                made += _network(job, partial, outputs.vector, listener)
+            partial.publish(made)
     if not known:
         listener.warn(f"{scene_path} has no known pixel in the area asked for; the output holds only nodata")
     return Summary(
@@ -121,6 +128,14 @@ def predict(
     )
 
 
+def _network(job: Job, partial: Partial, target: Path, listener: Listener) -> list[tuple[Path, Path]]:
+    """Make the road network in the partial folder; return what is to go where."""
+    listener.say("extracting the road network")
+    roads = extract(job.levels(partial), VectorizeSettings(), partial.folder, listener)
+    listener.say(f"{len(roads):,} roads found")
+    return stage(roads, VectorOutputs(target), None, partial.folder)
+
+
 def check_outputs(outputs: Outputs, settings: PredictSettings, inputs: Sequence[Path]) -> None:
     """Find out before any work whether the outputs may be written.
 
@@ -134,9 +149,13 @@ def check_outputs(outputs: Outputs, settings: PredictSettings, inputs: Sequence[
     if twice:
         raise OutputError(f"{twice} is asked for twice; give each output a name of its own")
     mine = published(outputs.raster)
+    inputs = [*inputs, *([settings.aoi] if settings.aoi else [])]
     for target in outputs.paths():
         may_replace = settings.overwrite or target.resolve() in mine
-        check_target(target, overwrite=may_replace, inputs=[*inputs, *([settings.aoi] if settings.aoi else [])])
+        if target == outputs.vector:
+            check_vectors(VectorOutputs(target), VectorizeSettings(overwrite=may_replace), inputs)
+        else:
+            check_target(target, overwrite=may_replace, inputs=inputs)
 
 
 def predict_many(

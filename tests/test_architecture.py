@@ -18,7 +18,7 @@ MODULES = {
 ROWS = [
     {"cli"},
     {"predict", "train", "evaluate", "vectorize", "export", "cluster", "info"},
-    {"job", "counting", "tiles"},
+    {"job", "counting", "tiles", "batch", "extraction", "vectors"},
     {"raster", "inference", "training", "network", "metrics", "model"},
     {"blocks", "errors", "progress", "settings"},
 ]

@@ -42,6 +42,9 @@ def predict(
     ],
     mask: Annotated[Path | None, typer.Option(help="Also write a mask: 1 road, 0 not road, 255 unknown.")] = None,
     preview: Annotated[Path | None, typer.Option(help="Also draw the roads over the scene, as PNG.")] = None,
+    vector: Annotated[
+        Path | None, typer.Option(help="Also write the road network, such as roads.gpkg; a folder for several scenes.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Model file, or name of a bundled model.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = _ENGINE.device,
     precision: Annotated[Precision, typer.Option(help="Number format of the network.")] = _ENGINE.precision,
@@ -86,6 +89,7 @@ def predict(
     \b
     roadseg predict scene.tif -o roads.tif
     roadseg predict scene.tif -o roads.tif --mask mask.tif --preview roads.png
+    roadseg predict scene.tif -o roads.tif --vector roads.gpkg
     roadseg predict tiles/*.tif -o roads/
     roadseg predict https://host/scene.tif --bbox 230000,890000,232000,892000 -o part.tif
     ls tiles/*.tif | roadseg predict - -o roads/ --json | jq .road_fraction
@@ -115,7 +119,7 @@ def predict(
         if output == "-" and folder:
             usage("-o - takes one scene")
         with stdout_file(output) as raster:
-            outputs = Outputs(raster, mask, preview)
+            outputs = Outputs(raster, mask, preview, vector)
             jobs = name_outputs(found, outputs, folder=folder)
             loaded = load(model, EngineSettings(device, precision, batch, tta))
             if folder:

@@ -20,6 +20,7 @@ from roadseg.network.layers import Layer
 from roadseg.network.style import qml
 from roadseg.network.write import FIXED_DATE, write_layer
 
+_RESERVED = ("gpkg_", "rtree_", "sqlite_", "layer_styles")
 _STYLES = "layer_styles"
 _COLUMNS = {
     "f_table_catalog": "",
@@ -57,8 +58,13 @@ def check_layers(path: Path, names: Sequence[str], *, chosen: bool, overwrite: b
     OutputError
         If the file is no GeoPackage, has a layer of the name, or is open elsewhere.
     """
+    bad = next((name for name in names if name.lower().startswith(_RESERVED)), None)
+    if bad:
+        raise OutputError(f"{bad} is no name for a layer, GeoPackages use it themselves; choose another --layer")
     if not path.exists():
         return
+    if any(path.with_name(path.name + ending).exists() for ending in ("-wal", "-journal")):
+        raise OutputError(f"{path} is open in another program; close it there and repeat the command")
     there = layer_names(path)
     if not chosen and not overwrite:
         raise OutputError(
@@ -68,8 +74,6 @@ def check_layers(path: Path, names: Sequence[str], *, chosen: bool, overwrite: b
     twice = next((name for name in names if name.lower() in {other.lower() for other in there}), None)
     if twice and not overwrite:
         raise OutputError(f"{path} has a layer {twice} already; choose another --layer or add --overwrite")
-    if any(path.with_name(path.name + ending).exists() for ending in ("-wal", "-journal")):
-        raise OutputError(f"{path} is open in another program; close it there and repeat the command")
 
 
 def layer_names(path: Path) -> list[str]:
@@ -131,7 +135,7 @@ def _styles_of(path: Path) -> list[dict[str, object]]:
     with closing(_connect(path, "ro")) as package:
         package.row_factory = sqlite3.Row
         found = package.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (_STYLES,)).fetchone()
-        return [dict(row) for row in package.execute(f"SELECT * FROM {_STYLES}")] if found else []
+        return [dict(row) for row in package.execute("SELECT * FROM layer_styles")] if found else []
 
 
 def _store_styles(path: Path, layers: Sequence[Layer], own: Sequence[Mapping[str, object]]) -> None:
@@ -140,11 +144,11 @@ def _store_styles(path: Path, layers: Sequence[Layer], own: Sequence[Mapping[str
         _make_table(path)
     with closing(_connect(path, "rw")) as package, package:
         for layer in layers:
-            package.execute(f"DELETE FROM {_STYLES} WHERE f_table_name = ?", (layer.name,))
+            package.execute("DELETE FROM layer_styles WHERE f_table_name = ?", (layer.name,))
             theirs = [row for row in own if row["f_table_name"] == layer.name]
             for row in theirs or [{**_COLUMNS, "f_table_name": layer.name, "styleQML": qml(layer.kind)}]:
                 names, marks = ", ".join(f'"{name}"' for name in row), ", ".join("?" * len(row))
-                package.execute(f"INSERT INTO {_STYLES} ({names}) VALUES ({marks})", tuple(row.values()))
+                package.execute(f"INSERT INTO layer_styles ({names}) VALUES ({marks})", tuple(row.values()))  # noqa: S608
 
 
 def _make_table(path: Path) -> None:

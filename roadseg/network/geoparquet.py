@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import shapely
 
 from roadseg.errors import OutputError
@@ -48,7 +47,6 @@ def write_geoparquet(path: Path, layer: Layer, projjson: Mapping[str, Any] | Non
 
 def _note(layer: Layer, projjson: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return what the file says of its geometry; a CRS of null stands for one that is not known."""
-    total = shapely.total_bounds(layer.shapes)
     column: dict[str, Any] = {
         "encoding": "WKB",
         "geometry_types": [layer.kind],
@@ -56,8 +54,8 @@ def _note(layer: Layer, projjson: Mapping[str, Any] | None) -> dict[str, Any]:
         "edges": "planar",
         "covering": {"bbox": {side: ["bbox", side] for side in ("xmin", "ymin", "xmax", "ymax")}},
     }
-    if np.isfinite(total).all():
-        column["bbox"] = total.tolist()
+    if len(layer):
+        column["bbox"] = shapely.total_bounds(layer.shapes).tolist()
     if layer.kind == "Polygon":
         column["orientation"] = "counterclockwise"
     return {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}

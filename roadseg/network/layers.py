@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
+from roadseg.network.areas import RoadAreas
 from roadseg.network.graph import RoadNetwork
 
 Kind = Literal["LineString", "Point", "Polygon"]
@@ -43,28 +43,20 @@ class Layer:
 
 def road_layer(network: RoadNetwork, name: str) -> Layer:
     """Return the roads of a network, a line each, in their order; ``u`` and ``v`` are the nodes at both ends."""
-    edge = np.repeat(np.arange(len(network)), np.diff(network.starts))
-    lines: NDArray[np.object_] = shapely.linestrings(network.vertices, indices=edge)
-    columns = {
-        "length_m": network.length_m,
-        "width_m": network.width_m,
-        "probability_mean": network.probability_mean,
-        "probability_min": network.probability_min,
-        "u": network.ends[:, 0],
-        "v": network.ends[:, 1],
-        "inferred": network.inferred,
-        "component": network.component,
-        "areal": network.areal,
-    }
-    return Layer(name, "LineString", network.crs, lines, columns)
+    return _of_table(name, "LineString", network.crs, network.table())
 
 
 def junction_layer(network: RoadNetwork, name: str) -> Layer:
     """Return the nodes of a network, a point each, dead ends (degree 1) among them."""
-    points: NDArray[np.object_] = shapely.points(network.nodes)
-    columns = {
-        "node": np.arange(len(network.nodes)),
-        "degree": network.degree,
-        "at_border": network.at_border,
-    }
-    return Layer(name, "Point", network.crs, points, columns)
+    return _of_table(name, "Point", network.crs, network.node_table())
+
+
+def area_layer(areas: RoadAreas, name: str) -> Layer:
+    """Return road areas, a polygon each."""
+    columns = {"area_m2": areas.area_m2, "component": areas.component}
+    return Layer(name, "Polygon", areas.crs, areas.polygons, columns)
+
+
+def _of_table(name: str, kind: Kind, crs: str | None, table: Mapping[str, NDArray[Any]]) -> Layer:
+    columns = {key: values for key, values in table.items() if key != "geometry"}
+    return Layer(name, kind, crs, table["geometry"], columns)

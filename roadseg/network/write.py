@@ -71,9 +71,7 @@ def format_of(path: Path, asked: VectorFormat | None = None) -> VectorFormat:
     return SUFFIXES[suffix]
 
 
-def write_layer(
-    path: Path, layer: Layer, form: VectorFormat, *, projjson: Mapping[str, Any] | None = None
-) -> None:
+def write_layer(path: Path, layer: Layer, form: VectorFormat, *, projjson: Mapping[str, Any] | None = None) -> None:
     """Write a layer as a new file, or into a GeoPackage that is there, where it replaces one of its name.
 
     Parameters

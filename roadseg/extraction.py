@@ -1,0 +1,142 @@
+"""From a raster of roads to a network or to areas: what the verbs that make one have in common.
+
+``extract`` is the whole chain: levels → clean mask → centrelines → repair → ground, or clean mask →
+areas → ground. Settings in metres become pixels here, and nowhere else.
+"""
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+
+from roadseg.errors import SceneError
+from roadseg.network import areas, geometry
+from roadseg.network.areas import RoadAreas, road_areas
+from roadseg.network.clean import Cleaning, clean_raster
+from roadseg.network.graph import RoadNetwork
+from roadseg.network.ground import Ground, metre_steps
+from roadseg.network.repair import Limits, repair
+from roadseg.progress import Listener
+from roadseg.raster.crs import DEGREES, carry
+from roadseg.raster.grid import Grid
+from roadseg.raster.levels import Levels
+from roadseg.raster.output import LEVELS
+from roadseg.settings import VectorizeSettings
+
+Roads = RoadNetwork | RoadAreas
+
+LOW_SHARE = 0.5
+"""Of the threshold, what a road's probability has to be everywhere."""
+
+DEFAULT_THRESHOLD = 0.5
+
+
+def is_metric(grid: Grid) -> bool:
+    """Whether it is known how many metres a pixel measures."""
+    return grid.pixel_size_m() is not None
+
+
+def describe(levels: Levels, settings: VectorizeSettings) -> str:
+    """Say in one line what was chosen."""
+    grid, source = levels.grid, levels.source
+    pixel = source.pixel_size_m()
+    own = f" of {math.sqrt(pixel[0] * pixel[1]):.3g} m" if pixel else ""
+    read = grid.pixel_size_m() if grid != source else None
+    scale = f"read at {math.sqrt(read[0] * read[1]):.3g} m" if read else "used as they are"
+    threshold, origin = threshold_of(levels, settings)
+    road = "a mask" if levels.is_mask else f"road from probability {threshold:g} on ({origin})"
+    return f"{levels.path}: {source.width} × {source.height} px{own} {scale}; {road}"
+
+
+def threshold_of(levels: Levels, settings: VectorizeSettings) -> tuple[float, str]:
+    """Return the probability from which a pixel is road, and where that comes from."""
+    if levels.is_mask:
+        return DEFAULT_THRESHOLD, "a mask"
+    if settings.threshold is not None:
+        return settings.threshold, "given"
+    if levels.threshold is not None:
+        return levels.threshold, "noted in the raster"
+    return DEFAULT_THRESHOLD, "default"
+
+
+def cleaning_of(levels: Levels, settings: VectorizeSettings, pixel_m: float) -> Cleaning:
+    """Return what is road, in levels and pixels."""
+    threshold, _ = threshold_of(levels, settings)
+    low = threshold * LOW_SHARE if settings.low_threshold is None else settings.low_threshold
+    if levels.is_mask:
+        low = threshold
+    if low > threshold:
+        raise SceneError(f"the low threshold {low:g} is above the threshold {threshold:g}; give a lower --low")
+    return Cleaning(
+        high=_level(threshold),
+        low=_level(low),
+        min_area_px=round(settings.min_area_m2 / pixel_m**2),
+        max_hole_px=round(settings.max_hole_m2 / pixel_m**2),
+    )
+
+
+def ground_of(grid: Grid) -> Ground:
+    """Return the ground under a grid; without a CRS a pixel is 1 × 1."""
+    transform = tuple(grid.transform)[:6]
+    pixel = grid.pixel_size_m()
+    if grid.crs is None or pixel is None:
+        return Ground(grid.crs, transform)
+    crs = grid.crs
+    try:
+        steps = metre_steps(transform, (grid.height, grid.width), lambda xy: carry(xy, crs, DEGREES))
+    except SceneError:  # a CRS that lies nowhere on Earth still has a unit
+        steps = None
+    return Ground(crs, transform, pixel, steps)
+
+
+def extract(levels: Levels, settings: VectorizeSettings, folder: Path, listener: Listener) -> Roads:
+    """Make a road network of a raster, or areas.
+
+    Parameters
+    ----------
+    levels
+        The raster.
+    settings
+        How.
+    folder
+        Where an eighth of a byte per pixel may lie while it works.
+    listener
+        Hears of megapixels.
+    """
+    grid, ground = levels.grid, ground_of(levels.grid)
+    pixel_m = math.sqrt(ground.pixel[0] * ground.pixel[1])
+    cleaning = cleaning_of(levels, settings, pixel_m)
+    size = {"height": grid.height, "width": grid.width, "block_px": settings.block_px}
+    workers = _workers(grid, settings, listener)
+    listener.start(2 * grid.window.area / 1e6, 0)
+    if settings.areas:
+        simple = areas.SIMPLIFY_PX if settings.simplify_m is None else settings.simplify_m / pixel_m
+        with clean_raster(
+            levels, cleaning=cleaning, workers=workers, folder=folder, on_block=listener.advance, **size
+        ) as mask:
+            found = road_areas(mask, simplify_px=simple, on_block=lambda w: listener.advance(w.area / 1e6), **size)
+        return areas.to_ground(found, ground)
+    traced = centrelines(levels, cleaning=cleaning, workers=workers, folder=folder, on_block=listener.advance, **size)
+    limits = Limits(
+        min_length=settings.min_length_m,
+        spur=settings.spur_m,
+        bridge=settings.bridge_m,
+        level=float(cleaning.high),
+    )
+    repaired = repair(traced, limits, pixel=ground.pixel, sample=levels.at)
+    return geometry.to_ground(repaired, ground, simplify=settings.simplify_m, probability=not levels.is_mask)
+
+
+def _workers(grid: Grid, settings: VectorizeSettings, listener: Listener) -> int:
+    """Return how many processes to start: no more than there are blocks or processors."""
+    blocks = math.ceil(grid.height / settings.block_px) * math.ceil(grid.width / settings.block_px)
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if settings.workers > processors:
+        listener.say(f"{settings.workers} workers were asked for; {processors} are used, one per processor")
+    return max(1, min(settings.workers, blocks, processors))
+
+
+def _level(probability: float) -> int:
+    """Return the lowest level, of those from 1 to 254, that reaches a probability."""
+    return int(np.clip(math.ceil(probability * LEVELS - 1e-6), 1, LEVELS))
