@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from roadseg.network.chains import Pixel, Tips, chains, degrees, edge_of_vertex, slices, tips
+from roadseg.network.chains import Pixel, Tips, chains, degrees, slices, tips
 from roadseg.network.digital import Owners, owners, straight
 from roadseg.network.graph import Bools, Floats, Ints, PixelGraph
 
@@ -188,21 +188,29 @@ def _judged_hits(
     """Drop hits of the end's own edge, at grazing angles, of other dead ends, and beyond the longest gap."""
     end, ray, owner, direction = hits
     vertex, node = np.where(owner >= 0, owner, -1), np.where(owner <= -2, -2 - owner, -1)
-    edge_of = edge_of_vertex(graph)
-    edge = np.where(vertex >= 0, edge_of[vertex] if len(edge_of) else -1, -1)
-    at = np.where((vertex >= 0)[:, None], graph.places[vertex] if len(edge_of) else 0, graph.nodes[node])
+    edge = np.where(owner >= 0, np.searchsorted(graph.starts, vertex, side="right") - 1, -1)
+    on_edge = np.flatnonzero(owner >= 0)
+    at = graph.nodes[node]
+    at[on_edge] = graph.places[vertex[on_edge]]
+    met_width = ends.tip.width[end]
+    met_width[on_edge] = _mean_widths(graph, pixel)[edge[on_edge]]
     distance = np.hypot(*((at - graph.nodes[ends.node[end]]) * pixel).T)
-    before = np.maximum(vertex - 4, graph.starts[edge])
-    behind = np.minimum(vertex + 4, graph.starts[edge + 1] - 1)
-    along = (graph.places[behind] - graph.places[before]) * pixel if len(edge_of) else np.zeros((len(end), 2))
-    length = np.maximum(np.hypot(*along.T), 1e-9)
-    cross = np.abs(direction[:, 0] * along[:, 1] - direction[:, 1] * along[:, 0]) / length
-    met_width = np.where(edge >= 0, _mean_widths(graph, pixel)[edge], ends.tip.width[end])
     gap = distance - (ends.tip.width[end] + met_width) / 2
-    good = (edge != ends.edge[end]) & (gap <= longest)
-    good &= np.where(vertex >= 0, cross >= _GRAZING, degrees(graph)[node] >= 2)
+    good = (edge != ends.edge[end]) & (gap <= longest) & ((owner >= 0) | (degrees(graph)[node] >= 2))
+    good[on_edge] &= _crossing(graph, vertex[on_edge], edge[on_edge], direction[on_edge], pixel) >= _GRAZING
     none, misfit = np.full(len(end), -1), np.abs(ray) * np.sqrt(2)
     return Bridges(end, none, vertex, node, gap, misfit, np.full(len(end), np.nan))[good]
+
+
+def _crossing(graph: PixelGraph, vertex: Ints, edge: Ints, direction: Floats, pixel: Pixel) -> Floats:
+    """Return (n,) sines of the angles at which rays meet edges; 1 where an edge has no direction."""
+    before = np.maximum(vertex - 4, graph.starts[edge])
+    behind = np.minimum(vertex + 4, graph.starts[edge + 1] - 1)
+    along = (graph.places[behind] - graph.places[before]) * pixel
+    cross = np.abs(direction[:, 0] * along[:, 1] - direction[:, 1] * along[:, 0])
+    length = np.hypot(*along.T)
+    sine: Floats = np.divide(cross, length, out=np.ones(len(cross)), where=length > 0)
+    return sine
 
 
 def _mean_widths(graph: PixelGraph, pixel: Pixel) -> Floats:
