@@ -24,6 +24,17 @@ Sample = Callable[[NDArray[np.int32]], NDArray[np.uint8]]
 SPAN_M = 15.0
 """Length of road that tells where it points."""
 
+_PAIR = np.array([-1.08, 0.0325, 1.75, 2.0])
+_T = np.array([-0.23, 0.0475, 1.27, 2.6])
+"""Logistic regression on 1,300 gaps of the dev tiles of Massachusetts roads, of which 40 % are road in the
+masks: base, per metre of gap, per radian of misfit, per square root of support (up to 0.5)."""
+
+_ACCEPTED = 0.95
+"""Log odds up to which a bridge is built: better to close one gap too many than to leave a network in pieces."""
+
+_USUAL_SUPPORT = 0.1
+"""Stands for support where levels say nothing."""
+
 _RAYS = np.radians([0.0, -20.0, 20.0])
 _ROUNDS = 8
 _UNKNOWN = 255
@@ -99,7 +110,7 @@ def bridge(
         ends = _ends(graph, open_ends, pixel)
         found = proposals(graph, ends, longest=longest, pixel=pixel)
         found = supported(graph, ends, found, level=level, sample=sample)
-        found = found[acceptable(found)]
+        found = found[odds_against(found) <= _ACCEPTED]
         chosen = _chosen(graph, ends, found)
         if not len(chosen.end):
             break
@@ -110,15 +121,12 @@ def bridge(
     return graph
 
 
-def acceptable(found: Bridges) -> Bools:
-    """Return (n,) which bridges have enough speaking for them."""
-    return _cost(found) <= 1.0
-
-
-def _cost(found: Bridges) -> Floats:
-    """Return (n,) what speaks against a bridge; 1 is too much."""
-    support = np.clip(np.nan_to_num(found.support), 0, 1)
-    return (np.maximum(found.gap, 0) + 1) / 40 + found.misfit**2 - 0.5 * support
+def odds_against(found: Bridges) -> Floats:
+    """Return (n,) the logarithm of the odds that no road is hidden there, see ``_PAIR`` and ``_T``."""
+    support = np.sqrt(np.clip(np.nan_to_num(found.support, nan=_USUAL_SUPPORT), 0, 0.5))
+    base, per_metre, per_radian, per_support = np.where(found.other[:, None] >= 0, _PAIR, _T).T
+    odds: Floats = base + per_metre * np.maximum(found.gap, 0) + per_radian * found.misfit - per_support * support
+    return odds
 
 
 def _ends(graph: PixelGraph, nodes: Ints, pixel: Pixel) -> Ends:
@@ -247,7 +255,7 @@ def _targets(graph: PixelGraph, found: Bridges) -> Ints:
 def _chosen(graph: PixelGraph, ends: Ends, found: Bridges) -> Bridges:
     """Return the bridges that are the best one for each of their ends and do not cross a better one."""
     target = _targets(graph, found)
-    cost = _cost(found)
+    cost = odds_against(found)
     order = np.lexsort((target[:, 1], target[:, 0], found.end, cost))
     found, target = found[order], target[order]
     rank = np.arange(len(order))

@@ -13,7 +13,7 @@ import numpy as np
 from roadseg.network.chains import Chains, Pixel, Tips, chains, degrees, pick, slices, tips
 from roadseg.network.graph import Bools, Floats, Ints, PixelGraph
 
-NEAR_WIDTHS = 0.75
+NEAR_WIDTHS = 1.0
 """Junctions nearer than this many road widths are one, whatever meets there."""
 
 CROSSING_WIDTHS = 2.5

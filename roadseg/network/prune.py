@@ -14,7 +14,7 @@ from scipy.sparse.csgraph import connected_components
 from roadseg.network.chains import Chains, Pixel, chains, contract, degrees, pick, tips
 from roadseg.network.graph import Bools, Floats, Ints, PixelGraph
 
-WIDTHS = 1.0
+WIDTHS = 1.5
 """How many widths of the road it leaves a branch must be long."""
 
 SPAN_M = 15.0

@@ -27,9 +27,9 @@ class Limits:
         Probability × 254 from which a pixel is road.
     """
 
-    min_length: float = 20.0
+    min_length: float = 40.0
     spur: float | None = None
-    bridge: float = 25.0
+    bridge: float = 40.0
     merge: bool = True
     level: float = 127.0
 
