@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from roadseg.network.chains import Pixel, Tips, chains, degrees, slices, tips
-from roadseg.network.digital import Owners, owners, straight
+from roadseg.network.edges import Pixel, Tips, chains, degrees, pick, slices, tips
+from roadseg.network.digital import Marks, first_met, marks_of, owners, straight
 from roadseg.network.graph import Bools, Floats, Ints, PixelGraph
 
 Sample = Callable[[NDArray[np.int32]], NDArray[np.uint8]]
@@ -131,26 +131,28 @@ def odds_against(found: Bridges) -> Floats:
 
 def _ends(graph: PixelGraph, nodes: Ints, pixel: Pixel) -> Ends:
     """Look at the last metres before some dead ends."""
-    half_of = np.full(len(graph.nodes), -1)
-    half_of[graph.ends.ravel()] = np.arange(2 * len(graph.ends))
-    half = half_of[nodes]
-    laid = chains(graph, pixel)
-    width = tips(graph, laid, half, pixel, skip=np.zeros(len(half)), span=SPAN_M).width
-    tip = tips(graph, laid, half, pixel, skip=width / 2, span=SPAN_M)
-    return Ends(nodes, half >> 1, np.rint(graph.nodes[nodes]).astype(np.int64), replace(tip, width=width))
+    edge_of = np.full(len(graph.nodes), -1)
+    edge_of[graph.ends] = np.arange(len(graph.ends))[:, None]
+    edge = edge_of[nodes]
+    last = pick(graph, edge, all_nodes=True)
+    half = 2 * np.arange(len(nodes)) + (last.ends[:, 1] == nodes)
+    laid = chains(last, pixel)
+    width = tips(last, laid, half, pixel, skip=np.zeros(len(half)), span=SPAN_M).width
+    tip = tips(last, laid, half, pixel, skip=width / 2, span=SPAN_M)
+    return Ends(nodes, edge, np.rint(graph.nodes[nodes]).astype(np.int64), replace(tip, width=width))
 
 
 def proposals(graph: PixelGraph, ends: Ends, *, longest: float, pixel: Pixel) -> Bridges:
     """Return all bridges that cross nothing: between dead ends, and from dead ends to what they point at."""
     widest = float(ends.tip.width.max(initial=0))
     reach = longest + widest + 10 * max(pixel)
-    on_pixel = owners(graph, graph.nodes[ends.node], reach / min(pixel))
-    pairs = _pairs(graph, ends, on_pixel, longest, pixel)
-    hits = _hits(graph, ends, on_pixel, longest, pixel)
+    taken = marks_of(graph, ends.place, reach / min(pixel))
+    pairs = _pairs(graph, ends, taken, longest, pixel)
+    hits = _hits(graph, ends, taken, longest, pixel)
     return Bridges(*(np.concatenate([getattr(pairs, f.name), getattr(hits, f.name)]) for f in fields(Bridges)))
 
 
-def _pairs(graph: PixelGraph, ends: Ends, on_pixel: Owners, longest: float, pixel: Pixel) -> Bridges:
+def _pairs(graph: PixelGraph, ends: Ends, taken: Marks, longest: float, pixel: Pixel) -> Bridges:
     """Propose bridges between dead ends."""
     points, width = graph.nodes[ends.node] * pixel, ends.tip.width
     near = KDTree(points).query_pairs(longest + float(width.max(initial=0)), output_type="ndarray")
@@ -163,16 +165,16 @@ def _pairs(graph: PixelGraph, ends: Ends, on_pixel: Owners, longest: float, pixe
     good = np.flatnonzero((gap <= longest) & (turn_one < np.pi / 2) & (turn_two < np.pi / 2))
     one, two = one[good], two[good]
     drawn = straight(ends.place[one], ends.place[two], thick=True)
-    owner = on_pixel.at(drawn.places)
     inner = (drawn.step > 2) & (drawn.step < np.diff(drawn.starts)[drawn.line] - 3)
-    free = np.bincount(drawn.line, weights=inner & (owner != -1), minlength=len(one)) == 0
+    inner &= taken.at(drawn.places[:, 0], drawn.places[:, 1])
+    free = np.bincount(drawn.line, weights=inner, minlength=len(one)) == 0
     good, one, two = good[free], one[free], two[free]
     none = np.full(len(one), -1)
     misfit = np.hypot(turn_one[good], turn_two[good])
     return Bridges(one, two, none, ends.node[two], gap[good], misfit, np.full(len(one), np.nan))
 
 
-def _hits(graph: PixelGraph, ends: Ends, on_pixel: Owners, longest: float, pixel: Pixel) -> Bridges:
+def _hits(graph: PixelGraph, ends: Ends, taken: Marks, longest: float, pixel: Pixel) -> Bridges:
     """Propose bridges from dead ends to the first edge on their way, and a little to its left and right."""
     rays = np.tile(_RAYS, len(ends.node))
     end = np.repeat(np.arange(len(ends.node)), len(_RAYS))
@@ -180,14 +182,10 @@ def _hits(graph: PixelGraph, ends: Ends, on_pixel: Owners, longest: float, pixel
     cos, sin = np.cos(rays), np.sin(rays)
     direction = np.stack([down * cos - across * sin, down * sin + across * cos], axis=1)
     far = (longest + ends.tip.width[end] + 5)[:, None] * direction / pixel
-    drawn = straight(ends.place[end], ends.place[end] + np.rint(far).astype(np.int64), thick=True)
-    owner = on_pixel.at(drawn.places)
-    met = (owner != -1) & (drawn.step > 2)
-    first = np.full(len(end), -1)
-    pixels = np.flatnonzero(met)[::-1]
-    first[drawn.line[pixels]] = pixels
-    ray = np.flatnonzero(first >= 0)
-    return _judged_hits(graph, ends, (end[ray], rays[ray], owner[first[ray]], direction[ray]), longest, pixel)
+    met = first_met(taken, ends.place[end], far, skip=2)
+    ray = np.flatnonzero(met[:, 0] >= 0)
+    hits = end[ray], rays[ray], owners(graph, met[ray]), direction[ray]
+    return _judged_hits(graph, ends, hits, longest, pixel)
 
 
 def _judged_hits(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from roadseg.network.bridge import Sample, bridge
-from roadseg.network.chains import Pixel, contract, in_order
+from roadseg.network.edges import Pixel, contract, in_order
 from roadseg.network.graph import PixelGraph
 from roadseg.network.junctions import merge_junctions
 from roadseg.network.prune import drop_small, prune_spurs
