@@ -177,9 +177,9 @@ class VectorizeSettings:
     low_threshold: float | None = None
     min_area_m2: float = 60.0
     max_hole_m2: float = 60.0
-    min_length_m: float = 20.0
+    min_length_m: float = 40.0
     spur_m: float | None = None
-    bridge_m: float = 25.0
+    bridge_m: float = 40.0
     simplify_m: float | None = None
     pixel_m: float | None = None
     areas: bool = False

@@ -1,19 +1,23 @@
-"""Straight lines of pixels, and what lies under them.
+"""Straight lines of pixels, and what lies on them.
 
 A line for crossing tests goes from pixel to pixel through common sides, so that no 8-connected edge
-can slip through it. Pixels are looked up in one sorted array of keys; only those near the places of
-interest are sorted.
+can slip through it. Which pixels are taken is one bit each, in cells of 32 × 32 that exist only
+near the places of interest: memory follows the roads, not the raster.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from roadseg.network.chains import slices
+from roadseg.network.edges import slices
 from roadseg.network.graph import Bools, Floats, Ints, PixelGraph
 
 _CELL = 5
+_CELL_BYTES = 128
+_CHUNK, _STRETCH = 8192, 16
+_BIT = np.left_shift(1, np.arange(8)).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -38,25 +42,6 @@ class Lines:
     starts: Ints
 
 
-@dataclass(frozen=True)
-class Owners:
-    """Which vertex or node lies on a pixel: ``keys`` sorted, ``owner`` a vertex, or -2 - node."""
-
-    keys: Ints
-    owner: Ints
-
-    def at(self, places: Ints) -> Ints:
-        """Return (n,) the owner of each place, -1 where there is none."""
-        wanted = _keys(places)
-        found = np.full(len(wanted), -1)
-        if len(self.keys):
-            order = np.argsort(wanted)
-            where = np.minimum(np.searchsorted(self.keys, wanted[order]), len(self.keys) - 1)
-            hit = self.keys[where] == wanted[order]
-            found[order[hit]] = self.owner[where[hit]]
-        return found
-
-
 def straight(start: Ints, stop: Ints, *, thick: bool) -> Lines:
     """Draw straight lines between pixels, both ends included.
 
@@ -78,55 +63,131 @@ def straight(start: Ints, stop: Ints, *, thick: bool) -> Lines:
     return Lines(places, line, step, np.concatenate([[0], np.cumsum(steps + 1)]))
 
 
-def owners(graph: PixelGraph, near: Floats, reach: float) -> Owners:
-    """Note what lies on each pixel of a graph that is no farther than ``reach`` pixels from some places."""
-    region = _Region(near, reach)
-    vertex = np.flatnonzero(region.holds(graph.places))
-    node_places = np.rint(graph.nodes).astype(np.int64)
-    node = np.flatnonzero(region.holds(node_places))
-    links, link_owner = _links(graph, node_places)
-    linked = region.holds(links)
-    keys = np.concatenate([_keys(links[linked]), _keys(graph.places[vertex]), _keys(node_places[node])])
-    owner = np.concatenate([link_owner[linked], vertex, -2 - node])
-    order = np.argsort(keys, kind="stable")
-    return Owners(keys[order], owner[order])
+def first_met(marks: "Marks", start: Ints, far: Floats, *, skip: int) -> Ints:
+    """Walk straight from some pixels until a marked one is met.
+
+    Parameters
+    ----------
+    marks
+        The marked pixels.
+    start
+        (n, 2) row, col.
+    far
+        (n, 2) where each walk ends, relative to its start.
+    skip
+        Steps at the start that do not count.
+
+    Returns
+    -------
+    (n, 2) row, col of the first marked pixel, -1 where there is none.
+    """
+    size = np.abs(far)
+    steps = size.sum(axis=1)
+    share = np.divide(size[:, 0], steps, out=np.zeros(len(steps)), where=steps > 0).astype(np.float32)
+    sign, start = np.sign(far).astype(np.int32), start.astype(np.int32)
+    met = np.full((len(start), 2), -1)
+    for first in range(0, len(start), _CHUNK):
+        going = np.arange(first, min(first + _CHUNK, len(start)))
+        for begin in range(skip + 1, int(steps.max(initial=0)) + 1, _STRETCH):
+            going = going[steps[going] >= begin]
+            step = np.arange(begin, begin + _STRETCH, dtype=np.int32)
+            down = (share[going, None] * step + np.float32(0.5)).astype(np.int32)
+            rows = start[going, :1] + sign[going, :1] * down
+            cols = start[going, 1:] + sign[going, 1:] * (step - down)
+            hit = marks.at(rows, cols) & (step <= steps[going, None])
+            when, there = hit.argmax(axis=1), hit.any(axis=1)
+            which = np.flatnonzero(there)
+            met[going[which]] = np.stack([rows[which, when[which]], cols[which, when[which]]], axis=1)
+            going = going[~there]
+    return met
 
 
-def _links(graph: PixelGraph, node_places: Ints) -> tuple[Ints, Ints]:
-    """Return the pixels between nodes and first vertices that do not touch, and the vertices that own them."""
+class Marks:
+    """A set of pixels near some places.
+
+    Parameters
+    ----------
+    near
+        (n, 2) row, col.
+    reach
+        Pixels farther than this from all of them may be forgotten.
+    """
+
+    def __init__(self, near: NDArray[Any], reach: float) -> None:
+        cells = near.astype(np.int64) >> _CELL
+        around = int(reach) // (1 << _CELL) + 1
+        self._low = cells.min(axis=0, initial=2**40) - around
+        span = np.maximum(cells.max(axis=0, initial=-(2**40)) - self._low + 1 + around, 1)
+        wanted = np.zeros(span, dtype=bool)
+        cells = np.unique(cells, axis=0) - self._low
+        for down in range(-around, around + 1):
+            for across in range(-around, around + 1):
+                wanted[cells[:, 0] + down, cells[:, 1] + across] = True
+        self._page = np.where(wanted, np.cumsum(wanted).reshape(wanted.shape), 0)
+        self._bits = np.zeros((int(wanted.sum()) + 1) * _CELL_BYTES, dtype=np.uint8)
+
+    def add(self, places: NDArray[Any]) -> None:
+        """Mark (n, 2) pixels; those out of reach are forgotten."""
+        byte, bit = self._where(places[:, 0], places[:, 1])
+        inside = byte >= _CELL_BYTES
+        np.bitwise_or.at(self._bits, byte[inside], bit[inside])
+
+    def at(self, rows: NDArray[Any], cols: NDArray[Any]) -> Bools:
+        """Say which pixels are marked."""
+        byte, bit = self._where(rows, cols)
+        marked: Bools = (self._bits[byte] & bit) != 0
+        return marked
+
+    def _where(self, rows: NDArray[Any], cols: NDArray[Any]) -> tuple[Ints, NDArray[np.uint8]]:
+        """Return byte and bit of pixels; page 0 stands for all that is out of reach and stays empty."""
+        down, across = (rows >> _CELL) - self._low[0], (cols >> _CELL) - self._low[1]
+        tall, wide = self._page.shape
+        inside = (down >= 0) & (down < tall) & (across >= 0) & (across < wide)
+        page = self._page.ravel().take(np.where(inside, down * wide + across, 0)) * inside
+        return page * _CELL_BYTES + ((rows & 31) << 2) + ((cols & 31) >> 3), _BIT[cols & 7]
+
+
+def marks_of(graph: PixelGraph, near: NDArray[Any], reach: float) -> Marks:
+    """Mark the pixels of a graph, those between nodes and vertices that do not touch included."""
+    marks = Marks(near, reach)
+    for places, _ in _layers(graph):
+        marks.add(places)
+    return marks
+
+
+def owners(graph: PixelGraph, places: Ints) -> Ints:
+    """Return (n,) what lies on each place: a vertex, or -2 - node; -1 where there is nothing."""
+    wanted = Marks(places, 0)
+    wanted.add(places)
+    keys, owner = [], []
+    for there, owns in _layers(graph):
+        some = np.flatnonzero(wanted.at(there[:, 0], there[:, 1]))
+        keys.append(_keys(there[some]))
+        owner.append(owns[some])
+    key, owned = np.concatenate(keys), np.concatenate(owner)
+    found = np.full(len(places), -1)
+    if len(key):
+        order = np.argsort(key, kind="stable")
+        at = np.minimum(np.searchsorted(key[order], _keys(places)), len(key) - 1)
+        hit = key[order][at] == _keys(places)
+        found[hit] = owned[order][at[hit]]
+    return found
+
+
+def _layers(graph: PixelGraph) -> list[tuple[Ints, Ints]]:
+    """Return places and their owners: nodes, what lies between them and vertices, vertices."""
+    nodes = np.rint(graph.nodes).astype(np.int64)
     some = np.flatnonzero(np.diff(graph.starts) > 0)
     vertex = np.concatenate([graph.starts[some], graph.starts[some + 1] - 1])
-    node = node_places[np.concatenate([graph.ends[some, 0], graph.ends[some, 1]])]
+    node = nodes[np.concatenate([graph.ends[some, 0], graph.ends[some, 1]])]
     place = graph.places[vertex].astype(np.int64)
     apart = np.flatnonzero(np.abs(node - place).max(axis=1, initial=0) > 1)
-    drawn = straight(node[apart], place[apart], thick=False)
-    return drawn.places, vertex[apart][drawn.line]
+    links = straight(node[apart], place[apart], thick=False)
+    vertices = np.arange(len(graph.places))
+    return [(nodes, -2 - np.arange(len(nodes))), (links.places, vertex[apart][links.line]), (graph.places, vertices)]
 
 
-class _Region:
-    """The neighbourhood of some places, in cells of 32 pixels."""
-
-    def __init__(self, near: Floats, reach: float) -> None:
-        cells = near.astype(np.int64) >> _CELL
-        self._low = cells.min(axis=0, initial=2**40)
-        around = int(reach) // (1 << _CELL) + 1
-        span = np.maximum(cells.max(axis=0, initial=-(2**40)) - self._low + 1, 0) + 2 * around
-        self._low -= around
-        self._marked = np.zeros(span, dtype=bool)
-        moves = np.arange(-around, around + 1)
-        for down in moves:
-            for across in moves:
-                self._marked[tuple((cells - self._low + (down, across)).T)] = True
-
-    def holds(self, places: NDArray[np.integer]) -> Bools:  # type: ignore[type-arg]
-        """Return (n,) which places lie in it."""
-        row, col = ((places[:, i].astype(np.int64) >> _CELL) - self._low[i] for i in (0, 1))
-        rows, cols = self._marked.shape
-        inside = (row >= 0) & (row < rows) & (col >= 0) & (col < cols)
-        inside[inside] = self._marked[row[inside], col[inside]]
-        return inside
-
-
-def _keys(places: NDArray[np.integer]) -> Ints:  # type: ignore[type-arg]
+def _keys(places: NDArray[Any]) -> Ints:
     """Return one number per pixel."""
-    return (places[:, 0].astype(np.int64) << 32) + places[:, 1]
+    keys: Ints = (places[:, 0].astype(np.int64) << 32) + places[:, 1]
+    return keys

@@ -10,7 +10,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from roadseg.network.chains import Chains, chains, degrees, edge_of_vertex, in_order, slices
+from roadseg.network.edges import Chains, chains, degrees, edge_of_vertex, in_order, per_edge, slices
 from roadseg.network.graph import Floats, Ints, PixelGraph, RoadNetwork
 from roadseg.network.ground import Ground
 from roadseg.network.prune import parts
@@ -126,18 +126,7 @@ def _lengths(points: Floats, starts: Ints, ground: Ground) -> Floats:
     metres = ground.metres((points[1:] + points[:-1]) / 2)
     step = np.hypot(*np.einsum("nij,nj->in", metres, np.diff(points, axis=0)))
     step[starts[1:-1] - 1] = 0
-    return _over(np.add, step, starts[:-1], np.diff(starts) - 1)
-
-
-def _over(operation: np.ufunc, values: Floats, first: Ints, counts: Ints, empty: float = 0.0) -> Floats:
-    """Reduce slices of an array, of which some may be empty."""
-    reduced = np.full(len(first), empty)
-    some = counts > 0
-    if some.any():
-        bounds = np.stack([first[some], first[some] + counts[some]], axis=1).ravel()
-        padded = np.append(values, np.float64(empty))
-        reduced[some] = operation.reduceat(padded, bounds)[::2]
-    return reduced
+    return per_edge(np.add, step, starts[:-1], np.diff(starts) - 1)
 
 
 def _probabilities(graph: PixelGraph, *, known: bool) -> tuple[Floats, Floats]:
@@ -146,9 +135,9 @@ def _probabilities(graph: PixelGraph, *, known: bool) -> tuple[Floats, Floats]:
     if not known:
         return np.full(len(counts), np.nan), np.full(len(counts), np.nan)
     level = graph.level / 254.0
-    total = _over(np.add, level, graph.starts[:-1], counts)
+    total = per_edge(np.add, level, graph.starts[:-1], counts)
     mean = np.divide(total, counts, out=np.full(len(counts), np.nan), where=counts > 0)
-    return mean, _over(np.minimum, level, graph.starts[:-1], counts, np.nan)
+    return mean, per_edge(np.minimum, level, graph.starts[:-1], counts, np.nan)
 
 
 def _widths(graph: PixelGraph, raw: Chains, smooth: Floats, length: Floats, ground: Ground) -> Floats:
@@ -162,7 +151,7 @@ def _widths(graph: PixelGraph, raw: Chains, smooth: Floats, length: Floats, grou
     metric = np.einsum("nij,nik->njk", metres, metres)
     step = _ground_steps(smooth, metric, counts)
     step[raw.starts[1:-1] - 1] = 0
-    total = _over(np.add, step, raw.starts[:-1], counts - 1)
+    total = per_edge(np.add, step, raw.starts[:-1], counts - 1)
     step *= np.repeat(np.divide(length, total, out=np.ones(len(edges)), where=total > 0), counts)[:-1]
     edge = edge_of_vertex(graph)
     at = np.arange(len(edge)) + 2 * edge + 1
@@ -170,13 +159,13 @@ def _widths(graph: PixelGraph, raw: Chains, smooth: Floats, length: Floats, grou
     owned = np.where(adjacent[at - 1] & adjacent[at], (step[at - 1] + step[at]) / 2, 0)
     area = graph.area * np.repeat(np.sqrt(np.abs(np.linalg.det(metric))), np.diff(graph.starts))
     area[owned == 0] = 0
-    first = _ratio(_over(np.add, area, graph.starts[:-1], np.diff(graph.starts)), owned, graph)
+    first = _ratio(per_edge(np.add, area, graph.starts[:-1], np.diff(graph.starts)), owned, graph)
     from_start = np.cumsum(step)[at - 1]
     from_start -= np.concatenate([[0], np.cumsum(step)])[raw.starts[:-1]][edge]
     margin = np.minimum(np.nan_to_num(first), length / 3)[edge]
     ends = (from_start < margin) | (from_start > length[edge] - margin)
     inner_area, inner = np.where(ends, 0, area), np.where(ends, 0, owned)
-    middle = _ratio(_over(np.add, inner_area, graph.starts[:-1], np.diff(graph.starts)), inner, graph)
+    middle = _ratio(per_edge(np.add, inner_area, graph.starts[:-1], np.diff(graph.starts)), inner, graph)
     width = np.where(np.isnan(middle), first, middle)
     width[graph.inferred] = np.nan
     return _from_neighbours(width, graph.ends)
@@ -191,7 +180,7 @@ def _ground_steps(points: Floats, metric: Floats, counts: Ints) -> Floats:
 
 def _ratio(area: Floats, owned: Floats, graph: PixelGraph) -> Floats:
     """Divide (edges,) areas by the lengths (vertices,) they lie along; NaN where there is none."""
-    along = _over(np.add, owned, graph.starts[:-1], np.diff(graph.starts))
+    along = per_edge(np.add, owned, graph.starts[:-1], np.diff(graph.starts))
     return np.divide(area, along, out=np.full(len(area), np.nan), where=along > 0)
 
 

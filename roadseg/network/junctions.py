@@ -10,10 +10,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from roadseg.network.chains import Chains, Pixel, Tips, chains, degrees, pick, slices, tips
+from roadseg.network.edges import Chains, Pixel, Tips, chains, degrees, per_edge, pick, slices, tips
 from roadseg.network.graph import Bools, Floats, Ints, PixelGraph
 
-NEAR_WIDTHS = 0.75
+NEAR_WIDTHS = 1.0
 """Junctions nearer than this many road widths are one, whatever meets there."""
 
 CROSSING_WIDTHS = 2.5
@@ -48,11 +48,25 @@ def merge_junctions(graph: PixelGraph, *, pixel: Pixel = (1.0, 1.0)) -> PixelGra
 def _needless(graph: PixelGraph, pixel: Pixel) -> tuple[Ints, Floats]:
     """Return the edges that go in this round, no two at one node, and the road width there."""
     degree = degrees(graph)
-    laid = chains(graph, pixel)
     between = (degree[graph.ends] >= 3).all(axis=1) & (graph.ends[:, 0] != graph.ends[:, 1])
-    widest = float(_rough_widths(graph, laid, pixel).max(initial=0))
-    between &= laid.lengths <= CROSSING_WIDTHS * widest + CROSSING_PX * max(pixel)
-    edges = np.flatnonzero(between)
+    rough = _rough_widths(graph, pixel)[graph.ends].min(axis=1, initial=np.inf)
+    between &= np.diff(graph.starts) * min(pixel) <= CROSSING_WIDTHS * 1.5 * rough + CROSSING_PX * max(pixel)
+    asked = np.zeros(len(degree), dtype=bool)
+    asked[graph.ends[between]] = True
+    near = np.flatnonzero(asked[graph.ends].any(axis=1))
+    edges, length, width = _inside(pick(graph, near, all_nodes=True), np.flatnonzero(between[near]), pixel)
+    order = np.lexsort((edges, length))
+    edges, width = near[edges[order]], width[order]
+    rank = np.arange(len(order))[:, None]
+    best = np.full(len(degree), len(order))
+    np.minimum.at(best, graph.ends[edges], rank)
+    least = (best[graph.ends[edges]] == rank).all(axis=1)
+    return edges[least], width[least]
+
+
+def _inside(graph: PixelGraph, edges: Ints, pixel: Pixel) -> tuple[Ints, Floats, Floats]:
+    """Return those of some edges that lie inside a junction, their length, and the road width there."""
+    laid, degree = chains(graph, pixel), degrees(graph)
     length = laid.lengths[edges]
     half, first, count = _arms(graph, edges)
     width = _arm_widths(graph, laid, half, first, count, pixel)
@@ -60,21 +74,16 @@ def _needless(graph: PixelGraph, pixel: Pixel) -> tuple[Ints, Floats]:
     far = CROSSING_WIDTHS * width + CROSSING_PX * max(pixel)
     maybe = np.flatnonzero(~good & (length <= far) & (degree[graph.ends[edges]] == 3).all(axis=1))
     good[maybe] = _crosswise(graph, laid, half[first[maybe, None] + np.arange(4)], width[maybe], pixel)
-    edges, length, width = edges[good], length[good], width[good]
-    order = np.lexsort((edges, length))
-    best = np.full(len(graph.nodes), len(order))
-    np.minimum.at(best, graph.ends[edges[order]], np.arange(len(order))[:, None])
-    least = (best[graph.ends[edges[order]]] == np.arange(len(order))[:, None]).all(axis=1)
-    return edges[order][least], width[order][least]
+    return edges[good], length[good], width[good]
 
 
-def _rough_widths(graph: PixelGraph, laid: Chains, pixel: Pixel) -> Floats:
-    """Return (edges,) metres: all area over the whole length, of edges that are long enough to tell."""
-    total = np.concatenate([[0], np.cumsum(graph.area, dtype=np.int64)])
-    area = (total[graph.starts[1:]] - total[graph.starts[:-1]]) * pixel[0] * pixel[1]
-    long = laid.lengths > SPAN_M
-    width: Floats = np.divide(area, laid.lengths, out=np.zeros(len(area)), where=long)
-    return width
+def _rough_widths(graph: PixelGraph, pixel: Pixel) -> Floats:
+    """Return (nodes,) metres: the mean area per vertex of the widest edge there, of those long enough to tell."""
+    counts = np.diff(graph.starts)
+    mean = per_edge(np.add, graph.area, graph.starts[:-1], counts) / np.maximum(counts, 1) * max(pixel)
+    widest = np.zeros(len(graph.nodes))
+    np.maximum.at(widest, graph.ends, np.where(counts >= 8, mean, 0)[:, None])
+    return widest
 
 
 def _arms(graph: PixelGraph, edges: Ints) -> tuple[Ints, Ints, Ints]:
@@ -147,8 +156,9 @@ def _merged(graph: PixelGraph, edges: Ints, width: Floats, pixel: Pixel) -> Pixe
     stays[edges] = False
     ends = names[graph.ends]
     shrunk = (ends[:, 0] == ends[:, 1]) & (graph.ends[:, 0] != graph.ends[:, 1])
-    around = chains(graph, pixel).lengths <= np.pi * clear[ends[:, 0]]
-    stays &= ~(shrunk & around)
+    around = np.flatnonzero(shrunk)
+    length = chains(pick(graph, around, all_nodes=True), pixel).lengths
+    stays[around[length <= np.pi * clear[ends[around, 0]]]] = False
     moved = replace(graph, nodes=nodes, at_border=border, ends=ends)
     return pick(_cut_back(moved, clear, pixel), np.flatnonzero(stays))
 

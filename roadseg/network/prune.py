@@ -11,10 +11,10 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from roadseg.network.chains import Chains, Pixel, chains, contract, degrees, pick, tips
+from roadseg.network.edges import Chains, Pixel, chains, contract, degrees, per_edge, pick, tips
 from roadseg.network.graph import Bools, Floats, Ints, PixelGraph
 
-WIDTHS = 1.0
+WIDTHS = 1.5
 """How many widths of the road it leaves a branch must be long."""
 
 SPAN_M = 15.0
@@ -53,7 +53,8 @@ def drop_small(graph: PixelGraph, *, length: float, pixel: Pixel = (1.0, 1.0)) -
     count, part = parts(graph)
     whole = np.bincount(part[graph.ends[:, 0]], weights=chains(graph, pixel).lengths, minlength=count)
     leaves = np.bincount(part, weights=graph.at_border, minlength=count) > 0
-    return pick(graph, np.flatnonzero(((whole >= length) | leaves)[part[graph.ends[:, 0]]]))
+    stays = ((whole >= length) | leaves)[part[graph.ends[:, 0]]]
+    return graph if stays.all() else pick(graph, np.flatnonzero(stays))
 
 
 def parts(graph: PixelGraph) -> tuple[int, Ints]:
@@ -71,8 +72,26 @@ def _spurs(graph: PixelGraph, margin: float, pixel: Pixel) -> Bools:
     tip = dead[graph.ends]
     foot = np.where(tip[:, 0], graph.ends[:, 1], graph.ends[:, 0])
     spur = (tip[:, 0] != tip[:, 1]) & (degree[foot] >= 3)
-    laid = chains(graph, pixel)
-    spur &= laid.lengths <= np.maximum(WIDTHS * _widths_at(graph, laid, foot, spur, pixel)[foot], margin)
+    spur &= np.diff(graph.starts) * min(pixel) <= np.maximum(WIDTHS * _most_width(graph, pixel)[foot], margin)
+    at_feet = np.zeros(len(degree), dtype=bool)
+    at_feet[foot[spur]] = True
+    near = np.flatnonzero(at_feet[graph.ends].any(axis=1))
+    spur[near] = _short(pick(graph, near, all_nodes=True), spur[near], foot[near], margin, pixel)
+    return spur
+
+
+def _most_width(graph: PixelGraph, pixel: Pixel) -> Floats:
+    """Return (nodes,) metres that no road there is wider than: what the vertex with the largest area would be."""
+    most = per_edge(np.maximum, graph.area, graph.starts[:-1], np.diff(graph.starts)) * max(pixel)
+    widest = np.zeros(len(graph.nodes))
+    np.maximum.at(widest, graph.ends, most[:, None])
+    return widest
+
+
+def _short(graph: PixelGraph, spur: Bools, foot: Ints, margin: float, pixel: Pixel) -> Bools:
+    """Say which of the possible spurs are short enough; of each node's at most all but what a road needs."""
+    laid, degree = chains(graph, pixel), degrees(graph)
+    spur = spur & (laid.lengths <= np.maximum(WIDTHS * _widths_at(graph, laid, foot, spur, pixel)[foot], margin))
     edges = np.flatnonzero(spur)
     edges = edges[np.lexsort((edges, -laid.lengths[edges], foot[edges]))]
     at = foot[edges]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from roadseg.network.bridge import Sample, bridge
-from roadseg.network.chains import Pixel, contract, in_order
+from roadseg.network.edges import Pixel, contract, in_order
 from roadseg.network.graph import PixelGraph
 from roadseg.network.junctions import merge_junctions
 from roadseg.network.prune import drop_small, prune_spurs
@@ -27,9 +27,9 @@ class Limits:
         Probability × 254 from which a pixel is road.
     """
 
-    min_length: float = 20.0
+    min_length: float = 40.0
     spur: float | None = None
-    bridge: float = 25.0
+    bridge: float = 40.0
     merge: bool = True
     level: float = 127.0
 

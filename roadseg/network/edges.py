@@ -7,6 +7,7 @@ pixels, so they are up to 8 % too long: good enough to compare with limits.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +77,11 @@ def slices(first: Ints, counts: Ints) -> Ints:
     return np.arange(int(counts.sum())) + np.repeat(first - begin, counts)
 
 
+def touching(graph: PixelGraph, nodes: Bools) -> PixelGraph:
+    """Return the edges that touch some nodes; all nodes keep their numbers."""
+    return pick(graph, np.flatnonzero(nodes[graph.ends].any(axis=1)), all_nodes=True)
+
+
 def edge_of_vertex(graph: PixelGraph) -> Ints:
     """Return (vertices,) the edge each vertex belongs to."""
     return np.repeat(np.arange(len(graph.ends)), np.diff(graph.starts))
@@ -90,9 +96,10 @@ def chains(graph: PixelGraph, pixel: Pixel = (1.0, 1.0)) -> Chains:
     points[inner] = graph.places
     points[starts[:-1]] = graph.nodes[graph.ends[:, 0]]
     points[starts[1:] - 1] = graph.nodes[graph.ends[:, 1]]
-    points *= pixel
+    if pixel != (1.0, 1.0):
+        points *= pixel
     steps = np.zeros(len(points))
-    steps[1:] = np.hypot(*np.diff(points, axis=0).T)
+    np.hypot(np.diff(points[:, 0]), np.diff(points[:, 1]), out=steps[1:])
     steps[starts[:-1]] = 0
     return Chains(points, starts, np.cumsum(steps))
 
@@ -160,7 +167,19 @@ def _widths(graph: PixelGraph, laid: Chains, at: Ints, edge: Ints, group: Ints) 
     return width
 
 
-def pick(graph: PixelGraph, edges: Ints, *, turned: Bools | None = None) -> PixelGraph:
+def per_edge(
+    operation: np.ufunc, values: NDArray[Any], first: Ints, counts: Ints, empty: float = 0.0
+) -> Floats:
+    """Reduce slices ``first[i] …`` (``counts[i]`` long) of an array, of which some may be empty."""
+    reduced = np.full(len(first), empty)
+    some = counts > 0
+    if some.any():
+        bounds = np.stack([first[some], first[some] + counts[some]], axis=1).ravel()
+        reduced[some] = operation.reduceat(np.append(values, values[:1]), bounds)[::2]
+    return reduced
+
+
+def pick(graph: PixelGraph, edges: Ints, *, turned: Bools | None = None, all_nodes: bool = False) -> PixelGraph:
     """Return some edges in the order given, with the nodes they use.
 
     Parameters
@@ -171,6 +190,8 @@ def pick(graph: PixelGraph, edges: Ints, *, turned: Bools | None = None) -> Pixe
         (n,) indices.
     turned
         (n,) which of them run the other way round from now on.
+    all_nodes
+        Keep nodes that no edge uses any more, so that nodes keep their numbers.
     """
     counts = np.diff(graph.starts)[edges]
     at = slices(graph.starts[edges], counts)
@@ -180,7 +201,7 @@ def pick(graph: PixelGraph, edges: Ints, *, turned: Bools | None = None) -> Pixe
         flipped = np.repeat(turned, counts)
         at[flipped] = np.repeat(mirror, counts[turned]) - at[flipped]
         ends = np.where(turned[:, None], ends[:, ::-1], ends)
-    used = np.zeros(len(graph.nodes), dtype=bool)
+    used = np.full(len(graph.nodes), all_nodes)
     used[ends] = True
     names = np.cumsum(used) - 1
     return PixelGraph(
@@ -212,6 +233,8 @@ def in_order(graph: PixelGraph) -> PixelGraph:
     ends.sort(axis=1)
     leading = np.where(turned[:, None], last, first)
     edges = np.lexsort((leading[:, 1], leading[:, 0], ends[:, 1], ends[:, 0]))
+    if not turned.any() and (np.diff(order) == 1).all() and (np.diff(edges) == 1).all():
+        return graph
     renamed = replace(graph, nodes=graph.nodes[order], at_border=graph.at_border[order], ends=names[graph.ends])
     return pick(renamed, edges, turned=turned[edges])
 
@@ -233,9 +256,9 @@ def contract(graph: PixelGraph) -> PixelGraph:
     """
     through = _through(graph)
     if not through.any():
-        return pick(graph, np.arange(len(graph.ends)))
+        return _tidied(graph)
     edges, turned, chain = _follow(graph, through)
-    turned_graph = pick(graph, edges, turned=turned)
+    turned_graph = pick(graph, edges, turned=turned, all_nodes=True)
     new = np.concatenate([[True], chain[1:] != chain[:-1]])
     first, last = np.flatnonzero(new), np.flatnonzero(np.concatenate([new[1:], [True]]))
     joint = np.flatnonzero(~new)
@@ -249,10 +272,20 @@ def contract(graph: PixelGraph) -> PixelGraph:
     ends = np.stack([turned_graph.ends[first, 0], turned_graph.ends[last, 1]], axis=1)
     joined = replace(turned_graph, ends=ends, starts=starts, places=places, area=area, level=level)
     joined = replace(joined, inferred=turned_graph.inferred[first], areal=turned_graph.areal[first])
-    return pick(joined, np.arange(len(ends)))
+    return _tidied(joined)
 
 
-def _filled(values: NDArray, at: Ints, starts: Ints) -> NDArray:  # type: ignore[type-arg]
+def _tidied(graph: PixelGraph) -> PixelGraph:
+    """Drop nodes without an edge."""
+    used = np.zeros(len(graph.nodes), dtype=bool)
+    used[graph.ends] = True
+    if used.all():
+        return graph
+    names = np.cumsum(used) - 1
+    return replace(graph, nodes=graph.nodes[used], at_border=graph.at_border[used], ends=names[graph.ends])
+
+
+def _filled(values: NDArray[Any], at: Ints, starts: Ints) -> NDArray[Any]:
     """Put the mean of both neighbours on the same edge in some places."""
     edge = np.searchsorted(starts, at, side="right") - 1
     before, behind = np.maximum(at - 1, starts[edge]), np.minimum(at + 1, starts[edge + 1] - 1)
