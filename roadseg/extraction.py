@@ -13,6 +13,7 @@ import numpy as np
 from roadseg.errors import SceneError
 from roadseg.network import areas, geometry
 from roadseg.network.areas import RoadAreas, road_areas
+from roadseg.network.centrelines import centrelines
 from roadseg.network.clean import Cleaning, clean_raster
 from roadseg.network.graph import RoadNetwork
 from roadseg.network.ground import Ground, metre_steps
@@ -109,13 +110,13 @@ def extract(levels: Levels, settings: VectorizeSettings, folder: Path, listener:
     cleaning = cleaning_of(levels, settings, pixel_m)
     size = {"height": grid.height, "width": grid.width, "block_px": settings.block_px}
     workers = _workers(grid, settings, listener)
-    listener.start(2 * grid.window.area / 1e6, 0)
+    listener.start(grid.window.area / 1e6, 0)
     if settings.areas:
         simple = areas.SIMPLIFY_PX if settings.simplify_m is None else settings.simplify_m / pixel_m
         with clean_raster(
-            levels, cleaning=cleaning, workers=workers, folder=folder, on_block=listener.advance, **size
+            levels, cleaning=cleaning, workers=workers, folder=folder, on_block=lambda mpx: listener.advance(mpx / 2), **size
         ) as mask:
-            found = road_areas(mask, simplify_px=simple, on_block=lambda w: listener.advance(w.area / 1e6), **size)
+            found = road_areas(mask, simplify_px=simple, on_block=lambda w: listener.advance(w.area / 2e6), **size)
         return areas.to_ground(found, ground)
     traced = centrelines(levels, cleaning=cleaning, workers=workers, folder=folder, on_block=listener.advance, **size)
     limits = Limits(

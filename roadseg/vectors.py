@@ -93,9 +93,9 @@ def in_crs(roads: Roads, crs: str) -> Roads:
         return roads
     own, target = roads.crs, well_known(crs)
     if isinstance(roads, RoadNetwork):
-        nodes, vertices = carry(roads.nodes, own, target), carry(roads.vertices, own, target)
+        nodes, vertices = carry(roads.nodes, own, crs), carry(roads.vertices, own, crs)
         return replace(roads, crs=target, nodes=nodes, vertices=vertices)
-    moved = shapely.transform(roads.polygons, lambda xy: carry(xy, own, target))
+    moved = shapely.transform(roads.polygons, lambda xy: carry(xy, own, crs))
     return replace(roads, crs=target, polygons=shapely.orient_polygons(moved))
 
 

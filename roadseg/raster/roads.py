@@ -70,7 +70,7 @@ class RoadRaster:
         if not path.exists() and "://" not in str(path) and not str(path).startswith("/vsi"):
             raise SceneError(f"{path} does not exist; check the path")
         try:
-            self._file: Any = open_raster(path, **({} if overview is None else {"overview_level": overview}))
+            self._file: Any = open_raster(path)
         except RasterioError as error:
             raise SceneError(f"{path} is not a raster that GDAL can open ({error})") from error
         bands = [i + 1 for i, meaning in enumerate(self._file.colorinterp) if meaning is not ColorInterp.alpha]
@@ -82,11 +82,15 @@ class RoadRaster:
                 f"{path} has {count} bands where one is wanted; {image}pick it first, with gdal_translate -b 1"
             )
         self._band = bands[0]
-        file = self._source = self._file
+        file = self._file
+        self._scale, self._offset = file.scales[self._band - 1], file.offsets[self._band - 1]
+        if overview is not None:  # which knows nothing of scales
+            file.close()
+            file = self._file = open_raster(path, overview_level=overview)
+        self._source = file
         self.grid = Grid(file.crs.to_wkt() if file.crs else None, file.transform, file.height, file.width)
         self.tags: dict[str, str] = file.tags()
         self._dtype = np.dtype(file.dtypes[self._band - 1])
-        self._scale, self._offset = file.scales[self._band - 1], file.offsets[self._band - 1]
         self._kind: Kind | None = None
 
     def __enter__(self) -> Self:
