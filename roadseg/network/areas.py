@@ -1,9 +1,9 @@
 """Roads as areas: polygons with holes, the same however the mask is cut into blocks.
 
 Outlines are traced along pixel edges, straightened so that no pixel centre changes sides, and thinned out
-all together, so that none meets another (Visvalingam, Whyatt 1993, as GEOS does it for coverages). Pixels that touch at a
-corner are one area then. Exact outlines of pixels cannot show that in a valid polygon: there such areas
-are rows of their own with the same component number.
+all together, so that none meets another (Visvalingam, Whyatt 1993, as GEOS does it for coverages).
+Pixels that touch at a corner are one area then. Exact outlines of pixels cannot show that in a valid
+polygon: such areas are rows of their own with the same component number.
 """
 
 from collections.abc import Callable
@@ -14,9 +14,10 @@ import shapely
 from numpy.typing import NDArray
 
 from roadseg.blocks import Window
+from roadseg.network.corners import Mask
 from roadseg.network.graph import Floats, Ints
 from roadseg.network.ground import Ground
-from roadseg.network.outlines import Mask, Rings, trace_rings
+from roadseg.network.outlines import Rings, trace_rings
 from roadseg.network.straighten import WITHIN_GATE_PX, straighten
 
 SIMPLIFY_PX = 1.0
@@ -36,7 +37,7 @@ class PixelAreas:
     starts
         (areas + 1,) int64: area ``i`` owns the rings from ``starts[i]`` up to ``starts[i + 1]``, its outer one first.
     component
-        (areas,) int64: areas that touch, be it at a corner, have the same number; numbered from 0 in the order of areas.
+        (areas,) int64: areas that touch at a corner have the same number; numbered from 0 in the order of areas.
     """
 
     vertices: Floats
@@ -100,8 +101,8 @@ def road_areas(
     height, width
         Of the mask.
     simplify_px
-        0 keeps the edges of the pixels. Up to half a pixel is how far lines may pass the middles of pixel edges, and burning the
-        polygons gives the mask back. Above, corners go whose triangles are smaller than the square of it.
+        0 keeps the edges of the pixels. Up to half a pixel it is how far lines may pass the middles of pixel edges,
+        and burning the polygons gives the mask back. Above, corners go whose triangles are smaller than its square.
     block_px
         Side of the blocks in which the mask is read; no result depends on it.
     workers
@@ -162,7 +163,7 @@ def _thinned_out(areas: PixelAreas, tolerance_px: float) -> PixelAreas:
 def _square_metres(areas: PixelAreas, ground: Ground) -> Floats:
     """Return (areas,) square metres, right to first order where the size of a pixel varies over an area.
 
-    A ring is a sum of signed triangles with its first vertex; the size of a pixel in a triangle is the mean of its corners'.
+    A ring is a sum of signed triangles with its first vertex; a triangle's pixels have the mean size of its corners'.
     """
     if len(areas) == 0:
         return np.zeros(0)

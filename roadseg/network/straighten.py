@@ -9,13 +9,12 @@ point first (Douglas, Peucker 1973), for all rings at once.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
-from roadseg.network.outlines import Bools, Ints, Rings
-
-Floats = NDArray[np.float64]
+from roadseg.network.graph import Bools, Floats, Ints
+from roadseg.network.outlines import Rings
 
 WITHIN_GATE_PX = 0.49
 """Largest tolerance; gates end at half a pixel."""
@@ -79,7 +78,7 @@ def _batches(starts: Ints) -> list[tuple[int, int]]:
     """Cut rings into runs of about a million corners."""
     marks = np.unique(np.searchsorted(starts, np.arange(0, starts[-1], _BATCH)))
     edges = [*marks.tolist(), len(starts) - 1]
-    return [(a, b) for a, b in zip(edges, edges[1:], strict=False) if b > a]
+    return [(a, b) for a, b in pairwise(edges) if b > a]
 
 
 def _points(rings: Rings, first: int, last: int, tolerance: float) -> _Points:
