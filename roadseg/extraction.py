@@ -114,7 +114,12 @@ def extract(levels: Levels, settings: VectorizeSettings, folder: Path, listener:
     if settings.areas:
         simple = areas.SIMPLIFY_PX if settings.simplify_m is None else settings.simplify_m / pixel_m
         with clean_raster(
-            levels, cleaning=cleaning, workers=workers, folder=folder, on_block=lambda mpx: listener.advance(mpx / 2), **size
+            levels,
+            cleaning=cleaning,
+            workers=workers,
+            folder=folder,
+            on_block=lambda mpx: listener.advance(mpx / 2),
+            **size,
         ) as mask:
             found = road_areas(mask, simplify_px=simple, on_block=lambda w: listener.advance(w.area / 2e6), **size)
         return areas.to_ground(found, ground)
@@ -132,10 +137,15 @@ def extract(levels: Levels, settings: VectorizeSettings, folder: Path, listener:
 def _workers(grid: Grid, settings: VectorizeSettings, listener: Listener) -> int:
     """Return how many processes to start: no more than there are blocks or processors."""
     blocks = math.ceil(grid.height / settings.block_px) * math.ceil(grid.width / settings.block_px)
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if settings.workers > processors:
-        listener.say(f"{settings.workers} workers were asked for; {processors} are used, one per processor")
-    return max(1, min(settings.workers, blocks, processors))
+    most = processors()
+    if settings.workers > most:
+        listener.say(f"{settings.workers} workers were asked for; {most} are used, one per processor")
+    return max(1, min(settings.workers, blocks, most))
+
+
+def processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _level(probability: float) -> int:

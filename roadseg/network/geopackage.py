@@ -142,7 +142,7 @@ def _store_styles(path: Path, layers: Sequence[Layer], own: Sequence[Mapping[str
     """Give each layer a style, where the user has not given it one."""
     if not any(name == _STYLES for name in layer_names(path)):
         _make_table(path)
-    with closing(_connect(path, "rw")) as package, package:
+    with closing(_connect(path, "rw")) as package, package:  # commits at the end, and brings all to the disk
         for layer in layers:
             package.execute("DELETE FROM layer_styles WHERE f_table_name = ?", (layer.name,))
             theirs = [row for row in own if row["f_table_name"] == layer.name]

@@ -53,10 +53,15 @@ def junction_layer(network: RoadNetwork, name: str) -> Layer:
 
 def area_layer(areas: RoadAreas, name: str) -> Layer:
     """Return road areas, a polygon each."""
-    columns = {"area_m2": areas.area_m2, "component": areas.component}
+    columns = {"area_m2": _rounded(areas.area_m2), "component": areas.component}
     return Layer(name, "Polygon", areas.crs, areas.polygons, columns)
 
 
 def _of_table(name: str, kind: Kind, crs: str | None, table: Mapping[str, NDArray[Any]]) -> Layer:
-    columns = {key: values for key, values in table.items() if key != "geometry"}
+    columns = {key: _rounded(values) for key, values in table.items() if key != "geometry"}
     return Layer(name, kind, crs, table["geometry"], columns)
+
+
+def _rounded(values: NDArray[Any]) -> NDArray[Any]:
+    """Keep millimetres and thousandths; what lies behind is noise, and makes text files large."""
+    return np.round(values, 3) if values.dtype.kind == "f" else np.ascontiguousarray(values)

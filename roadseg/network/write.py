@@ -41,8 +41,8 @@ FIXED_DATE = "1970-01-01T00:00:00.000Z"
 _DRIVERS: dict[VectorFormat, tuple[str, dict[str, str]]] = {
     "GeoPackage": ("GPKG", {"GEOMETRY_NAME": "geom"}),
     "FlatGeobuf": ("FlatGeobuf", {"SPATIAL_INDEX": "YES"}),
-    "GeoJSON": ("GeoJSON", {"RFC7946": "YES", "COORDINATE_PRECISION": "7"}),
-    "GeoJSONSeq": ("GeoJSONSeq", {"RS": "NO", "COORDINATE_PRECISION": "7"}),
+    "GeoJSON": ("GeoJSON", {"RFC7946": "YES", "COORDINATE_PRECISION": "7", "SIGNIFICANT_FIGURES": "15"}),
+    "GeoJSONSeq": ("GeoJSONSeq", {"RS": "NO", "COORDINATE_PRECISION": "7", "SIGNIFICANT_FIGURES": "15"}),
     "Shapefile": ("ESRI Shapefile", {"ENCODING": "UTF-8"}),
 }
 _SHORT = {"probability_mean": "prob_mean", "probability_min": "prob_min", "component": "component"}
@@ -97,7 +97,8 @@ def write_layer(path: Path, layer: Layer, form: VectorFormat, *, projjson: Mappi
         return
     driver, options = _DRIVERS[form]
     names = [_SHORT.get(name, name) if form == "Shapefile" else name for name in layer.columns]
-    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": os.environ.get("OGR_CURRENT_DATE", FIXED_DATE)})
+    date = os.environ.get("OGR_CURRENT_DATE", FIXED_DATE)
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": date, "OGR_SQLITE_SYNCHRONOUS": "OFF"})
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="'crs' was not provided")

@@ -35,9 +35,7 @@ def carry(xy: Points, source: str, target: str) -> Points:
         try:
             carried[part] = np.stack(rasterio.warp.transform(here, there, xy[part, 0], xy[part, 1]), axis=1)
         except (CPLE_BaseError, RasterioError, ValueError) as error:
-            raise SceneError(
-                f"coordinates cannot be carried to {target[:60]} ({error}); choose another CRS"
-            ) from error
+            raise SceneError(f"coordinates cannot be carried to {target[:60]} ({error}); choose another CRS") from error
     if not np.isfinite(carried).all():
         raise SceneError(f"some coordinates lie outside {target[:60]}; choose another CRS")
     return carried
