@@ -20,6 +20,7 @@ WITHIN_GATE_PX = 0.49
 """Largest tolerance; gates end at half a pixel."""
 
 _BATCH = 1_000_000
+_STRETCH = 32
 _LARGE = 1e12
 
 
@@ -129,24 +130,38 @@ def _spread(count: Ints, starts: Ints) -> tuple[Ints, Ints, Ints]:
 
 
 def _needed(points: _Points, tolerance: float) -> Bools:
-    """Return which points remain as vertices."""
+    """Return which points remain as vertices.
+
+    A long ring is split at once where it is farthest from the lines between points some dozens apart.
+    """
     place = np.arange(len(points.row))
-    next_vertex = np.minimum.accumulate(np.where(points.vertex, place, len(place))[::-1])[::-1]
-    last_vertex = np.maximum.accumulate(np.where(points.vertex, place, -1))
-    start, stop = points.starts[:-1], points.starts[1:] - 1
-    far = _farthest(points, start, stop)
+    after = np.minimum.accumulate(np.where(points.vertex, place, len(place))[::-1])[::-1]
+    prior = np.maximum.accumulate(np.where(points.vertex, place, -1))
     kept = np.zeros(len(place), dtype=np.bool_)
-    kept[start] = kept[far] = True
-    start, stop = np.concatenate([start, far]), np.concatenate([far, stop])
+    start, stop = points.starts[:-1], points.starts[1:] - 1
+    kept[start] = kept[stop] = kept[_farthest(points, start, stop)] = True
+    marks = np.flatnonzero(kept | (points.vertex & (place % _STRETCH == 0)))
+    start, stop = _between(marks, points.starts)
+    worst, off = _worst(points, start, stop)
+    kept[np.minimum(after[worst], stop)[off > tolerance]] = True
+    start, stop = _between(np.flatnonzero(kept), points.starts)
     while len(start):
         worst, off = _worst(points, start, stop)
-        after, prior = next_vertex[worst], last_vertex[worst]
-        split = np.where((after < stop) & ((after - worst <= worst - prior) | (prior <= start)), after, prior)
+        late, early = after[worst], prior[worst]
+        split = np.where((late < stop) & ((late - worst <= worst - early) | (early <= start)), late, early)
         more = (off > tolerance) & (split > start) & (split < stop)
         start, split, stop = start[more], split[more], stop[more]
         kept[split] = True
         start, stop = np.concatenate([start, split]), np.concatenate([split, stop])
+    kept[points.starts[1:] - 1] = False
     return kept
+
+
+def _between(marks: Ints, starts: Ints) -> tuple[Ints, Ints]:
+    """Return the stretches between marks, in pairs of neighbours on a ring."""
+    ring = np.searchsorted(starts, marks, side="right")
+    same = ring[1:] == ring[:-1]
+    return marks[:-1][same], marks[1:][same]
 
 
 def _farthest(points: _Points, start: Ints, stop: Ints) -> Ints:
@@ -159,8 +174,7 @@ def _farthest(points: _Points, start: Ints, stop: Ints) -> Ints:
 def _first_largest(values: Floats, starts: Ints, segment: Ints) -> Ints:
     """Return where the first of the largest values of each segment is."""
     top = np.flatnonzero(values == np.maximum.reduceat(values, starts)[segment])
-    _, first = np.unique(segment[top], return_index=True)
-    return top[first]
+    return top[np.diff(segment[top], prepend=-1) > 0]
 
 
 def _worst(points: _Points, start: Ints, stop: Ints) -> tuple[Ints, Floats]:
