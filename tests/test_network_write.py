@@ -45,7 +45,7 @@ def network(crs=UTM, scale=1.0, origin=(300_000.0, 4_600_000.0), rows=4):
         at_border=np.arange(len(nodes)) == 2,
         ends=ends,
         starts=starts,
-        vertices=np.vstack([np.zeros((0, 2)), *paths]) * scale + place,
+        vertices=np.vstack((np.zeros((0, 2)), *paths)) * scale + place,
         length_m=np.linspace(10, 50, count),
         width_m=np.linspace(5, 9, count) + 1 / 3,
         probability_mean=np.where(np.arange(count) == 1, np.nan, 0.875),
@@ -57,7 +57,7 @@ def network(crs=UTM, scale=1.0, origin=(300_000.0, 4_600_000.0), rows=4):
 
 
 def areas(crs=UTM):
-    ring = np.array([[0, 0], [40, 0], [40, 30], [0, 30]], float)[::-1] + (300_000, 4_600_000)
+    ring = np.array([[0, 0], [40, 0], [40, 30], [0, 30]], float)[::-1] + np.array([300_000, 4_600_000])
     polygons = shapely.orient_polygons(shapely.polygons([ring, ring + 100]))
     return RoadAreas(crs, np.asarray(polygons, dtype=object), np.array([1200.0, 1200.0]), np.array([0, 1]))
 

