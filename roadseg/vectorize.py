@@ -15,10 +15,12 @@ from roadseg.batch import Batch, in_turn, stems
 from roadseg.extraction import describe, extract, is_metric, threshold_of
 from roadseg.network.areas import RoadAreas
 from roadseg.network.write import SUFFIXES
+from roadseg.preview import draw, over_image, over_raster
 from roadseg.progress import Listener
 from roadseg.raster.files import bounded_cache, workplace
 from roadseg.raster.levels import Levels, find_levels
 from roadseg.raster.output import publish
+from roadseg.raster.picture import write_picture
 from roadseg.settings import VectorizeSettings, VectorOutputs
 from roadseg.vectors import Roads, check_crs, check_vectors, stage
 
@@ -113,7 +115,10 @@ def vectorize(
         if outputs:
             made = stage(roads, outputs, settings.crs, folder)
             if outputs.preview:
-                made.append((_draw(roads, levels, outputs, folder), outputs.preview))
+                picture = folder / "preview.png"
+                backdrop = over_image(outputs.image, levels) if outputs.image else over_raster(levels)
+                write_picture(picture, draw(roads, backdrop))
+                made.append((picture, outputs.preview))
             for finished, target in made:
                 publish(finished, target)
     levels.close()
@@ -178,10 +183,6 @@ def _folder(outputs: VectorOutputs | None) -> Iterator[Path]:
     else:
         with tempfile.TemporaryDirectory(prefix="roadseg-") as name:
             yield Path(name)
-
-
-def _draw(roads: Roads, levels: Levels, outputs: VectorOutputs, folder: Path) -> Path:
-    raise NotImplementedError
 
 
 def _summary(roads: Roads, levels: Levels, settings: VectorizeSettings, outputs: VectorOutputs | None) -> Summary:

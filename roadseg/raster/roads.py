@@ -186,6 +186,18 @@ class RoadRaster:
             raise SceneError(f"{self.path} holds values besides 0 and 1, so it is no mask of roads; make it one first")
         return np.where(valid, road.astype(np.uint8), np.uint8(NODATA))
 
+    def reduced(self, height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return probability and validity of the whole file at another size, (height, width) each, for people."""
+        size = {"out_shape": (height, width)}
+        try:
+            raw = self._file.read(self._band, resampling=Resampling.average, **size).astype(np.float32)
+            valid = self._file.read_masks(self._band, **size) > 0
+        except RasterioError as error:
+            raise SceneError(f"{self.path} cannot be read ({error}); the file is damaged or out of reach") from error
+        scale = {"probability": self._scale, "mask 0/1": 1.0, "mask 0/255": 1 / 255}[self._kind or "probability"]
+        probability = np.nan_to_num(raw * np.float32(scale) + np.float32(self._offset)).clip(0, 1)
+        return probability, valid & np.isfinite(raw)
+
     def _levels(self, raw: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
         scale, offset = self._scale, self._offset
         if raw.dtype == np.uint8 and abs(scale * LEVELS - 1) < 1e-6 and offset == 0:
