@@ -224,8 +224,9 @@ def _find_holes(_: Read, task: _Task) -> Rim:
 def _at_border(runs: Runs, block: Window, cut: Cut) -> NDArray[np.bool_]:
     """Return which runs of a block hold one of the raster's outermost pixels."""
     row, first = block.row + runs.row, block.col + runs.col
-    outermost: NDArray[np.bool_] = (row == 0) | (row == cut.height - 1)
-    return outermost | (first == 0) | (first + runs.length == cut.width)
+    touch: NDArray[np.bool_] = (row == 0) | (row == cut.height - 1) | (first == 0)
+    touch |= first + runs.length == cut.width
+    return touch
 
 
 def _flooded(mask: Bytes, places: Ints, value: int, neighbours: int) -> Bytes:

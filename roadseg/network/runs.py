@@ -68,8 +68,9 @@ class Runs:
     def touch_rim(self) -> NDArray[np.bool_]:
         """Return which runs hold a pixel of the first or last row or column."""
         row, col = self.row, self.col
-        sides = (col == 0) | (col + self.length == self.width)
-        return sides | (row == 0) | (row == self.height - 1)
+        touch: NDArray[np.bool_] = (row == 0) | (row == self.height - 1) | (col == 0)
+        touch |= col + self.length == self.width
+        return touch
 
     def paint(self, mask: Bytes, value: int) -> None:
         """Set all their pixels in a mask of the same size."""
