@@ -1,10 +1,27 @@
 """A slow, plain tracer for tests: thick roads become a PixelGraph by way of scikit-image, pixel by pixel."""
 
+import itertools
+
 import numpy as np
 from scipy import ndimage
 from skimage.morphology import skeletonize
 
 from roadseg.network.graph import PixelGraph
+
+def strips(shape, *roads):
+    """Draw roads: each is (width, [(row, col), ...]); a pixel is road if its centre is within half a width."""
+    drawn = np.zeros(shape, dtype=bool)
+    for width, line in roads:
+        for start, stop in itertools.pairwise(np.asarray(line, dtype=float)):
+            low = np.maximum(np.floor(np.minimum(start, stop) - width / 2), 0).astype(int)
+            high = np.maximum(np.ceil(np.maximum(start, stop) + width / 2), 0).astype(int)
+            window = np.s_[low[0] : high[0] + 1, low[1] : high[1] + 1]
+            off = np.stack(np.indices(drawn[window].shape), axis=-1) + low - start
+            along = stop - start
+            share = np.clip((off @ along) / max(along @ along, 1e-9), 0, 1)
+            drawn[window] |= np.hypot(*np.moveaxis(off - share[..., None] * along, -1, 0)) <= width / 2
+    return drawn
+
 
 AROUND = [(-1, 0), (0, 1), (1, 0), (0, -1), (-1, -1), (-1, 1), (1, 1), (1, -1)]
 
@@ -28,6 +45,7 @@ def graph_of(edges, nodes, *, at_border=(), level=200, area=7, inferred=(), area
 
 def trace(road, levels=None, known=None, *, thin=skeletonize):
     """Trace the middle lines of a (rows, cols) bool mask; ``known`` tells where the raster has values."""
+    road = _filled(road)
     line = thin(road)
     known = np.ones(road.shape, bool) if known is None else known
     levels = np.where(road, 254, 0).astype(np.uint8) if levels is None else levels
@@ -51,12 +69,18 @@ def trace(road, levels=None, known=None, *, thin=skeletonize):
             if len(way) > 2 or node[start] != node[here]:
                 edges.append((node[start], node[here], way))
     graph = graph_of(edges, nodes)
-    beyond = ~np.pad(known, 1, constant_values=False)
-    open_ground = ndimage.binary_dilation(beyond, np.ones((3, 3)))[1:-1, 1:-1]
-    object.__setattr__(graph, "at_border", np.array([any(open_ground[p] for p in c) for c in clusters], dtype=bool))
+    to_open = ndimage.distance_transform_edt(np.pad(known, 1))[1:-1, 1:-1]
+    border = [min(to_open[place] for place in members) <= 7 for members in clusters]
+    object.__setattr__(graph, "at_border", np.array(border, dtype=bool))
     object.__setattr__(graph, "area", area[tuple(graph.places.T)].astype(np.uint16))
     object.__setattr__(graph, "level", levels[tuple(graph.places.T)])
     return graph
+
+
+def _filled(road):
+    """Fill holes of up to three pixels, which drawing leaves where roads part."""
+    holes, count = ndimage.label(~road)
+    return road | (np.bincount(holes.ravel(), minlength=count + 1) <= 3)[holes]
 
 
 def _areas(road, line):

@@ -24,14 +24,14 @@ class Limits:
     merge
         Whether junctions inside each other's width become one.
     level
-        Probability × 254 from which a pixel is road.
+        Probability × 254 from which a pixel is road; None if levels say nothing between roads, as those of a mask.
     """
 
     min_length: float = 40.0
     spur: float | None = None
     bridge: float = 40.0
     merge: bool = True
-    level: float = 127.0
+    level: float | None = 127.0
 
 
 def repair(
