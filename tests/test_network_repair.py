@@ -40,7 +40,10 @@ def shuffled(graph, seed):
     rng = np.random.default_rng(seed)
     names = rng.permutation(len(graph.nodes))
     moved = replace(
-        graph, nodes=graph.nodes[np.argsort(names)], at_border=graph.at_border[np.argsort(names)], ends=names[graph.ends]
+        graph,
+        nodes=graph.nodes[np.argsort(names)],
+        at_border=graph.at_border[np.argsort(names)],
+        ends=names[graph.ends],
     )
     edges = rng.permutation(len(graph.ends))
     return pick(moved, edges, turned=rng.random(len(edges)) < 0.5, all_nodes=True)
@@ -52,7 +55,9 @@ def town(seed=0, shape=(300, 341)):
     roads = []
     for _ in range(9):
         start, turn = rng.uniform(20, 280, 2), rng.uniform(0, 2 * np.pi)
-        way = start + np.cumsum(np.stack([np.sin(turn + np.linspace(0, 0.6, 25)), np.cos(turn + np.linspace(0, 0.6, 25))], 1) * 8, 0)
+        way = start + np.cumsum(
+            np.stack([np.sin(turn + np.linspace(0, 0.6, 25)), np.cos(turn + np.linspace(0, 0.6, 25))], 1) * 8, 0
+        )
         roads.append((rng.uniform(5, 10), way))
     road = strips(shape, *roads)
     for row, col in rng.integers(0, 300, (12, 2)):
@@ -152,7 +157,10 @@ def test_a_short_road_keeps_both_its_ends():
     for arms in (3, 5):
         turn = 2 * np.pi * np.arange(arms) / arms
         tips = [(50 + 9 * np.sin(a), 50 + 9 * np.cos(a)) for a in turn]
-        ways = [[tuple(np.rint(np.array((50, 50)) + share * (np.array(tip) - 50)).astype(int)) for share in (0.3, 0.7)] for tip in tips]
+        ways = [
+            [tuple(np.rint(np.array((50, 50)) + share * (np.array(tip) - 50)).astype(int)) for share in (0.3, 0.7)]
+            for tip in tips
+        ]
         graph = graph_of([(0, i + 1, way) for i, way in enumerate(ways)], [(50, 50), *tips], area=20)
         pruned = prune_spurs(graph, margin=30.0)
         assert shape_of(pruned)[:2] == (1, [1, 1])

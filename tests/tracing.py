@@ -8,6 +8,7 @@ from skimage.morphology import skeletonize
 
 from roadseg.network.graph import PixelGraph
 
+
 def strips(shape, *roads):
     """Draw roads: each is (width, [(row, col), ...]); a pixel is road if its centre is within half a width."""
     drawn = np.zeros(shape, dtype=bool)

@@ -240,7 +240,10 @@ def supported(
     known = np.bincount(drawn.line, weights=levels == _UNKNOWN, minlength=len(steps)) == 0
     distance = np.maximum(np.hypot(*((target - ends.place[found.end]) * pixel).T), 1e-9)
     rim = ends.tip.width[found.end] / 2 / distance
-    middle, half = rim + found.gap / distance / 2, np.maximum(found.gap - 3 * max(pixel), 1.5 * max(pixel)) / distance / 2
+    middle, half = (
+        rim + found.gap / distance / 2,
+        np.maximum(found.gap - 3 * max(pixel), 1.5 * max(pixel)) / distance / 2,
+    )
     share = drawn.step / np.maximum(steps - 1, 1)[drawn.line]
     inside = np.abs(share - np.clip(middle, 0, 1)[drawn.line]) <= half[drawn.line]
     total = np.bincount(drawn.line, weights=levels * inside, minlength=len(steps))

@@ -167,9 +167,7 @@ def _widths(graph: PixelGraph, laid: Chains, at: Ints, edge: Ints, group: Ints) 
     return width
 
 
-def per_edge(
-    operation: np.ufunc, values: NDArray[Any], first: Ints, counts: Ints, empty: float = 0.0
-) -> Floats:
+def per_edge(operation: np.ufunc, values: NDArray[Any], first: Ints, counts: Ints, empty: float = 0.0) -> Floats:
     """Reduce slices ``first[i] …`` (``counts[i]`` long) of an array, of which some may be empty."""
     reduced = np.full(len(first), empty)
     some = counts > 0

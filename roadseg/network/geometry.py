@@ -32,7 +32,7 @@ def to_ground(
     ground
         Where its pixels lie.
     simplify
-        How far a line may be moved to save vertices, in metres; 0 keeps all, None takes 0.75 px.
+        How far a line may be moved to save vertices, in metres; 0 keeps all, None takes 0.75 px (of the longer side).
     probability
         Whether the levels are probabilities; those of a mask are not, and come out as NaN.
     """
@@ -40,7 +40,7 @@ def to_ground(
     raw = chains(graph)
     smooth = smoothed(raw)
     if simplify is None:
-        simplify = SIMPLIFY_PX * float(np.sqrt(ground.pixel[0] * ground.pixel[1]))
+        simplify = SIMPLIFY_PX * max(ground.pixel)
     kept, starts = _simplified(graph, smooth * ground.pixel, raw.starts, simplify)
     nodes, vertices = ground.xy(graph.nodes), ground.xy(smooth[kept])
     vertices[starts[:-1]], vertices[starts[1:] - 1] = nodes[graph.ends[:, 0]], nodes[graph.ends[:, 1]]

@@ -124,7 +124,9 @@ def _crosswise(graph: PixelGraph, laid: Chains, arms: Ints, width: Floats, pixel
         return np.zeros(0, dtype=bool)
     skip = np.repeat(width, 4)
     found = tips(graph, laid, arms.ravel(), pixel, skip=skip, span=SPAN_M)
-    turn = {(i, j): _turn(found, 4 * np.arange(len(arms)) + i, 4 * np.arange(len(arms)) + j) for i in (0, 1) for j in (2, 3)}
+    turn = {
+        (i, j): _turn(found, 4 * np.arange(len(arms)) + i, 4 * np.arange(len(arms)) + j) for i in (0, 1) for j in (2, 3)
+    }
     ways = [np.maximum(turn[0, 2], turn[1, 3]), np.maximum(turn[0, 3], turn[1, 2])]
     straight: Bools = np.minimum(*ways) <= STRAIGHT
     return straight

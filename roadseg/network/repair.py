@@ -34,9 +34,7 @@ class Limits:
     level: float | None = 127.0
 
 
-def repair(
-    graph: PixelGraph, limits: Limits, *, pixel: Pixel = (1.0, 1.0), sample: Sample | None = None
-) -> PixelGraph:
+def repair(graph: PixelGraph, limits: Limits, *, pixel: Pixel = (1.0, 1.0), sample: Sample | None = None) -> PixelGraph:
     """Make a network of roads of a traced graph.
 
     Parameters
