@@ -11,7 +11,7 @@ from pathlib import Path
 
 from roadseg.batch import Batch, in_turn, stems
 from roadseg.errors import OutputError
-from roadseg.extraction import extract
+from roadseg.extraction import extract, is_metric
 from roadseg.inference.engine import TorchEngine
 from roadseg.job import Job, Model, scene_settings, wanted_area
 from roadseg.model.card import find_model
@@ -130,8 +130,10 @@ def predict(
 
 def _network(job: Job, partial: Partial, target: Path, listener: Listener) -> list[tuple[Path, Path]]:
     """Make the road network in the partial folder; return what is to go where."""
-    listener.say("extracting the road network")
-    roads = extract(job.levels(partial), VectorizeSettings(), partial.folder, listener)
+    levels = job.levels(partial)
+    pixels = "" if is_metric(levels.grid) else "; lengths and widths are in pixels"
+    listener.say(f"extracting the road network{pixels}")
+    roads = extract(levels, VectorizeSettings(), partial.folder, listener)
     listener.say(f"{len(roads):,} roads found")
     return stage(roads, VectorOutputs(target), None, partial.folder)
 

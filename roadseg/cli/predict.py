@@ -1,6 +1,5 @@
 """``roadseg predict``."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +12,7 @@ from roadseg.cli.terminal import (
     check_stdout,
     command_line,
     copy_to_stdout,
-    fail,
+    fail_for,
     lines_of_stdin,
     listening,
     print_json,
@@ -138,8 +137,4 @@ def predict(
                 copy_to_stdout(raster)
         if len(jobs) > 1:
             listener.say(f"{len(batch_done.done)} of {len(jobs)} scenes done")
-        if batch_done.failed:
-            for _, error in batch_done.failed if quiet else ():
-                print(f"roadseg: error: {error}", file=sys.stderr)
-            names = ", ".join(name for name, _ in batch_done.failed)
-            fail(f"{len(batch_done.failed)} of {len(jobs)} scenes failed: {names}")
+        fail_for(batch_done.failed, len(jobs), "scenes", quiet=quiet)

@@ -6,7 +6,7 @@ import shutil
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -106,6 +106,15 @@ def copy_to_stdout(path: Path) -> None:
     with path.open("rb") as file:
         shutil.copyfileobj(file, sys.stdout.buffer)
     sys.stdout.buffer.flush()
+
+
+def fail_for(failed: Sequence[tuple[str, RoadsegError]], count: int, noun: str, *, quiet: bool) -> None:
+    """Leave with status 1 if some of several files failed, and name them; a listener was told why unless quiet."""
+    if not failed:
+        return
+    for _, error in failed if quiet else ():
+        print(f"roadseg: error: {error}", file=sys.stderr)
+    fail(f"{len(failed)} of {count} {noun} failed: {', '.join(name for name, _ in failed)}")
 
 
 def fail(sentence: str) -> NoReturn:

@@ -1,6 +1,5 @@
 """``roadseg vectorize``."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,7 +11,7 @@ from roadseg.cli.terminal import (
     Verbose,
     check_stdout,
     copy_to_stdout,
-    fail,
+    fail_for,
     lines_of_stdin,
     listening,
     print_json,
@@ -108,10 +107,7 @@ def vectorize(
     roadseg vectorize roads.tif -o - --format GeoJSONSeq | tippecanoe -o roads.pmtiles
     """
     form = _format_for_stdout(output, form, as_json=as_json)
-    if image and not preview:
-        usage("--image is what --preview is drawn over; give both")
-    if junctions and kind == "polygons":
-        usage("--junctions belong to lines; leave --as polygons out")
+    _check_pairs(kind, junctions, preview, image)
     with reporting(verbose, resumes=False), listening(quiet=quiet, progress=progress, unit="Mpx") as listener:
         from roadseg.batch import find_files, make_folders
         from roadseg.vectorize import Summary, name_outputs, vectorize_many
@@ -152,11 +148,7 @@ def vectorize(
                 raise batch.failed[0][1]
             if output == "-":
                 copy_to_stdout(vector)
-        if batch.failed:
-            for _, error in batch.failed if quiet else ():
-                print(f"roadseg: error: {error}", file=sys.stderr)
-            names = ", ".join(name for name, _ in batch.failed)
-            fail(f"{len(batch.failed)} of {len(jobs)} rasters failed: {names}")
+        fail_for(batch.failed, len(jobs), "rasters", quiet=quiet)
 
 
 def _format_for_stdout(output: str, form: VectorFormat | None, *, as_json: bool) -> VectorFormat | None:
@@ -165,3 +157,11 @@ def _format_for_stdout(output: str, form: VectorFormat | None, *, as_json: bool)
     if output == "-" and form not in {None, "GeoJSONSeq", "GeoJSON"}:
         usage(f"-o - writes GeoJSONSeq or GeoJSON, not {form}; name a file for it")
     return form or "GeoJSONSeq" if output == "-" else form
+
+
+def _check_pairs(kind: str, junctions: Path | None, preview: Path | None, image: Path | None) -> None:
+    """Refuse options that only make sense with others."""
+    if image and not preview:
+        usage("--image is what --preview is drawn over; give both")
+    if junctions and kind == "polygons":
+        usage("--junctions belong to lines; leave --as polygons out")
