@@ -105,33 +105,58 @@ def extract(levels: Levels, settings: VectorizeSettings, folder: Path, listener:
     listener
         Hears of megapixels.
     """
-    grid, ground = levels.grid, ground_of(levels.grid)
-    pixel_m = math.sqrt(ground.pixel[0] * ground.pixel[1])
-    cleaning = cleaning_of(levels, settings, pixel_m)
-    size = {"height": grid.height, "width": grid.width, "block_px": settings.block_px}
-    workers = _workers(grid, settings, listener)
-    listener.start(grid.window.area / 1e6, 0)
-    if settings.areas:
-        simple = areas.SIMPLIFY_PX if settings.simplify_m is None else settings.simplify_m / pixel_m
-        with clean_raster(
-            levels,
-            cleaning=cleaning,
-            workers=workers,
-            folder=folder,
-            on_block=lambda mpx: listener.advance(mpx / 2),
-            **size,
-        ) as mask:
-            found = road_areas(mask, simplify_px=simple, on_block=lambda w: listener.advance(w.area / 2e6), **size)
-        return areas.to_ground(found, ground)
-    traced = centrelines(levels, cleaning=cleaning, workers=workers, folder=folder, on_block=listener.advance, **size)
+    ground, how = ground_of(levels.grid), _How(levels, settings, folder, listener)
+    listener.start(levels.grid.window.area / 1e6, 0)
+    return _areas(how, ground) if settings.areas else _network(how, ground)
+
+
+class _How:
+    """What both ways share: settings in pixels, and how the raster is cut."""
+
+    def __init__(self, levels: Levels, settings: VectorizeSettings, folder: Path, listener: Listener) -> None:
+        self.levels, self.settings, self.listener = levels, settings, listener
+        pixel = levels.grid.pixel_size_m() or (1.0, 1.0)
+        self.pixel_m = math.sqrt(pixel[0] * pixel[1])
+        self.cleaning = cleaning_of(levels, settings, self.pixel_m)
+        self.size = {"height": levels.grid.height, "width": levels.grid.width}
+        self.blocks = {"block_px": settings.block_px, "workers": _workers(levels.grid, settings, listener)}
+        self.folder = folder
+
+
+def _network(how: _How, ground: Ground) -> RoadNetwork:
+    settings, levels = how.settings, how.levels
+    traced = centrelines(
+        levels, cleaning=how.cleaning, folder=how.folder, on_block=how.listener.advance, **how.size, **how.blocks
+    )
     limits = Limits(
         min_length=settings.min_length_m,
         spur=settings.spur_m,
         bridge=settings.bridge_m,
-        level=float(cleaning.high),
+        level=None if levels.is_mask else float(how.cleaning.high),
     )
     repaired = repair(traced, limits, pixel=ground.pixel, sample=levels.at)
     return geometry.to_ground(repaired, ground, simplify=settings.simplify_m, probability=not levels.is_mask)
+
+
+def _areas(how: _How, ground: Ground) -> RoadAreas:
+    simplify_m, advance = how.settings.simplify_m, how.listener.advance
+    simplify_px = areas.SIMPLIFY_PX if simplify_m is None else simplify_m / how.pixel_m
+    with clean_raster(
+        how.levels,
+        cleaning=how.cleaning,
+        folder=how.folder,
+        on_block=lambda mpx: advance(mpx / 2),
+        **how.size,
+        **how.blocks,
+    ) as mask:
+        found = road_areas(
+            mask,
+            simplify_px=simplify_px,
+            on_block=lambda window: advance(window.area / 2e6),
+            **how.size,
+            **how.blocks,
+        )
+    return areas.to_ground(found, ground)
 
 
 def _workers(grid: Grid, settings: VectorizeSettings, listener: Listener) -> int:

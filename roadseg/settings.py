@@ -105,6 +105,8 @@ class EvaluateSettings:
         Bring predictions on another grid to the truth's instead of refusing them.
     cldice
         Whether to compute clDice, which takes longer than the rest together.
+    network
+        Make networks of rasters, as ``roadseg vectorize`` does, and score those.
     buffer_m, junction_m
         Of completeness and correctness, and how far apart matched junctions may be.
     block_px
@@ -121,6 +123,7 @@ class EvaluateSettings:
     neighbourhood: Neighbourhood = "square"
     resample: bool = False
     cldice: bool = True
+    network: bool = False
     buffer_m: float = 3.0
     junction_m: float = 10.0
     block_px: int = 2048

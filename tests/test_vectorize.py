@@ -177,7 +177,8 @@ def test_masks_give_the_same_network_without_probabilities(tmp_path, road):
 
 @pytest.mark.parametrize("settings", [{"block_px": 64}, {"block_px": 101, "workers": 2}])
 @pytest.mark.parametrize("areas", [False, True])
-def test_neither_blocks_nor_workers_show_in_the_file(tmp_path, settings, areas):
+def test_neither_blocks_nor_workers_show_in_the_file(tmp_path, settings, areas, monkeypatch):
+    monkeypatch.setattr("roadseg.extraction.processors", lambda: 2)
     path = write(tmp_path / "t.tif", drawn())
     files = []
     for name, how in (("a", {}), ("b", settings)):
