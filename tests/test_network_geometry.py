@@ -107,18 +107,18 @@ def test_degrees_at_60_north():
     squeezed = transform @ Affine.scale(1.0, 2.0)
     shape = (140, 260)
     rows, cols = np.indices(shape)
-    road, ways = np.zeros(shape, bool), [((15, 60), (120, 60)), ((20, 100), (20, 240)), ((60, 100), (110, 230))]
+    road, ways = np.zeros(shape, bool), [((15, 60), (120, 60)), ((20, 100), (29, 240)), ((60, 100), (110, 230))]
     for start, stop in ways:
-        start, along = np.array(start) * (2, 1), (np.array(stop) - start) * (2, 1)
-        off = np.stack([2 * rows, cols], axis=-1) - start
+        along = (np.array(stop) - start) * (2, 1)
+        off = np.stack([2 * rows, cols], axis=-1) - np.array(start) * (2, 1)
         share = np.clip(off @ along / (along @ along), 0, 1)
         road |= np.hypot(*np.moveaxis(off - share[..., None] * along, -1, 0)) <= 4.5
     ground = ground_of(squeezed, shape, degrees=lambda xy: xy)
     np.testing.assert_allclose(ground.pixel, (2, 1), rtol=2e-3)
     found = network(road, ground, limits=Limits(bridge=0))
     apart = (found.nodes[found.ends[:, 0]] - found.nodes[found.ends[:, 1]]) * (east, north)
-    np.testing.assert_allclose(found.length_m, np.hypot(*apart.T), rtol=6e-3)
-    assert sorted(found.length_m.round(-1)) == [150, 170, 200]
+    np.testing.assert_allclose(found.length_m, np.hypot(*apart.T), rtol=1.2e-2)
+    assert sorted(found.length_m.round(-1)) == [140, 170, 200]
     np.testing.assert_allclose(found.width_m, 9, atol=0.3)
 
 

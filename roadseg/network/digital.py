@@ -174,7 +174,7 @@ def owners(graph: PixelGraph, places: Ints) -> Ints:
     return found
 
 
-def _layers(graph: PixelGraph) -> list[tuple[Ints, Ints]]:
+def _layers(graph: PixelGraph) -> list[tuple[NDArray[Any], Ints]]:
     """Return places and their owners: nodes, what lies between them and vertices, vertices."""
     nodes = np.rint(graph.nodes).astype(np.int64)
     some = np.flatnonzero(np.diff(graph.starts) > 0)

@@ -11,8 +11,10 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from roadseg.network.edges import Chains, Pixel, chains, contract, degrees, per_edge, pick, tips
+from roadseg.network.edges import Chains, Pixel, chains, degrees, per_edge, pick
 from roadseg.network.graph import Bools, Floats, Ints, PixelGraph
+from roadseg.network.joins import contract
+from roadseg.network.tips import tips
 
 WIDTHS = 1.5
 """How many widths of the road it leaves a branch must be long."""
@@ -71,7 +73,7 @@ def _spurs(graph: PixelGraph, margin: float, pixel: Pixel) -> Bools:
     dead = (degree == 1) & ~graph.at_border
     tip = dead[graph.ends]
     foot = np.where(tip[:, 0], graph.ends[:, 1], graph.ends[:, 0])
-    spur = (tip[:, 0] != tip[:, 1]) & (degree[foot] >= 3)
+    spur: Bools = (tip[:, 0] != tip[:, 1]) & (degree[foot] >= 3)
     spur &= np.diff(graph.starts) * min(pixel) <= np.maximum(WIDTHS * _most_width(graph, pixel)[foot], margin)
     at_feet = np.zeros(len(degree), dtype=bool)
     at_feet[foot[spur]] = True

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
-from roadseg.network.bridge import Sample, bridge
-from roadseg.network.edges import Pixel, contract, in_order
+from roadseg.network.bridge import bridge
+from roadseg.network.edges import Pixel, in_order
+from roadseg.network.evidence import Sample
 from roadseg.network.graph import PixelGraph
+from roadseg.network.joins import contract
 from roadseg.network.junctions import merge_junctions
 from roadseg.network.prune import drop_small, prune_spurs
 
