@@ -118,7 +118,7 @@ def test_degrees_at_60_north():
     found = network(road, ground, limits=Limits(bridge=0))
     apart = (found.nodes[found.ends[:, 0]] - found.nodes[found.ends[:, 1]]) * (east, north)
     np.testing.assert_allclose(found.length_m, np.hypot(*apart.T), rtol=1.2e-2)
-    assert sorted(found.length_m.round(-1)) == [140, 170, 200]
+    assert sorted(found.length_m.round(-1)) == [150, 170, 200]
     np.testing.assert_allclose(found.width_m, 9, atol=0.3)
 
 

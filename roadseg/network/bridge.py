@@ -13,13 +13,10 @@ import numpy as np
 
 from roadseg.network.digital import straight
 from roadseg.network.edges import Pixel, degrees
-from roadseg.network.evidence import Bridges, Ends, Sample, odds_against, supported, targets
+from roadseg.network.evidence import ACCEPTED, Bridges, Ends, Sample, odds_against, supported, targets
 from roadseg.network.graph import PixelGraph
 from roadseg.network.joins import split_edges
 from roadseg.network.proposals import dead_ends, proposals
-
-_ACCEPTED = 0.7
-"""Log odds up to which a bridge is built: better to close one gap too many than to leave a network in pieces."""
 
 _ROUNDS = 8
 
@@ -53,7 +50,7 @@ def bridge(
         ends = dead_ends(graph, open_ends, pixel)
         found = proposals(graph, ends, longest=longest, pixel=pixel)
         found = supported(graph, ends, found, level=level, pixel=pixel, sample=sample)
-        found = found[odds_against(found) <= _ACCEPTED]
+        found = found[odds_against(found) <= ACCEPTED]
         chosen = _chosen(graph, ends, found)
         if not len(chosen.end):
             break

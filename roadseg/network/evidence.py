@@ -23,9 +23,13 @@ _T = np.array([-1.04, 0.073, 1.10, 2.21])
 """Logistic regression on 1,300 gaps of the dev tiles of Massachusetts roads, of which 40 % are road in the
 masks: base, per metre of gap, per radian of misfit, per square root of support (up to 0.5)."""
 
+ACCEPTED = 0.7
+"""Log odds up to which a bridge is built: better to close one gap too many than to leave a network in pieces."""
+
 _USUAL_SUPPORT = 0.05
 """Stands for support where levels say nothing."""
 
+_ENOUGH = 0.5
 _UNKNOWN = 255
 
 
@@ -71,10 +75,15 @@ class Bridges:
 
 def odds_against(found: Bridges) -> Floats:
     """Return (n,) the logarithm of the odds that no road is hidden there, see ``_PAIR`` and ``_T``."""
-    support = np.sqrt(np.clip(np.nan_to_num(found.support, nan=_USUAL_SUPPORT), 0, 0.5))
+    support = np.sqrt(np.clip(np.nan_to_num(found.support, nan=_USUAL_SUPPORT), 0, _ENOUGH))
     base, per_metre, per_radian, per_support = np.where(found.other[:, None] >= 0, _PAIR, _T).T
     odds: Floats = base + per_metre * np.maximum(found.gap, 0) + per_radian * found.misfit - per_support * support
     return odds
+
+
+def hopeful(found: Bridges) -> Bridges:
+    """Return those that would be accepted over a probability that leaves no doubt."""
+    return found[odds_against(replace(found, support=np.full(len(found.end), _ENOUGH))) <= ACCEPTED]
 
 
 def supported(

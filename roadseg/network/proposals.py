@@ -7,7 +7,7 @@ from scipy.spatial import KDTree
 
 from roadseg.network.digital import Marks, first_met, marks_of, owners, straight
 from roadseg.network.edges import Pixel, chains, degrees, pick
-from roadseg.network.evidence import Bridges, Ends
+from roadseg.network.evidence import Bridges, Ends, hopeful
 from roadseg.network.graph import Floats, Ints, PixelGraph
 from roadseg.network.tips import tips
 
@@ -33,8 +33,7 @@ def dead_ends(graph: PixelGraph, nodes: Ints, pixel: Pixel) -> Ends:
 
 def proposals(graph: PixelGraph, ends: Ends, *, longest: float, pixel: Pixel) -> Bridges:
     """Return all bridges that cross nothing: between dead ends, and from dead ends to what they point at."""
-    widest = float(ends.tip.width.max(initial=0))
-    reach = longest + widest + 10 * max(pixel)
+    reach = longest + float(ends.tip.width.max(initial=0)) + 10 * max(pixel)
     taken = marks_of(graph, ends.place, reach / min(pixel))
     pairs = _pairs(graph, ends, taken, longest, pixel)
     hits = _hits(graph, ends, taken, longest, pixel)
@@ -44,7 +43,8 @@ def proposals(graph: PixelGraph, ends: Ends, *, longest: float, pixel: Pixel) ->
 def _pairs(graph: PixelGraph, ends: Ends, taken: Marks, longest: float, pixel: Pixel) -> Bridges:
     """Propose bridges between dead ends."""
     points, width = graph.nodes[ends.node] * pixel, ends.tip.width
-    near = KDTree(points).query_pairs(longest + float(width.max(initial=0)), output_type="ndarray")
+    widest = min(float(width.max(initial=0)), longest)
+    near = KDTree(points).query_pairs(longest + widest, output_type="ndarray")
     near = near[np.lexsort((near[:, 1], near[:, 0]))].astype(np.int64)
     one, two = near.T
     apart = points[two] - points[one]
@@ -53,14 +53,12 @@ def _pairs(graph: PixelGraph, ends: Ends, taken: Marks, longest: float, pixel: P
     turn_one, turn_two = _angle(ends.tip.outward[one], apart), _angle(ends.tip.outward[two], -apart)
     good = np.flatnonzero((gap <= longest) & (turn_one < np.pi / 2) & (turn_two < np.pi / 2))
     one, two = one[good], two[good]
-    drawn = straight(ends.place[one], ends.place[two], thick=True)
+    none, misfit = np.full(len(one), -1), np.hypot(turn_one[good], turn_two[good])
+    found = hopeful(Bridges(one, two, none, ends.node[two], gap[good], misfit, np.full(len(one), np.nan)))
+    drawn = straight(ends.place[found.end], ends.place[found.other], thick=True)
     inner = (drawn.step > 2) & (drawn.step < np.diff(drawn.starts)[drawn.line] - 3)
     inner &= taken.at(drawn.places[:, 0], drawn.places[:, 1])
-    free = np.bincount(drawn.line, weights=inner, minlength=len(one)) == 0
-    good, one, two = good[free], one[free], two[free]
-    none = np.full(len(one), -1)
-    misfit = np.hypot(turn_one[good], turn_two[good])
-    return Bridges(one, two, none, ends.node[two], gap[good], misfit, np.full(len(one), np.nan))
+    return found[np.bincount(drawn.line, weights=inner, minlength=len(found.end)) == 0]
 
 
 def _hits(graph: PixelGraph, ends: Ends, taken: Marks, longest: float, pixel: Pixel) -> Bridges:
@@ -94,7 +92,7 @@ def _judged_hits(
     good = (edge != ends.edge[end]) & (gap <= longest) & ((owner >= 0) | (degrees(graph)[node] >= 2))
     good[on_edge] &= _crossing(graph, vertex[on_edge], edge[on_edge], direction[on_edge], pixel) >= _GRAZING
     none, misfit = np.full(len(end), -1), np.abs(ray) * np.sqrt(2)
-    return Bridges(end, none, vertex, node, gap, misfit, np.full(len(end), np.nan))[good]
+    return hopeful(Bridges(end, none, vertex, node, gap, misfit, np.full(len(end), np.nan))[good])
 
 
 def _crossing(graph: PixelGraph, vertex: Ints, edge: Ints, direction: Floats, pixel: Pixel) -> Floats:
