@@ -52,13 +52,13 @@ def peel(mask: Bytes, *, most: int = sys.maxsize) -> tuple[Bytes, int]:
     """
     words = _packed(mask)
     stride, flat = words.shape[1], words.reshape(-1)
-    waiting = np.tile(flat != 0, (2, 1))
+    waiting = np.tile(words != 0, (2, 1, 1))
     step, changed = 0, 0
     while step < most and step - changed < 2:
         turn = step % 2
         step += 1
         active = np.flatnonzero(waiting[turn])
-        waiting[turn, active] = False
+        waiting[turn] = False
         active = active[flat[active] != 0]
         gone = [_removable(flat, active[i : i + _CHUNK], stride, turn) for i in range(0, len(active), _CHUNK)]
         removed = np.concatenate(gone) if gone else np.zeros(0, np.uint64)
@@ -67,7 +67,7 @@ def peel(mask: Bytes, *, most: int = sys.maxsize) -> tuple[Bytes, int]:
             changed = step
             active, removed = active[hit], removed[hit]
             flat[active] &= ~removed
-            _wake(waiting, active, removed, stride)
+            waiting |= _around(active, removed, words.shape)
     return _unpacked(words, mask.shape[1]), changed
 
 
@@ -117,9 +117,14 @@ def _beside(flat: Words, at: NDArray[np.intp], words: Words) -> tuple[Words, Wor
     return (words >> _ONE) | (flat[at + 1] << _LAST), (words << _ONE) | (flat[at - 1] >> _LAST)
 
 
-def _wake(waiting: NDArray[np.bool_], at: NDArray[np.intp], removed: Words, stride: int) -> None:
-    """Note which words have to be looked at in both of the next steps."""
-    left, right = at[(removed & _ONE) != 0] - 1, at[(removed >> _LAST) != 0] + 1
-    for places in (at, left, right):
-        for move in (-stride, 0, stride):
-            waiting[:, places + move] = True
+def _around(at: NDArray[np.intp], removed: Words, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return which words hold a removed pixel or a neighbour of one."""
+    across = np.zeros(shape, bool)
+    flat = across.reshape(-1)
+    flat[at] = True
+    flat[at[(removed & _ONE) != 0] - 1] = True
+    flat[at[(removed >> _LAST) != 0] + 1] = True
+    around = across.copy()
+    around[1:] |= across[:-1]
+    around[:-1] |= across[1:]
+    return around

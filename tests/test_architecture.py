@@ -20,7 +20,7 @@ ROWS = [
     {"predict", "train", "evaluate", "vectorize", "export", "cluster", "info"},
     {"job", "counting"},
     {"raster", "inference", "training", "network", "metrics", "model"},
-    {"blocks", "errors", "progress", "settings"},
+    {"blocks", "errors", "progress", "settings", "thinning"},
 ]
 """From the top down; a module may import from rows below its own."""
 

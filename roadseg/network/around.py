@@ -5,11 +5,14 @@ away: a rule that needs no distance transform, that blocks can keep exactly, and
 along a line is therefore the road's area, and over its length the road's width. About 5 ms per megapixel.
 """
 
+from typing import Any
+
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from roadseg.blocks import Window
-from roadseg.network.bits import BitPlane
+from roadseg.network.bits import BitPlane, Cut
 from roadseg.network.clean import CleanMask
 
 Bytes = NDArray[np.uint8]
@@ -21,59 +24,66 @@ REACH_PX = 64
 
 _SLACK_PX = 2
 _LOOKS_PX = (10, 20, 40, REACH_PX + _SLACK_PX)
-_AT_ONCE = 1 << 22
+_AT_ONCE = 1 << 20
+_TILE_PX = 256
 _FAR = 1 << 20
-_ID_BITS = 32
+_ID_BITS = 24
 
 
 def road_area(mask: CleanMask, lines: BitPlane, block: Window) -> NDArray[np.uint16]:
     """Return (block.height, block.width) how many road pixels belong to each pixel of a line; 0 elsewhere."""
     window = block.grown(2 * REACH_PX)
     road, line = mask.read(window), lines.read(window)
-    ids = np.zeros(road.shape, np.int64)
-    pixels = np.flatnonzero(line)
-    ids.reshape(-1)[pixels] = np.arange(len(pixels))
-    in_col, places_in_col = _nearest(np.ascontiguousarray(road.T), np.ascontiguousarray(line.T), ids.T)
-    col, row = np.divmod(places_in_col, window.height)
-    best = np.empty(road.size, np.int64)
-    best[row * window.width + col] = in_col + (np.int64(1) << _ID_BITS)
+    pixels = np.flatnonzero(line.view(bool))
+    if len(pixels) >= 1 << _ID_BITS:
+        raise ValueError(f"blocks of {block.height} × {block.width} px are too large")
+    ids = np.arange(len(pixels), dtype=np.uint32)
     in_row, places = _nearest(road, line, ids)
+    by_col = np.argsort(pixels % window.width, kind="stable").astype(np.uint32)
+    in_col, turned = _nearest(_turned(road), _turned(line), by_col)
+    col, row = np.divmod(turned.astype(np.int32), np.int32(window.height))
+    best = np.empty(road.size, np.uint32)
+    best[row * np.int32(window.width) + col] = in_col | np.uint32(1 << _ID_BITS)
     owner = np.minimum(in_row, best[places])
-    owner = owner[owner >> (_ID_BITS + 1) <= REACH_PX] & ((1 << _ID_BITS) - 1)
+    owner = owner[owner >> (_ID_BITS + 1) <= REACH_PX] & np.uint32((1 << _ID_BITS) - 1)
     area = np.zeros(road.shape, np.uint16)
-    area.reshape(-1)[pixels] = np.bincount(owner, minlength=len(pixels))
+    area.reshape(-1)[pixels] = np.bincount(owner.astype(np.int64), minlength=len(pixels))
     return area[block.slices(window)]
 
 
-def _nearest(road: Bytes, line: Bytes, ids: Ints) -> tuple[Ints, Ints]:
-    """Return for each road pixel, row by row, twice how far the nearest line pixel of its run is, above that one's id.
+def _turned(mask: Bytes) -> Bytes:
+    """Return rows for columns; OpenCV is ten times faster at this than a copy in NumPy."""
+    return cv2.transpose(mask).astype(np.uint8, copy=False)
+
+
+def _nearest(road: Bytes, line: Bytes, ids: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], Ints]:
+    """Return for each road pixel, row by row, how far the nearest line pixel of its run is and, below that, its id.
 
     The line pixels divide a run among them, each up to the middle of the way to the next; of two equally near ones the
     former takes the pixel.
     """
-    places = np.flatnonzero(road)
+    places = np.flatnonzero(road.view(bool))
     begins = np.ones(len(places), bool)
-    begins[1:] = (np.diff(places) != 1) | (places[1:] % road.shape[1] == 0)
+    begins[1:] = (places[1:] - places[:-1] != 1) | (places[1:] % road.shape[1] == 0)
     bounds = np.append(np.flatnonzero(begins), len(places))
-    centres = np.flatnonzero(line.reshape(-1)[places])
+    centres = np.flatnonzero(line.reshape(-1)[places].view(bool))
     run = np.searchsorted(bounds, centres, side="right") - 1
     lower, upper = bounds[run], bounds[run + 1]
     same = run[1:] == run[:-1]
     middle = (centres[1:] + centres[:-1]) // 2 + 1
     lower[1:][same] = middle[same]
     upper[:-1][same] = middle[same]
-    edges = np.column_stack([lower, upper]).ravel()
-    lengths = np.diff(edges, prepend=0, append=len(places))
+    lengths = np.diff(_interleaved(lower, upper), prepend=0, append=len(places))
     nobody = np.full(len(centres) + 1, -_FAR)
-    centre = np.repeat(_interleaved(nobody, centres), lengths)
-    owner = np.repeat(_interleaved(np.zeros_like(nobody), ids[np.divmod(places[centres], road.shape[1])]), lengths)
-    distance = np.abs(np.arange(len(places)) - centre)
-    return (distance << (_ID_BITS + 1)) + owner, places
+    centre = np.repeat(_interleaved(nobody, centres).astype(np.int32), lengths)
+    owner = np.repeat(_interleaved(np.zeros(len(centres) + 1, np.uint32), ids), lengths)
+    distance = np.minimum(np.abs(np.arange(len(places), dtype=np.int32) - centre), 2 * REACH_PX - 1)
+    return (distance.astype(np.uint32) << np.uint32(_ID_BITS + 1)) | owner, places
 
 
-def _interleaved(one: Ints, other: Ints) -> Ints:
-    """Return ``one[0], other[0], one[1], …``; ``one`` has one more."""
-    both = np.empty(len(one) + len(other), np.int64)
+def _interleaved(one: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
+    """Return ``one[0], other[0], one[1], …``; ``one`` has as many or one more."""
+    both = np.empty(len(one) + len(other), one.dtype)
     both[::2], both[1::2] = one, other
     return both
 
@@ -90,13 +100,22 @@ def near_unknown(mask: CleanMask, row: Ints, col: Ints, block: Window) -> Bools:
         (pixels,) int64 in the raster.
     """
     found = np.zeros(len(row), bool)
-    window = block.grown(_LOOKS_PX[-1])
-    inside = window.intersection(mask.cut.raster) == window
-    if not len(row) or (inside and mask.unknown.is_empty(window)):
-        return found
+    size, look = mask.cut.raster, _LOOKS_PX[-1]
+    outside = np.minimum(np.minimum(row, size.height - 1 - row), np.minimum(col, size.width - 1 - col)) < REACH_PX
+    for tile in Cut(size.height, size.width, _TILE_PX).touching(block):
+        here = (row // _TILE_PX == tile[1].row // _TILE_PX) & (col // _TILE_PX == tile[1].col // _TILE_PX)
+        window = tile[1].grown(look)
+        which = np.flatnonzero(here if not mask.unknown.is_empty(window) else here & outside)
+        if len(which):
+            found[which] = _near_unknown(mask, row[which], col[which], window)
+    return found
+
+
+def _near_unknown(mask: CleanMask, row: Ints, col: Ints, window: Window) -> Bools:
+    """See `near_unknown`; the pixels lie well inside the window."""
     known = mask.known(window)
     sought = np.stack([1 - known, known & (1 - mask.read(window))])
-    left = np.arange(len(row))
+    found, left = np.zeros(len(row), bool), np.arange(len(row))
     for look in _LOOKS_PX:
         some = max(1, _AT_ONCE // (2 * look + 1) ** 2)
         parts = [left[i : i + some] for i in range(0, len(left), some)]

@@ -174,7 +174,7 @@ def trace(lines: Bytes, block: Window, width: int) -> Traced:
 def _pixels(lines: Bytes, block: Window, width: int) -> _Pixels:
     """Find the pixels of a block and their links."""
     stride, flat = block.width + 2, lines.reshape(-1)
-    row, col = np.divmod(np.flatnonzero(lines[1:-1, 1:-1]), block.width)
+    row, col = np.divmod(np.flatnonzero(lines[1:-1, 1:-1].view(bool)), block.width)
     at = (row + 1) * stride + col + 1
     n, ne, e, se, s, sw, w, nw = (flat[at + dr * stride + dc] for dr, dc in zip(_ROW, _COL, strict=True))
     links = (n, ne & ~(n | e), e, se & ~(s | e), s, sw & ~(s | w), w, nw & ~(n | w))
