@@ -10,7 +10,7 @@ from test_network_repair import circle, shuffled, town
 from tracing import graph_of, strips, trace
 
 from roadseg.network.geometry import to_ground
-from roadseg.network.ground import Ground, metre_steps
+from roadseg.network.ground import Ground, metre_steps, plane_steps
 from roadseg.network.repair import Limits, repair
 
 UTM = Ground("a projected CRS", (1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
@@ -138,8 +138,7 @@ def test_web_mercator_metres_are_not_metres():
 def test_a_shear_is_taken_into_account():
     """Rows lean by 45 degrees: a road down the rows is longer, and as wide across as before."""
     transform = (1.0, 1.0, 0.0, 0.0, -1.0, 0.0)
-    steps = np.array([[[1.0, 1.0], [-1.0, 0.0]]])
-    ground = Ground("crs", transform, (2**0.5, 1.0), lambda places: np.repeat(steps, len(places), axis=0))
+    ground = Ground("crs", transform, (2**0.5, 1.0), plane_steps(transform, 1.0))
     found = network(strips((221, 121), (9, [(10, 60), (210, 60)])), ground)
     assert found.length_m[0] == pytest.approx(200 * 2**0.5, abs=5)
     assert found.width_m[0] == pytest.approx(9 / 2**0.5, abs=0.2)

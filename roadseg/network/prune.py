@@ -53,9 +53,13 @@ def drop_small(graph: PixelGraph, *, length: float, pixel: Pixel = (1.0, 1.0)) -
     Pieces that go on where nothing is known stay.
     """
     count, part = parts(graph)
-    whole = np.bincount(part[graph.ends[:, 0]], weights=chains(graph, pixel).lengths, minlength=count)
-    leaves = np.bincount(part, weights=graph.at_border, minlength=count) > 0
-    stays = ((whole >= length) | leaves)[part[graph.ends[:, 0]]]
+    of_edge = part[graph.ends[:, 0]]
+    stays = np.bincount(part, weights=graph.at_border, minlength=count) > 0
+    stays |= np.bincount(of_edge, weights=np.diff(graph.starts), minlength=count) * min(pixel) >= length
+    asked = np.flatnonzero(~stays[of_edge])
+    measured = chains(pick(graph, asked, all_nodes=True), pixel).lengths
+    stays |= np.bincount(of_edge[asked], weights=measured, minlength=count) >= length
+    stays = stays[of_edge]
     return graph if stays.all() else pick(graph, np.flatnonzero(stays))
 
 
