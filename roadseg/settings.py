@@ -157,13 +157,16 @@ class VectorizeSettings:
     min_area_m2, max_hole_m2
         Smaller patches of road are dropped, smaller holes in it filled.
     min_length_m
-        A piece of network shorter than this altogether is dropped.
+        A piece of network shorter than this altogether is dropped; 0 keeps all.
     spur_m
-        Dead ends shorter than this are pruned, beside what the local road width explains; None leaves it to the width.
+        Dead ends shorter than this are pruned, beside what the local road width explains; None leaves it to the
+        width, 0 prunes none.
     bridge_m
         Longest gap that is bridged; 0 bridges none.
+    merge_junctions
+        Make one junction of those that lie inside each other's width.
     simplify_m
-        How far a line may be moved to save vertices; None takes 0.75 px.
+        How far a line may be moved to save vertices; None takes 0.75 px, 0 keeps all.
     pixel_m
         Metres per pixel to extract at; None takes that of the model which made the raster, else the raster's own.
     areas
@@ -183,6 +186,7 @@ class VectorizeSettings:
     min_length_m: float = 40.0
     spur_m: float | None = None
     bridge_m: float = 40.0
+    merge_junctions: bool = True
     simplify_m: float | None = None
     pixel_m: float | None = None
     areas: bool = False

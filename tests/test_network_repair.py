@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from tracing import graph_of, strips, trace
 
-from roadseg.network.bridge import bridge, split_edges
+from roadseg.network.bridge import bridge
 from roadseg.network.digital import Marks, first_met, straight
-from roadseg.network.edges import chains, contract, degrees, in_order, pick
+from roadseg.network.edges import chains, degrees, in_order, pick
 from roadseg.network.graph import PixelGraph
+from roadseg.network.joins import contract, split_edges
 from roadseg.network.prune import drop_small, prune_spurs
 from roadseg.network.repair import Limits, repair
 
@@ -449,7 +450,7 @@ def test_many_nodes_and_dead_ends():
     count = len(rows)
     start = np.stack([rows, cols], axis=1)
     places = (start[:, None] + np.stack([np.zeros(30), np.arange(1, 31)], 1)).reshape(-1, 2).astype(np.int32)
-    nodes = np.concatenate([start, start + (0, 31)]).astype(float)
+    nodes = np.concatenate([start, start + np.array((0, 31))]).astype(float)
     graph = PixelGraph(
         nodes=nodes,
         at_border=np.zeros(len(nodes), bool),

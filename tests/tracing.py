@@ -52,7 +52,7 @@ def trace(road, levels=None, known=None, *, thin=skeletonize):
     levels = np.where(road, 254, 0).astype(np.uint8) if levels is None else levels
     area = _areas(road, line)
     near = _neighbours(line)
-    clusters, count = _clusters(near)
+    clusters = _clusters(near)
     node = {place: i for i, members in enumerate(clusters) for place in members}
     nodes = [np.mean(members, axis=0) for members in clusters]
     edges, seen = [], set()
@@ -113,29 +113,21 @@ def _clusters(near):
     for place in sorted(near):
         if place in done or (place not in many and len(near[place]) == 2):
             continue
-        members, queue = [], [place]
+        members = queue = [place]
         done.add(place)
         while queue:
-            here = queue.pop()
-            members.append(here)
-            for other in near[here] if here in many else []:
-                if other in many and other not in done:
-                    done.add(other)
-                    queue.append(other)
+            queue = sorted({other for here in queue if here in many for other in near[here]} & many - done)
+            done.update(queue)
+            members = members + queue
         clusters.append(sorted(members))
-    reached = {place for members in clusters for place in members}
-    queue = list(reached)
+    rest = set(near)
     while True:
+        queue = [place for members in clusters for place in members if place in rest]
+        rest.difference_update(queue)
         while queue:
-            here = queue.pop()
-            for other in near[here]:
-                if other not in reached:
-                    reached.add(other)
-                    queue.append(other)
-        rest = set(near) - reached
+            onward = [place for place in near[queue.pop()] if place in rest]
+            rest.difference_update(onward)
+            queue += onward
         if not rest:
-            return clusters, len(clusters)
-        first = min(rest)
-        clusters.append([first])
-        reached.add(first)
-        queue = [first]
+            return clusters
+        clusters.append([min(rest)])

@@ -15,7 +15,7 @@ from roadseg.network.edges import slices
 from roadseg.network.graph import Bools, Floats, Ints, PixelGraph
 
 _CELL = 5
-_CELL_BYTES = 128
+_CELL_BITS = 7
 _CHUNK, _STRETCH = 8192, 16
 _BIT = np.left_shift(1, np.arange(8)).astype(np.uint8)
 
@@ -116,20 +116,20 @@ class Marks:
     def __init__(self, near: NDArray[Any], reach: float) -> None:
         cells = near.astype(np.int64) >> _CELL
         around = int(reach) // (1 << _CELL) + 1
-        self._low = cells.min(axis=0, initial=2**40) - around
-        span = np.maximum(cells.max(axis=0, initial=-(2**40)) - self._low + 1 + around, 1)
+        self._low = (cells.min(axis=0, initial=2**20) - around - 1).astype(np.int32)
+        span = np.maximum(cells.max(axis=0, initial=-(2**20)) - self._low + 2 + around, 1)
         wanted = np.zeros(span, dtype=bool)
         cells = np.unique(cells, axis=0) - self._low
         for down in range(-around, around + 1):
             for across in range(-around, around + 1):
                 wanted[cells[:, 0] + down, cells[:, 1] + across] = True
         self._page = np.where(wanted, np.cumsum(wanted).reshape(wanted.shape), 0)
-        self._bits = np.zeros((int(wanted.sum()) + 1) * _CELL_BYTES, dtype=np.uint8)
+        self._bits = np.zeros((int(wanted.sum()) + 1) << _CELL_BITS, dtype=np.uint8)
 
     def add(self, places: NDArray[Any]) -> None:
         """Mark (n, 2) pixels; those out of reach are forgotten."""
         byte, bit = self._where(places[:, 0], places[:, 1])
-        inside = byte >= _CELL_BYTES
+        inside = byte >> _CELL_BITS > 0
         np.bitwise_or.at(self._bits, byte[inside], bit[inside])
 
     def at(self, rows: NDArray[Any], cols: NDArray[Any]) -> Bools:
@@ -139,12 +139,16 @@ class Marks:
         return marked
 
     def _where(self, rows: NDArray[Any], cols: NDArray[Any]) -> tuple[Ints, NDArray[np.uint8]]:
-        """Return byte and bit of pixels; page 0 stands for all that is out of reach and stays empty."""
-        down, across = (rows >> _CELL) - self._low[0], (cols >> _CELL) - self._low[1]
+        """Return byte and bit of pixels; page 0 stands for all that is out of reach and stays empty.
+
+        The table of pages has an empty rim, on which places beyond it are moved.
+        """
         tall, wide = self._page.shape
-        inside = (down >= 0) & (down < tall) & (across >= 0) & (across < wide)
-        page = self._page.ravel().take(np.where(inside, down * wide + across, 0)) * inside
-        return page * _CELL_BYTES + ((rows & 31) << 2) + ((cols & 31) >> 3), _BIT[cols & 7]
+        down = np.clip((rows >> _CELL) - self._low[0], 0, tall - 1)
+        across = np.clip((cols >> _CELL) - self._low[1], 0, wide - 1)
+        byte = self._page.ravel().take(down * wide + across) << _CELL_BITS
+        byte += ((rows & 31) << 2) | ((cols >> 3) & 3)
+        return byte, _BIT[cols & 7]
 
 
 def marks_of(graph: PixelGraph, near: NDArray[Any], reach: float) -> Marks:
@@ -174,7 +178,7 @@ def owners(graph: PixelGraph, places: Ints) -> Ints:
     return found
 
 
-def _layers(graph: PixelGraph) -> list[tuple[Ints, Ints]]:
+def _layers(graph: PixelGraph) -> list[tuple[NDArray[Any], Ints]]:
     """Return places and their owners: nodes, what lies between them and vertices, vertices."""
     nodes = np.rint(graph.nodes).astype(np.int64)
     some = np.flatnonzero(np.diff(graph.starts) > 0)

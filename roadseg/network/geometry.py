@@ -175,13 +175,15 @@ def _ground_steps(points: Floats, metric: Floats, counts: Ints) -> Floats:
     """Return (points - 1,) metres between points that follow each other."""
     down, across = np.diff(points, axis=0).T
     a, b, c = (np.repeat(metric[:, i, j], counts)[:-1] for i, j in ((0, 0), (0, 1), (1, 1)))
-    return np.sqrt(np.maximum(a * down**2 + 2 * b * down * across + c * across**2, 0))
+    step: Floats = np.sqrt(np.maximum(a * down**2 + 2 * b * down * across + c * across**2, 0))
+    return step
 
 
 def _ratio(area: Floats, owned: Floats, graph: PixelGraph) -> Floats:
     """Divide (edges,) areas by the lengths (vertices,) they lie along; NaN where there is none."""
     along = per_edge(np.add, owned, graph.starts[:-1], np.diff(graph.starts))
-    return np.divide(area, along, out=np.full(len(area), np.nan), where=along > 0)
+    ratio: Floats = np.divide(area, along, out=np.full(len(area), np.nan), where=along > 0)
+    return ratio
 
 
 def _from_neighbours(width: Floats, ends: Ints) -> Floats:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from roadseg.errors import RoadsegError
 
 if TYPE_CHECKING:
-    import networkx
+    import networkx as nx
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -141,7 +141,7 @@ class RoadNetwork:
         node = np.arange(len(self.nodes))
         return {"geometry": points, "node": node, "degree": self.degree, "at_border": self.at_border}
 
-    def to_networkx(self) -> "networkx.MultiGraph[int]":
+    def to_networkx(self) -> "nx.MultiGraph[int]":
         """Return a graph for networkx: nodes with ``pos`` (x, y), edges with all columns of the table.
 
         Edges are keyed by their row, so parallel ones and loops keep apart.
@@ -152,10 +152,10 @@ class RoadNetwork:
             If networkx is not installed.
         """
         try:
-            import networkx
+            import networkx as nx
         except ImportError as error:
             raise RoadsegError("networkx is not installed; pip install 'roadseg[graph]'") from error
-        made: networkx.MultiGraph[int] = networkx.MultiGraph(crs=self.crs)
+        made: nx.MultiGraph[int] = nx.MultiGraph(crs=self.crs)
         border, places = self.at_border.tolist(), self.nodes.tolist()
         made.add_nodes_from((i, {"pos": tuple(places[i]), "at_border": border[i]}) for i in range(len(places)))
         columns = {name: column.tolist() for name, column in self.table().items() if name not in {"u", "v"}}

@@ -37,7 +37,7 @@ class Ground:
     pixel
         Size of a pixel down its column and along its row, in metres at the raster's middle; (1, 1) without CRS.
     steps
-        Metres of a step anywhere, see ``metre_steps``. None: everywhere ``pixel``, at right angles.
+        Metres of a step anywhere, see ``plane_steps`` and ``metre_steps``. None: everywhere ``pixel``, at right angles.
     """
 
     crs: str | None = None
@@ -56,6 +56,21 @@ class Ground:
         if self.steps is not None:
             return self.steps(places)
         return np.broadcast_to(np.diag(self.pixel), (len(places), 2, 2))
+
+
+def plane_steps(transform: Transform, unit_m: float) -> Steps:
+    """Take the plane of a projection for the ground: every step is as long as on paper.
+
+    Parameters
+    ----------
+    transform
+        From pixel corners to x, y.
+    unit_m
+        Metres per unit of x and y.
+    """
+    a, b, _, d, e, _ = transform
+    step = np.array([[b, a], [e, d]]) * unit_m
+    return lambda places: np.broadcast_to(step, (len(places), 2, 2))
 
 
 def metre_steps(transform: Transform, shape: tuple[int, int], to_degrees: Callable[[Floats], Floats]) -> Steps:

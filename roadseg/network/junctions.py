@@ -10,8 +10,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from roadseg.network.edges import Chains, Pixel, Tips, chains, degrees, per_edge, pick, slices, tips
+from roadseg.network.edges import Chains, Pixel, chains, degrees, per_edge, pick, slices
 from roadseg.network.graph import Bools, Floats, Ints, PixelGraph
+from roadseg.network.tips import Tips, tips
 
 NEAR_WIDTHS = 1.0
 """Junctions nearer than this many road widths are one, whatever meets there."""

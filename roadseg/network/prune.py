@@ -11,8 +11,10 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from roadseg.network.edges import Chains, Pixel, chains, contract, degrees, per_edge, pick, tips
+from roadseg.network.edges import Chains, Pixel, chains, degrees, per_edge, pick
 from roadseg.network.graph import Bools, Floats, Ints, PixelGraph
+from roadseg.network.joins import contract
+from roadseg.network.tips import tips
 
 WIDTHS = 1.5
 """How many widths of the road it leaves a branch must be long."""
@@ -51,9 +53,13 @@ def drop_small(graph: PixelGraph, *, length: float, pixel: Pixel = (1.0, 1.0)) -
     Pieces that go on where nothing is known stay.
     """
     count, part = parts(graph)
-    whole = np.bincount(part[graph.ends[:, 0]], weights=chains(graph, pixel).lengths, minlength=count)
-    leaves = np.bincount(part, weights=graph.at_border, minlength=count) > 0
-    stays = ((whole >= length) | leaves)[part[graph.ends[:, 0]]]
+    of_edge = part[graph.ends[:, 0]]
+    stays = np.bincount(part, weights=graph.at_border, minlength=count) > 0
+    stays |= np.bincount(of_edge, weights=np.diff(graph.starts), minlength=count) * min(pixel) >= length
+    asked = np.flatnonzero(~stays[of_edge])
+    measured = chains(pick(graph, asked, all_nodes=True), pixel).lengths
+    stays |= np.bincount(of_edge[asked], weights=measured, minlength=count) >= length
+    stays = stays[of_edge]
     return graph if stays.all() else pick(graph, np.flatnonzero(stays))
 
 
@@ -71,7 +77,7 @@ def _spurs(graph: PixelGraph, margin: float, pixel: Pixel) -> Bools:
     dead = (degree == 1) & ~graph.at_border
     tip = dead[graph.ends]
     foot = np.where(tip[:, 0], graph.ends[:, 1], graph.ends[:, 0])
-    spur = (tip[:, 0] != tip[:, 1]) & (degree[foot] >= 3)
+    spur: Bools = (tip[:, 0] != tip[:, 1]) & (degree[foot] >= 3)
     spur &= np.diff(graph.starts) * min(pixel) <= np.maximum(WIDTHS * _most_width(graph, pixel)[foot], margin)
     at_feet = np.zeros(len(degree), dtype=bool)
     at_feet[foot[spur]] = True

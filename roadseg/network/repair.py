@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
-from roadseg.network.bridge import Sample, bridge
-from roadseg.network.edges import Pixel, contract, in_order
+from roadseg.network.bridge import bridge
+from roadseg.network.edges import Pixel, in_order
+from roadseg.network.evidence import Sample
 from roadseg.network.graph import PixelGraph
+from roadseg.network.joins import contract
 from roadseg.network.junctions import merge_junctions
 from roadseg.network.prune import drop_small, prune_spurs
 
@@ -16,7 +18,7 @@ class Limits:
     Parameters
     ----------
     min_length
-        A piece of network shorter than this altogether is dropped.
+        A piece of network shorter than this altogether is dropped; one half as long before gaps are bridged.
     spur
         Dead ends shorter than this are pruned, and those the road's width explains; None: only the latter.
     bridge
@@ -56,6 +58,7 @@ def repair(graph: PixelGraph, limits: Limits, *, pixel: Pixel = (1.0, 1.0), samp
     if limits.spur != 0:
         graph = prune_spurs(graph, margin=limits.spur or 0.0, pixel=pixel)
     if limits.bridge > 0:
+        graph = drop_small(graph, length=limits.min_length / 2, pixel=pixel)
         graph = bridge(graph, longest=limits.bridge, level=limits.level, pixel=pixel, sample=sample)
     if limits.merge:
         graph = merge_junctions(contract(graph), pixel=pixel)
