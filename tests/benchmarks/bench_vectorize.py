@@ -1,86 +1,88 @@
-"""What ``roadseg vectorize`` costs from GeoTIFF to GeoPackage: time per megapixel, and memory at two sizes.
+"""What each stage from probability to middle lines costs, against the script one would write first.
 
     pytest -m benchmark -s tests/benchmarks/bench_vectorize.py
 
-Synthetic probability, dense (9 % road) and rural (under 1 %), each run in a process of its own.
-``ROADSEG_BENCHMARK_SIDES`` lists the sides of the rasters in pixels, such as ``10000,30000``;
-``ROADSEG_BENCHMARK_WORKERS`` the numbers of workers.
+One process, everything from memory. The script is scikit-image's skeletonize, sknw's graph and shapely's lines; it
+cleans nothing. ``ROADSEG_BENCHMARK_MPX`` sets the size of the scenes.
 """
 
-import json
 import os
-import resource
-import sys
 import time
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
-import drawing
 import measuring
+import numpy as np
 import pytest
-import rasterio
-from rasterio.windows import Window as RasterWindow
+from drawing import DENSE, RURAL, road_probability
+from numpy.typing import NDArray
+from skimage.morphology import skeletonize
 
-from roadseg.settings import VectorizeSettings, VectorOutputs
-from roadseg.vectorize import vectorize
+from roadseg.blocks import Window
+from roadseg.network import centrelines, clean
+from roadseg.network.clean import Cleaning
 
-SIDES = [int(side) for side in os.environ.get("ROADSEG_BENCHMARK_SIDES", "4000,8000").split(",")]
-WORKERS = [int(count) for count in os.environ.get("ROADSEG_BENCHMARK_WORKERS", "1").split(",")]
-LAND = {"dense": drawing.DENSE, "rural": drawing.RURAL}
-_TILE_PX = 5000
+MPX = float(os.environ.get("ROADSEG_BENCHMARK_MPX", "16.8"))
+CLEANING = Cleaning(high=127, low=76, min_area_px=60, max_hole_px=60)
+STAGES = {
+    "clean": ((clean, "_find_roads"), (clean, "_find_holes")),
+    "thin": ((centrelines, "_thin"),),
+    "trace": ((centrelines, "trace"),),
+    "area, level, border": ((centrelines, "_trace"),),
+    "merge": ((centrelines, "merge"),),
+}
 
 
-def write_roads(path: Path, side: int, *, per_mpx: float) -> Path:
-    """Write a road probability raster as ``roadseg predict`` would, tile by tile."""
-    profile = {
-        "driver": "GTiff", "height": side, "width": side, "count": 1, "dtype": "uint8", "crs": measuring.CRS,
-        "transform": rasterio.Affine(1, 0, 230_000, 0, -1, 900_000), "tiled": True, "blockxsize": 512,
-        "blockysize": 512, "compress": "deflate", "nodata": 255, "bigtiff": "if_safer",
-    }  # fmt: skip
-    with rasterio.open(path, "w", **profile) as file:
-        file.scales = (1 / 254,)
-        for row in range(0, side, _TILE_PX):
-            for col in range(0, side, _TILE_PX):
-                height, width = min(_TILE_PX, side - row), min(_TILE_PX, side - col)
-                values = drawing.road_probability(height, width, per_mpx=per_mpx, seed=1 + row + col // _TILE_PX)
-                file.write(values, 1, window=RasterWindow(col, row, width, height))
-    return path
+def by_roadseg(levels: NDArray[np.uint8]) -> dict[str, float]:
+    """Return the processor seconds of each stage, and of all."""
+    spent = dict.fromkeys(STAGES, 0.0)
+
+    def watched(stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any) -> Any:
+            before = time.process_time()
+            result = function(*arguments)
+            spent[stage] += time.process_time() - before
+            return result
+
+        return run
+
+    def read(window: Window) -> NDArray[np.uint8]:
+        return levels[window.slices()]
+
+    with pytest.MonkeyPatch.context() as patch:
+        for stage, places in STAGES.items():
+            for module, name in places:
+                patch.setattr(module, name, watched(stage, getattr(module, name)))
+        before = time.process_time()
+        centrelines.centrelines(read, *levels.shape, cleaning=CLEANING)
+        total = time.process_time() - before
+    spent["area, level, border"] -= spent["trace"]
+    return {**spent, "all": total}
+
+
+def by_script(levels: NDArray[np.uint8]) -> dict[str, float]:
+    """Return the processor seconds of the usual script."""
+    sknw = pytest.importorskip("sknw")
+    shapely = pytest.importorskip("shapely")
+    before = time.process_time()
+    graph = sknw.build_sknw(skeletonize(levels >= CLEANING.high).astype(np.uint16), multi=True, iso=True)
+    lines = [shapely.LineString(edge["pts"]) for *_, edge in graph.edges(data=True) if len(edge["pts"]) > 1]
+    assert lines
+    return {"all": time.process_time() - before}
 
 
 @pytest.mark.benchmark
-@pytest.mark.parametrize("land", LAND)
-def test_time_and_memory_from_raster_to_package(tmp_path, land):
-    rows: list[tuple[object, ...]] = [
-        ("", "workers", "ms/Mpx", "processor ms/Mpx", "peak RSS MB", "workers' RSS MB", "roads", "file MB")
-    ]
-    for side in SIDES:
-        raster = write_roads(tmp_path / f"{side}.tif", side, per_mpx=LAND[land])
-        for workers in WORKERS:
-            run = measuring.in_own_process(__file__, raster, tmp_path / "roads.gpkg", workers)
-            mpx = side * side / 1e6
-            rates = run["seconds"] / mpx * 1000, run["cpu"] / mpx * 1000
-            size = f"{side:,} × {side:,}"
-            rows.append((size, workers, *rates, run["peak_mb"], run["worker_mb"], run["roads"], run["file_mb"]))
-        raster.unlink()
-    measuring.show(f"GeoTIFF to GeoPackage, {land}", rows)
-
-
-def main() -> None:
-    """Vectorize one raster and print its figures."""
-    raster, target, workers = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-    started, before = time.monotonic(), os.times()
-    settings = VectorizeSettings(workers=workers, overwrite=True)
-    done = vectorize(raster, VectorOutputs(target), settings)
-    after = os.times()
-    figures = {
-        "seconds": time.monotonic() - started,
-        "cpu": sum(after[:4]) - sum(before[:4]),
-        "peak_mb": measuring.peak_rss_mb(),
-        "worker_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
-        "roads": len(done.roads),
-        "file_mb": target.stat().st_size / 1e6,
-    }
-    print(json.dumps(figures))
-
-
-if __name__ == "__main__":
-    main()
+def test_stages_against_the_usual_script():
+    side = round((MPX * 1e6) ** 0.5)
+    rows: list[tuple[object, ...]] = [("scene", "stage", "ms/Mpx", "script ms/Mpx", "ratio")]
+    for scene, per_mpx in (("dense", DENSE), ("rural", RURAL)):
+        levels = road_probability(side - 32, side + 32, per_mpx=per_mpx)
+        runs = [(by_roadseg(levels), by_script(levels)) for _ in range(measuring.ROUNDS)]
+        scale = 1e9 / levels.size
+        script = min(run["all"] for _, run in runs) * scale
+        road = f"{scene}, {100 * (levels >= CLEANING.high).mean():.1f} % road"
+        for stage in (*STAGES, "all"):
+            ours = min(run[stage] for run, _ in runs) * scale
+            last = (f"{script:.0f}", f"{script / ours:.1f}") if stage == "all" else ("", "")
+            rows.append((road, stage, f"{ours:.1f}", *last))
+    measuring.show("Probability to middle lines, processor time of one core, best of the rounds", rows)
