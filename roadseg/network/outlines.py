@@ -7,9 +7,8 @@ are one. About 10 ms per megapixel where a tenth is road; memory is in proportio
 """
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from functools import partial
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -26,10 +25,10 @@ from roadseg.network.corners import (
     Int32s,
     Mask,
     Seams,
-    Traced,
     trace_block,
     united,
 )
+from roadseg.network.crew import Crew
 from roadseg.network.graph import Bools, Floats, Ints
 
 LINK_AT = 1_000_000
@@ -95,13 +94,15 @@ def trace_rings(mask: Mask, height: int, width: int, shape: Shape, tracing: Trac
     """
     seams, closing = Seams(width), _Closing(height, width, shape)
     windows = list(_blocks(height, width, tracing.block_px))
-    for window, traced in zip(windows, _trace_blocks(mask, windows, height, width, tracing.workers), strict=True):
-        closing.add(replace(traced.corners, label=traced.corners.label + np.int32(seams.count)))
-        seams.unite(traced, window)
-        if tracing.joined and window.col_stop == width and closing.is_due():
-            closing.close(lambda pairs: np.ones(len(pairs), dtype=np.bool_))
-        if tracing.on_block:
-            tracing.on_block(window)
+    with Crew(mask, tracing.workers) as crew:
+        found = crew.map(partial(trace_block, height=height, width=width), windows)
+        for window, traced in zip(windows, found, strict=True):
+            closing.add(replace(traced.corners, label=traced.corners.label + np.int32(seams.count)))
+            seams.unite(traced, window)
+            if tracing.joined and window.col_stop == width and closing.is_due():
+                closing.close(lambda pairs: np.ones(len(pairs), dtype=np.bool_))
+            if tracing.on_block:
+                tracing.on_block(window)
     area_of = seams.areas()
     closing.close(lambda pairs: (area_of[pairs[:, 0]] == area_of[pairs[:, 1]]) | tracing.joined)
     return closing.rings(area_of, joined=tracing.joined)
@@ -111,15 +112,6 @@ def _blocks(height: int, width: int, block_px: int) -> Iterator[Window]:
     for row in range(0, height, block_px):
         for col in range(0, width, block_px):
             yield Window(row, col, min(block_px, height - row), min(block_px, width - col))
-
-
-def _trace_blocks(mask: Mask, windows: list[Window], height: int, width: int, workers: int) -> Iterator[Traced]:
-    if workers == 1:
-        yield from (trace_block(mask, window, height, width) for window in windows)
-        return
-    count = len(windows)
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        yield from pool.map(trace_block, [mask] * count, windows, [height] * count, [width] * count)
 
 
 @dataclass(frozen=True)
