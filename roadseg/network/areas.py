@@ -2,7 +2,7 @@
 
 Outlines are traced along pixel edges and straightened so that no pixel centre changes sides. If that is not
 coarse enough they are thinned out all together, so that none meets another (Visvalingam, Whyatt 1993,
-as GEOS does it for coverages). About 20 ms per megapixel where a tenth is road, 30 if thinned out.
+as GEOS does it for coverages). About 20 ms per megapixel where a tenth is road, 35 if thinned out.
 Pixels that touch at a corner are one area then. Exact outlines of pixels cannot show that in a valid
 polygon: such areas are rows of their own with the same component number.
 """
