@@ -11,6 +11,7 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from roadseg.network import outlines
 from roadseg.network.areas import road_areas, to_ground
 from roadseg.network.ground import Ground, metre_steps
 
@@ -164,6 +165,7 @@ def test_an_area_is_what_hangs_together_and_holes_are_what_it_encloses(mask):
     assert shapely.get_num_interior_rings(polygons).sum() == outside - 1
 
 
+@settings(max_examples=40)
 @given(masks())
 def test_touching_pixel_outlines_share_a_component(mask):
     labels, count = scipy.ndimage.label(mask, EIGHT)
@@ -173,6 +175,7 @@ def test_touching_pixel_outlines_share_a_component(mask):
         assert set(labels[burn([polygon], mask.shape) == 1]) == {component + 1}
 
 
+@settings(max_examples=60)
 @given(masks(), st.sampled_from([0.8, 1.5, 4.0]))
 def test_coarse_outlines_do_not_meet_either(mask, simplify_px):
     fine, coarse = areas_of(mask), areas_of(mask, simplify_px)
@@ -181,6 +184,7 @@ def test_coarse_outlines_do_not_meet_either(mask, simplify_px):
     assert len(coarse.vertices) <= len(fine.vertices)
 
 
+@settings(max_examples=40)
 @given(masks())
 def test_rows_come_in_the_order_of_their_first_pixels(mask):
     first = [int(np.flatnonzero(burn([polygon], mask.shape))[0]) for polygon in on_pixels(areas_of(mask))]
@@ -216,6 +220,38 @@ def test_a_strip_wider_than_sixteen_bits():
     assert len(areas) == 1 + 35_000
     assert areas.polygons()[0].bounds == (9.5, 0.5, 69_989.5, 2.5)
     assert same(areas, areas_of(mask, 0, block_px=70_000))
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Close rings after every row of blocks."""
+    monkeypatch.setattr(outlines, "LINK_AT", 0)
+
+
+@given(masks(), st.integers(3, 20), st.sampled_from([0, 0.5]))
+@settings(max_examples=40)
+def test_rings_may_be_closed_at_any_time(impatient, mask, block_px, simplify_px):
+    areas = areas_of(mask, simplify_px, block_px=block_px)
+    polygons = on_pixels(areas)
+    assert same(areas, areas_of(mask, simplify_px, block_px=64))
+    assert np.array_equal(burn(polygons, mask.shape), mask)
+    assert len(np.unique(areas.component)) == scipy.ndimage.label(mask, EIGHT)[1]
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_worlds_are_the_same_if_rings_are_closed_early(world, impatient):
+    mask = WORLDS[world]
+    assert same(areas_of(mask, block_px=12), areas_of(mask, block_px=400))
+
+
+def test_closed_rings_do_not_wait(monkeypatch):
+    monkeypatch.setattr(outlines, "LINK_AT", 1000)
+    walked = []
+    walk = outlines._walk
+    monkeypatch.setattr(outlines, "_walk", lambda *corners: walked.append(len(corners[1])) or walk(*corners))
+    areas_of(np.tile(np.pad(np.ones((3, 3)), 1), (200, 20)), block_px=25)
+    assert sum(walked) == 4 * 200 * 20
+    assert max(walked) < 2600
 
 
 def test_two_processes_see_what_one_sees():

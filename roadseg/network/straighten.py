@@ -13,8 +13,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from roadseg.network.corners import Int32s
 from roadseg.network.graph import Bools, Floats, Ints
-from roadseg.network.outlines import Rings
 
 WITHIN_GATE_PX = 0.49
 """Largest tolerance; gates end at half a pixel."""
@@ -50,13 +50,15 @@ class _Points:
     starts: Ints
 
 
-def straighten(rings: Rings, *, tolerance_px: float) -> tuple[Floats, Ints]:
+def straighten(corners: Int32s, starts: Ints, *, tolerance_px: float) -> tuple[Floats, Ints]:
     """Replace pixel outlines by few straight lines through the same gates.
 
     Parameters
     ----------
-    rings
-        Traced with areas joined at corners.
+    corners
+        (corners, 2) row, col of lattice points, of areas joined at corners.
+    starts
+        (rings + 1,): ring ``i`` owns the corners from ``starts[i]`` up to ``starts[i + 1]``.
     tolerance_px
         How far from the middle of a gate a line may go through it; more than ``WITHIN_GATE_PX`` is not used.
 
@@ -66,8 +68,9 @@ def straighten(rings: Rings, *, tolerance_px: float) -> tuple[Floats, Ints]:
     """
     tolerance = min(tolerance_px, WITHIN_GATE_PX)
     row, col, sizes = [np.zeros(0)], [np.zeros(0)], [np.zeros(1, dtype=np.int64)]
-    for first, last in _batches(rings.starts):
-        points = _points(rings, first, last, tolerance)
+    for first, last in _batches(starts):
+        part = corners[starts[first] : starts[last]].astype(np.int64)
+        points = _points(part, starts[first : last + 1] - starts[first], tolerance)
         kept = _needed(points, tolerance)
         row.append(points.row[kept])
         col.append(points.col[kept])
@@ -82,10 +85,8 @@ def _batches(starts: Ints) -> list[tuple[int, int]]:
     return [(a, b) for a, b in pairwise(edges) if b > a]
 
 
-def _points(rings: Rings, first: int, last: int, tolerance: float) -> _Points:
-    """Return the points of rings ``first`` to ``last``: one, two or three on each edge between corners."""
-    starts = rings.starts[first : last + 1] - rings.starts[first]
-    places = rings.places[rings.starts[first] : rings.starts[last]].astype(np.int64)
+def _points(places: Ints, starts: Ints, tolerance: float) -> _Points:
+    """Return the points of some rings: one, two or three on each edge between corners."""
     following, before = _neighbours(starts)
     step = places[following] - places
     length = np.abs(step).sum(axis=1)
@@ -140,7 +141,7 @@ def _needed(points: _Points, tolerance: float) -> Bools:
     kept = np.zeros(len(place), dtype=np.bool_)
     start, stop = points.starts[:-1], points.starts[1:] - 1
     kept[start] = kept[stop] = kept[_farthest(points, start, stop)] = True
-    marks = np.flatnonzero(kept | (points.vertex & (place % _STRETCH == 0)))
+    marks = np.flatnonzero(kept | (points.vertex & ((place - np.repeat(start, stop - start + 1)) % _STRETCH == 0)))
     start, stop = _between(marks, points.starts)
     worst, off = _worst(points, start, stop)
     kept[np.minimum(after[worst], stop)[off > tolerance]] = True

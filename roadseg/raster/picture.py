@@ -196,8 +196,10 @@ def _strokes(shape: tuple[int, int], lines: list[tuple[NDArray[np.int32], float]
     They are drawn on finer pixels, because smooth lines of OpenCV come in every other width only.
     """
     cover = np.zeros((shape[0] * _FINER, shape[1] * _FINER), np.uint8)
-    for width in sorted({width for _, width in lines}):
-        same = [line * _FINER + (_FINER - 1) * 2 ** (_FRACTION_BITS - 1) for line, its in lines if its == width]
+    by_width: dict[float, list[NDArray[np.int32]]] = {}
+    for line, width in lines:
+        by_width.setdefault(width, []).append(line * _FINER + (_FINER - 1) * 2 ** (_FRACTION_BITS - 1))
+    for width, same in by_width.items():
         thickness = max(1, round((width + wider) * _FINER))
         cv2.polylines(cover, same, False, 255, thickness, cv2.LINE_8, _FRACTION_BITS)
     return np.asarray(cv2.resize(cover, shape[::-1], interpolation=cv2.INTER_AREA), dtype=np.uint8)
