@@ -18,9 +18,9 @@ MODULES = {
 ROWS = [
     {"cli"},
     {"predict", "train", "evaluate", "vectorize", "export", "cluster", "info"},
-    {"job", "counting", "tiles"},
+    {"job", "counting", "tiles", "batch", "extraction", "vectors", "preview"},
     {"raster", "inference", "training", "network", "metrics", "model"},
-    {"blocks", "errors", "progress", "settings"},
+    {"blocks", "errors", "progress", "settings", "thinning"},
 ]
 """From the top down; a module may import from rows below its own."""
 
