@@ -62,6 +62,7 @@ def noise(seed, height, width, smooth=1.0, unknown=0.02):
     return levels
 
 
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 10**6),
     height=st.integers(1, 60),
