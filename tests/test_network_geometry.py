@@ -4,6 +4,8 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+import rasterio
+import rasterio.warp
 import shapely
 from affine import Affine
 from test_network_repair import circle, shuffled, town
@@ -12,6 +14,7 @@ from tracing import graph_of, strips, trace
 from roadseg.network.geometry import to_ground
 from roadseg.network.ground import Ground, metre_steps, plane_steps
 from roadseg.network.repair import Limits, repair
+from roadseg.raster.grid import Grid
 
 UTM = Ground("a projected CRS", (1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
 
@@ -133,6 +136,26 @@ def test_web_mercator_metres_are_not_metres():
     found = network(road, ground_of(Affine(2, 0, 3e6, 0, -2, y), road.shape, degrees=degrees))
     assert found.length_m[0] == pytest.approx(200, abs=2)
     assert found.width_m[0] == pytest.approx(9, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("crs", "transform"),
+    [
+        ("EPSG:4326", Affine(1e-5, 0, 25.0, 0, -2e-5, 60.0)),
+        ("EPSG:3857", Affine(2, 0, 3e6, 0, -2, 8.4e6)),
+        ("EPSG:2263", Affine(3, 1, 9.8e5, 1, -3, 2e5)),
+        ("EPSG:32633", Affine.translation(5e5, 6e6) @ Affine.rotation(30) @ Affine.scale(0.5, -0.5)),
+    ],
+)
+def test_steps_agree_with_the_grid_of_the_raster(crs, transform):
+    """As a caller fills them: rasterio carries x, y to degrees."""
+
+    def degrees(xy):
+        return np.stack(rasterio.warp.transform(crs, "EPSG:4326", xy[:, 0].tolist(), xy[:, 1].tolist()), axis=1)
+
+    grid = Grid(rasterio.CRS.from_user_input(crs).to_wkt(), transform, 300, 401)
+    steps = metre_steps(tuple(transform)[:6], (300, 401), degrees)(np.array([[149.5, 200.0]]))[0]
+    np.testing.assert_allclose(np.hypot(*steps), grid.pixel_size_m(), rtol=1e-4)
 
 
 def test_a_shear_is_taken_into_account():
