@@ -1,5 +1,6 @@
 """``roadseg train``."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -126,7 +127,8 @@ def train(
         usage("DATA must name a folder with images/ and masks/ to train on")
     if settings.steps == 0 and (settings.start is None or dev is None):
         usage("--steps 0 only calibrates: it wants --from a model and --dev tiles")
-    with reporting(verbose), listening(quiet=quiet, progress=progress, unit="steps") as listener:
+    speaks = os.environ.get("RANK", "0") == "0"  # of the processes torchrun starts
+    with reporting(verbose), listening(quiet=quiet or not speaks, progress=progress, unit="steps") as listener:
         from roadseg.train import About, recalibrate
         from roadseg.train import train as train_model
 
@@ -138,7 +140,7 @@ def train(
             summary = recalibrate(output, about, settings, **where)
         elif data is not None:
             summary = train_model(data, output, about, settings, **where)
-        if as_json:
+        if as_json and speaks:
             print_json(summary)
 
 
