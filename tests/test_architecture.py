@@ -18,7 +18,8 @@ MODULES = {
 ROWS = [
     {"cli"},
     {"predict", "train", "evaluate", "vectorize", "export", "cluster", "info"},
-    {"job", "counting", "tiles", "scoring", "run"},
+    {"run", "scoring"},
+    {"job", "counting", "tiles"},
     {"raster", "inference", "training", "network", "metrics", "model"},
     {"blocks", "errors", "progress", "settings"},
 ]

@@ -16,8 +16,10 @@ from roadseg.model.resunet import ResUNet
 from roadseg.settings import TrainSettings
 from roadseg.training import checkpoint
 from roadseg.training.dataset import Tile, Tiles
-from roadseg.training.loop import Step, Trainer, learning_rate_at
+from roadseg.training.gradient import compile_blocks
+from roadseg.training.loop import Step, Trainer
 from roadseg.training.recipes import PAPER
+from roadseg.training.schedule import learning_rate_at
 
 SETTINGS = TrainSettings(width=4, steps=8, batch=2, crop=32, warmup_steps=2, checkpoint_minutes=0, precision="float32")
 
@@ -213,10 +215,10 @@ def test_too_little_memory_takes_the_batch_in_parts(tmp_path: Path, monkeypatch:
         batch = tiles().draw(4, seed=0, step=0)
         labels = torch.from_numpy(batch.labels)
         labels[0, :20] = 255
-        loss = work._differentiate(torch.from_numpy(batch.images).float() / 255, labels)
+        loss = work.differentiate(torch.from_numpy(batch.images).float() / 255, labels)
         gradients.append((float(loss), work.network.bridge.conv1.weight.grad))
         monkeypatch.undo()
-        assert work.parts == parts
+        assert work.differentiate.parts == parts
     assert gradients[0][0] == pytest.approx(gradients[1][0], rel=1e-5)
     assert torch.allclose(gradients[0][1], gradients[1][1], rtol=1e-3, atol=1e-7)
     assert "taken in 4 parts" in said[-1]
@@ -273,12 +275,10 @@ def test_compiled_blocks_have_the_same_gradients() -> None:
     """Whole-network compilation once lost every gradient below the last upsampling."""
     import copy
 
-    from roadseg.training.loop import _compile_blocks
-
     torch.manual_seed(0)
     plain = ResUNet(width=8).train()
     compiled = copy.deepcopy(plain)
-    _compile_blocks(compiled)
+    compile_blocks(compiled)
     x = torch.randn(2, 3, 32, 32)
     plain(x).square().mean().backward()
     compiled(x).square().mean().backward()
