@@ -16,13 +16,13 @@ from xml.etree import ElementTree as ET
 import numpy as np
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
-from rasterio.errors import RasterioError, RasterioIOError
+from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterWindow
 
 from roadseg.blocks import Block, Window, reflected
 from roadseg.errors import SceneError
-from roadseg.raster.files import open_raster
+from roadseg.raster.files import open_input, open_raster, reason
 from roadseg.raster.grid import Grid, model_grid
 from roadseg.raster.resample import resample, taps
 
@@ -95,7 +95,7 @@ class Scene:
 
     def __init__(self, path: str, settings: SceneSettings) -> None:
         self.path, self.settings = path, settings
-        self._file = _open(path)
+        self._file = open_input(path)
         try:
             self._prepare()
         except (RasterioError, SceneError) as error:
@@ -322,7 +322,7 @@ class Scene:
         except RasterioError as error:
             raise SceneError(
                 f"{self.path} cannot be read at row {window.row}, column {window.col} "
-                f"({_reason(error)}); the file is damaged or out of reach"
+                f"({reason(error)}); the file is damaged or out of reach"
             ) from error
 
     def _validity(
@@ -360,24 +360,6 @@ def _mirrored(
         picked[..., :follow] = array[..., cols[0] : cols[0] + follow]
         picked[..., follow:] = array[..., cols[follow:]]
     return wide[0], wide[1]
-
-
-def _open(path: str) -> DatasetReader:
-    try:
-        return open_raster(path)
-    except UnicodeEncodeError as error:
-        raise SceneError(f"{path!a} is no name that GDAL can read, for it is not UTF-8; rename it") from error
-    except RasterioIOError as error:
-        local = "://" not in path and not path.startswith("/vsi")
-        if local and not Path(path).exists():
-            raise SceneError(f"{path} does not exist; check the path") from error
-        if local and Path(path).is_dir():
-            raise SceneError(f"{path} is a folder; name its images, for example {path}/*.tif") from error
-        raise SceneError(f"{path} is not a raster that GDAL can open ({_reason(error)})") from error
-
-
-def _reason(error: Exception) -> str:
-    return str(error.__cause__ or error).strip().rstrip(".")
 
 
 def _vrt_rectangles(file: DatasetReader) -> NDArray[np.float64] | None:
