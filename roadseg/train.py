@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 import roadseg
-from roadseg.blocks import Plan, Window
+from roadseg.blocks import Plan
 from roadseg.errors import TrainingError
 from roadseg.inference.block import predict_block
 from roadseg.inference.engine import TorchEngine, choose_device
@@ -33,12 +33,10 @@ from roadseg.model.card import Measurement, ModelCard, find_model
 from roadseg.model.resunet import ResUNet
 from roadseg.model.weights import load_model, save_model
 from roadseg.progress import Listener
-from roadseg.raster.labels import read_label
 from roadseg.raster.output import check_target, quantize
-from roadseg.raster.scene import Scene, SceneSettings
-from roadseg.settings import EngineSettings, TrainSettings
-from roadseg.tiles import check_match, common_gsd, find_pairs, read_tile
-from roadseg.training.dataset import Tiles
+from roadseg.settings import DataSettings, EngineSettings, TrainSettings
+from roadseg.tiles.load import load
+from roadseg.tiles.source import DevArea
 from roadseg.training.loop import Step, Trainer
 
 
@@ -79,12 +77,11 @@ class TrainSummary:
 
 
 def train(
-    data: Path,
+    data: DataSettings,
     output: Path,
     about: About,
     settings: TrainSettings,
     *,
-    dev: Path | None = None,
     device: str = "auto",
     overwrite: bool = False,
     listener: Listener | None = None,
@@ -94,15 +91,13 @@ def train(
     Parameters
     ----------
     data
-        Folder with ``images/`` and ``masks/``; files with the same stem belong together.
+        What to train and to validate on.
     output
         Model file to write; ``<output>.checkpoint`` lies beside it until then.
     about
         For the card.
     settings
         How to train.
-    dev
-        Folder like ``data``, to choose the threshold and to score; never trained on.
     device
         Where.
     overwrite
@@ -121,15 +116,13 @@ def train(
     if overwrite:
         checkpoint.unlink(missing_ok=True)
     place, why = choose_device(device)
-    pairs, dev_pairs = find_pairs(data), find_pairs(dev) if dev else []
-    tiles = Tiles([read_tile(image, mask, listener) for image, mask in pairs], crop=settings.crop)
-    gsd_m = common_gsd(tiles.tiles, settings.pixel_m)
+    found = load(data, crop=settings.crop, gsd_m=settings.pixel_m, seed=settings.seed, beside=output, listener=listener)
+    tiles, dev, gsd_m = found.tiles, found.dev, found.gsd_m
     torch.manual_seed(settings.seed)
-    network, statistics = first_network(len(tiles.tiles[0].image), settings)
+    network, statistics = first_network(tiles.bands, settings)
     trainer = Trainer(network.to(place), tiles, settings, checkpoint, statistics=statistics)
     listener.say(
-        f"{len(pairs)} training tiles, {100 * tiles.road_fraction:.1f} % road; {len(dev_pairs)} dev tiles; "
-        f"width {settings.width}; device {place} ({why}); "
+        f"{found.about}; width {settings.width}; device {place} ({why}); "
         + (f"going on at step {trainer.step}" if trainer.step else f"{settings.steps} steps")
     )
     listener.start(settings.steps, trainer.step)
@@ -138,13 +131,13 @@ def train(
     def on_step(step: Step) -> None:
         listener.advance(1)
         every = max(1, settings.steps // max(1, settings.evaluations))
-        if dev_pairs and step.step % every == 0 and step.step < settings.steps:
-            score = score_tiles(trainer, dev_pairs, listener)
+        if dev and step.step % every == 0 and step.step < settings.steps:
+            score = score_tiles(trainer, dev)
             listener.say(f"step {step.step}: loss {step.loss:.4f}, {_in_words(score)}")
 
     trainer.run(on_step)
-    score = score_tiles(trainer, dev_pairs, listener) if dev_pairs else None
-    card = _card(about, trainer, gsd_m, score, dev)
+    score = score_tiles(trainer, dev) if dev else None
+    card = _card(about, trainer, gsd_m, score, _dev_name(data))
     save_model(output, trainer.averaged(), card)
     checkpoint.unlink(missing_ok=True)
     if score:
@@ -174,7 +167,7 @@ def first_network(
     return network, (card.mean, card.std)
 
 
-def score_tiles(trainer: Trainer, pairs: Sequence[tuple[Path, Path]], listener: Listener) -> DevScore:
+def score_tiles(trainer: Trainer, areas: Sequence[DevArea]) -> DevScore:
     """Predict tiles as ``roadseg predict`` would, and count.
 
     Raises
@@ -184,8 +177,8 @@ def score_tiles(trainer: Trainer, pairs: Sequence[tuple[Path, Path]], listener: 
     """
     engine = TorchEngine(trainer.averaged(), trainer.mean, trainer.std, EngineSettings(str(trainer.device)))
     counts = no_pixels()
-    for image, mask in pairs:
-        counts += _count_tile(engine, trainer.mean, image, mask, listener)
+    for area in areas:
+        counts += _count_area(engine, trainer.mean, area)
     strict, loose = exact(counts), relaxed(counts)
     even, best = break_even_level(loose), best_level(loose.f1)
     if even is None or best is None:
@@ -195,31 +188,32 @@ def score_tiles(trainer: Trainer, pairs: Sequence[tuple[Path, Path]], listener: 
         relaxed_f1=float(loose.f1[best]),
         iou=float(np.nanmax(strict.iou)),
         threshold=best / FULL,
-        tiles=len(pairs),
+        tiles=len(areas),
     )
 
 
-def _count_tile(
-    engine: TorchEngine, mean: tuple[float, ...], image: Path, mask: Path, listener: Listener
-) -> PixelCounts:
-    label = read_label(str(mask))
-    if label.note:
-        listener.warn(label.note)
-    with Scene(str(image), SceneSettings(any_gsd=True, fill=mean)) as scene:
-        check_match(scene, label, image, mask)
-        grid = scene.grid
-        plan = Plan(grid.height, grid.width, Window(0, 0, grid.height, grid.width))
-        values = np.empty((grid.height, grid.width), dtype=np.uint8)
+def _count_area(engine: TorchEngine, mean: tuple[float, ...], area: DevArea) -> PixelCounts:
+    with area.open(mean) as pair:
+        plan = Plan(pair.grid.height, pair.grid.width, area.window)
+        values = np.empty((area.window.height, area.window.width), dtype=np.uint8)
         for planned in plan.blocks():
-            block = predict_block(scene.read(planned.extent), planned, engine)
-            values[block.window.slices()] = quantize(block.values, block.valid)
-    return count_pixels(values, label.values)
+            block = predict_block(pair.scene.read(planned.extent), planned, engine)
+            values[block.window.slices(area.window)] = quantize(block.values, block.valid)
+        return count_pixels(values, area.label(pair))
 
 
-def _card(about: About, trainer: Trainer, gsd_m: float, score: DevScore | None, dev: Path | None) -> ModelCard:
+def _dev_name(data: DataSettings) -> str:
+    """Say what the dev tiles are, for the card."""
+    if data.dev:
+        return data.dev.name
+    kept = f"{100 * data.dev_fraction:g} % of the data, kept by {data.dev_split}"
+    return kept if data.dev_fraction else f"split dev of {data.data.name if data.data else 'the data'}"
+
+
+def _card(about: About, trainer: Trainer, gsd_m: float, score: DevScore | None, dev: str) -> ModelCard:
     found: tuple[Measurement, ...] = ()
     if score:
-        data = f"{score.tiles} tiles of {dev.name if dev else ''}, never trained on; the threshold was chosen there"
+        data = f"{score.tiles} tiles of {dev}, never trained on; the threshold was chosen there"
         pooled = "counts pooled over all tiles"
         found = (
             Measurement(

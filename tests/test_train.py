@@ -10,15 +10,15 @@ import pytest
 import rasterio
 import torch
 from affine import Affine
-from conftest import METRES, roadseg, write_raster
+from conftest import roadseg, write_raster
 
-from roadseg.errors import OutputError, RoadsegError, SceneError, TrainingError
+from roadseg.errors import OutputError, RoadsegError, TrainingError
 from roadseg.model.card import read_card
 from roadseg.model.weights import load_model
 from roadseg.progress import Listener
-from roadseg.raster.labels import read_label
-from roadseg.settings import TrainSettings
-from roadseg.tiles import common_gsd, find_pairs
+from roadseg.settings import DataSettings, TrainSettings
+from roadseg.tiles.look import common_gsd
+from roadseg.tiles.pairs import find_pairs
 from roadseg.train import About, train
 from roadseg.training.dataset import Tile
 
@@ -53,7 +53,9 @@ def test_trains_scores_and_predicts(data: Path, tmp_path: Path) -> None:
     dev = make_folder(tmp_path / "dev", ("d",))
     said: list[str] = []
     output = tmp_path / "model.safetensors"
-    summary = train(data, output, About("small", licence="CC0"), SETTINGS, dev=dev, listener=Listener(say=said.append))
+    summary = train(
+        DataSettings(data, dev=dev), output, About("small", licence="CC0"), SETTINGS, listener=Listener(say=said.append)
+    )
     network, card = load_model(output)
     assert (network.width, card.name, card.licence, card.gsd_m) == (2, "small", "CC0", 1.0)
     assert card.recipe["steps"] == 4
@@ -83,13 +85,13 @@ def test_command_line_prints_one_json_line(data: Path, tmp_path: Path) -> None:
 
 def test_goes_on_from_a_model(data: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
-    train(data, first, About("first"), SETTINGS)
+    train(DataSettings(data), first, About("first"), SETTINGS)
     still = replace(SETTINGS, start=str(first), learning_rate=0.0)
-    train(data, second, About("second"), still)
+    train(DataSettings(data), second, About("second"), still)
     one, other = load_model(first)[0].state_dict(), load_model(second)[0].state_dict()
     assert torch.equal(one["head.weight"], other["head.weight"])
     with pytest.raises(TrainingError, match="--width"):
-        train(data, tmp_path / "third.safetensors", About("third"), replace(still, width=3))
+        train(DataSettings(data), tmp_path / "third.safetensors", About("third"), replace(still, width=3))
 
 
 def test_crop_that_does_not_fit_the_network_is_wrong_usage(data: Path, tmp_path: Path) -> None:
@@ -160,17 +162,17 @@ def _other_gsd(data: Path) -> None:
 def test_bad_data_is_named(data: Path, tmp_path: Path, spoil: Callable[[Path], None], message: str) -> None:
     spoil(data)
     with pytest.raises(RoadsegError, match=message):
-        train(data, tmp_path / "m.safetensors", About("m"), SETTINGS)
+        train(DataSettings(data), tmp_path / "m.safetensors", About("m"), SETTINGS)
     assert not (tmp_path / "m.safetensors").exists()
 
 
 def test_missing_output_folder_is_found_out_before_training(data: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="does not exist"):
-        train(data, tmp_path / "nowhere" / "m.safetensors", About("m"), SETTINGS)
+        train(DataSettings(data), tmp_path / "nowhere" / "m.safetensors", About("m"), SETTINGS)
 
 
 def test_pairs_are_matched_by_stem(data: Path) -> None:
-    assert [(i.name, m.name) for i, m in find_pairs(data)] == [(f"{n}.tif", f"{n}.tif") for n in "abc"]
+    assert [(i.name, m.name) for i, m in find_pairs(data).train] == [(f"{n}.tif", f"{n}.tif") for n in "abc"]
 
 
 def test_gsd_must_be_known() -> None:
@@ -178,24 +180,3 @@ def test_gsd_must_be_known() -> None:
     with pytest.raises(TrainingError, match="--gsd"):
         common_gsd([tile], None)
     assert common_gsd([tile], 0.25) == 0.25
-
-
-def test_mask_with_0_and_255_is_recognized_and_said(tmp_path: Path) -> None:
-    values = np.zeros((1, 5, 7), np.uint8)
-    values[0, 2] = 255
-    label = read_label(str(write_raster(tmp_path / "m.tif", values, transform=ONE_METRE)))
-    assert "255 taken for road" in label.note
-    assert np.array_equal(label.values, values[0] // 255)
-
-
-def test_mask_nodata_is_void(tmp_path: Path) -> None:
-    values = np.zeros((1, 5, 7), np.uint8)
-    values[0, 2], values[0, 3] = 1, 255
-    label = read_label(str(write_raster(tmp_path / "m.tif", values, crs=METRES, transform=ONE_METRE, nodata=255)))
-    assert not label.note
-    assert np.array_equal(label.values, values[0])
-
-
-def test_missing_mask_is_an_error_of_ours(tmp_path: Path) -> None:
-    with pytest.raises(SceneError, match="does not exist"):
-        read_label(str(tmp_path / "none.tif"))

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from roadseg.cli import training_data as from_
 from roadseg.cli.terminal import Progress, Quiet, Verbose, listening, reporting, usage
 from roadseg.settings import EngineSettings, TrainSettings, Upsampling
 
@@ -14,17 +15,32 @@ _TRAIN, _ENGINE = TrainSettings(), EngineSettings()
 
 
 def train(
-    data: Annotated[Path, typer.Argument(help="Folder with images/ and masks/; equal names belong together.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Model file to write (.safetensors).")],
-    dev: Annotated[
-        Path | None, typer.Option(help="Folder like DATA to choose the threshold on and to score; never trained on.")
-    ] = None,
+    data: from_.Data = None,
+    images: from_.Images = None,
+    labels: from_.Labels = None,
+    label_layer: from_.LabelLayer = None,
+    road_width: from_.RoadWidth = None,
+    width_attribute: from_.WidthAttribute = None,
+    width_table: from_.WidthTable = None,
+    bands: from_.Bands = None,
+    dev: from_.Dev = None,
+    dev_fraction: from_.DevFraction = from_.DATA.dev_fraction,
+    dev_split: from_.DevSplit = from_.DATA.dev_split,
+    dev_block: from_.DevBlock = from_.DATA.dev_block_m,
+    cache: from_.Cache = None,
+    skip_unreadable: from_.SkipUnreadable = False,
+    memory: from_.Memory = None,
+    road_share: from_.RoadShare = from_.DATA.road_share,
+    check: from_.Check = False,
     name: Annotated[str | None, typer.Option(help="Of the model; by default the file's.")] = None,
     description: Annotated[str, typer.Option(help="For the model card.")] = "",
     training_data: Annotated[str, typer.Option(help="For the model card: what it was trained on.")] = "",
     licence: Annotated[str, typer.Option(help="For the model card: terms of the weights.")] = "",
     attribution: Annotated[str, typer.Option(help="For the model card: who has to be named.")] = "",
-    gsd: Annotated[float | None, typer.Option(min=1e-4, help="Metres per pixel, if the tiles do not know.")] = None,
+    gsd: Annotated[
+        float | None, typer.Option(min=1e-4, help="Metres per pixel to train at; tiles of other sizes are resampled.")
+    ] = None,
     width: Annotated[int, typer.Option(min=1, help="Channels of the first level: 64 full, 16 compact.")] = _TRAIN.width,
     upsample: Annotated[Upsampling, typer.Option(help="How the decoder enlarges.")] = _TRAIN.upsample,
     start: Annotated[str | None, typer.Option("--from", help="Model to go on from, a file or bundled name.")] = None,
@@ -53,6 +69,24 @@ def train(
     roadseg train data/ --dev dev/ -o my_model.safetensors
     roadseg train data/ -o quick.safetensors --width 16 --steps 2000 --crop 160
     """
+    source = from_.data_settings(
+        data,
+        images,
+        bands,
+        labels=labels,
+        label_layer=label_layer,
+        road_width_m=road_width,
+        width_attribute=width_attribute,
+        width_table=width_table,
+        dev=dev,
+        dev_fraction=dev_fraction,
+        dev_split=dev_split,
+        dev_block_m=dev_block,
+        cache=cache,
+        skip_unreadable=skip_unreadable,
+        memory_gb=memory,
+        road_share=road_share,
+    )
     if crop % 8:
         usage(f"--crop must be a multiple of 8, not {crop}")
     with reporting(verbose), listening(quiet=quiet, progress=progress, unit="steps") as listener:
@@ -74,11 +108,10 @@ def train(
         )
         about = About(name or output.stem, description, training_data, licence, attribution)
         summary = train_model(
-            data,
+            source,
             output,
             about,
             settings,
-            dev=dev,
             device=device,
             overwrite=overwrite,
             listener=listener,

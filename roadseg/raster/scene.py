@@ -49,6 +49,8 @@ class SceneSettings:
         Metres per pixel of the scene, where its own georeference is missing or wrong.
     value_range
         What to stretch to 0–1; None takes percentiles 2 and 98 of the scene (uint8: 0–255).
+    stretch
+        (low, high) per band, where an earlier look at the same scene settled it.
     any_gsd
         Take the scene's grid as it is, whatever its pixels measure.
     fill
@@ -60,6 +62,7 @@ class SceneSettings:
     gsd_m: float = 1.0
     pixel_m: float | None = None
     value_range: tuple[float, float] | None = None
+    stretch: tuple[tuple[float, float], ...] | None = None
     any_gsd: bool = False
     fill: tuple[float, ...] = (0.0, 0.0, 0.0)
 
@@ -260,6 +263,8 @@ class Scene:
             self._source = open_raster(self.path, overview_level=usable[-1])
 
     def _choose_stretch(self) -> tuple[tuple[float, float], ...]:
+        if self.settings.stretch:
+            return self.settings.stretch
         if self.settings.value_range:
             return (self.settings.value_range,) * len(self.bands)
         scale = max(1.0, max(self._file.shape) / _SAMPLE_PX)
