@@ -1,79 +1,78 @@
 """Train: from image and mask tiles to a model file.
 
 ``train`` is the whole chain: pair the tiles, look at them, loop over random crops, score the dev tiles the
-way prediction works, choose the threshold there, and write weights and card as one file. A
-checkpoint beside the output lets the same command go on after anything that stops it.
+way prediction works, calibrate there, and write weights and card as one file. The run folder beside the
+output holds a checkpoint that lets the same command go on after anything that stops it, and what there is to see.
+``recalibrate`` is its second half alone, for a model that is trained already.
 """
 
+import math
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import torch
 
 import roadseg
-from roadseg.blocks import Plan
 from roadseg.errors import TrainingError
-from roadseg.inference.block import predict_block
-from roadseg.inference.engine import TorchEngine, choose_device
-from roadseg.metrics.pixels import (
-    FULL,
-    PixelCounts,
-    best_level,
-    break_even_level,
-    count_pixels,
-    exact,
-    no_pixels,
-    relaxed,
-)
+from roadseg.inference.engine import TorchEngine, choose_device, choose_precision
+from roadseg.metrics.calibration import Calibration
 from roadseg.model.card import Measurement, ModelCard, find_model
 from roadseg.model.resunet import ResUNet
-from roadseg.model.weights import load_model, save_model
+from roadseg.model.weights import as_stored, load_model, save_model
 from roadseg.progress import Listener
-from roadseg.raster.output import check_target, quantize
-from roadseg.settings import DataSettings, EngineSettings, TrainSettings
-from roadseg.tiles.load import load
+from roadseg.raster.output import check_target
+from roadseg.run import RunFolder
+from roadseg.scoring import DevScore, Jury, Sample, measurements
+from roadseg.settings import CalibrationGoal, DataSettings, EngineSettings, TrainSettings
+from roadseg.tiles.load import load, load_dev
 from roadseg.tiles.source import DevArea
 from roadseg.training.loop import Step, Trainer
+from roadseg.training.parallel import Team, joined
+from roadseg.training.provenance import About, recipe_of, told
 
+__all__ = ["About", "TrainSummary", "recalibrate", "train"]
 
-@dataclass(frozen=True)
-class About:
-    """What the card is to say about a model: its name, what it is for, its data and their terms."""
-
-    name: str
-    description: str = ""
-    training_data: str = ""
-    licence: str = ""
-    attribution: str = ""
-
-
-@dataclass(frozen=True)
-class DevScore:
-    """Figures on the dev tiles: counts added over all of them, then divided.
-
-    ``threshold`` is where the relaxed F1 is best; ``iou`` is the best over all thresholds.
-    """
-
-    break_even: float
-    relaxed_f1: float
-    iou: float
-    threshold: float
-    tiles: int
+Areas = Sequence[DevArea]
 
 
 @dataclass(frozen=True)
 class TrainSummary:
-    """What came of it: the file, steps and seconds of this run, and the dev score if there are dev tiles."""
+    """What came of it.
+
+    Parameters
+    ----------
+    output
+        The file; empty if the run left off to go on later.
+    steps, seconds
+        Of this run.
+    loss
+        The last one, smoothed; None without a step.
+    finished
+        Whether there is a model.
+    dev
+        Figures on the dev tiles, if there are any.
+    """
 
     output: str
     steps: int
     seconds: float
-    loss: float
+    loss: float | None
+    finished: bool
     dev: DevScore | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the dev tiles say about a network: how to read its logits, from where on is road, and figures."""
+
+    calibration: Calibration = Calibration()  # noqa: RUF009 (it is frozen)
+    threshold: float = 0.5
+    score: DevScore | None = None
+    measured: tuple[Measurement, ...] = ()
+    samples: tuple[Sample, ...] = ()
 
 
 def train(
@@ -91,9 +90,9 @@ def train(
     Parameters
     ----------
     data
-        What to train and to validate on.
+        What to train on, and what to calibrate on and to score, which is never trained on.
     output
-        Model file to write; ``<output>.checkpoint`` lies beside it until then.
+        Model file to write; the run folder lies beside it.
     about
         For the card.
     settings
@@ -110,45 +109,116 @@ def train(
     RoadsegError
         If the data cannot be used or the output not be written.
     """
-    listener, started = listener or Listener(), time.monotonic()
+    started = time.monotonic()
     check_target(output, overwrite=overwrite, inputs=())
-    checkpoint = output.with_name(output.name + ".checkpoint")
-    if overwrite:
-        checkpoint.unlink(missing_ok=True)
+    with joined(device) as (team, own):
+        listener = (listener or Listener()) if team.leads else Listener()
+        place, why = choose_device(own)
+        settings = replace(settings, precision=choose_precision(settings.precision, place))
+        folder = RunFolder(output, settings, writes=team.leads, anew=overwrite)
+        team.wait()
+        found = load(
+            data, crop=settings.crop, gsd_m=settings.pixel_m, seed=settings.seed, beside=output, listener=listener
+        )
+        torch.manual_seed(settings.seed)
+        network, start = first_network(found.tiles.bands, settings)
+        trainer = Trainer(
+            network.to(place),
+            found.tiles,
+            settings,
+            folder.path,
+            statistics=(start.mean, start.std) if start else None,
+            team=team,
+            on_note=listener.warn,
+        )
+        first = trainer.step
+        listener.say(
+            f"{found.about}; width {settings.width}; device {place} ({why}), {settings.precision}"
+            + (f"; {team.size} processes" if team.size > 1 else "")
+            + (f"; going on at step {first} of {settings.steps}" if first else f"; {settings.steps} steps")
+        )
+        _run(
+            trainer,
+            folder,
+            found.dev,
+            listener,
+            until=started + 60 * settings.minutes if settings.minutes else math.inf,
+        )
+        steps, seconds = trainer.step - first, round(time.monotonic() - started, 1)
+        if not trainer.finished:
+            listener.say(f"left off at step {trainer.step} of {settings.steps}; the same command goes on from there")
+            return TrainSummary("", steps, seconds, trainer.loss, finished=False, dev=None)
+        final = as_stored(trainer.result(), settings.dtype)
+        known = f"{len(found.tiles.tiles)} tiles of {found.name}"
+        card = ModelCard(
+            **asdict(told(about, known, start)),
+            mean=trainer.mean,
+            std=trainer.std,
+            gsd_m=found.gsd_m,
+            recipe=recipe_of(settings, start, processes=team.size, steps_taken=trainer.step),
+        )
+        where = _where(found.dev, found.dev_name) + ("" if start else ", never trained on")
+        verdict = judge(
+            final,
+            card,
+            jury_of(found.dev, team, place),
+            settings.calibration,
+            data=where,
+            pictures=2 * team.leads,
+        )
+        if team.leads:
+            save_model(output, final, _judged(card, verdict), dtype=settings.dtype)
+            folder.finish(trainer.history, verdict.samples)
+        team.wait()
+    seconds = round(time.monotonic() - started, 1)
+    _conclude(output, verdict, folder, listener)
+    return TrainSummary(str(output), steps, seconds, trainer.loss, finished=True, dev=verdict.score)
+
+
+def recalibrate(
+    output: Path,
+    about: About,
+    settings: TrainSettings,
+    *,
+    dev: Path,
+    device: str = "auto",
+    overwrite: bool = False,
+    listener: Listener | None = None,
+) -> TrainSummary:
+    """Calibrate and measure a trained model anew, without training: the weights stay, the card changes.
+
+    Parameters
+    ----------
+    output, about, dev, device, overwrite, listener
+        As for ``train``; what ``about`` leaves out stays as it is.
+    settings
+        ``start`` is the model; ``calibration`` and ``dtype`` count.
+
+    Raises
+    ------
+    RoadsegError
+        If there is no such model, the tiles cannot be used or the output not be written.
+    """
+    listener, started = listener or Listener(), time.monotonic()
+    path = find_model(settings.start)
+    check_target(output, overwrite=overwrite, inputs=[path])
     place, why = choose_device(device)
-    found = load(data, crop=settings.crop, gsd_m=settings.pixel_m, seed=settings.seed, beside=output, listener=listener)
-    tiles, dev, gsd_m = found.tiles, found.dev, found.gsd_m
-    torch.manual_seed(settings.seed)
-    network, statistics = first_network(tiles.bands, settings)
-    trainer = Trainer(network.to(place), tiles, settings, checkpoint, statistics=statistics)
-    listener.say(
-        f"{found.about}; width {settings.width}; device {place} ({why}); "
-        + (f"going on at step {trainer.step}" if trainer.step else f"{settings.steps} steps")
-    )
-    listener.start(settings.steps, trainer.step)
-    first = trainer.step
-
-    def on_step(step: Step) -> None:
-        listener.advance(1)
-        every = max(1, settings.steps // max(1, settings.evaluations))
-        if dev and step.step % every == 0 and step.step < settings.steps:
-            score = score_tiles(trainer, dev)
-            listener.say(f"step {step.step}: loss {step.loss:.4f}, {_in_words(score)}")
-
-    trainer.run(on_step)
-    score = score_tiles(trainer, dev) if dev else None
-    card = _card(about, trainer, gsd_m, score, _dev_name(data))
-    save_model(output, trainer.averaged(), card)
-    checkpoint.unlink(missing_ok=True)
-    if score:
-        listener.say(f"dev: {_in_words(score)}")
-    return TrainSummary(str(output), trainer.step - first, round(time.monotonic() - started, 1), trainer.loss, score)
+    network, card = load_model(path)
+    settings = replace(settings, precision=choose_precision(settings.precision, place))
+    listener.say(f"calibrating {card.name} on the tiles of {dev}; device {place} ({why})")
+    final = as_stored(network, settings.dtype).to(place)
+    areas = load_dev(dev, bands=card.bands, gsd_m=card.gsd_m, listener=listener)
+    jury = jury_of(areas, Team(), place, window_px=card.window_px)
+    verdict = judge(final, card, jury, settings.calibration, data=_where(areas, dev.name), pictures=0)
+    named = {name: text for name, text in asdict(about).items() if text}
+    recipe = {**card.recipe, "calibrated_on": f"{len(areas)} tiles of {dev.name}", "calibration": settings.calibration}
+    save_model(output, final, _judged(replace(card, **named, recipe=recipe), verdict), dtype=settings.dtype)
+    _conclude(output, verdict, None, listener)
+    return TrainSummary(str(output), 0, round(time.monotonic() - started, 1), None, finished=True, dev=verdict.score)
 
 
-def first_network(
-    bands: int, settings: TrainSettings
-) -> tuple[ResUNet, tuple[tuple[float, ...], tuple[float, ...]] | None]:
-    """Return the network to begin with and, if it was trained before, the pixel mean and std it is used to.
+def first_network(bands: int, settings: TrainSettings) -> tuple[ResUNet, ModelCard | None]:
+    """Return the network to begin with and, if it was trained before, its card.
 
     Raises
     ------
@@ -164,81 +234,115 @@ def first_network(
             f"{settings.start} has {form[0]} bands, width {form[1]} and {form[2]} upsampling, the run wants "
             f"{wanted[0]}, {wanted[1]} and {wanted[2]}; choose --width and --upsample to match"
         )
-    return network, (card.mean, card.std)
+    return network, card
 
 
-def score_tiles(trainer: Trainer, areas: Sequence[DevArea]) -> DevScore:
-    """Predict tiles as ``roadseg predict`` would, and count.
+def judge(
+    network: ResUNet, card: ModelCard, jury: Jury, goal: CalibrationGoal, *, data: str, pictures: int = 2
+) -> Verdict:
+    """Calibrate a network and measure it; without tiles there is nothing to say.
 
-    Raises
-    ------
-    TrainingError
-        If the tiles hold no road to score against.
+    Parameters
+    ----------
+    network, card
+        What is to be scored, and how it wants to see its pixels.
+    jury
+        Who scores.
+    goal
+        What probabilities are to mean.
+    data
+        The tiles in words.
+    pictures
+        How many of the worst and of the best tiles to paint.
     """
-    engine = TorchEngine(trainer.averaged(), trainer.mean, trainer.std, EngineSettings(str(trainer.device)))
-    counts = no_pixels()
-    for area in areas:
-        counts += _count_area(engine, trainer.mean, area)
-    strict, loose = exact(counts), relaxed(counts)
-    even, best = break_even_level(loose), best_level(loose.f1)
-    if even is None or best is None:
-        raise TrainingError("the dev tiles hold no road to score against; choose other ones")
-    return DevScore(
-        break_even=float((loose.precision[even] + loose.recall[even]) / 2),
-        relaxed_f1=float(loose.f1[best]),
-        iou=float(np.nanmax(strict.iou)),
-        threshold=best / FULL,
-        tiles=len(areas),
+    if not jury.areas:
+        return Verdict()
+    calibration, threshold, before = jury.calibrate(engine_of(network, card.mean, card.std), goal)
+    engine = engine_of(network, card.mean, card.std, calibration=calibration)
+    score, each = jury.score_each(engine, threshold=threshold)
+    samples = jury.samples(engine, each, score.threshold, count=pictures)
+    measured = measurements(score, before.calibration_error, data)
+    return Verdict(calibration, score.threshold, score, measured, tuple(samples))
+
+
+def jury_of(areas: Areas, team: Team, device: torch.device, *, window_px: int = 224) -> Jury:
+    """Return who scores this process's share of the tiles and adds up with the others."""
+    return Jury(
+        areas,
+        share=slice(team.rank, None, team.size),
+        total=lambda counts: team.total(counts, device),
+        window_px=window_px,
     )
 
 
-def _count_area(engine: TorchEngine, mean: tuple[float, ...], area: DevArea) -> PixelCounts:
-    with area.open(mean) as pair:
-        plan = Plan(pair.grid.height, pair.grid.width, area.window)
-        values = np.empty((area.window.height, area.window.width), dtype=np.uint8)
-        for planned in plan.blocks():
-            block = predict_block(pair.scene.read(planned.extent), planned, engine)
-            values[block.window.slices(area.window)] = quantize(block.values, block.valid)
-        return count_pixels(values, area.label(pair))
+def engine_of(
+    network: ResUNet, mean: tuple[float, ...], std: tuple[float, ...], *, calibration: Calibration | None = None
+) -> TorchEngine:
+    """Return an engine that predicts as ``roadseg predict`` does, where the network is."""
+    how, where = calibration or Calibration(), EngineSettings(str(next(network.parameters()).device))
+    return TorchEngine(network, mean, std, where, temperature=how.temperature, bias=how.bias)
 
 
-def _dev_name(data: DataSettings) -> str:
-    """Say what the dev tiles are, for the card."""
-    if data.dev:
-        return data.dev.name
-    kept = f"{100 * data.dev_fraction:g} % of the data, kept by {data.dev_split}"
-    return kept if data.dev_fraction else f"split dev of {data.data.name if data.data else 'the data'}"
+def _run(trainer: Trainer, folder: RunFolder, areas: Areas, listener: Listener, *, until: float) -> None:
+    """Run the trainer, telling what happens and keeping the pictures in the run folder up to date."""
+    settings, team = trainer.settings, trainer.team
+    some = areas[:: -(-len(areas) // settings.dev_tiles)] if areas else []
+    jury = jury_of(some, team, trainer.device)
+    listener.start(settings.steps, trainer.step)
+    telling, began, first = max(1, settings.steps // 20), time.monotonic(), trainer.step
+
+    def on_step(step: Step) -> None:
+        listener.advance(1)
+        if step.step % telling == 0:
+            left = (settings.steps - step.step) * (time.monotonic() - began) / (step.step - first)
+            listener.say(
+                f"step {step.step} of {settings.steps}: loss {step.loss:.4f}, learning rate {step.learning_rate:.2g}, "
+                f"{step.crops_per_s:.1f} crops/s, {_duration(left)} left"
+            )
+            folder.follow(trainer.history)
+
+    def evaluate() -> Mapping[str, float]:
+        score = jury.score(engine_of(trainer.averaged(), trainer.mean, trainer.std))
+        listener.say(f"step {trainer.step}: loss {trainer.loss:.4f}, {score.in_words()}")
+        return {name: getattr(score, name) for name in ("break_even", "relaxed_f1", "best_iou", "threshold")}
+
+    trainer.run(on_step, evaluate=evaluate if some else None, until=until)
+    folder.follow(trainer.history)
+    if trainer.best:
+        listener.say(f"kept the weights of step {trainer.best[1]}, relaxed F1 {trainer.best[0]:.4f}")
 
 
-def _card(about: About, trainer: Trainer, gsd_m: float, score: DevScore | None, dev: str) -> ModelCard:
-    found: tuple[Measurement, ...] = ()
-    if score:
-        data = f"{score.tiles} tiles of {dev}, never trained on; the threshold was chosen there"
-        pooled = "counts pooled over all tiles"
-        found = (
-            Measurement(
-                "relaxed break-even", score.break_even, f"precision = recall, slack 3 px square, {pooled}", data
-            ),
-            Measurement(
-                "relaxed F1", score.relaxed_f1, f"slack 3 px square, threshold {score.threshold:.3f}, {pooled}", data
-            ),
-            Measurement("IoU", score.iou, f"of the road class at the best threshold, {pooled}", data),
-        )
-    return ModelCard(
-        **asdict(about),
-        mean=trainer.mean,
-        std=trainer.std,
-        gsd_m=gsd_m,
-        threshold=score.threshold if score else 0.5,
-        recipe=asdict(trainer.settings),
-        measurements=found,
+def _where(areas: Areas, name: str) -> str:
+    return f"{len(areas)} tiles of {name}, on which calibration and threshold were chosen"
+
+
+def _judged(card: ModelCard, verdict: Verdict) -> ModelCard:
+    return replace(
+        card,
+        threshold=verdict.threshold,
+        temperature=verdict.calibration.temperature,
+        bias=verdict.calibration.bias,
+        measurements=verdict.measured,
         roadseg_version=roadseg.__version__,
         created=datetime.now(UTC).date().isoformat(),
     )
 
 
-def _in_words(score: DevScore) -> str:
-    return (
-        f"relaxed break-even {score.break_even:.4f}, relaxed F1 {score.relaxed_f1:.4f} at {score.threshold:.3f}, "
-        f"IoU {score.iou:.4f} ({score.tiles} tiles)"
-    )
+def _conclude(output: Path, verdict: Verdict, folder: RunFolder | None, listener: Listener) -> None:
+    """Say what was found, and what to do next."""
+    if verdict.score:
+        before = next(m.value for m in verdict.measured if m.name == "calibration error before")
+        listener.say(
+            f"dev: {verdict.score.in_words()}; calibration error {before:.4f} before, "
+            f"{verdict.score.calibration_error:.4f} now"
+        )
+    else:
+        listener.say("nothing was measured or calibrated; --dev tiles would choose the threshold and give figures")
+    if folder:
+        listener.say(f"what to look at: {folder.shown()}")
+    listener.say(f"next: roadseg predict scene.tif -o roads.tif --model {output}")
+
+
+def _duration(seconds: float) -> str:
+    minutes = math.ceil(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

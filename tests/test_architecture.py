@@ -18,6 +18,8 @@ MODULES = {
 ROWS = [
     {"cli"},
     {"predict", "train", "evaluate", "vectorize", "export", "cluster", "info"},
+    {"run"},
+    {"scoring"},
     {"job", "counting", "tiles"},
     {"raster", "inference", "training", "network", "metrics", "model"},
     {"blocks", "errors", "progress", "settings"},

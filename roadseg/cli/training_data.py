@@ -5,11 +5,13 @@ from typing import Annotated, Any
 
 import typer
 
-from roadseg.cli.terminal import usage
+from roadseg.cli.terminal import fail, listening, print_table, reporting, usage
 from roadseg.cli.values import integers
-from roadseg.settings import DataSettings, SplitUnit
+from roadseg.settings import DataSettings, SplitUnit, TrainSettings
 
 DATA = DataSettings()
+
+_SHOWN, _NAMED = 20, 3
 
 Data = Annotated[
     list[Path] | None,
@@ -41,7 +43,7 @@ Check = Annotated[bool, typer.Option("--check", help="Only look at the data: a t
 
 
 def data_settings(
-    places: list[Path] | None, images: list[Path] | None, bands: str | None, **options: Any
+    places: list[Path] | None, images: list[Path] | None, bands: str | None, *, wanted: bool = True, **options: Any
 ) -> DataSettings:
     """Put together where training data come from.
 
@@ -53,6 +55,8 @@ def data_settings(
         What was named as scenes; the shell makes ``--images *.tif`` one of these and the rest places.
     bands
         As given.
+    wanted
+        Whether there must be any.
     options
         Other fields of ``DataSettings``.
     """
@@ -60,6 +64,47 @@ def data_settings(
     numbers = integers(bands, "--bands") if bands else None
     if images or options.get("labels"):
         return DataSettings(images=(*images, *places), bands=numbers, **options)
-    if len(places) != 1:
+    if len(places) != 1 and (places or wanted):
         usage("train wants one folder or CSV file of images and masks, or scenes with --labels")
-    return DataSettings(data=places[0], bands=numbers, **options)
+    return DataSettings(data=places[0] if places else None, bands=numbers, **options)
+
+
+def show_check(
+    source: DataSettings,
+    output: Path,
+    settings: TrainSettings,
+    *,
+    verbose: int,
+    quiet: bool,
+    progress: bool | None,
+) -> None:
+    """Look at the data and print what was found; exit status 1 if they cannot be trained on."""
+    from roadseg.tiles.check import check
+
+    with reporting(verbose), listening(quiet=quiet, progress=progress, unit="pairs") as listener:
+        sheet = output.with_name(f"{output.name.removesuffix('.safetensors')}.check.png")
+        found = check(
+            source,
+            crop=settings.crop,
+            gsd_m=settings.pixel_m,
+            seed=settings.seed,
+            beside=output,
+            sheet=sheet,
+            listener=listener,
+        )
+        rows = [
+            (look.name, look.size, look.pixel, f"{100 * look.known:.1f} %", f"{100 * look.road:.2f} %")
+            for look in found.looks[:_SHOWN]
+        ]
+        print_table(("pair, the oddest first", "px", "m/px", "labelled", "road"), rows)
+        if len(found.looks) > _SHOWN:
+            print(f"and {len(found.looks) - _SHOWN} more")
+        print()
+        for remark, names in found.remarks().items():
+            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            print(f"{', '.join(names[:_NAMED])}{more}: {remark}")
+        if found.summary:
+            print(found.summary)
+        print(f"to look at: {sheet}")
+        if found.obstacles:
+            fail("training is impossible: " + "; ".join(found.obstacles))

@@ -5,6 +5,7 @@ the raster, and the outlines carried to its pixels. Long segments are divided fi
 on one map is not straight on another. The mask is written block by block, so memory does not depend on its size.
 """
 
+import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -110,7 +111,7 @@ def write_mask(
     """
     areas = road_areas(geometries, widths_m, crs, grid)
     tree = shapely.STRtree(areas)
-    draft = path.with_name(f".{path.name}.draft.tif")
+    draft = path.with_name(f".{path.stem}.{os.getpid()}.tif")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)

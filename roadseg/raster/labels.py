@@ -109,6 +109,17 @@ class LabelledScene:
         values = block.values if block.values.dtype == np.uint8 else np.rint(block.values * 255).astype(np.uint8)
         return Labelled(values, np.where(block.valid, self.read_label(window), np.uint8(VOID)), block.valid)
 
+    def picture(self, window: Window, height: int, width: int) -> NDArray[np.uint8]:
+        """Return a window of the grid for people, (3, height, width) uint8, unknown pixels white."""
+        down, across = self.scene.gsd_factors
+        fine = Window(
+            round(window.row / down),
+            round(window.col / across),
+            round(window.height / down),
+            round(window.width / across),
+        ).intersection(self.scene.grid.window)
+        return self.scene.picture(fine, height, width)
+
     def read_label(self, window: Window) -> NDArray[np.uint8]:
         """Return the mask in a window inside the grid, whatever the image knows: (height, width) uint8."""
         if self.scene.gsd_factors == (1.0, 1.0):

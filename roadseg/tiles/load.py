@@ -35,12 +35,16 @@ class TrainingData:
         Metres per pixel of all of them.
     about
         What was found, in a few words.
+    name, dev_name
+        Of the data, for the card.
     """
 
     tiles: Tiles
     dev: tuple[DevArea, ...]
     gsd_m: float
     about: str
+    name: str
+    dev_name: str
 
 
 def load(
@@ -85,7 +89,24 @@ def load(
     tiles = Tiles(ready, crop=crop, road_share=settings.road_share)
     kept = f"{len(areas)} areas kept for validation" if settings.dev_fraction else f"{len(areas)} dev tiles"
     about = f"{len(tiles.tiles)} training tiles {where}, {100 * tiles.road_fraction:.1f} % road; {kept}"
-    return TrainingData(tiles, tuple(areas), gsd, about)
+    return TrainingData(tiles, tuple(areas), gsd, about, *_names(settings))
+
+
+def load_dev(place: Path, *, bands: int, gsd_m: float, listener: Listener) -> tuple[DevArea, ...]:
+    """Return the tiles of a folder or CSV file as a model with so many bands would see them.
+
+    Raises
+    ------
+    RoadsegError
+        If they cannot be used.
+    """
+    pairs = find_pairs(place)
+    found = look_at(pairs.dev or pairs.train, DataSettings(), listener, None)
+    areas = [brought_to(tile, gsd_m) for tile in found]
+    odd = next((tile for tile in areas if tile.bands != bands), None)
+    if odd:
+        raise TrainingError(f"{odd.name} gives {odd.bands} bands, the model wants {bands}; use other tiles")
+    return tuple(DevArea(tile, tile.grid.window) for tile in areas)
 
 
 def gather(settings: DataSettings, beside: Path, listener: Listener) -> tuple[list[Pair], list[Pair], list[str]]:
@@ -159,3 +180,13 @@ def _read_through(tile: FileTile) -> FileTile:
     for window in windows(tile.grid.window, _SCAN_PX):
         tile.read(window)
     return tile
+
+
+def _names(settings: DataSettings) -> tuple[str, str]:
+    """Say in words what is trained and validated on."""
+    data = settings.data.name if settings.data else ""
+    if settings.labels:
+        data = f"scenes with roads of {settings.labels.name}"
+    if settings.dev:
+        return data, settings.dev.name
+    return data, f"{100 * settings.dev_fraction:g} % of {data}, whole {settings.dev_split}"

@@ -133,6 +133,12 @@ class DevArea:
     tile: FileTile
     window: Window
 
+    @property
+    def name(self) -> str:
+        """The image's, and where in it the window begins if it is not all of it."""
+        stem = self.tile.pair.image.stem
+        return stem if self.window == self.tile.grid.window else f"{stem} at {self.window.col}, {self.window.row}"
+
     def open(self, fill: tuple[float, ...]) -> LabelledScene:
         """Open image and mask."""
         return self.tile.open(fill)

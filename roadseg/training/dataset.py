@@ -1,13 +1,13 @@
 """Labelled tiles and the random crops drawn from them.
 
-Crops depend on nothing but ``(seed, step)`` and the labels: not on whether tiles lie in memory or are read
-from files, nor on what was drawn before. So a resumed run sees exactly the crops that the uninterrupted
+Crop number i of a run depends on nothing but the seed, i and the labels: not on whether tiles lie in memory or are
+read from files, nor on what was drawn before. So a resumed run sees exactly the crops that the uninterrupted
 run would have seen, and crops can be drawn ahead by other threads while the device computes.
 """
 
 import os
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -26,7 +26,8 @@ Bytes = NDArray[np.uint8]
 _CELLS = 1 << 21
 """Most cells that all tiles are looked at in; larger data get larger cells."""
 
-_AHEAD = 4
+_AHEAD = 2
+"""How many batches are drawn ahead besides those that threads are at."""
 
 
 class Source(Protocol):
@@ -143,9 +144,7 @@ class Tiles:
     road_share
         Which share of the crops is drawn in proportion to the road in them; of the rest all places are equally likely.
     threads
-        That draw ahead; None chooses, 0 draws nothing ahead.
-    advance
-        Gets the megapixels looked at.
+        That draw ahead; None chooses: 2 from memory, one for each core from files, 16 at most.
 
     Attributes
     ----------
@@ -167,7 +166,6 @@ class Tiles:
         crop: int,
         road_share: float = 0.0,
         threads: int | None = None,
-        advance: Callable[[float], None] = lambda _: None,
     ) -> None:
         if not tiles:
             raise TrainingError("there are no training tiles; give a folder with images/ and masks/")
@@ -176,9 +174,9 @@ class Tiles:
         if odd:
             raise TrainingError(f"{odd.name} has {odd.bands} bands, {tiles[0].name} {self.bands}; choose with --bands")
         in_memory = all(tile.in_memory for tile in tiles)
-        self._threads = threads if threads is not None else min(2 if in_memory else 16, os.cpu_count() or 1)
+        self._threads = threads or min(2 if in_memory else 16, os.cpu_count() or 1)
         self._moments, labelled, self.road_fraction = np.zeros((3, self.bands)), 0, 0.0
-        surveys = self._look(cell_px([tile.shape for tile in tiles], crop), advance)
+        surveys = self._look(cell_px([tile.shape for tile in tiles], crop))
         for one in surveys:
             self._moments += one.moments
             labelled += int(one.known.sum())
@@ -189,9 +187,6 @@ class Tiles:
         if self.road_fraction in {0.0, 1.0}:
             raise TrainingError("the masks hold only one class; they need both road (1) and not road (0) pixels")
         self._places = places(surveys, crop=crop, road_share=road_share)
-        self._pool: ThreadPoolExecutor | None = None
-        self._waiting: OrderedDict[tuple[int, int, int, int], Future[Batch]] = OrderedDict()
-        self._last = (0, 0, -2, 0)
 
     def pixel_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Return mean and standard deviation per band on a 0–1 scale, void pixels left out."""
@@ -202,22 +197,23 @@ class Tiles:
 
     def fill(self, colour: Sequence[float]) -> None:
         """Give unknown image pixels a colour (0–1 scale), as prediction will do."""
-        self._forget()
         levels = np.rint(np.array(colour) * 255).astype(np.uint8)
         for tile in self.tiles:
             tile.fill(levels)
 
     def draw(self, count: int, *, seed: int, step: int, margin_px: int = 0) -> Batch:
-        """Draw the crops of one training step, the same ones for the same seed and step.
+        """Draw the crops of one training step: those numbered from ``step * count``."""
+        return self.crops(range(step * count, (step + 1) * count), seed=seed, margin_px=margin_px)
 
-        Steps asked for one after the other are drawn ahead by other threads.
+    def crops(self, numbers: Sequence[int], *, seed: int, margin_px: int = 0) -> Batch:
+        """Draw crops by their numbers.
 
         Parameters
         ----------
-        count
-            How many.
-        seed, step
-            What they depend on.
+        numbers
+            Of crops; the same number is the same crop.
+        seed
+            Another one makes other crops of the same numbers.
         margin_px
             How much larger crops are on each side, about the same middle; beyond a tile's border the image is
             mirrored and the label void.
@@ -227,45 +223,33 @@ class Tiles:
         SceneError
             If a file can no longer be read.
         """
-        key = (count, seed, step, margin_px)
-        waiting = self._waiting.pop(key, None)
-        batch = waiting.result() if waiting else self._draw(*key)
-        follows = self._last == (count, seed, step - 1, margin_px)
-        self._last = key
-        if follows and self._threads:
-            self._draw_ahead(key)
-        elif not waiting:
-            self._forget()
-        return batch
-
-    def _draw_ahead(self, key: tuple[int, int, int, int]) -> None:
-        count, seed, step, margin_px = key
-        pool = self._pool = self._pool or ThreadPoolExecutor(self._threads, "roadseg-crops")
-        for later in range(step + 1, step + 1 + max(_AHEAD, self._threads)):
-            wanted = (count, seed, later, margin_px)
-            if wanted not in self._waiting:
-                self._waiting[wanted] = pool.submit(self._draw, *wanted)
-
-    def _forget(self) -> None:
-        while self._waiting:
-            self._waiting.popitem()[1].cancel()
-
-    def _draw(self, count: int, seed: int, step: int, margin_px: int) -> Batch:
-        which, rows, cols = self._places.draw(count, np.random.default_rng([seed, step]))
         side = self.crop + 2 * margin_px
-        pixels = np.empty((count, self.bands + 1, side, side), dtype=np.uint8)
-        for out, tile, row, col in zip(pixels, which.tolist(), rows.tolist(), cols.tolist(), strict=True):
+        pixels = np.empty((len(numbers), self.bands + 1, side, side), dtype=np.uint8)
+        for out, number in zip(pixels, numbers, strict=True):
+            tile, row, col = self._places.draw(np.random.default_rng([seed, number]))
             cut(self.tiles[tile], Window(row - margin_px, col - margin_px, side, side), out)
         return Batch(pixels)
 
-    def _look(self, cell: int, advance: Callable[[float], None]) -> list[Survey]:
-        def look(tile: Source) -> Survey:
-            found = survey(tile.read, tile.shape, tile.bands, cell)
-            advance(tile.shape[0] * tile.shape[1] / 1e6)
-            return found
+    def stream(
+        self, batches: Iterable[Sequence[int]], *, seed: int, margin_px: int = 0
+    ) -> Generator[Batch, None, None]:
+        """Yield batches of numbered crops in order, drawn ahead by threads; to be closed if it is left early."""
+        waiting: deque[Future[Batch]] = deque()
+        pool = ThreadPoolExecutor(self._threads, "roadseg-crops")
+        try:
+            for numbers in batches:
+                waiting.append(pool.submit(self.crops, numbers, seed=seed, margin_px=margin_px))
+                if len(waiting) >= self._threads + _AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
-        if self._threads < 2:
-            return [look(tile) for tile in self.tiles]
+    def _look(self, cell: int) -> list[Survey]:
+        def look(tile: Source) -> Survey:
+            return survey(tile.read, tile.shape, tile.bands, cell)
+
         with ThreadPoolExecutor(self._threads) as pool:
             return list(pool.map(look, self.tiles))
 

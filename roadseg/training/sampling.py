@@ -69,13 +69,12 @@ class Places:
     width: NDArray[np.int32]
     upto: Floats
 
-    def draw(self, count: int, rng: np.random.Generator) -> tuple[Ints, Ints, Ints]:
-        """Draw tiles and first rows and columns of crops, (count,) each."""
-        chance = rng.random((3, count))
-        at = np.searchsorted(self.upto, chance[0] * self.upto[-1], side="right").clip(max=len(self.upto) - 1)
-        row = self.row[at] + np.floor(chance[1] * self.height[at]).astype(np.int64)
-        col = self.col[at] + np.floor(chance[2] * self.width[at]).astype(np.int64)
-        return self.tile[at].astype(np.int64), row, col
+    def draw(self, rng: np.random.Generator) -> tuple[int, int, int]:
+        """Draw a tile and the first row and column of a crop in it."""
+        chance = rng.random(3)
+        at = min(int(np.searchsorted(self.upto, chance[0] * self.upto[-1], side="right")), len(self.upto) - 1)
+        row = int(self.row[at]) + int(chance[1] * self.height[at])
+        return int(self.tile[at]), row, int(self.col[at]) + int(chance[2] * self.width[at])
 
 
 def survey(read: Callable[[Window], tuple[Bytes, Bytes]], shape: tuple[int, int], bands: int, cell: int) -> Survey:
