@@ -18,11 +18,11 @@ from roadseg.metrics import errors
 from roadseg.metrics.calibration import (
     Calibration,
     LogitCounts,
+    as_good_as_best,
     count_logits,
     expected_error,
     fit,
     logit_levels,
-    logit_of_level,
     no_logits,
 )
 from roadseg.metrics.pixels import (
@@ -177,13 +177,13 @@ class Jury:
             levels.append(count_pixels(logit_levels(tile.probability, tile.valid), tile.label))
             plain.append(count_pixels(quantize(tile.probability, tile.valid), tile.label))
         before = self._divided(self._summed(plain), None)
-        best = best_level(relaxed(self._summed(levels)).f1)
+        middle = as_good_as_best(relaxed(self._summed(levels)).f1)
         logits = LogitCounts(*self.total(np.stack([logits.pixels, logits.road])))
-        if goal == "none" or best is None:
+        if goal == "none" or middle is None:
             return Calibration(), None, before
         if goal == "probability":
             return fit(logits), None, before
-        return fit(logits, middle=logit_of_level(best)), 0.5, before
+        return fit(logits, middle=middle), 0.5, before
 
     def samples(
         self, engine: TorchEngine, each: NDArray[np.float64], threshold: float, *, count: int = 2

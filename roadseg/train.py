@@ -166,6 +166,8 @@ def train(
             data=where,
             pictures=2 * team.leads,
         )
+        if verdict.score and trainer.history:
+            trainer.history[-1].update(_figures(verdict.score))
         if team.leads:
             save_model(output, final, _judged(card, verdict), dtype=settings.dtype)
             folder.finish(trainer.history, verdict.samples)
@@ -304,12 +306,16 @@ def _run(trainer: Trainer, folder: RunFolder, areas: Areas, listener: Listener, 
     def evaluate() -> Mapping[str, float]:
         score = jury.score(engine_of(trainer.averaged(), trainer.mean, trainer.std))
         listener.say(f"step {trainer.step}: loss {trainer.loss:.4f}, {score.in_words()}")
-        return {name: getattr(score, name) for name in ("break_even", "relaxed_f1", "best_iou", "threshold")}
+        return _figures(score)
 
     trainer.run(on_step, evaluate=evaluate if some else None, until=until)
     folder.follow(trainer.history)
     if trainer.best:
         listener.say(f"kept the weights of step {trainer.best[1]}, relaxed F1 {trainer.best[0]:.4f}")
+
+
+def _figures(score: DevScore) -> dict[str, float]:
+    return {name: getattr(score, name) for name in ("break_even", "relaxed_f1", "best_iou", "threshold")}
 
 
 def _where(areas: Areas, name: str) -> str:

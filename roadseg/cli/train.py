@@ -1,5 +1,6 @@
 """``roadseg train``."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -162,7 +163,8 @@ def train(
         return
     if settings.steps == 0 and (settings.start is None or dev is None):
         usage("--steps 0 only calibrates: it wants --from a model and --dev tiles")
-    with reporting(verbose), listening(quiet=quiet, progress=progress, unit="steps") as listener:
+    speaks = os.environ.get("RANK", "0") == "0"  # of the processes torchrun starts
+    with reporting(verbose), listening(quiet=quiet or not speaks, progress=progress, unit="steps") as listener:
         from roadseg.train import About, recalibrate
         from roadseg.train import train as train_model
 
@@ -174,7 +176,7 @@ def train(
             summary = recalibrate(output, about, settings, dev=dev, **where)
         else:
             summary = train_model(source, output, about, settings, **where)
-        if as_json:
+        if as_json and speaks:
             print_json(summary)
 
 

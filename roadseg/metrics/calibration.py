@@ -2,9 +2,10 @@
 
 Two numbers, a temperature and a bias, turn the network's logit z into sigmoid(z / temperature + bias). Two
 wishes pull at them. As a *probability* the answer 0.3 should be road three times in ten: both are fitted by
-maximum likelihood (Platt 1999). As a *threshold* 0.5 should be where the roads are drawn best; the bias is then given
-by that point, and the temperature is the likeliest with it. The best threshold of a calibrated probability
-lies below 0.5, at about half the F1 that can be reached (Lipton et al. 2014, arXiv:1402.1892), so both cannot be had.
+maximum likelihood (Platt 1999). As a *threshold* 0.5 should be where the roads are drawn best. The best threshold of a
+calibrated probability lies below 0.5, at about half the F1 that can be reached (Lipton et al. 2014,
+arXiv:1402.1892), so both cannot be had. The way between: of all logits that draw roads practically as well as the
+best one, 0.5 becomes the one nearest to the likeliest; the temperature is the likeliest with it.
 """
 
 import math
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from roadseg.metrics.pixels import FULL, VOID, Bytes, Counts, Floats, PixelCounts
+from roadseg.metrics.pixels import FULL, VOID, Bytes, Counts, Floats, PixelCounts, best_level
 
 CELLS = 1024
 """Cells that logits are counted in."""
@@ -89,7 +90,7 @@ def logit_of_level(level: int) -> float:
     return (level - 0.5) * (2 * _LEVEL_REACH / FULL) - _LEVEL_REACH
 
 
-def fit(counts: LogitCounts, *, middle: float | None = None) -> Calibration:
+def fit(counts: LogitCounts, *, middle: tuple[float, float] | None = None) -> Calibration:
     """Find the likeliest calibration.
 
     Parameters
@@ -97,21 +98,41 @@ def fit(counts: LogitCounts, *, middle: float | None = None) -> Calibration:
     counts
         Of logits before any calibration.
     middle
-        The logit that becomes the probability 0.5; None leaves it to the likelihood.
+        Between which two logits lies the one that becomes the probability 0.5; None leaves it to the likelihood.
 
     Returns
     -------
     The calibration; its temperature is 1 if no sensible one is likelier (logits that say nothing, or all).
     """
-    cells = (np.arange(CELLS) + 0.5) * (2 * REACH / CELLS) - REACH
-    columns = [cells - middle] if middle is not None else [cells, np.ones(CELLS)]
-    found = _likeliest(np.stack(columns, axis=1), counts)
-    slope = float(found[0])
-    sensible = math.isfinite(slope) and 1 / _STEEPEST <= slope <= _STEEPEST
-    if middle is not None:
-        slope = slope if sensible else 1.0
-        return Calibration(1 / slope, -slope * middle)
-    return Calibration(1 / slope, float(found[1])) if sensible else Calibration()
+    cells: Floats = (np.arange(CELLS, dtype=np.float64) + 0.5) * (2 * REACH / CELLS) - REACH
+    slope, shift = _likeliest(np.column_stack([cells, np.ones_like(cells)]), counts)
+    free = Calibration(1 / slope, shift) if _sensible(slope) else Calibration()
+    if middle is None:
+        return free
+    pinned = min(max(-free.bias * free.temperature, middle[0]), middle[1])
+    (slope,) = _likeliest((cells - pinned)[:, None], counts)
+    slope = slope if _sensible(slope) else 1.0
+    return Calibration(1 / slope, -slope * pinned)
+
+
+def as_good_as_best(f1: Floats, *, within: float = 0.001) -> tuple[float, float] | None:
+    """Return between which logits F1 is at most this much below its best, around the best; None if there is none.
+
+    Parameters
+    ----------
+    f1
+        (256,) by level of `logit_levels`.
+    within
+        What makes no difference in practice.
+    """
+    best = best_level(f1)
+    if best is None:
+        return None
+    good = np.nan_to_num(f1, nan=-1.0) >= f1[best] - within
+    after, before = np.flatnonzero(~good[best:]), np.flatnonzero(~good[: best + 1])
+    low = int(before[-1]) + 1 if before.size else 0
+    high = best + int(after[0]) - 1 if after.size else len(good) - 1
+    return logit_of_level(low), logit_of_level(high)
 
 
 def expected_error(counts: PixelCounts, *, bins: int = 15) -> float:
@@ -140,7 +161,11 @@ def expected_error(counts: PixelCounts, *, bins: int = 15) -> float:
     return float(np.abs(expected - road).sum() / total) if total else math.nan
 
 
-def _likeliest(features: Floats, counts: LogitCounts, rounds: int = 100) -> Floats:
+def _sensible(slope: float) -> bool:
+    return math.isfinite(slope) and 1 / _STEEPEST <= slope <= _STEEPEST
+
+
+def _likeliest(features: Floats, counts: LogitCounts, rounds: int = 100) -> list[float]:
     """Fit a logistic regression by Newton's method, halving steps that make it worse."""
     weights: Floats = np.zeros(features.shape[1])
     weights[0] = 1.0
@@ -161,4 +186,4 @@ def _likeliest(features: Floats, counts: LogitCounts, rounds: int = 100) -> Floa
         weights, before, now = weights - step, now, cost(weights - step)
         if before - now < 1e-12 or abs(weights[0]) > 2 * _STEEPEST:
             break
-    return weights
+    return [float(weight) for weight in weights]

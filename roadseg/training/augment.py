@@ -71,7 +71,7 @@ def augment(
     if how.rotate_deg or how.zoom:
         images, labels = _bend(images, labels, how, drawn)
     if how.blur_px:
-        images = _blur(images, how.blur_px * drawn["blur"])
+        images = _blur(images, how.blur_px * drawn["blur"], math.ceil(3 * how.blur_px))
     images = _relight(images, how, drawn)
     return (_compress(images, how.compression * drawn["compression"]) if how.compression else images), labels
 
@@ -120,9 +120,8 @@ def _bend(
     return bent, torch.where(found == 0, float(VOID), found - 1).to(torch.uint8)
 
 
-def _blur(images: Tensor, sigma_px: NDArray[np.float64]) -> Tensor:
+def _blur(images: Tensor, sigma_px: NDArray[np.float64], reach: int) -> Tensor:
     count, bands, height, width = images.shape
-    reach = max(1, math.ceil(3 * float(sigma_px.max())))
     offsets = np.arange(-reach, reach + 1)
     kernel = np.exp(-0.5 * np.square(offsets / np.maximum(sigma_px, 1e-3)[:, None]))
     kernel = np.repeat(kernel / kernel.sum(axis=1, keepdims=True), bands, axis=0)  # (n * bands, 2 * reach + 1)

@@ -56,7 +56,7 @@ def loss_of(sums: Tensor, settings: TrainSettings) -> Tensor:
     A scalar; 0 (with a gradient of 0) if every pixel is void.
     """
     known, cost, overlap, predicted, road, line_right, line, road_met, road_line = sums
-    loss = cost / known.clamp(min=1)
+    loss: Tensor = cost / known.clamp(min=1)
     if settings.dice_weight:
         loss = loss + settings.dice_weight * (1 - (2 * overlap + 1) / (predicted + road + 1))
     if settings.cldice_weight:
