@@ -9,6 +9,7 @@ PixelType = Literal["uint8", "float32"]
 GridChoice = Literal["scene", "model"]
 Neighbourhood = Literal["square", "disk"]
 Upsampling = Literal["bilinear", "nearest"]
+SplitUnit = Literal["blocks", "files"]
 LossName = Literal["bce", "focal", "mse"]
 OptimizerName = Literal["adamw", "sgd"]
 ScheduleName = Literal["cosine", "steps"]
@@ -193,6 +194,55 @@ class VectorizeSettings:
 
 
 @dataclass(frozen=True)
+class DataSettings:
+    """Where training data come from; the command line reads its defaults here.
+
+    Parameters
+    ----------
+    data
+        Folder with ``images/`` and ``masks/``, or a CSV file with columns image, mask and perhaps split.
+    images
+        Scenes (files or folders of them) to draw ``labels`` on, instead of ``data``.
+    labels, label_layer
+        Vector file with roads in any CRS, and its layer if there are several.
+    road_width_m, width_attribute, width_table
+        Whole width of roads in metres: one for all, or by an attribute, or by class from a TOML or CSV file
+        laid over the built-in table.
+    bands
+        Band numbers from 1; None takes red, green and blue where the file names them, else the first three.
+    dev
+        Folder or CSV file like ``data``, for validation.
+    dev_fraction, dev_split, dev_block_m
+        Share of the data to keep for validation instead, by ``blocks`` of ground or whole ``files``; side of a block.
+    cache
+        Folder for masks made of vectors; None takes one beside the output.
+    skip_unreadable
+        Go on without files that cannot be used, instead of stopping.
+    memory_gb
+        What tiles may take of the memory before they are read from files crop by crop; None takes half of what is free.
+    road_share
+        Share of the crops that is drawn in proportion to the road in them.
+    """
+
+    data: Path | None = None
+    images: tuple[Path, ...] = ()
+    labels: Path | None = None
+    label_layer: str | None = None
+    road_width_m: float | None = None
+    width_attribute: str | None = None
+    width_table: Path | None = None
+    bands: tuple[int, ...] | None = None
+    dev: Path | None = None
+    dev_fraction: float = 0.0
+    dev_split: SplitUnit = "blocks"
+    dev_block_m: float = 512.0
+    cache: Path | None = None
+    skip_unreadable: bool = False
+    memory_gb: float | None = None
+    road_share: float = 0.0
+
+
+@dataclass(frozen=True)
 class AugmentSettings:
     """How much crops are changed before the network sees them; 0 (or false) leaves a thing alone.
 
@@ -234,7 +284,7 @@ class TrainSettings:
     Parameters
     ----------
     pixel_m
-        Metres per pixel of the tiles, if they do not know.
+        Metres per pixel to train at; tiles of another size are resampled, those that do not know theirs have it.
     width, upsample
         Of the ResUNet.
     start

@@ -24,16 +24,16 @@ from roadseg.raster.output import check_target
 from roadseg.run import RunFolder
 from roadseg.scoring.jury import DevScore, Jury
 from roadseg.scoring.verdict import Verdict, engine_of, judge, judged
-from roadseg.settings import TrainSettings
-from roadseg.tiles import common_gsd, find_pairs, read_tile
-from roadseg.training.dataset import Tiles
+from roadseg.settings import DataSettings, TrainSettings
+from roadseg.tiles.load import load, load_dev
+from roadseg.tiles.source import DevArea
 from roadseg.training.loop import Step, Trainer
 from roadseg.training.parallel import Team, joined
 from roadseg.training.provenance import About, recipe_of, told
 
 __all__ = ["About", "TrainSummary", "recalibrate", "train"]
 
-Pairs = Sequence[tuple[Path, Path]]
+Areas = Sequence[DevArea]
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,11 @@ class TrainSummary:
 
 
 def train(
-    data: Path,
+    data: DataSettings,
     output: Path,
     about: About,
     settings: TrainSettings,
     *,
-    dev: Path | None = None,
     device: str = "auto",
     overwrite: bool = False,
     listener: Listener | None = None,
@@ -78,15 +77,13 @@ def train(
     Parameters
     ----------
     data
-        Folder with ``images/`` and ``masks/``; files with the same stem belong together.
+        What to train on, and what to calibrate on and to score, which is never trained on.
     output
         Model file to write; the run folder lies beside it.
     about
         For the card.
     settings
         How to train.
-    dev
-        Folder like ``data``, to calibrate on and to score; never trained on.
     device
         Where.
     overwrite
@@ -107,14 +104,14 @@ def train(
         settings = replace(settings, precision=choose_precision(settings.precision, place))
         folder = RunFolder(output, settings, writes=team.leads, anew=overwrite)
         team.wait()
-        pairs, dev_pairs = find_pairs(data), find_pairs(dev) if dev else []
-        tiles = Tiles([read_tile(image, mask, listener) for image, mask in pairs], crop=settings.crop)
-        gsd_m = common_gsd(tiles.tiles, settings.pixel_m)
+        found = load(
+            data, crop=settings.crop, gsd_m=settings.pixel_m, seed=settings.seed, beside=output, listener=listener
+        )
         torch.manual_seed(settings.seed)
-        network, start = first_network(len(tiles.tiles[0].image), settings)
+        network, start = first_network(found.tiles.bands, settings)
         trainer = Trainer(
             network.to(place),
-            tiles,
+            found.tiles,
             settings,
             folder.path,
             statistics=(start.mean, start.std) if start else None,
@@ -123,15 +120,14 @@ def train(
         )
         first = trainer.step
         listener.say(
-            f"{len(pairs)} training tiles, {100 * tiles.road_fraction:.1f} % road; {len(dev_pairs)} dev tiles; "
-            f"width {settings.width}; device {place} ({why}), {settings.precision}"
+            f"{found.about}; width {settings.width}; device {place} ({why}), {settings.precision}"
             + (f"; {team.size} processes" if team.size > 1 else "")
             + (f"; going on at step {first} of {settings.steps}" if first else f"; {settings.steps} steps")
         )
         _run(
             trainer,
             folder,
-            dev_pairs,
+            found.dev,
             listener,
             until=started + 60 * settings.minutes if settings.minutes else math.inf,
         )
@@ -140,19 +136,19 @@ def train(
             listener.say(f"left off at step {trainer.step} of {settings.steps}; the same command goes on from there")
             return TrainSummary("", steps, seconds, trainer.loss, finished=False, dev=None)
         final = as_stored(trainer.result(), settings.dtype)
-        known = f"{len(pairs)} tiles of {data.name}"
+        known = f"{len(found.tiles.tiles)} tiles of {found.name}"
         card = ModelCard(
             **asdict(told(about, known, start)),
             mean=trainer.mean,
             std=trainer.std,
-            gsd_m=gsd_m,
+            gsd_m=found.gsd_m,
             recipe=recipe_of(settings, start, processes=team.size, steps_taken=trainer.step),
         )
-        where = _where(dev_pairs, dev) + ("" if start else ", never trained on")
+        where = _where(found.dev, found.dev_name) + ("" if start else ", never trained on")
         verdict = judge(
             final,
             card,
-            jury_of(dev_pairs, team, place, listener),
+            jury_of(found.dev, team, place),
             settings.calibration,
             data=where,
             pictures=2 * team.leads,
@@ -200,11 +196,11 @@ def recalibrate(
     settings = replace(settings, precision=choose_precision(settings.precision, place))
     listener.say(f"calibrating {card.name} on the tiles of {dev}; device {place} ({why})")
     final = as_stored(network, settings.dtype).to(place)
-    pairs = find_pairs(dev)
-    jury = jury_of(pairs, Team(), place, listener, window_px=card.window_px)
-    verdict = judge(final, card, jury, settings.calibration, data=_where(pairs, dev), pictures=0)
+    areas = load_dev(dev, bands=card.bands, gsd_m=card.gsd_m, listener=listener)
+    jury = jury_of(areas, Team(), place, window_px=card.window_px)
+    verdict = judge(final, card, jury, settings.calibration, data=_where(areas, dev.name), pictures=0)
     named = {name: text for name, text in asdict(about).items() if text}
-    recipe = {**card.recipe, "calibrated_on": f"{len(pairs)} tiles of {dev.name}", "calibration": settings.calibration}
+    recipe = {**card.recipe, "calibrated_on": f"{len(areas)} tiles of {dev.name}", "calibration": settings.calibration}
     save_model(output, final, judged(replace(card, **named, recipe=recipe), verdict), dtype=settings.dtype)
     _conclude(output, verdict, None, listener)
     return TrainSummary(str(output), 0, round(time.monotonic() - started, 1), None, finished=True, dev=verdict.score)
@@ -230,22 +226,21 @@ def first_network(bands: int, settings: TrainSettings) -> tuple[ResUNet, ModelCa
     return network, card
 
 
-def jury_of(pairs: Pairs, team: Team, device: torch.device, listener: Listener, *, window_px: int = 224) -> Jury:
+def jury_of(areas: Areas, team: Team, device: torch.device, *, window_px: int = 224) -> Jury:
     """Return who scores this process's share of the tiles and adds up with the others."""
     return Jury(
-        pairs,
+        areas,
         share=slice(team.rank, None, team.size),
         total=lambda counts: team.total(counts, device),
         window_px=window_px,
-        listener=listener,
     )
 
 
-def _run(trainer: Trainer, folder: RunFolder, pairs: Pairs, listener: Listener, *, until: float) -> None:
+def _run(trainer: Trainer, folder: RunFolder, areas: Areas, listener: Listener, *, until: float) -> None:
     """Run the trainer, telling what happens and keeping the pictures in the run folder up to date."""
     settings, team = trainer.settings, trainer.team
-    some = pairs[:: -(-len(pairs) // settings.dev_tiles)] if pairs else []
-    jury = jury_of(some, team, trainer.device, listener)
+    some = areas[:: -(-len(areas) // settings.dev_tiles)] if areas else []
+    jury = jury_of(some, team, trainer.device)
     listener.start(settings.steps, trainer.step)
     telling, began, first = max(1, settings.steps // 20), time.monotonic(), trainer.step
 
@@ -270,8 +265,8 @@ def _run(trainer: Trainer, folder: RunFolder, pairs: Pairs, listener: Listener, 
         listener.say(f"kept the weights of step {trainer.best[1]}, relaxed F1 {trainer.best[0]:.4f}")
 
 
-def _where(pairs: Pairs, dev: Path | None) -> str:
-    return f"{len(pairs)} tiles of {dev.name if dev else ''}, on which calibration and threshold were chosen"
+def _where(areas: Areas, name: str) -> str:
+    return f"{len(areas)} tiles of {name}, on which calibration and threshold were chosen"
 
 
 def _conclude(output: Path, verdict: Verdict, folder: RunFolder | None, listener: Listener) -> None:

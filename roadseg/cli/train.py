@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from roadseg.cli import training_data as from_
 from roadseg.cli.terminal import Progress, Quiet, Verbose, listening, print_json, reporting, usage
 from roadseg.errors import RoadsegError
 from roadseg.settings import CalibrationGoal, EngineSettings, LossName, TrainSettings, Upsampling, WeightType
@@ -19,13 +20,24 @@ def _or(default: object) -> str:
 
 
 def train(
-    data: Annotated[
-        Path | None, typer.Argument(help="Folder with images/ and masks/; equal names belong together.")
-    ] = None,
+    data: from_.Data = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Model file to write (.safetensors).")] = None,
-    dev: Annotated[
-        Path | None, typer.Option(help="Folder like DATA to calibrate on and to score; never trained on.")
-    ] = None,
+    images: from_.Images = None,
+    labels: from_.Labels = None,
+    label_layer: from_.LabelLayer = None,
+    road_width: from_.RoadWidth = None,
+    width_attribute: from_.WidthAttribute = None,
+    width_table: from_.WidthTable = None,
+    bands: from_.Bands = None,
+    dev: from_.Dev = None,
+    dev_fraction: from_.DevFraction = from_.DATA.dev_fraction,
+    dev_split: from_.DevSplit = from_.DATA.dev_split,
+    dev_block: from_.DevBlock = from_.DATA.dev_block_m,
+    cache: from_.Cache = None,
+    skip_unreadable: from_.SkipUnreadable = False,
+    memory: from_.Memory = None,
+    road_share: from_.RoadShare = from_.DATA.road_share,
+    check: from_.Check = False,
     recipe: Annotated[str, typer.Option(help=f"Where settings start from: {', '.join(RECIPES)}.")] = "default",
     config: Annotated[Path | None, typer.Option(help="TOML file of settings; what is given here wins.")] = None,
     settings_given: Annotated[
@@ -37,7 +49,9 @@ def train(
     training_data: Annotated[str, typer.Option(help="For the model card: what it was trained on.")] = "",
     licence: Annotated[str, typer.Option(help="For the model card: terms of the weights.")] = "",
     attribution: Annotated[str, typer.Option(help="For the model card: who has to be named.")] = "",
-    gsd: Annotated[float | None, typer.Option(min=1e-4, help="Metres per pixel, if the tiles do not know.")] = None,
+    gsd: Annotated[
+        float | None, typer.Option(min=1e-4, help="Metres per pixel to train at; tiles of other sizes are resampled.")
+    ] = None,
     width: Annotated[
         int | None, typer.Option(min=1, help=f"Channels of the first level: 64 full, 16 compact. {_or(_TRAIN.width)}")
     ] = None,
@@ -89,6 +103,8 @@ def train(
 
     \b
     roadseg train data/ --dev dev/ -o my_model.safetensors
+    roadseg train --images orthos/*.tif --labels osm_roads.gpkg --dev-fraction 0.1 -o my_model.safetensors
+    roadseg train data/ -o my_model.safetensors --check
     roadseg train data/ -o quick.safetensors --width 16 --steps 2000 --crop 160
     roadseg train --recipe paper --print-config > paper.toml
     roadseg train --from my_model.safetensors --steps 0 --dev other/ -o calibrated.safetensors
@@ -123,8 +139,28 @@ def train(
         return
     if output is None:
         usage("-o must name the model file to write")
-    if data is None and settings.steps:
-        usage("DATA must name a folder with images/ and masks/ to train on")
+    source = from_.data_settings(
+        data,
+        images,
+        bands,
+        wanted=settings.steps > 0,
+        labels=labels,
+        label_layer=label_layer,
+        road_width_m=road_width,
+        width_attribute=width_attribute,
+        width_table=width_table,
+        dev=dev,
+        dev_fraction=dev_fraction,
+        dev_split=dev_split,
+        dev_block_m=dev_block,
+        cache=cache,
+        skip_unreadable=skip_unreadable,
+        memory_gb=memory,
+        road_share=road_share,
+    )
+    if check:
+        from_.show_check(source, output, settings, verbose=verbose, quiet=quiet, progress=progress)
+        return
     if settings.steps == 0 and (settings.start is None or dev is None):
         usage("--steps 0 only calibrates: it wants --from a model and --dev tiles")
     speaks = os.environ.get("RANK", "0") == "0"  # of the processes torchrun starts
@@ -135,11 +171,11 @@ def train(
         about = About(
             name or output.name.removesuffix(".safetensors"), description, training_data, licence, attribution
         )
-        where: dict[str, Any] = {"dev": dev, "device": device, "overwrite": overwrite, "listener": listener}
-        if settings.steps == 0:
-            summary = recalibrate(output, about, settings, **where)
-        elif data is not None:
-            summary = train_model(data, output, about, settings, **where)
+        where: dict[str, Any] = {"device": device, "overwrite": overwrite, "listener": listener}
+        if settings.steps == 0 and dev is not None:
+            summary = recalibrate(output, about, settings, dev=dev, **where)
+        else:
+            summary = train_model(source, output, about, settings, **where)
         if as_json and speaks:
             print_json(summary)
 

@@ -6,7 +6,6 @@ add over tiles (and over processes that train together) and are divided once.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,14 +36,11 @@ from roadseg.metrics.pixels import (
     no_pixels,
     relaxed,
 )
-from roadseg.progress import Listener
-from roadseg.raster.labels import read_label
 from roadseg.raster.output import quantize
-from roadseg.raster.scene import Scene, SceneSettings
+from roadseg.raster.scene import Scene
 from roadseg.settings import CalibrationGoal, PredictSettings
-from roadseg.tiles import check_match
+from roadseg.tiles.source import DevArea
 
-Pairs = Sequence[tuple[Path, Path]]
 Bytes = NDArray[np.uint8]
 Sum = Callable[[NDArray[np.int64]], NDArray[np.int64]]
 
@@ -97,9 +93,9 @@ class DevScore:
 
 @dataclass(frozen=True)
 class DevTile:
-    """A dev tile predicted: its image file, the probability of road, where it is known, and the labels."""
+    """A dev tile predicted: where it lies, the probability of road, where it is known, and the labels."""
 
-    image: Path
+    area: DevArea
     probability: NDArray[np.float32]
     valid: NDArray[np.bool_]
     label: Bytes
@@ -120,29 +116,25 @@ class Jury:
 
     Parameters
     ----------
-    pairs
-        Images and masks.
+    areas
+        Dev tiles, or parts of tiles.
     share
         Which of them this process predicts.
     total
         Adds counts over the processes that score together.
     window_px
         Side of the windows.
-    listener
-        Who hears of odd masks.
     """
 
     def __init__(
         self,
-        pairs: Pairs,
+        areas: Sequence[DevArea],
         *,
         share: slice = slice(None),
         total: Sum = lambda counts: counts,
         window_px: int = 224,
-        listener: Listener | None = None,
     ) -> None:
-        self.pairs, self.mine, self.total, self.window_px = tuple(pairs), range(len(pairs))[share], total, window_px
-        self.listener = listener or Listener()
+        self.areas, self.mine, self.total, self.window_px = tuple(areas), range(len(areas))[share], total, window_px
 
     def score(self, engine: TorchEngine, *, threshold: float | None = None) -> DevScore:
         """Predict and count; without a threshold the one with the best relaxed F1 is taken.
@@ -160,7 +152,7 @@ class Jury:
         """Score, and return the relaxed F1 of each tile besides, NaN where there is no road."""
         each = [count_pixels(quantize(t.probability, t.valid), t.label) for t in self._predicted(engine, self.mine)]
         score = self._divided(self._summed(each), threshold)
-        level, alone = level_of(score.threshold), np.zeros(len(self.pairs), np.int64)
+        level, alone = level_of(score.threshold), np.zeros(len(self.areas), np.int64)
         for index, counts in zip(self.mine, each, strict=True):
             f1 = relaxed(counts).f1[level] if counts.road.any() else np.nan
             alone[index] = -1 if np.isnan(f1) else round(f1 * _FINE)
@@ -215,27 +207,25 @@ class Jury:
         )
         factor = -(-max(kinds.shape) // _PICTURE_PX)
         parts = errors.shares(kinds, factor)
-        with Scene(str(tile.image), SceneSettings(any_gsd=True)) as scene:
-            photo = scene.picture(scene.grid.window, *parts.shape[1:])
-        return Sample(tile.image.stem, score, np.moveaxis(photo, 0, 2), errors.paint(parts, photo))
+        with tile.area.open(engine.mean) as pair:
+            photo = pair.picture(tile.area.window, *parts.shape[1:])
+        return Sample(tile.area.name, score, np.moveaxis(photo, 0, 2), errors.paint(parts, photo))
 
     def _predicted(self, engine: TorchEngine, chosen: Iterable[int]) -> Iterator[DevTile]:
-        for image, mask in (self.pairs[index] for index in chosen):
-            label = read_label(str(mask))
-            if label.note:
-                self.listener.warn(label.note)
-            with Scene(str(image), SceneSettings(any_gsd=True, fill=engine.mean)) as scene:
-                check_match(scene, label, image, mask)
-                yield DevTile(image, *self._predict(scene, engine), label.values)
+        for area in (self.areas[index] for index in chosen):
+            with area.open(engine.mean) as pair:
+                yield DevTile(area, *self._predict(pair.scene, area.window, engine), area.label(pair))
 
-    def _predict(self, scene: Scene, engine: TorchEngine) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        height, width = scene.grid.height, scene.grid.width
+    def _predict(
+        self, scene: Scene, area: Window, engine: TorchEngine
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         stride = max(1, self.window_px - PredictSettings().overlap_px)
-        plan = Plan(height, width, Window(0, 0, height, width), self.window_px, stride)
-        probability, valid = np.zeros((height, width), np.float32), np.zeros((height, width), np.bool_)
+        plan = Plan(scene.grid_model.height, scene.grid_model.width, area, self.window_px, stride)
+        probability, valid = np.zeros((area.height, area.width), np.float32), np.zeros((area.height, area.width), bool)
         for planned in plan.blocks():
             block = predict_block(scene.read(planned.extent), planned, engine)
-            probability[block.window.slices()], valid[block.window.slices()] = block.values, block.valid
+            place = block.window.slices(area)
+            probability[place], valid[place] = block.values, block.valid
         return probability, valid
 
     def _summed(self, each: Sequence[PixelCounts]) -> PixelCounts:
@@ -258,5 +248,5 @@ class Jury:
             recall=float(np.nan_to_num(strict.recall[level])),
             best_iou=float(np.nanmax(strict.iou)),
             calibration_error=expected_error(counts),
-            tiles=len(self.pairs),
+            tiles=len(self.areas),
         )

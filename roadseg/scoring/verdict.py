@@ -41,7 +41,7 @@ def judge(
     pictures
         How many of the worst and of the best tiles to paint.
     """
-    if not jury.pairs:
+    if not jury.areas:
         return Verdict()
     calibration, threshold, before = jury.calibrate(engine_of(network, card.mean, card.std), goal)
     engine = engine_of(network, card.mean, card.std, calibration=calibration)

@@ -4,9 +4,11 @@ Crop number i of a run depends on nothing but the seed and i. So a run that goes
 have seen, and several processes see the crops that one would, each its share.
 """
 
+import itertools
 import queue
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from types import TracebackType
 from typing import Self
 
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from roadseg.settings import TrainSettings
-from roadseg.training.dataset import Tiles
+from roadseg.training.dataset import Batch, Tiles
 from roadseg.training.parallel import Team
 
 _AHEAD = 4
@@ -85,18 +87,20 @@ class Feed:
         return int(self._orders[epoch][place])
 
     def _fill(self, step: int) -> None:
+        batches = (self.crop_numbers(later) for later in itertools.count(step))
         try:
-            while not self._stopped.is_set():
-                self._put(self._draw(step))
-                step += 1
+            with closing(self.tiles.stream(batches, seed=self.settings.seed)) as drawn:
+                for batch in drawn:
+                    if self._stopped.is_set():
+                        break
+                    self._put(self._tensors(batch))
         except BaseException as error:  # noqa: BLE001 (raised again where batches are taken)
             self._put(error)
 
-    def _draw(self, step: int) -> tuple[Tensor, Tensor]:
-        crops = [self.tiles.draw(1, seed=self.settings.seed, step=number) for number in self.crop_numbers(step)]
-        images = torch.from_numpy(np.concatenate([crop.images for crop in crops]))
-        labels = torch.from_numpy(np.concatenate([crop.labels for crop in crops]))
-        return (images.pin_memory(), labels.pin_memory()) if self.device.type == "cuda" else (images, labels)
+    def _tensors(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        pixels = torch.from_numpy(batch.pixels)
+        pixels = pixels.pin_memory() if self.device.type == "cuda" else pixels
+        return pixels[:, :-1], pixels[:, -1]
 
     def _put(self, batch: tuple[Tensor, Tensor] | BaseException) -> None:
         while not self._stopped.is_set():
