@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -25,7 +26,7 @@ from roadseg.run import RunFolder
 from roadseg.scoring.jury import DevScore, Jury
 from roadseg.scoring.verdict import Verdict, engine_of, judge, judged
 from roadseg.settings import DataSettings, TrainSettings
-from roadseg.tiles.load import load, load_dev
+from roadseg.tiles.load import TrainingData, load, load_dev
 from roadseg.tiles.source import DevArea
 from roadseg.training.loop import Step, Trainer
 from roadseg.training.parallel import Team, joined
@@ -104,9 +105,7 @@ def train(
         settings = replace(settings, precision=choose_precision(settings.precision, place))
         folder = RunFolder(output, settings, writes=team.leads, anew=overwrite)
         team.wait()
-        found = load(
-            data, crop=settings.crop, gsd_m=settings.pixel_m, seed=settings.seed, beside=output, listener=listener
-        )
+        found = load_in_turn(data, output, settings, team, listener)
         torch.manual_seed(settings.seed)
         network, start = first_network(found.tiles.bands, settings)
         trainer = Trainer(
@@ -206,6 +205,19 @@ def recalibrate(
     return TrainSummary(str(output), 0, round(time.monotonic() - started, 1), None, finished=True, dev=verdict.score)
 
 
+def load_in_turn(
+    data: DataSettings, output: Path, settings: TrainSettings, team: Team, listener: Listener
+) -> TrainingData:
+    """Load the data, first in the process that leads: masks that it draws lie ready for the others."""
+    how: dict[str, Any] = {"crop": settings.crop, "gsd_m": settings.pixel_m, "seed": settings.seed, "beside": output}
+    if team.leads:
+        found = load(data, **how, listener=listener)
+        team.wait()
+        return found
+    team.wait()
+    return load(data, **how, listener=listener)
+
+
 def first_network(bands: int, settings: TrainSettings) -> tuple[ResUNet, ModelCard | None]:
     """Return the network to begin with and, if it was trained before, its card.
 
@@ -277,6 +289,8 @@ def _conclude(output: Path, verdict: Verdict, folder: RunFolder | None, listener
             f"dev: {verdict.score.in_words()}; calibration error {before:.4f} before, "
             f"{verdict.score.calibration_error:.4f} now"
         )
+        if verdict.score.calibration_error > before:
+            listener.warn("0.5 as the threshold costs calibration here; --calibration probability gives shares of road")
     else:
         listener.say("nothing was measured or calibrated; --dev tiles would choose the threshold and give figures")
     if folder:

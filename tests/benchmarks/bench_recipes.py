@@ -25,8 +25,8 @@ from roadseg.model.resunet import ResUNet, parameter_count
 from roadseg.progress import Listener
 from roadseg.scoring.jury import DevScore, Jury
 from roadseg.scoring.verdict import engine_of
-from roadseg.settings import TrainSettings
-from roadseg.tiles import find_pairs, read_tile
+from roadseg.settings import DataSettings, TrainSettings
+from roadseg.tiles.load import load
 from roadseg.training.dataset import Tiles
 from roadseg.training.loop import Trainer
 from roadseg.training.recipes import DEFAULT, PAPER
@@ -105,6 +105,13 @@ def train_and_score(
     return jury.score(engine_of(trainer.result(), trainer.mean, trainer.std)), seconds
 
 
+def listing(folder: Path, count: int, split: str) -> str:
+    """Return lines of a CSV file that name so many tiles of a folder, evenly spread."""
+    images = sorted((folder / "images").iterdir())
+    some = images[:: max(1, len(images) // count)][:count]
+    return "".join(f"{image},{folder / 'masks' / image.name},{split}\n" for image in some)
+
+
 @pytest.mark.benchmark
 def test_recipes_and_networks(tmp_path, monkeypatch):
     common = {"width": WIDTH, "steps": STEPS, "batch": BATCH, "crop": CROP, "seed": SEED, "checkpoint_minutes": 1e9}
@@ -126,19 +133,18 @@ def test_recipes_and_networks(tmp_path, monkeypatch):
         ("plain U-Net", PlainUNet, default),
     ]
     data, dev = shared_tiles("train"), shared_tiles("dev")
-    pairs = find_pairs(data)
-    some = pairs[:: max(1, len(pairs) // TRAIN_TILES)][:TRAIN_TILES]
-    tiles = Tiles([read_tile(image, mask, Listener()) for image, mask in some], crop=CROP)
-    dev_pairs = find_pairs(dev)
-    jury = Jury(dev_pairs[:: max(1, len(dev_pairs) // DEV_TILES)][:DEV_TILES])
+    listed = tmp_path / "tiles.csv"
+    listed.write_text("image,mask,split\n" + listing(data, TRAIN_TILES, "train") + listing(dev, DEV_TILES, "dev"))
+    found = load(DataSettings(listed), crop=CROP, gsd_m=None, seed=0, beside=tmp_path / "m", listener=Listener())
+    jury = Jury(found.dev)
     rows = [("recipe", "parameters", "GFLOP a window", "break-even", "relaxed F1", "best IoU", "seconds of training")]
     for number, (name, kind, settings) in enumerate(table):
         network = kind(bands=3, width=WIDTH, upsample="bilinear")
         folder = tmp_path / str(number)
         folder.mkdir()
         with monkeypatch.context() as patch:
-            score, seconds = train_and_score(kind, settings, tiles, jury, folder, patch)
+            score, seconds = train_and_score(kind, settings, found.tiles, jury, folder, patch)
         cost = parameter_count(network), round(giga_operations(network), 2)
         rows.append((name, *cost, *(f"{v:.4f}" for v in (score.break_even, score.relaxed_f1, score.best_iou)), seconds))
     work = f"{STEPS} steps of {BATCH} crops of {CROP} px, width {WIDTH}, seed {SEED}"
-    measuring.show(f"{work}, {len(some)} tiles, {score.tiles} dev tiles", rows)
+    measuring.show(f"{work}, {len(found.tiles.tiles)} tiles, {score.tiles} dev tiles", rows)
