@@ -13,7 +13,7 @@ import torch
 
 from roadseg.errors import TrainingError
 from roadseg.model.resunet import ResUNet
-from roadseg.settings import TrainSettings
+from roadseg.settings import Precision, TrainSettings
 from roadseg.training import checkpoint
 from roadseg.training.dataset import Tile, Tiles
 from roadseg.training.gradient import compile_blocks
@@ -284,3 +284,26 @@ def test_compiled_blocks_have_the_same_gradients() -> None:
     compiled(x).square().mean().backward()
     for (name, one), other in zip(plain.named_parameters(), compiled.parameters(), strict=True):
         assert torch.allclose(one.grad, other.grad, rtol=1e-2, atol=1e-5), name
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_narrow_numbers_train_to_about_the_same_and_go_on(tmp_path: Path, precision: Precision) -> None:
+    whole, narrow = trainer(tmp_path / "a"), replace(SETTINGS, precision=precision)
+    whole.run()
+    with pytest.raises(KilledError):
+        trainer(tmp_path / "b", narrow).run(kill_at(5))
+    resumed = trainer(tmp_path / "b", narrow)
+    assert resumed.scaler.is_enabled() == (precision == "float16")
+    resumed.run()
+    assert resumed.loss == pytest.approx(whole.loss, rel=0.02)
+
+
+def test_a_tile_that_cannot_be_read_stops_the_run_with_its_own_words(tmp_path: Path) -> None:
+    work = trainer(tmp_path)
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise TrainingError("the disk is gone")
+
+    work.tiles.crops = broken  # type: ignore[method-assign]
+    with pytest.raises(TrainingError, match="the disk is gone"):
+        work.run()
