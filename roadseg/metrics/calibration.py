@@ -102,16 +102,18 @@ def fit(counts: LogitCounts, *, middle: tuple[float, float] | None = None) -> Ca
 
     Returns
     -------
-    The calibration; its temperature is 1 if no sensible one is likelier (logits that say nothing, or all).
+    The calibration; its temperature is at least 0.05 (logits that tell road without fail want none), and 1 if
+    logits say nothing.
     """
     cells: Floats = (np.arange(CELLS, dtype=np.float64) + 0.5) * (2 * REACH / CELLS) - REACH
     slope, shift = _likeliest(np.column_stack([cells, np.ones_like(cells)]), counts)
-    free = Calibration(1 / slope, shift) if _sensible(slope) else Calibration()
+    steep = _bounded(slope)
+    free = Calibration(1 / steep, shift * steep / slope) if steep else Calibration()
     if middle is None:
         return free
     pinned = min(max(-free.bias * free.temperature, middle[0]), middle[1])
     (slope,) = _likeliest((cells - pinned)[:, None], counts)
-    slope = slope if _sensible(slope) else 1.0
+    slope = _bounded(slope) or 1.0
     return Calibration(1 / slope, -slope * pinned)
 
 
@@ -161,8 +163,9 @@ def expected_error(counts: PixelCounts, *, bins: int = 15) -> float:
     return float(np.abs(expected - road).sum() / total) if total else math.nan
 
 
-def _sensible(slope: float) -> bool:
-    return math.isfinite(slope) and 1 / _STEEPEST <= slope <= _STEEPEST
+def _bounded(slope: float) -> float:
+    """Return a slope no steeper than makes sense; 0 if it says nothing, or the contrary."""
+    return min(slope, _STEEPEST) if math.isfinite(slope) and slope >= 1 / _STEEPEST else 0.0
 
 
 def _likeliest(features: Floats, counts: LogitCounts, rounds: int = 100) -> list[float]:
