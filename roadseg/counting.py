@@ -18,6 +18,7 @@ from roadseg.errors import SceneError
 from roadseg.metrics import cldice, errors, pixels
 from roadseg.progress import Listener
 from roadseg.raster.errormap import ClassMap
+from roadseg.raster.files import RASTERS, match_stems, some, stems
 from roadseg.raster.grid import Grid
 from roadseg.raster.roads import Kind, RoadRaster, Values, mask_kind, mismatch, windows
 from roadseg.raster.scene import Scene, SceneSettings
@@ -38,7 +39,6 @@ VECTORS = (
 )
 """Endings of files that hold networks; everything else is a raster."""
 
-_RASTERS = (".tif", ".tiff", ".vrt", ".png", ".jp2", ".img", ".bmp", ".gif", ".jpg", ".jpeg")
 _PICTURE_PX = 1000
 _SAME_SIZE = 0.01
 
@@ -72,20 +72,17 @@ def find_pairs(prediction: Path, truth: Path, images: Path | None = None) -> tup
     if not prediction.is_dir():
         image = images / prediction.name if images and images.is_dir() else images
         return [Pair(prediction.stem, prediction, truth, image if image and image.exists() else None)], []
-    left, right = _stems(prediction), _stems(truth)
-    shown = _stems(images) if images and images.is_dir() else {}
-    common = sorted(left.keys() & right.keys())
-    if not common:
-        raise SceneError(
-            f"no file in {prediction} has the stem of one in {truth} "
-            f"({_some(sorted(left)) or 'none'} against {_some(sorted(right)) or 'none'}); rename them alike"
-        )
+    matched = match_stems(prediction, truth, RASTERS + VECTORS)
+    shown = stems(images, RASTERS + VECTORS) if images and images.is_dir() else {}
+    if not matched.pairs:
+        names = " against ".join(some(alone) or "none" for alone in matched.alone)
+        raise SceneError(f"no file in {prediction} has the stem of one in {truth} ({names}); rename them alike")
     notes = [
-        f"{len(alone)} of {folder} without a partner, not scored: {_some(alone)}"
-        for folder, alone in ((prediction, sorted(left.keys() - right)), (truth, sorted(right.keys() - left)))
+        f"{len(alone)} of {folder} without a partner, not scored: {some(alone)}"
+        for folder, alone in zip((prediction, truth), matched.alone, strict=True)
         if alone
     ]
-    return [Pair(stem, left[stem], right[stem], shown.get(stem)) for stem in common], notes
+    return [Pair(stem, *files, shown.get(stem)) for stem, files in matched.pairs.items()], notes
 
 
 def is_network(path: Path) -> bool:
@@ -241,18 +238,3 @@ def _backdrop(image: Path | None, grid: Grid, size: tuple[int, ...]) -> Bytes | 
         if (scene.grid.height, scene.grid.width) != (grid.height, grid.width):
             return None
         return scene.picture(scene.grid.window, size[0], size[1])
-
-
-def _stems(folder: Path) -> dict[str, Path]:
-    """Return the rasters and vector files of a folder by stem."""
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in _RASTERS + VECTORS)
-    found: dict[str, Path] = {}
-    for path in files:
-        if path.stem in found:
-            raise SceneError(f"{folder} holds {found[path.stem].name} and {path.name}; keep one of them")
-        found[path.stem] = path
-    return found
-
-
-def _some(names: Sequence[str], most: int = 8) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

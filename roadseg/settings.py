@@ -10,6 +10,12 @@ GridChoice = Literal["scene", "model"]
 Neighbourhood = Literal["square", "disk"]
 Upsampling = Literal["bilinear", "nearest"]
 VectorFormat = Literal["GeoPackage", "FlatGeobuf", "GeoJSON", "GeoJSONSeq", "GeoParquet", "Shapefile"]
+SplitUnit = Literal["blocks", "files"]
+LossName = Literal["bce", "focal", "mse"]
+OptimizerName = Literal["adamw", "sgd"]
+ScheduleName = Literal["cosine", "steps"]
+CalibrationGoal = Literal["threshold", "probability", "none"]
+WeightType = Literal["float16", "float32"]
 
 
 @dataclass(frozen=True)
@@ -229,33 +235,148 @@ class VectorOutputs:
 
 
 @dataclass(frozen=True)
+class DataSettings:
+    """Where training data come from; the command line reads its defaults here.
+
+    Parameters
+    ----------
+    data
+        Folder with ``images/`` and ``masks/``, or a CSV file with columns image, mask and perhaps split.
+    images
+        Scenes (files or folders of them) to draw ``labels`` on, instead of ``data``.
+    labels, label_layer
+        Vector file with roads in any CRS, and its layer if there are several.
+    road_width_m, width_attribute, width_table
+        Whole width of roads in metres: one for all, or by an attribute, or by class from a TOML or CSV file
+        laid over the built-in table.
+    bands
+        Band numbers from 1; None takes red, green and blue where the file names them, else the first three.
+    dev
+        Folder or CSV file like ``data``, for validation.
+    dev_fraction, dev_split, dev_block_m
+        Share of the data to keep for validation instead, by ``blocks`` of ground or whole ``files``; side of a block.
+    cache
+        Folder for masks made of vectors; None takes one beside the output.
+    skip_unreadable
+        Go on without files that cannot be used, instead of stopping.
+    memory_gb
+        What tiles may take of the memory before they are read from files crop by crop; None takes half of what is free.
+    road_share
+        Share of the crops that is drawn in proportion to the road in them.
+    """
+
+    data: Path | None = None
+    images: tuple[Path, ...] = ()
+    labels: Path | None = None
+    label_layer: str | None = None
+    road_width_m: float | None = None
+    width_attribute: str | None = None
+    width_table: Path | None = None
+    bands: tuple[int, ...] | None = None
+    dev: Path | None = None
+    dev_fraction: float = 0.0
+    dev_split: SplitUnit = "blocks"
+    dev_block_m: float = 512.0
+    cache: Path | None = None
+    skip_unreadable: bool = False
+    memory_gb: float | None = None
+    road_share: float = 0.0
+
+
+@dataclass(frozen=True)
+class AugmentSettings:
+    """How much crops are changed before the network sees them; 0 (or false) leaves a thing alone.
+
+    Parameters
+    ----------
+    flips, quarter_turns
+        Mirror, and turn by multiples of 90°; both cost no sharpness.
+    rotate_deg
+        Turn by any angle up to this one, either way.
+    zoom
+        Enlarge or shrink by up to this share: 0.25 is from 1/1.25 to 1.25.
+    gamma, contrast, brightness, balance
+        Largest change of each as a logarithm; balance is the brightness of single bands.
+    hue_deg
+        Turn colours around grey by up to this angle; three-band images only.
+    blur_px
+        Largest standard deviation of a Gaussian blur.
+    compression
+        How coarsely 8 × 8 blocks are rounded at most, as JPEG does: 1 is a quality of about 50.
+    """
+
+    flips: bool = True
+    quarter_turns: bool = True
+    rotate_deg: float = 0.0
+    zoom: float = 0.0
+    gamma: float = 0.3
+    contrast: float = 0.25
+    brightness: float = 0.2
+    balance: float = 0.06
+    hue_deg: float = 0.0
+    blur_px: float = 0.0
+    compression: float = 0.0
+
+
+@dataclass(frozen=True)
 class TrainSettings:
-    """How to train.
+    """How to train; these defaults are the recipe called ``default``.
 
     Parameters
     ----------
     pixel_m
-        Metres per pixel of the tiles, if they do not know.
+        Metres per pixel to train at; tiles of another size are resampled, those that do not know theirs have it.
     width, upsample
         Of the ResUNet.
     start
         Model to go on from, by file or bundled name, instead of random weights; it must be of the same form.
     steps, batch, crop
-        Number of steps, crops per step, side of a crop in pixels (a multiple of 8).
-    learning_rate, warmup_steps, weight_decay, clip_norm
-        AdamW with a linear warm-up, then a cosine to zero; gradients are clipped to a norm.
+        Number of steps, crops per step and process, side of a crop in pixels (a multiple of 8).
+    pool
+        How many different crops there are, gone through again and again in another order; 0: always new ones.
+    augment
+        What is done to them.
+    loss
+        Of a pixel: ``bce`` (cross-entropy), ``focal``, or ``mse`` (squared error of the probability).
+    focal_gamma
+        How much the focal loss plays down what is easy.
+    dice_weight, cldice_weight
+        Weight of a soft Dice and of a soft clDice term beside it.
+    optimizer, learning_rate, momentum, weight_decay
+        ``adamw`` or ``sgd`` (which alone has momentum).
+    warmup_steps, schedule
+        Linear warm-up (a tenth of the run at most), then a ``cosine`` to zero, or ``steps``.
+    drop_at, drop_factor
+        Where ``steps`` multiplies the learning rate, as shares of the run, and by how much.
+    clip_norm
+        Gradients are clipped to this norm; 0 does not.
     average_decay
-        Of the moving average of the weights, which is what is kept.
-    dice_weight
-        Weight of the Dice term beside the cross-entropy.
+        Of the moving average of the weights, which is what is kept; 0 keeps the last weights.
+    patience
+        Stop after so many dev scores without a better one and keep the best weights; 0 never stops early.
     seed
         Of everything random.
-    evaluations
-        How often the dev tiles are scored on the way, the end included.
-    checkpoint_minutes
-        Time between checkpoints.
+    evaluations, dev_tiles
+        How often dev tiles are scored, the end included, and how many of them on the way (all at the end).
+    calibration
+        What probabilities are made to mean on the dev tiles: ``threshold`` puts the working threshold at 0.5,
+        ``probability`` makes them shares of road, ``none`` leaves them.
+    precision
+        Number format: ``auto`` is bfloat16 on CUDA devices that have it, float16 on older ones, else float32.
+    tf32
+        Let CUDA multiply float32 numbers with 10 bits after the point.
     compile
         Let torch.compile speed up the steps; needs a C++ compiler on a CPU.
+    dtype
+        Of the convolution weights in the model file.
+    checkpoint_minutes
+        Time between checkpoints.
+    checkpoint_part_mib
+        Largest file of a checkpoint, in MiB; 0 writes one file.
+    checkpoint_half
+        16-bit numbers in checkpoints: half the size, but going on is no longer exact.
+    minutes
+        Leave off with a checkpoint after so many minutes, to go on another time; 0 trains to the end.
     """
 
     pixel_m: float | None = None
@@ -265,13 +386,32 @@ class TrainSettings:
     steps: int = 4600
     batch: int = 8
     crop: int = 224
+    pool: int = 0
+    augment: AugmentSettings = AugmentSettings()
+    loss: LossName = "bce"
+    focal_gamma: float = 2.0
+    dice_weight: float = 1.0
+    cldice_weight: float = 0.0
+    optimizer: OptimizerName = "adamw"
     learning_rate: float = 2e-3
-    warmup_steps: int = 200
+    momentum: float = 0.9
     weight_decay: float = 1e-2
+    warmup_steps: int = 200
+    schedule: ScheduleName = "cosine"
+    drop_at: tuple[float, ...] = (0.4, 0.8)
+    drop_factor: float = 0.1
     clip_norm: float = 1.0
     average_decay: float = 0.998
-    dice_weight: float = 1.0
+    patience: int = 0
     seed: int = 0
     evaluations: int = 4
-    checkpoint_minutes: float = 2.0
+    dev_tiles: int = 16
+    calibration: CalibrationGoal = "threshold"
+    precision: Precision = "auto"
+    tf32: bool = True
     compile: bool = False
+    dtype: WeightType = "float16"
+    checkpoint_minutes: float = 2.0
+    checkpoint_part_mib: float = 0.0
+    checkpoint_half: bool = False
+    minutes: float = 0.0

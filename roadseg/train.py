@@ -1,90 +1,74 @@
 """Train: from image and mask tiles to a model file.
 
 ``train`` is the whole chain: pair the tiles, look at them, loop over random crops, score the dev tiles the
-way prediction works, choose the threshold there, and write weights and card as one file. A
-checkpoint beside the output lets the same command go on after anything that stops it.
+way prediction works, calibrate there, and write weights and card as one file. The run folder beside the
+output holds a checkpoint that lets the same command go on after anything that stops it, and what there is to see.
+``recalibrate`` is its second half alone, for a model that is trained already.
 """
 
+import math
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 
-import roadseg
-from roadseg.blocks import Plan, Window
 from roadseg.errors import TrainingError
-from roadseg.inference.block import predict_block
-from roadseg.inference.engine import TorchEngine, choose_device
-from roadseg.metrics.pixels import (
-    FULL,
-    PixelCounts,
-    best_level,
-    break_even_level,
-    count_pixels,
-    exact,
-    no_pixels,
-    relaxed,
-)
-from roadseg.model.card import Measurement, ModelCard, find_model
+from roadseg.inference.engine import choose_device, choose_precision
+from roadseg.model.card import ModelCard, find_model
 from roadseg.model.resunet import ResUNet
-from roadseg.model.weights import load_model, save_model
+from roadseg.model.weights import as_stored, load_model, save_model
 from roadseg.progress import Listener
-from roadseg.raster.labels import read_label
-from roadseg.raster.output import check_target, quantize
-from roadseg.raster.scene import Scene, SceneSettings
-from roadseg.settings import EngineSettings, TrainSettings
-from roadseg.tiles import check_match, common_gsd, find_pairs, read_tile
-from roadseg.training.dataset import Tiles
+from roadseg.raster.output import check_target
+from roadseg.run import RunFolder
+from roadseg.scoring.jury import DevScore, Jury
+from roadseg.scoring.verdict import Verdict, engine_of, judge, judged
+from roadseg.settings import DataSettings, TrainSettings
+from roadseg.tiles.load import TrainingData, load, load_dev
+from roadseg.tiles.source import DevArea
 from roadseg.training.loop import Step, Trainer
+from roadseg.training.parallel import Team, joined
+from roadseg.training.provenance import About, recipe_of, told
 
+__all__ = ["About", "TrainSummary", "recalibrate", "train"]
 
-@dataclass(frozen=True)
-class About:
-    """What the card is to say about a model: its name, what it is for, its data and their terms."""
-
-    name: str
-    description: str = ""
-    training_data: str = ""
-    licence: str = ""
-    attribution: str = ""
-
-
-@dataclass(frozen=True)
-class DevScore:
-    """Figures on the dev tiles: counts added over all of them, then divided.
-
-    ``threshold`` is where the relaxed F1 is best; ``iou`` is the best over all thresholds.
-    """
-
-    break_even: float
-    relaxed_f1: float
-    iou: float
-    threshold: float
-    tiles: int
+Areas = Sequence[DevArea]
 
 
 @dataclass(frozen=True)
 class TrainSummary:
-    """What came of it: the file, steps and seconds of this run, and the dev score if there are dev tiles."""
+    """What came of it.
+
+    Parameters
+    ----------
+    output
+        The file; empty if the run left off to go on later.
+    steps, seconds
+        Of this run.
+    loss
+        The last one, smoothed; None without a step.
+    finished
+        Whether there is a model.
+    dev
+        Figures on the dev tiles, if there are any.
+    """
 
     output: str
     steps: int
     seconds: float
-    loss: float
+    loss: float | None
+    finished: bool
     dev: DevScore | None
 
 
 def train(
-    data: Path,
+    data: DataSettings,
     output: Path,
     about: About,
     settings: TrainSettings,
     *,
-    dev: Path | None = None,
     device: str = "auto",
     overwrite: bool = False,
     listener: Listener | None = None,
@@ -94,15 +78,13 @@ def train(
     Parameters
     ----------
     data
-        Folder with ``images/`` and ``masks/``; files with the same stem belong together.
+        What to train on, and what to calibrate on and to score, which is never trained on.
     output
-        Model file to write; ``<output>.checkpoint`` lies beside it until then.
+        Model file to write; the run folder lies beside it.
     about
         For the card.
     settings
         How to train.
-    dev
-        Folder like ``data``, to choose the threshold and to score; never trained on.
     device
         Where.
     overwrite
@@ -115,47 +97,129 @@ def train(
     RoadsegError
         If the data cannot be used or the output not be written.
     """
-    listener, started = listener or Listener(), time.monotonic()
+    started = time.monotonic()
     check_target(output, overwrite=overwrite, inputs=())
-    checkpoint = output.with_name(output.name + ".checkpoint")
-    if overwrite:
-        checkpoint.unlink(missing_ok=True)
+    with joined(device) as (team, own):
+        listener = (listener or Listener()) if team.leads else Listener()
+        place, why = choose_device(own)
+        settings = replace(settings, precision=choose_precision(settings.precision, place))
+        folder = RunFolder(output, settings, writes=team.leads, anew=overwrite)
+        team.wait()
+        found = load_in_turn(data, output, settings, team, listener)
+        torch.manual_seed(settings.seed)
+        network, start = first_network(found.tiles.bands, settings)
+        trainer = Trainer(
+            network.to(place),
+            found.tiles,
+            settings,
+            folder.path,
+            statistics=(start.mean, start.std) if start else None,
+            team=team,
+            on_note=listener.warn,
+        )
+        first = trainer.step
+        listener.say(
+            f"{found.about}; width {settings.width}; device {place} ({why}), {settings.precision}"
+            + (f"; {team.size} processes" if team.size > 1 else "")
+            + (f"; going on at step {first} of {settings.steps}" if first else f"; {settings.steps} steps")
+        )
+        _run(
+            trainer,
+            folder,
+            found.dev,
+            listener,
+            until=started + 60 * settings.minutes if settings.minutes else math.inf,
+        )
+        steps, seconds = trainer.step - first, round(time.monotonic() - started, 1)
+        if not trainer.finished:
+            listener.say(f"left off at step {trainer.step} of {settings.steps}; the same command goes on from there")
+            return TrainSummary("", steps, seconds, trainer.loss, finished=False, dev=None)
+        final = as_stored(trainer.result(), settings.dtype)
+        known = f"{len(found.tiles.tiles)} tiles of {found.name}"
+        card = ModelCard(
+            **asdict(told(about, known, start)),
+            mean=trainer.mean,
+            std=trainer.std,
+            gsd_m=found.gsd_m,
+            recipe=recipe_of(settings, start, processes=team.size, steps_taken=trainer.step),
+        )
+        where = _where(found.dev, found.dev_name) + ("" if start else ", never trained on")
+        verdict = judge(
+            final,
+            card,
+            jury_of(found.dev, team, place),
+            settings.calibration,
+            data=where,
+            pictures=2 * team.leads,
+        )
+        if verdict.score and trainer.history:
+            trainer.history[-1].update(verdict.score.figures())
+        if team.leads:
+            save_model(output, final, judged(card, verdict), dtype=settings.dtype)
+            folder.finish(trainer.history, [(s.name, s.score, s.image, s.roads) for s in verdict.samples])
+        team.wait()
+    seconds = round(time.monotonic() - started, 1)
+    _conclude(output, verdict, folder, listener)
+    return TrainSummary(str(output), steps, seconds, trainer.loss, finished=True, dev=verdict.score)
+
+
+def recalibrate(
+    output: Path,
+    about: About,
+    settings: TrainSettings,
+    *,
+    dev: Path,
+    device: str = "auto",
+    overwrite: bool = False,
+    listener: Listener | None = None,
+) -> TrainSummary:
+    """Calibrate and measure a trained model anew, without training: the weights stay, the card changes.
+
+    Parameters
+    ----------
+    output, about, dev, device, overwrite, listener
+        As for ``train``; what ``about`` leaves out stays as it is.
+    settings
+        ``start`` is the model; ``calibration`` and ``dtype`` count.
+
+    Raises
+    ------
+    RoadsegError
+        If there is no such model, the tiles cannot be used or the output not be written.
+    """
+    listener, started = listener or Listener(), time.monotonic()
+    path = find_model(settings.start)
+    check_target(output, overwrite=overwrite, inputs=[path])
     place, why = choose_device(device)
-    pairs, dev_pairs = find_pairs(data), find_pairs(dev) if dev else []
-    tiles = Tiles([read_tile(image, mask, listener) for image, mask in pairs], crop=settings.crop)
-    gsd_m = common_gsd(tiles.tiles, settings.pixel_m)
-    torch.manual_seed(settings.seed)
-    network, statistics = first_network(len(tiles.tiles[0].image), settings)
-    trainer = Trainer(network.to(place), tiles, settings, checkpoint, statistics=statistics)
-    listener.say(
-        f"{len(pairs)} training tiles, {100 * tiles.road_fraction:.1f} % road; {len(dev_pairs)} dev tiles; "
-        f"width {settings.width}; device {place} ({why}); "
-        + (f"going on at step {trainer.step}" if trainer.step else f"{settings.steps} steps")
-    )
-    listener.start(settings.steps, trainer.step)
-    first = trainer.step
-
-    def on_step(step: Step) -> None:
-        listener.advance(1)
-        every = max(1, settings.steps // max(1, settings.evaluations))
-        if dev_pairs and step.step % every == 0 and step.step < settings.steps:
-            score = score_tiles(trainer, dev_pairs, listener)
-            listener.say(f"step {step.step}: loss {step.loss:.4f}, {_in_words(score)}")
-
-    trainer.run(on_step)
-    score = score_tiles(trainer, dev_pairs, listener) if dev_pairs else None
-    card = _card(about, trainer, gsd_m, score, dev)
-    save_model(output, trainer.averaged(), card)
-    checkpoint.unlink(missing_ok=True)
-    if score:
-        listener.say(f"dev: {_in_words(score)}")
-    return TrainSummary(str(output), trainer.step - first, round(time.monotonic() - started, 1), trainer.loss, score)
+    network, card = load_model(path)
+    settings = replace(settings, precision=choose_precision(settings.precision, place))
+    listener.say(f"calibrating {card.name} on the tiles of {dev}; device {place} ({why})")
+    final = as_stored(network, settings.dtype).to(place)
+    areas = load_dev(dev, bands=card.bands, gsd_m=card.gsd_m, listener=listener)
+    jury = jury_of(areas, Team(), place, window_px=card.window_px)
+    verdict = judge(final, card, jury, settings.calibration, data=_where(areas, dev.name), pictures=0)
+    named = {name: text for name, text in asdict(about).items() if text}
+    recipe = {**card.recipe, "calibrated_on": f"{len(areas)} tiles of {dev.name}", "calibration": settings.calibration}
+    save_model(output, final, judged(replace(card, **named, recipe=recipe), verdict), dtype=settings.dtype)
+    _conclude(output, verdict, None, listener)
+    return TrainSummary(str(output), 0, round(time.monotonic() - started, 1), None, finished=True, dev=verdict.score)
 
 
-def first_network(
-    bands: int, settings: TrainSettings
-) -> tuple[ResUNet, tuple[tuple[float, ...], tuple[float, ...]] | None]:
-    """Return the network to begin with and, if it was trained before, the pixel mean and std it is used to.
+def load_in_turn(
+    data: DataSettings, output: Path, settings: TrainSettings, team: Team, listener: Listener
+) -> TrainingData:
+    """Load the data, first in the process that leads: masks that it draws lie ready for the others."""
+    how: dict[str, Any] = {"crop": settings.crop, "gsd_m": settings.pixel_m, "seed": settings.seed, "beside": output}
+    if team.leads:
+        found = load(data, **how, listener=listener)
+        team.wait()
+        return found
+    team.wait()
+    return load(data, **how, listener=listener)
+
+
+def first_network(bands: int, settings: TrainSettings) -> tuple[ResUNet, ModelCard | None]:
+    """Return the network to begin with and, if it was trained before, its card.
 
     Raises
     ------
@@ -171,80 +235,69 @@ def first_network(
             f"{settings.start} has {form[0]} bands, width {form[1]} and {form[2]} upsampling, the run wants "
             f"{wanted[0]}, {wanted[1]} and {wanted[2]}; choose --width and --upsample to match"
         )
-    return network, (card.mean, card.std)
+    return network, card
 
 
-def score_tiles(trainer: Trainer, pairs: Sequence[tuple[Path, Path]], listener: Listener) -> DevScore:
-    """Predict tiles as ``roadseg predict`` would, and count.
-
-    Raises
-    ------
-    TrainingError
-        If the tiles hold no road to score against.
-    """
-    engine = TorchEngine(trainer.averaged(), trainer.mean, trainer.std, EngineSettings(str(trainer.device)))
-    counts = no_pixels()
-    for image, mask in pairs:
-        counts += _count_tile(engine, trainer.mean, image, mask, listener)
-    strict, loose = exact(counts), relaxed(counts)
-    even, best = break_even_level(loose), best_level(loose.f1)
-    if even is None or best is None:
-        raise TrainingError("the dev tiles hold no road to score against; choose other ones")
-    return DevScore(
-        break_even=float((loose.precision[even] + loose.recall[even]) / 2),
-        relaxed_f1=float(loose.f1[best]),
-        iou=float(np.nanmax(strict.iou)),
-        threshold=best / FULL,
-        tiles=len(pairs),
+def jury_of(areas: Areas, team: Team, device: torch.device, *, window_px: int = 224) -> Jury:
+    """Return who scores this process's share of the tiles and adds up with the others."""
+    return Jury(
+        areas,
+        share=slice(team.rank, None, team.size),
+        total=lambda counts: team.total(counts, device),
+        window_px=window_px,
     )
 
 
-def _count_tile(
-    engine: TorchEngine, mean: tuple[float, ...], image: Path, mask: Path, listener: Listener
-) -> PixelCounts:
-    label = read_label(str(mask))
-    if label.note:
-        listener.warn(label.note)
-    with Scene(str(image), SceneSettings(any_gsd=True, fill=mean)) as scene:
-        check_match(scene, label, image, mask)
-        grid = scene.grid
-        plan = Plan(grid.height, grid.width, Window(0, 0, grid.height, grid.width))
-        values = np.empty((grid.height, grid.width), dtype=np.uint8)
-        for planned in plan.blocks():
-            block = predict_block(scene.read(planned.extent), planned, engine)
-            values[block.window.slices()] = quantize(block.values, block.valid)
-    return count_pixels(values, label.values)
+def _run(trainer: Trainer, folder: RunFolder, areas: Areas, listener: Listener, *, until: float) -> None:
+    """Run the trainer, telling what happens and keeping the pictures in the run folder up to date."""
+    settings, team = trainer.settings, trainer.team
+    some = areas[:: -(-len(areas) // settings.dev_tiles)] if areas else []
+    jury = jury_of(some, team, trainer.device)
+    listener.start(settings.steps, trainer.step)
+    telling, began, first = max(1, settings.steps // 20), time.monotonic(), trainer.step
+
+    def on_step(step: Step) -> None:
+        listener.advance(1)
+        if step.step % telling == 0:
+            left = (settings.steps - step.step) * (time.monotonic() - began) / (step.step - first)
+            listener.say(
+                f"step {step.step} of {settings.steps}: loss {step.loss:.4f}, learning rate {step.learning_rate:.2g}, "
+                f"{step.crops_per_s:.1f} crops/s, {_duration(left)} left"
+            )
+            folder.follow(trainer.history)
+
+    def evaluate() -> Mapping[str, float]:
+        score = jury.score(engine_of(trainer.averaged(), trainer.mean, trainer.std))
+        listener.say(f"step {trainer.step}: loss {trainer.loss:.4f}, {score.in_words()}")
+        return score.figures()
+
+    trainer.run(on_step, evaluate=evaluate if some else None, until=until)
+    folder.follow(trainer.history)
+    if trainer.best:
+        listener.say(f"kept the weights of step {trainer.best[1]}, relaxed F1 {trainer.best[0]:.4f}")
 
 
-def _card(about: About, trainer: Trainer, gsd_m: float, score: DevScore | None, dev: Path | None) -> ModelCard:
-    found: tuple[Measurement, ...] = ()
-    if score:
-        data = f"{score.tiles} tiles of {dev.name if dev else ''}, never trained on; the threshold was chosen there"
-        pooled = "counts pooled over all tiles"
-        found = (
-            Measurement(
-                "relaxed break-even", score.break_even, f"precision = recall, slack 3 px square, {pooled}", data
-            ),
-            Measurement(
-                "relaxed F1", score.relaxed_f1, f"slack 3 px square, threshold {score.threshold:.3f}, {pooled}", data
-            ),
-            Measurement("IoU", score.iou, f"of the road class at the best threshold, {pooled}", data),
+def _where(areas: Areas, name: str) -> str:
+    return f"{len(areas)} tiles of {name}, on which calibration and threshold were chosen"
+
+
+def _conclude(output: Path, verdict: Verdict, folder: RunFolder | None, listener: Listener) -> None:
+    """Say what was found, and what to do next."""
+    if verdict.score:
+        before = next(m.value for m in verdict.measured if m.name == "calibration error before")
+        listener.say(
+            f"dev: {verdict.score.in_words()}; calibration error {before:.4f} before, "
+            f"{verdict.score.calibration_error:.4f} now"
         )
-    return ModelCard(
-        **asdict(about),
-        mean=trainer.mean,
-        std=trainer.std,
-        gsd_m=gsd_m,
-        threshold=score.threshold if score else 0.5,
-        recipe=asdict(trainer.settings),
-        measurements=found,
-        roadseg_version=roadseg.__version__,
-        created=datetime.now(UTC).date().isoformat(),
-    )
+        if verdict.score.calibration_error > before:
+            listener.warn("0.5 as the threshold costs calibration here; --calibration probability gives shares of road")
+    else:
+        listener.say("nothing was measured or calibrated; --dev tiles would choose the threshold and give figures")
+    if folder:
+        listener.say(f"what to look at: {folder.shown()}")
+    listener.say(f"next: roadseg predict scene.tif -o roads.tif --model {output}")
 
 
-def _in_words(score: DevScore) -> str:
-    return (
-        f"relaxed break-even {score.break_even:.4f}, relaxed F1 {score.relaxed_f1:.4f} at {score.threshold:.3f}, "
-        f"IoU {score.iou:.4f} ({score.tiles} tiles)"
-    )
+def _duration(seconds: float) -> str:
+    minutes = math.ceil(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

@@ -18,6 +18,7 @@ MODULES = {
 ROWS = [
     {"cli"},
     {"predict", "train", "evaluate", "vectorize", "export", "cluster", "info"},
+    {"run", "scoring"},
     {"job", "counting", "tiles", "batch", "extraction", "vectors", "preview"},
     {"raster", "inference", "training", "network", "metrics", "model"},
     {"blocks", "errors", "progress", "settings", "thinning"},

@@ -4,25 +4,28 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import rasterio
 import torch
 from affine import Affine
-from conftest import METRES, roadseg, write_raster
+from conftest import roadseg, write_raster
 
-from roadseg.errors import OutputError, RoadsegError, SceneError, TrainingError
+from roadseg.errors import OutputError, RoadsegError, TrainingError
 from roadseg.model.card import read_card
-from roadseg.model.weights import load_model
+from roadseg.model.weights import load_model, save_model
 from roadseg.progress import Listener
-from roadseg.raster.labels import read_label
-from roadseg.settings import TrainSettings
-from roadseg.tiles import common_gsd, find_pairs
-from roadseg.train import About, train
+from roadseg.settings import CalibrationGoal, DataSettings, TrainSettings, WeightType
+from roadseg.tiles.look import common_gsd
+from roadseg.tiles.pairs import find_pairs
+from roadseg.train import About, recalibrate, train
 from roadseg.training.dataset import Tile
+from roadseg.training.recipes import read_config, settled
 
 SETTINGS = TrainSettings(width=2, steps=4, batch=2, crop=32, warmup_steps=1, evaluations=2)
+OPTIONS = ["--width", "2", "--steps", "2", "--batch", "2", "--crop", "32"]
 ONE_METRE = Affine(1, 0, 230_000, 0, -1, 900_000)
 
 
@@ -53,15 +56,26 @@ def test_trains_scores_and_predicts(data: Path, tmp_path: Path) -> None:
     dev = make_folder(tmp_path / "dev", ("d",))
     said: list[str] = []
     output = tmp_path / "model.safetensors"
-    summary = train(data, output, About("small", licence="CC0"), SETTINGS, dev=dev, listener=Listener(say=said.append))
+    summary = train(
+        DataSettings(data, dev=dev), output, About("small", licence="CC0"), SETTINGS, listener=Listener(say=said.append)
+    )
     network, card = load_model(output)
     assert (network.width, card.name, card.licence, card.gsd_m) == (2, "small", "CC0", 1.0)
     assert card.recipe["steps"] == 4
     assert summary.dev is not None
     assert card.threshold == summary.dev.threshold
-    assert {m.name for m in card.measurements} == {"relaxed break-even", "relaxed F1", "IoU"}
+    figures = {m.name: m.value for m in card.measurements}
+    assert figures["relaxed F1"] == summary.dev.relaxed_f1
+    assert figures["calibration error"] <= figures["calibration error before"]
+    assert card.threshold == 0.5
     assert any(text.startswith("step 2:") for text in said)
-    assert not output.with_name("model.safetensors.checkpoint").exists()
+    assert any(text.startswith("next: roadseg predict") for text in said)
+    run = tmp_path / "model.run"
+    assert {path.name for path in run.iterdir()} >= {"config.toml", "history.csv", "curves.png", "samples.png"}
+    assert not list(run.glob("checkpoint*"))
+    assert settled(TrainSettings(), ("file", read_config(run / "config.toml"))) == replace(
+        SETTINGS, precision="float32"
+    )
     scene = dev / "images" / "d.tif"
     done = roadseg("predict", scene, "-o", tmp_path / "roads.tif", "--model", output, "-q")
     assert (done.returncode, done.stderr) == (0, "")
@@ -71,7 +85,7 @@ def test_trains_scores_and_predicts(data: Path, tmp_path: Path) -> None:
 
 def test_command_line_prints_one_json_line(data: Path, tmp_path: Path) -> None:
     output = tmp_path / "m.safetensors"
-    options = ["--width", "2", "--steps", "2", "--batch", "2", "--crop", "32", "--json"]
+    options = [*OPTIONS, "--json"]
     done = roadseg("train", data, "-o", output, *options)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["steps"] == 2
@@ -83,13 +97,87 @@ def test_command_line_prints_one_json_line(data: Path, tmp_path: Path) -> None:
 
 def test_goes_on_from_a_model(data: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
-    train(data, first, About("first"), SETTINGS)
+    train(DataSettings(data), first, About("first", licence="CC0", attribution="me"), SETTINGS)
     still = replace(SETTINGS, start=str(first), learning_rate=0.0)
-    train(data, second, About("second"), still)
+    train(DataSettings(data), second, About("second", attribution="you"), still)
+    stages, card = read_card(first), read_card(second)
+    assert card.recipe["start"] == {"name": "first", "hash": stages.hash, "recipe": stages.recipe}
+    assert (card.recipe["steps"], card.licence, card.attribution) == (4, "CC0", "you")
+    assert "went on from first" in card.training_data
     one, other = load_model(first)[0].state_dict(), load_model(second)[0].state_dict()
     assert torch.equal(one["head.weight"], other["head.weight"])
     with pytest.raises(TrainingError, match="--width"):
-        train(data, tmp_path / "third.safetensors", About("third"), replace(still, width=3))
+        train(DataSettings(data), tmp_path / "third.safetensors", About("third"), replace(still, width=3))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_calibrates_a_trained_model_anew(data: Path, tmp_path: Path, dtype: WeightType) -> None:
+    dev = make_folder(tmp_path / "dev", ("d",))
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    train(DataSettings(data), first, About("first", licence="CC0"), replace(SETTINGS, dtype=dtype))
+    again = TrainSettings(steps=0, start=str(first), dtype=dtype)
+    summary = recalibrate(second, About("second"), again, dev=dev)
+    old, card = read_card(first), read_card(second)
+    assert (card.hash, card.name, card.licence) == (old.hash, "second", "CC0")
+    assert (card.threshold, old.temperature, old.bias) == (0.5, 1.0, 0.0)
+    assert card.bias != 0
+    assert card.recipe["calibrated_on"] == "1 tiles of dev"
+    assert card.recipe["steps"] == 4
+    assert summary.dev is not None
+    assert summary.dev.relaxed_f1 == {m.name: m.value for m in card.measurements}["relaxed F1"]
+    third = tmp_path / "third.safetensors"
+    recalibrate(third, About("third"), replace(again, start=str(second)), dev=dev)
+    assert read_card(third).bias == pytest.approx(card.bias)
+    with pytest.raises(OutputError, match="also the input"):
+        recalibrate(first, About("first"), again, dev=dev, overwrite=True)
+
+
+def test_calibrated_probabilities_are_shares_and_the_threshold_is_in_the_middle(data: Path, tmp_path: Path) -> None:
+    dev, model = make_folder(tmp_path / "dev", ("d", "e", "f")), tmp_path / "model.safetensors"
+    train(DataSettings(data), model, About("m"), replace(SETTINGS, width=4, steps=30, learning_rate=1e-2))
+    network, card = load_model(model)
+    with torch.no_grad():
+        network.head.weight *= 0.2
+        network.head.bias += 1  # sure of far too many roads
+    save_model(model, network, card)
+    errors, thresholds = {}, {}
+    for goal in get_args(CalibrationGoal):
+        again = TrainSettings(steps=0, start=str(model), calibration=goal)
+        summary = recalibrate(tmp_path / f"{goal}.safetensors", About("m"), again, dev=dev)
+        assert summary.dev is not None
+        errors[goal], thresholds[goal] = summary.dev.calibration_error, summary.dev.threshold
+    assert max(errors["probability"], errors["threshold"]) < errors["none"]
+    assert thresholds["threshold"] == 0.5
+
+
+def test_steps_0_on_the_command_line(data: Path, tmp_path: Path) -> None:
+    model, dev = tmp_path / "m.safetensors", make_folder(tmp_path / "dev", ("d",))
+    assert roadseg("train", data, "-o", model, *OPTIONS).returncode == 0
+    done = roadseg("train", "--from", model, "--steps", "0", "--dev", dev, "-o", tmp_path / "new.safetensors")
+    assert done.returncode == 0, done.stderr
+    assert "calibration error" in done.stderr
+    assert read_card(tmp_path / "new.safetensors").width == 2
+    assert roadseg("train", "--from", model, "--steps", "0", "-o", tmp_path / "o").returncode == 2
+
+
+def test_leaves_off_and_goes_on(data: Path, tmp_path: Path) -> None:
+    output, whole = tmp_path / "m.safetensors", tmp_path / "whole.safetensors"
+    short = replace(SETTINGS, minutes=1e-9)
+    rounds = []
+    while not output.exists():
+        rounds.append(train(DataSettings(data), output, About("m"), short))
+    assert [r.finished for r in rounds] == [False, False, False, True]
+    assert [r.output for r in rounds[:2]] == ["", ""]
+    train(DataSettings(data), whole, About("m"), SETTINGS)
+    assert read_card(output).hash == read_card(whole).hash
+
+
+def test_output_that_cannot_be_written_is_found_before_training(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "m.run").write_text("in the way")
+    with pytest.raises(OutputError, match=r"m\.run"):
+        train(DataSettings(data), tmp_path / "m.safetensors", About("m"), SETTINGS)
 
 
 def test_crop_that_does_not_fit_the_network_is_wrong_usage(data: Path, tmp_path: Path) -> None:
@@ -160,17 +248,17 @@ def _other_gsd(data: Path) -> None:
 def test_bad_data_is_named(data: Path, tmp_path: Path, spoil: Callable[[Path], None], message: str) -> None:
     spoil(data)
     with pytest.raises(RoadsegError, match=message):
-        train(data, tmp_path / "m.safetensors", About("m"), SETTINGS)
+        train(DataSettings(data), tmp_path / "m.safetensors", About("m"), SETTINGS)
     assert not (tmp_path / "m.safetensors").exists()
 
 
 def test_missing_output_folder_is_found_out_before_training(data: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="does not exist"):
-        train(data, tmp_path / "nowhere" / "m.safetensors", About("m"), SETTINGS)
+        train(DataSettings(data), tmp_path / "nowhere" / "m.safetensors", About("m"), SETTINGS)
 
 
 def test_pairs_are_matched_by_stem(data: Path) -> None:
-    assert [(i.name, m.name) for i, m in find_pairs(data)] == [(f"{n}.tif", f"{n}.tif") for n in "abc"]
+    assert [(i.name, m.name) for i, m in find_pairs(data).train] == [(f"{n}.tif", f"{n}.tif") for n in "abc"]
 
 
 def test_gsd_must_be_known() -> None:
@@ -178,24 +266,3 @@ def test_gsd_must_be_known() -> None:
     with pytest.raises(TrainingError, match="--gsd"):
         common_gsd([tile], None)
     assert common_gsd([tile], 0.25) == 0.25
-
-
-def test_mask_with_0_and_255_is_recognized_and_said(tmp_path: Path) -> None:
-    values = np.zeros((1, 5, 7), np.uint8)
-    values[0, 2] = 255
-    label = read_label(str(write_raster(tmp_path / "m.tif", values, transform=ONE_METRE)))
-    assert "255 taken for road" in label.note
-    assert np.array_equal(label.values, values[0] // 255)
-
-
-def test_mask_nodata_is_void(tmp_path: Path) -> None:
-    values = np.zeros((1, 5, 7), np.uint8)
-    values[0, 2], values[0, 3] = 1, 255
-    label = read_label(str(write_raster(tmp_path / "m.tif", values, crs=METRES, transform=ONE_METRE, nodata=255)))
-    assert not label.note
-    assert np.array_equal(label.values, values[0])
-
-
-def test_missing_mask_is_an_error_of_ours(tmp_path: Path) -> None:
-    with pytest.raises(SceneError, match="does not exist"):
-        read_label(str(tmp_path / "none.tif"))

@@ -69,7 +69,6 @@ def test_unknown_pixels_get_the_mean_colour() -> None:
     ("tiles", "message"),
     [
         ([], "no training tiles"),
-        ([tile("tiny", 20, 90)], "tiny is smaller than a crop"),
         (
             [Tile("t", np.zeros((3, 40, 50), np.uint8), np.zeros((40, 50), np.uint8), np.ones((40, 50), bool))],
             "one class",

@@ -1,6 +1,11 @@
 """The loop: it learns, it can be killed, and it ends where it would have ended."""
 
+import stat
+import time
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,11 +13,19 @@ import torch
 
 from roadseg.errors import TrainingError
 from roadseg.model.resunet import ResUNet
-from roadseg.settings import TrainSettings
+from roadseg.settings import Precision, TrainSettings
+from roadseg.training import checkpoint
 from roadseg.training.dataset import Tile, Tiles
-from roadseg.training.loop import Step, Trainer, learning_rate_at
+from roadseg.training.gradient import compile_blocks
+from roadseg.training.loop import Step, Trainer
+from roadseg.training.recipes import PAPER
+from roadseg.training.schedule import learning_rate_at
 
-SETTINGS = TrainSettings(width=4, steps=8, batch=2, crop=32, warmup_steps=2, checkpoint_minutes=0)
+SETTINGS = TrainSettings(width=4, steps=8, batch=2, crop=32, warmup_steps=2, checkpoint_minutes=0, precision="float32")
+
+
+class KilledError(Exception):
+    """Stands for whatever ends a process."""
 
 
 def tiles() -> Tiles:
@@ -24,63 +37,219 @@ def tiles() -> Tiles:
     return Tiles([Tile("drawn", image, label, np.ones(label.shape, dtype=bool))], crop=32)
 
 
-def trainer(folder: Path, settings: TrainSettings = SETTINGS) -> Trainer:
+def trainer(folder: Path, settings: TrainSettings = SETTINGS, **options: Any) -> Trainer:
+    folder.mkdir(exist_ok=True)
     torch.manual_seed(0)
-    return Trainer(ResUNet(width=settings.width), tiles(), settings, folder / "model.checkpoint")
+    return Trainer(ResUNet(width=settings.width), tiles(), settings, folder, **options)
 
 
-def test_learns_a_bright_road(tmp_path: Path) -> None:
+def kill_at(number: int) -> Any:
+    def on_step(step: Step) -> None:
+        if step.step == number:
+            raise KilledError
+
+    return on_step
+
+
+def assert_same_weights(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> None:
+    for key, value in one.items():
+        assert torch.equal(value, other[key]), key
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"loss": "focal", "cldice_weight": 0.5}, {"optimizer": "sgd", "momentum": 0.9}]
+)
+def test_learns_a_bright_road(tmp_path: Path, changes: dict[str, Any]) -> None:
     losses: list[float] = []
-    settings = TrainSettings(width=8, steps=40, batch=4, crop=32, warmup_steps=5, learning_rate=5e-3)
+    settings = replace(SETTINGS, steps=30, batch=3, learning_rate=1e-2, checkpoint_minutes=9, **changes)
+    settings = replace(settings, learning_rate=0.1) if settings.optimizer == "sgd" else settings
     work = trainer(tmp_path, settings)
     work.run(lambda step: losses.append(step.loss))
     assert losses[-1] < 0.8 * losses[0]
-    x = torch.zeros(1, 3, 32, 32)
-    assert torch.isfinite(work.averaged()(x)).all()
+    assert torch.isfinite(work.averaged()(torch.zeros(1, 3, 32, 32))).all()
 
 
-@pytest.mark.parametrize("stop", [1, 5])
-def test_resumed_run_ends_with_the_same_weights(tmp_path: Path, stop: int) -> None:
-    class KilledError(Exception):
-        pass
-
-    def kill(step: Step) -> None:
-        if step.step == stop + 1:
-            raise KilledError
-
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    undisturbed = trainer(tmp_path / "a")
+@pytest.mark.parametrize(
+    ("stop", "changes"),
+    [
+        (1, {}),
+        (5, {"checkpoint_part_mib": 0.3}),
+        (5, {"optimizer": "sgd", "momentum": 0.9, "pool": 3, "average_decay": 0.0}),
+    ],
+)
+def test_resumed_run_ends_with_the_same_weights(tmp_path: Path, stop: int, changes: dict[str, Any]) -> None:
+    settings = replace(SETTINGS, **changes)
+    undisturbed = trainer(tmp_path / "a", settings)
     undisturbed.run()
-    killed = trainer(tmp_path / "b")
+    killed = trainer(tmp_path / "b", settings)
     with pytest.raises(KilledError):
-        killed.run(kill)
-    resumed = trainer(tmp_path / "b")
+        killed.run(kill_at(stop + 1))
+    resumed = trainer(tmp_path / "b", settings)
     assert resumed.step == stop
     resumed.run()
-    assert resumed.step == undisturbed.step == SETTINGS.steps
-    for key, value in undisturbed.average.items():
-        assert torch.equal(value, resumed.average[key]), key
+    assert resumed.step == undisturbed.step == settings.steps
+    assert_same_weights(undisturbed.average, resumed.average)
+    assert_same_weights(undisturbed.network.state_dict(), resumed.network.state_dict())
+    assert resumed.loss == undisturbed.loss
+    assert [row["loss"] for row in resumed.history] == [row["loss"] for row in undisturbed.history]
 
 
-def test_other_settings_are_refused(tmp_path: Path) -> None:
+def test_leaves_off_in_time_and_goes_on(tmp_path: Path) -> None:
+    whole, parts = trainer(tmp_path / "a"), trainer(tmp_path / "b")
+    whole.run()
+    rounds = 0
+    while not parts.finished:
+        parts = trainer(tmp_path / "b")
+        parts.run(until=time.monotonic())  # one step each
+        rounds += 1
+    assert rounds == SETTINGS.steps
+    assert_same_weights(whole.average, parts.average)
+
+
+def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
     trainer(tmp_path).save()
-    with pytest.raises(TrainingError, match="other settings"):
-        trainer(tmp_path, TrainSettings(width=4, steps=9, batch=2, crop=32))
+    with pytest.raises(TrainingError, match=r"other settings \(steps\).*--overwrite"):
+        trainer(tmp_path, replace(SETTINGS, steps=9))
+    assert trainer(tmp_path, replace(SETTINGS, checkpoint_minutes=7, minutes=1)).step == 0
 
 
 def test_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "model.checkpoint").write_bytes(b"something else")
+    (tmp_path / "checkpoint-3-1-of-1.safetensors").write_bytes(b"something else")
     with pytest.raises(TrainingError, match="not a checkpoint"):
         trainer(tmp_path)
 
 
-def test_loss_that_is_no_number_stops_with_the_cure(tmp_path: Path) -> None:
+def test_full_disk_keeps_the_last_good_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, said = replace(SETTINGS, checkpoint_part_mib=0.3), []
+    whole = checkpoint._write_whole
+    written: list[Path] = []
+
+    def full(path: Path, data: bytes) -> None:
+        step, part = map(int, path.name.split("-")[1:3])
+        if step > 3 and part == 2:
+            raise OSError(28, "No space left on device")
+        written.append(path)
+        whole(path, data)
+
+    undisturbed = trainer(tmp_path / "a", settings)
+    undisturbed.run()
+    monkeypatch.setattr(checkpoint, "_write_whole", full)
+    trainer(tmp_path / "b", settings, on_note=said.append).run()
+    assert {path.name.split("-")[1] for path in (tmp_path / "b").iterdir()} == {"3"}
+    assert any("checkpoint-4-1" in path.name for path in written)
+    assert "No space left" in said[0]
+    assert "the one of step 3 is kept" in said[0]
+    monkeypatch.undo()
+    resumed = trainer(tmp_path / "b", settings)
+    assert resumed.step == 3
+    resumed.run()
+    assert_same_weights(undisturbed.average, resumed.average)
+
+
+def test_parts_stay_below_their_size_and_modes_follow_the_umask(tmp_path: Path) -> None:
+    work = trainer(tmp_path, replace(SETTINGS, checkpoint_part_mib=0.3, width=8))
+    work.step = 1
+    work.save()
+    files = list(tmp_path.iterdir())
+    assert len(files) > 1
+    assert all(path.stat().st_size < 0.3 * (1 << 20) for path in files)
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {stat.S_IMODE(plain.stat().st_mode)}
+
+
+def test_checkpoint_of_which_a_part_is_missing_does_not_count(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, checkpoint_part_mib=0.3)
+    work = trainer(tmp_path, settings)
+    work.run()
+    next(iter(sorted(tmp_path.glob("checkpoint-8-*")))).unlink()
+    assert trainer(tmp_path, settings).step == 0
+
+
+def test_half_checkpoints_go_on_nearly_the_same(tmp_path: Path) -> None:
+    sizes, averages = [], []
+    for half in (False, True):
+        folder, settings = tmp_path / str(half), replace(SETTINGS, width=8, checkpoint_half=half)
+        with pytest.raises(KilledError):
+            trainer(folder, settings).run(kill_at(5))
+        sizes.append(sum(path.stat().st_size for path in folder.iterdir()))
+        resumed = trainer(folder, settings)
+        assert resumed.step == 4
+        resumed.run()
+        averages.append(resumed.average["bridge.conv1.weight"])
+    assert sizes[1] < 0.65 * sizes[0]
+    assert torch.allclose(*averages, atol=2e-3)
+
+
+@pytest.mark.parametrize("at", [0, 3])
+def test_loss_that_is_no_number_stops_with_the_cure(tmp_path: Path, at: int) -> None:
     work = trainer(tmp_path)
-    with torch.no_grad():
-        work.network.head.bias.fill_(float("nan"))
-    with pytest.raises(TrainingError, match="smaller --learning-rate"):
-        work.run()
+
+    def spoil(step: Step) -> None:
+        if step.step == at:
+            with torch.no_grad():
+                work.network.head.bias.fill_(float("nan"))
+
+    spoil(Step(0, 0.0, 0.0))
+    with pytest.raises(TrainingError, match=rf"at step {at}; .*smaller --learning-rate"):
+        work.run(spoil)
+    kept = checkpoint.read_checkpoint(tmp_path)
+    assert (kept is None) == (at == 0)
+
+
+def test_too_little_memory_takes_the_batch_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With batch statistics out of the way the parts add up to the same gradient."""
+    settings, said = replace(SETTINGS, batch=4, dice_weight=0.0, steps=20), []
+    gradients = []
+    for parts in (1, 4):
+        work = trainer(tmp_path / str(parts), settings, on_note=said.append)
+        work.network.eval()
+        forward = ResUNet.forward
+
+        def small(self: ResUNet, x: torch.Tensor, most: int = 4 // parts, forward: Any = forward) -> torch.Tensor:
+            if len(x) > most:
+                raise torch.OutOfMemoryError
+            return forward(self, x)
+
+        monkeypatch.setattr(ResUNet, "forward", small)
+        batch = tiles().draw(4, seed=0, step=0)
+        labels = torch.from_numpy(batch.labels)
+        labels[0, :20] = 255
+        loss = work.differentiate(torch.from_numpy(batch.images).float() / 255, labels)
+        gradients.append((float(loss), work.network.bridge.conv1.weight.grad))
+        monkeypatch.undo()
+        assert work.differentiate.parts == parts
+    assert gradients[0][0] == pytest.approx(gradients[1][0], rel=1e-5)
+    assert torch.allclose(gradients[0][1], gradients[1][1], rtol=1e-3, atol=1e-7)
+    assert "taken in 4 parts" in said[-1]
+
+
+def test_stops_early_with_the_best_weights(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, steps=20, evaluations=10, patience=2)
+    scores = iter([0.1, 0.5, 0.4, 0.3, 0.9])
+    seen = []
+
+    def evaluate() -> dict[str, float]:
+        seen.append(work.step)
+        if work.step == 4:
+            best.update({k: v.clone() for k, v in work.average.items()})
+        return {"relaxed_f1": next(scores)}
+
+    best: dict[str, torch.Tensor] = {}
+    work = trainer(tmp_path, settings)
+    with pytest.raises(KilledError):
+        work.run(kill_at(7), evaluate=evaluate)
+    work = trainer(tmp_path, settings)
+    work.run(evaluate=evaluate)
+    assert (work.step, seen, work.finished) == (8, [2, 4, 6, 8], True)
+    assert_same_weights(best, work.result().state_dict())
+
+
+def test_history_holds_the_dev_figures_at_their_step(tmp_path: Path) -> None:
+    work = trainer(tmp_path)
+    work.run(evaluate=lambda: {"relaxed_f1": 0.25})
+    assert [row["step"] for row in work.history] == list(range(1, 9))
+    assert [row["step"] for row in work.history if "relaxed_f1" in row] == [2, 4, 6]
 
 
 def test_learning_rate_warms_up_then_falls_to_zero() -> None:
@@ -92,20 +261,49 @@ def test_learning_rate_warms_up_then_falls_to_zero() -> None:
     assert rates[-1] < 1e-3
 
 
+def test_learning_rate_of_the_paper_drops_every_twenty_epochs() -> None:
+    epoch = 30_000 // 8
+    steps = [0, 20 * epoch - 1, 20 * epoch, 40 * epoch - 1, 40 * epoch, 50 * epoch - 1]
+    rates = [learning_rate_at(step, PAPER) for step in steps]
+    assert rates == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5])
+    assert PAPER.steps == 50 * epoch
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_compiled_blocks_have_the_same_gradients() -> None:
     """Whole-network compilation once lost every gradient below the last upsampling."""
     import copy
 
-    from roadseg.training.loop import _compile_blocks
-
     torch.manual_seed(0)
     plain = ResUNet(width=8).train()
     compiled = copy.deepcopy(plain)
-    _compile_blocks(compiled)
+    compile_blocks(compiled)
     x = torch.randn(2, 3, 32, 32)
     plain(x).square().mean().backward()
     compiled(x).square().mean().backward()
     for (name, one), other in zip(plain.named_parameters(), compiled.parameters(), strict=True):
         assert torch.allclose(one.grad, other.grad, rtol=1e-2, atol=1e-5), name
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_narrow_numbers_train_to_about_the_same_and_go_on(tmp_path: Path, precision: Precision) -> None:
+    whole, narrow = trainer(tmp_path / "a"), replace(SETTINGS, precision=precision)
+    whole.run()
+    with pytest.raises(KilledError):
+        trainer(tmp_path / "b", narrow).run(kill_at(5))
+    resumed = trainer(tmp_path / "b", narrow)
+    assert resumed.scaler.is_enabled() == (precision == "float16")
+    resumed.run()
+    assert resumed.loss == pytest.approx(whole.loss, rel=0.02)
+
+
+def test_a_tile_that_cannot_be_read_stops_the_run_with_its_own_words(tmp_path: Path) -> None:
+    work = trainer(tmp_path)
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise TrainingError("the disk is gone")
+
+    work.tiles.crops = broken  # type: ignore[method-assign]
+    with pytest.raises(TrainingError, match="the disk is gone"):
+        work.run()

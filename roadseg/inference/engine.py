@@ -185,7 +185,7 @@ def choose_device(wanted: str) -> tuple[torch.device, str]:
     return torch.device(wanted), "as asked"
 
 
-def choose_precision(wanted: Precision, device: torch.device) -> str:
+def choose_precision(wanted: Precision, device: torch.device) -> Precision:
     """Return the number format for a wish on a device."""
     if wanted != "auto":
         return wanted

@@ -1,7 +1,7 @@
 """Weights on disk: safetensors with the model card as metadata. Loading runs no code.
 
-Convolution weights are stored as float16 (about 1e-3 relative rounding, far below what changes a
-grey level), batch-norm numbers as float32. The card's hash covers names, shapes and values.
+Convolution weights are stored as float16 unless asked otherwise (about 1e-3 relative rounding, far below what
+changes a grey level), batch-norm numbers as float32. The card's hash covers names, shapes and values.
 """
 
 import hashlib
@@ -17,11 +17,18 @@ from torch import Tensor
 from roadseg.errors import ModelError, OutputError
 from roadseg.model.card import METADATA_KEY, ModelCard, read_card
 from roadseg.model.resunet import ResUNet
-from roadseg.settings import Upsampling
+from roadseg.settings import Upsampling, WeightType
 
 
-def save_model(path: Path, network: ResUNet, card: ModelCard) -> ModelCard:
+def save_model(path: Path, network: ResUNet, card: ModelCard, *, dtype: WeightType = "float16") -> ModelCard:
     """Write a model; the file appears whole or not at all.
+
+    Parameters
+    ----------
+    path, network, card
+        Where to, and what.
+    dtype
+        Number format of the convolution weights.
 
     Returns
     -------
@@ -32,11 +39,7 @@ def save_model(path: Path, network: ResUNet, card: ModelCard) -> ModelCard:
     OutputError
         If it cannot be written.
     """
-    tensors = {
-        name: (value.half() if value.ndim == 4 else value.float()).contiguous().cpu()
-        for name, value in network.state_dict().items()
-        if not name.endswith("num_batches_tracked")
-    }
+    tensors = _stored(network, dtype)
     card = replace(
         card,
         bands=network.bands,
@@ -89,6 +92,23 @@ def load_model(path: Path) -> tuple[ResUNet, ModelCard]:
         raise ModelError(f"the weights in {path} are damaged (hash differs from the card's); get it anew")
     network.load_state_dict({k: v.float() for k, v in tensors.items()}, strict=False)
     return network.eval(), card
+
+
+def as_stored(network: ResUNet, dtype: WeightType) -> ResUNet:
+    """Return a copy whose numbers are those that ``save_model`` writes, in evaluation mode, on the same device."""
+    device = next(network.parameters()).device
+    copy = ResUNet(bands=network.bands, width=network.width, upsample=network.upsample)
+    copy.load_state_dict({k: v.float() for k, v in _stored(network, dtype).items()}, strict=False)
+    return copy.to(device).eval()
+
+
+def _stored(network: ResUNet, dtype: WeightType) -> dict[str, Tensor]:
+    kind = torch.float16 if dtype == "float16" else torch.float32
+    return {
+        name: value.detach().to(kind if value.ndim == 4 else torch.float32).contiguous().cpu()
+        for name, value in network.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
 
 
 def weights_hash(tensors: Mapping[str, Tensor]) -> str:

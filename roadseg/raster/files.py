@@ -1,19 +1,23 @@
-"""Opening rasters, and the memory GDAL may take for it."""
+"""Finding rasters in folders, opening them, and the memory GDAL may take for it."""
 
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import rasterio
-from rasterio.errors import NotGeoreferencedWarning
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
-from roadseg.errors import OutputError
+from roadseg.errors import OutputError, SceneError
+
+RASTERS = (".tif", ".tiff", ".vrt", ".png", ".jp2", ".img", ".bmp", ".gif", ".jpg", ".jpeg")
+"""Endings of files that are taken for rasters where a folder is named."""
 
 _CACHE_BYTES = 128 << 20
 
@@ -48,3 +52,72 @@ def workplace(target: Path) -> Iterator[Path]:
         raise OutputError(f"cannot write beside {target} ({error.strerror}); choose another place") from error
     with folder as name:
         yield Path(name)
+
+
+def open_input(path: str) -> DatasetReader:
+    """Open a raster that a user named.
+
+    Raises
+    ------
+    SceneError
+        If it is missing, a folder, no raster, or its name is not UTF-8.
+    """
+    try:
+        return open_raster(path)
+    except UnicodeEncodeError as error:
+        raise SceneError(f"{path!a} is no name that GDAL can read, for it is not UTF-8; rename it") from error
+    except RasterioError as error:
+        local = "://" not in path and not path.startswith("/vsi")
+        if local and not Path(path).exists():
+            raise SceneError(f"{path} does not exist; check the path") from error
+        if local and Path(path).is_dir():
+            raise SceneError(f"{path} is a folder; name its images, for example {path}/*.tif") from error
+        raise SceneError(f"{path} is not a raster that GDAL can open ({reason(error)})") from error
+
+
+def reason(error: Exception) -> str:
+    """Return what GDAL says is wrong, without a full stop."""
+    return str(error.__cause__ or error).strip().rstrip(".")
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Files of two folders: ``pairs`` by stem in their order, and the stems that only one folder has."""
+
+    pairs: dict[str, tuple[Path, Path]]
+    alone: tuple[list[str], list[str]]
+
+
+def match_stems(left: Path, right: Path, endings: Sequence[str] = RASTERS) -> Matched:
+    """Match the files of two folders by stem.
+
+    Raises
+    ------
+    SceneError
+        If a stem occurs twice in a folder.
+    """
+    ours, theirs = stems(left, endings), stems(right, endings)
+    common = sorted(ours.keys() & theirs.keys())
+    alone = sorted(ours.keys() - theirs.keys()), sorted(theirs.keys() - ours.keys())
+    return Matched({stem: (ours[stem], theirs[stem]) for stem in common}, alone)
+
+
+def stems(folder: Path, endings: Sequence[str] = RASTERS) -> dict[str, Path]:
+    """Return the files of a folder by stem.
+
+    Raises
+    ------
+    SceneError
+        If a stem occurs twice.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in endings):
+        if path.stem in found:
+            raise SceneError(f"{folder} holds {found[path.stem].name} and {path.name}; keep one of them")
+        found[path.stem] = path
+    return found
+
+
+def some(names: Sequence[str], most: int = 8) -> str:
+    """Return a list of names for a message, cut where it gets long."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -7,6 +7,7 @@ scaled to another ground resolution (GSD) without reprojection: same corners, ot
 
 import math
 from dataclasses import dataclass, replace
+from itertools import product
 
 import rasterio.warp
 from affine import Affine
@@ -66,6 +67,24 @@ class Grid:
         unit, t = crs.linear_units_factor[1], self.transform
         return math.hypot(t.b, t.e) * unit, math.hypot(t.a, t.d) * unit
 
+    def bounds(self) -> tuple[float, float, float, float]:
+        """Return the rectangle (xmin, ymin, xmax, ymax) around its corners, in its CRS."""
+        corners = [self.transform @ place for place in product((0, self.width), (0, self.height))]
+        x, y = zip(*corners, strict=True)
+        return min(x), min(y), max(x), max(y)
+
+    def lonlat_bounds(self) -> tuple[float, float, float, float] | None:
+        """Return the rectangle (west, south, east, north) around it in degrees; None where it is not known."""
+        if self.crs is None:
+            return None
+        try:
+            west, south, east, north = rasterio.warp.transform_bounds(
+                CRS.from_wkt(self.crs), "EPSG:4326", *self.bounds()
+            )
+        except (CPLE_BaseError, CRSError, rasterio.errors.RasterioError, ValueError):
+            return None
+        return (west, south, east, north) if all(map(math.isfinite, (west, south, east, north))) else None
+
     def scaled(self, height: int, width: int) -> "Grid":
         """Return the grid of the same ground with another number of pixels."""
         scale = Affine.scale(self.width / width, self.height / height)
@@ -106,6 +125,13 @@ def model_grid(grid: Grid, *, gsd_m: float, pixel_m: tuple[float, float], tolera
         return grid
     height, width = (max(1, round(n * f)) for n, f in zip((grid.height, grid.width), factors, strict=True))
     return grid.scaled(height, width)
+
+
+def units_per_metre(crs: str, x: float, y: float) -> tuple[float, float] | None:
+    """Return how many units of a CRS a metre on the ground is at a place, along x and along y; None if not known."""
+    unit = 1e-4 if CRS.from_user_input(crs).is_geographic else 1.0
+    pixel = Grid(CRS.from_user_input(crs).to_wkt(), Affine(unit, 0, x, 0, -unit, y), 1, 1).pixel_size_m()
+    return (unit / pixel[1], unit / pixel[0]) if pixel else None
 
 
 def _ground_distance_m(lon0: float, lat0: float, lon1: float, lat1: float) -> float:

@@ -21,7 +21,7 @@ from rasterio.windows import Window as RasterWindow
 
 from roadseg.blocks import Window
 from roadseg.errors import SceneError
-from roadseg.raster.files import open_raster
+from roadseg.raster.files import open_input
 from roadseg.raster.grid import Grid
 from roadseg.raster.output import LEVELS, NODATA, quantize
 
@@ -67,12 +67,7 @@ class RoadRaster:
 
     def __init__(self, path: Path, *, overview: int | None = None) -> None:
         self.path = path
-        if not path.exists() and "://" not in str(path) and not str(path).startswith("/vsi"):
-            raise SceneError(f"{path} does not exist; check the path")
-        try:
-            self._file: Any = open_raster(path)
-        except RasterioError as error:
-            raise SceneError(f"{path} is not a raster that GDAL can open ({error})") from error
+        self._file: Any = open_input(str(path))
         bands = [i + 1 for i, meaning in enumerate(self._file.colorinterp) if meaning is not ColorInterp.alpha]
         if len(bands) != 1:
             count = len(bands)
@@ -99,6 +94,10 @@ class RoadRaster:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
         self._file.close()
         self._source.close()
 

@@ -16,13 +16,13 @@ from xml.etree import ElementTree as ET
 import numpy as np
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
-from rasterio.errors import RasterioError, RasterioIOError
+from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterWindow
 
 from roadseg.blocks import Block, Window, reflected
 from roadseg.errors import SceneError
-from roadseg.raster.files import open_raster
+from roadseg.raster.files import open_input, open_raster, reason
 from roadseg.raster.grid import Grid, model_grid
 from roadseg.raster.resample import resample, taps
 
@@ -49,6 +49,8 @@ class SceneSettings:
         Metres per pixel of the scene, where its own georeference is missing or wrong.
     value_range
         What to stretch to 0–1; None takes percentiles 2 and 98 of the scene (uint8: 0–255).
+    stretch
+        (low, high) per band, where an earlier look at the same scene settled it.
     any_gsd
         Take the scene's grid as it is, whatever its pixels measure.
     fill
@@ -60,6 +62,7 @@ class SceneSettings:
     gsd_m: float = 1.0
     pixel_m: float | None = None
     value_range: tuple[float, float] | None = None
+    stretch: tuple[tuple[float, float], ...] | None = None
     any_gsd: bool = False
     fill: tuple[float, ...] = (0.0, 0.0, 0.0)
 
@@ -95,7 +98,7 @@ class Scene:
 
     def __init__(self, path: str, settings: SceneSettings) -> None:
         self.path, self.settings = path, settings
-        self._file = _open(path)
+        self._file = open_input(path)
         try:
             self._prepare()
         except (RasterioError, SceneError) as error:
@@ -260,6 +263,8 @@ class Scene:
             self._source = open_raster(self.path, overview_level=usable[-1])
 
     def _choose_stretch(self) -> tuple[tuple[float, float], ...]:
+        if self.settings.stretch:
+            return self.settings.stretch
         if self.settings.value_range:
             return (self.settings.value_range,) * len(self.bands)
         scale = max(1.0, max(self._file.shape) / _SAMPLE_PX)
@@ -322,7 +327,7 @@ class Scene:
         except RasterioError as error:
             raise SceneError(
                 f"{self.path} cannot be read at row {window.row}, column {window.col} "
-                f"({_reason(error)}); the file is damaged or out of reach"
+                f"({reason(error)}); the file is damaged or out of reach"
             ) from error
 
     def _validity(
@@ -360,24 +365,6 @@ def _mirrored(
         picked[..., :follow] = array[..., cols[0] : cols[0] + follow]
         picked[..., follow:] = array[..., cols[follow:]]
     return wide[0], wide[1]
-
-
-def _open(path: str) -> DatasetReader:
-    try:
-        return open_raster(path)
-    except UnicodeEncodeError as error:
-        raise SceneError(f"{path!a} is no name that GDAL can read, for it is not UTF-8; rename it") from error
-    except RasterioIOError as error:
-        local = "://" not in path and not path.startswith("/vsi")
-        if local and not Path(path).exists():
-            raise SceneError(f"{path} does not exist; check the path") from error
-        if local and Path(path).is_dir():
-            raise SceneError(f"{path} is a folder; name its images, for example {path}/*.tif") from error
-        raise SceneError(f"{path} is not a raster that GDAL can open ({_reason(error)})") from error
-
-
-def _reason(error: Exception) -> str:
-    return str(error.__cause__ or error).strip().rstrip(".")
 
 
 def _vrt_rectangles(file: DatasetReader) -> NDArray[np.float64] | None:

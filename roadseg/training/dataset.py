@@ -1,28 +1,68 @@
-"""Training tiles and the random crops drawn from them.
+"""Labelled tiles and the random crops drawn from them.
 
-A tile is drawn in proportion to its labelled area, then a position inside it, so that every
-labelled pixel is about equally likely. Crops depend on nothing but ``(seed, step)``: a resumed
-run sees exactly the crops that the uninterrupted run would have seen, and no generator state has
-to be saved.
+Crop number i of a run depends on nothing but the seed, i and the labels: not on whether tiles lie in memory or are
+read from files, nor on what was drawn before. So a resumed run sees exactly the crops that the uninterrupted
+run would have seen, and crops can be drawn ahead by other threads while the device computes.
 """
 
-from collections.abc import Sequence
+import os
+from collections import deque
+from collections.abc import Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from roadseg.blocks import Window, reflected
 from roadseg.errors import TrainingError
+from roadseg.training.sampling import VOID, Survey, places, survey
 
-VOID = 255
-"""Label of a pixel that counts nowhere: not in the loss, not in a metric."""
+__all__ = ["VOID", "Batch", "Source", "Tile", "Tiles"]
 
-_TRIES = 20
+Bytes = NDArray[np.uint8]
+
+_CELLS = 1 << 21
+"""Most cells that all tiles are looked at in; larger data get larger cells."""
+
+_AHEAD = 2
+"""How many batches are drawn ahead besides those that threads are at."""
+
+
+class Source(Protocol):
+    """A labelled image to draw crops from, in memory or not; it may be read from several threads."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    @property
+    def bands(self) -> int:
+        """How many bands the image has."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+
+    @property
+    def pixel_m(self) -> float | None:
+        """Metres per pixel, None if the file does not know."""
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether reading costs no more than copying."""
+
+    def read(self, window: Window) -> tuple[Bytes, Bytes]:
+        """Return image (bands, height, width) and label (height, width) in a window inside it."""
+
+    def fill(self, levels: Bytes) -> None:
+        """Give image pixels that are not known a colour, (bands,) uint8, from now on."""
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One labelled image.
+    """One labelled image in memory.
 
     Parameters
     ----------
@@ -39,85 +79,199 @@ class Tile:
     """
 
     name: str
-    image: NDArray[np.uint8]
-    label: NDArray[np.uint8]
+    image: Bytes
+    label: Bytes
     valid: NDArray[np.bool_]
     pixel_m: float | None = None
+
+    @property
+    def bands(self) -> int:
+        """How many bands the image has."""
+        return len(self.image)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.label.shape[0], self.label.shape[1]
+
+    @property
+    def in_memory(self) -> bool:
+        """It is."""
+        return True
+
+    def read(self, window: Window) -> tuple[Bytes, Bytes]:
+        """Return views of image and label."""
+        place = window.slices()
+        return self.image[:, place[0], place[1]], self.label[place]
+
+    def fill(self, levels: Bytes) -> None:
+        """Give unknown image pixels a colour, in place."""
+        np.copyto(self.image, levels[:, None, None], where=~self.valid)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Crops: ``images`` (n, bands, crop, crop) uint8 and ``labels`` (n, crop, crop) uint8."""
+    """Crops of one step.
 
-    images: NDArray[np.uint8]
-    labels: NDArray[np.uint8]
+    Parameters
+    ----------
+    pixels
+        (n, bands + 1, side, side) uint8 in one piece, ready for one copy to a device: the image, then its label.
+    """
+
+    pixels: Bytes
+
+    @property
+    def images(self) -> Bytes:
+        """(n, bands, side, side) uint8."""
+        return self.pixels[:, :-1]
+
+    @property
+    def labels(self) -> Bytes:
+        """(n, side, side) uint8."""
+        return self.pixels[:, -1]
 
 
 class Tiles:
-    """Labelled images in memory, ready to be cropped.
+    """Labelled images, ready to be cropped.
 
     Parameters
     ----------
     tiles
-        At least one, all with the same number of bands.
+        At least one, all with the same number of bands; one smaller than a crop is mirrored, its mirror image void.
     crop
         Side of a crop in pixels.
+    road_share
+        Which share of the crops is drawn in proportion to the road in them; of the rest all places are equally likely.
+    threads
+        That draw ahead; None chooses: 2 from memory, one for each core from files, 16 at most.
+
+    Attributes
+    ----------
+    bands
+        Of all tiles.
+    road_fraction
+        Road among the labelled pixels.
 
     Raises
     ------
     TrainingError
-        If there is no tile, a tile is smaller than a crop, nothing is labelled, or only one
-        class occurs.
+        If there is no tile, nothing is labelled, or only one class occurs.
     """
 
-    def __init__(self, tiles: Sequence[Tile], *, crop: int) -> None:
+    def __init__(
+        self,
+        tiles: Sequence[Source],
+        *,
+        crop: int,
+        road_share: float = 0.0,
+        threads: int | None = None,
+    ) -> None:
         if not tiles:
             raise TrainingError("there are no training tiles; give a folder with images/ and masks/")
-        for tile in tiles:
-            if min(tile.label.shape) < crop:
-                raise TrainingError(f"{tile.name} is smaller than a crop of {crop} px; choose a smaller --crop")
-        self.tiles, self.crop = tuple(tiles), crop
-        labelled = np.array([np.count_nonzero(t.label != VOID) for t in tiles], dtype=np.float64)
-        road = sum(int(np.count_nonzero(t.label == 1)) for t in tiles)
-        if not labelled.any():
+        self.tiles, self.crop, self.bands = tuple(tiles), crop, tiles[0].bands
+        odd = next((tile for tile in tiles if tile.bands != self.bands), None)
+        if odd:
+            raise TrainingError(f"{odd.name} has {odd.bands} bands, {tiles[0].name} {self.bands}; choose with --bands")
+        in_memory = all(tile.in_memory for tile in tiles)
+        self._threads = threads or min(2 if in_memory else 16, os.cpu_count() or 1)
+        self._moments, labelled, self.road_fraction = np.zeros((3, self.bands)), 0, 0.0
+        surveys = self._look(cell_px([tile.shape for tile in tiles], crop))
+        for one in surveys:
+            self._moments += one.moments
+            labelled += int(one.known.sum())
+            self.road_fraction += float(one.road.sum())
+        if not labelled:
             raise TrainingError("every pixel of the masks is void (255); label some as road (1) and not road (0)")
-        if road == 0 or road == labelled.sum():
+        self.road_fraction /= labelled
+        if self.road_fraction in {0.0, 1.0}:
             raise TrainingError("the masks hold only one class; they need both road (1) and not road (0) pixels")
-        self.road_fraction = road / float(labelled.sum())
-        self._shares = labelled / labelled.sum()
+        self._places = places(surveys, crop=crop, road_share=road_share)
 
     def pixel_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Return mean and standard deviation per band on a 0–1 scale, void pixels left out."""
-        count, total, squares = 0, 0.0, 0.0
-        for tile in self.tiles:
-            pixels = tile.image[:, tile.label != VOID].astype(np.float64) / 255
-            count += pixels.shape[1]
-            total = total + pixels.sum(axis=1)
-            squares = squares + np.square(pixels).sum(axis=1)
+        count, total, squares = self._moments
         mean = total / count
-        std = np.sqrt(np.maximum(squares / count - np.square(mean), 1e-12))
-        return tuple(np.atleast_1d(mean).tolist()), tuple(np.atleast_1d(std).tolist())
+        std = np.sqrt(np.maximum(squares / count - np.square(mean), 1e-12 * 255**2))
+        return tuple((mean / 255).tolist()), tuple((std / 255).tolist())
 
     def fill(self, colour: Sequence[float]) -> None:
-        """Give unknown image pixels a colour (0–1 scale), in place, as prediction will do."""
+        """Give unknown image pixels a colour (0–1 scale), as prediction will do."""
         levels = np.rint(np.array(colour) * 255).astype(np.uint8)
         for tile in self.tiles:
-            np.copyto(tile.image, levels[:, None, None], where=~tile.valid)
+            tile.fill(levels)
 
-    def draw(self, count: int, *, seed: int, step: int) -> Batch:
-        """Draw the crops of one training step, the same ones for the same seed and step."""
-        rng = np.random.default_rng([seed, step])
-        crops = [self._draw_one(rng) for _ in range(count)]
-        return Batch(np.stack([image for image, _ in crops]), np.stack([label for _, label in crops]))
+    def draw(self, count: int, *, seed: int, step: int, margin_px: int = 0) -> Batch:
+        """Draw the crops of one training step: those numbered from ``step * count``."""
+        return self.crops(range(step * count, (step + 1) * count), seed=seed, margin_px=margin_px)
 
-    def _draw_one(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        for _ in range(_TRIES):
-            tile = self.tiles[rng.choice(len(self.tiles), p=self._shares)]
-            height, width = tile.label.shape
-            row = int(rng.integers(height - self.crop + 1))
-            col = int(rng.integers(width - self.crop + 1))
-            place = np.s_[row : row + self.crop, col : col + self.crop]
-            label = tile.label[place]
-            if np.mean(label != VOID) >= 0.5:
-                break
-        return tile.image[:, place[0], place[1]], label
+    def crops(self, numbers: Sequence[int], *, seed: int, margin_px: int = 0) -> Batch:
+        """Draw crops by their numbers.
+
+        Parameters
+        ----------
+        numbers
+            Of crops; the same number is the same crop.
+        seed
+            Another one makes other crops of the same numbers.
+        margin_px
+            How much larger crops are on each side, about the same middle; beyond a tile's border the image is
+            mirrored and the label void.
+
+        Raises
+        ------
+        SceneError
+            If a file can no longer be read.
+        """
+        side = self.crop + 2 * margin_px
+        pixels = np.empty((len(numbers), self.bands + 1, side, side), dtype=np.uint8)
+        for out, number in zip(pixels, numbers, strict=True):
+            tile, row, col = self._places.draw(np.random.default_rng([seed, number]))
+            cut(self.tiles[tile], Window(row - margin_px, col - margin_px, side, side), out)
+        return Batch(pixels)
+
+    def stream(
+        self, batches: Iterable[Sequence[int]], *, seed: int, margin_px: int = 0
+    ) -> Generator[Batch, None, None]:
+        """Yield batches of numbered crops in order, drawn ahead by threads; to be closed if it is left early."""
+        waiting: deque[Future[Batch]] = deque()
+        pool = ThreadPoolExecutor(self._threads, "roadseg-crops")
+        try:
+            for numbers in batches:
+                waiting.append(pool.submit(self.crops, numbers, seed=seed, margin_px=margin_px))
+                if len(waiting) >= self._threads + _AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _look(self, cell: int) -> list[Survey]:
+        def look(tile: Source) -> Survey:
+            return survey(tile.read, tile.shape, tile.bands, cell)
+
+        with ThreadPoolExecutor(self._threads) as pool:
+            return list(pool.map(look, self.tiles))
+
+
+def cell_px(shapes: Sequence[tuple[int, int]], crop: int) -> int:
+    """Return the side of the cells in which tiles are looked at: 8 px, more if there would be too many."""
+    cell = 8
+    while sum(-(-height // cell) * -(-width // cell) for height, width in shapes) > _CELLS:
+        cell *= 2
+    return max(1, min(cell, crop // 4))
+
+
+def cut(tile: Source, window: Window, out: Bytes) -> None:
+    """Copy a window to ``out``, (bands + 1, height, width); beyond the tile it is mirrored and void."""
+    height, width = tile.shape
+    if min(window.row, window.col) >= 0 and window.row_stop <= height and window.col_stop <= width:
+        out[:-1], out[-1] = tile.read(window)
+        return
+    rows, cols = reflected(window.row, window.row_stop, height), reflected(window.col, window.col_stop, width)
+    inside = Window(int(rows.min()), int(cols.min()), int(np.ptp(rows)) + 1, int(np.ptp(cols)) + 1)
+    image, label = tile.read(inside)
+    place = (rows - inside.row)[:, None], (cols - inside.col)[None, :]
+    out[:-1], out[-1] = image[:, place[0], place[1]], VOID
+    real = window.intersection(Window(0, 0, height, width))
+    out[-1][real.slices(window)] = label[real.slices(inside)]

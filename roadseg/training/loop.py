@@ -1,50 +1,49 @@
 """The training loop: crops in, averaged weights out, nothing lost on the way.
 
-AdamW with a linear warm-up and a cosine to zero; an exponential moving average of the weights is
-what is kept. Every random choice depends only on ``(seed, step)``, so a run that was killed and
-started again ends with the same weights as one that was not (on a CPU, bit for bit).
+What is kept is an exponential moving average of the weights, or the best of them if training may stop early.
+Every random choice depends only on ``(seed, step)``, so a run that was killed and started again ends with
+the same weights as one that was not (on a CPU, bit for bit). The device is not waited for: losses are read
+every few steps, and a loss that is no number stops the run then, before a checkpoint is written.
 """
 
-import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from roadseg.errors import TrainingError
-from roadseg.model.resunet import ResidualBlock, ResUNet, StemBlock, normalize
+from roadseg.errors import OutputError, TrainingError
+from roadseg.model.resunet import ResUNet, normalize
 from roadseg.settings import TrainSettings
 from roadseg.training.augment import augment
+from roadseg.training.checkpoint import read_checkpoint, write_checkpoint
 from roadseg.training.dataset import Tiles
-from roadseg.training.losses import bce_dice
+from roadseg.training.feed import Feed
+from roadseg.training.gradient import Differentiator, compile_blocks, layout_of
+from roadseg.training.parallel import Team
+from roadseg.training.schedule import learning_rate_at, make_optimizer
+
+_READ_EVERY = {"cuda": 20}
+_ROWS = 500
+_FREE = {"checkpoint_minutes", "checkpoint_part_mib", "checkpoint_half", "calibration", "dtype", "minutes"}
+"""Settings that may change while a run goes on."""
+
+Row = dict[str, float]
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 @dataclass(frozen=True)
 class Step:
-    """What is known after a training step: its number, the smoothed loss and the learning rate."""
+    """What is known after a training step: number, smoothed loss as last read, learning rate, crops in a second."""
 
     step: int
     loss: float
     learning_rate: float
-
-
-def learning_rate_at(step: int, settings: TrainSettings) -> float:
-    """Return the learning rate of a step: linear warm-up, then a cosine to zero."""
-    if step < settings.warmup_steps:
-        return settings.learning_rate * (step + 1) / settings.warmup_steps
-    share = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
-    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
-
-
-def _layout(width: int) -> torch.memory_format:
-    """Return the faster memory layout; below 8 channels its CPU backward pass crashes (seen with PyTorch 2.13)."""
-    return torch.channels_last if width >= 8 else torch.contiguous_format
+    crops_per_s: float = math.nan
 
 
 class Trainer:
@@ -57,11 +56,15 @@ class Trainer:
     tiles
         Where crops come from.
     settings
-        How to train.
-    checkpoint
-        File that is rewritten now and then, and picked up if it is there.
+        How to train; ``precision`` must be settled.
+    folder
+        Where checkpoints are written now and then, and picked up if there are any.
     statistics
         Mean and standard deviation per band that the network is used to; None takes the tiles'.
+    team
+        The processes that train together.
+    on_note
+        Gets sentences about what does not go as planned.
 
     Raises
     ------
@@ -74,110 +77,229 @@ class Trainer:
         network: ResUNet,
         tiles: Tiles,
         settings: TrainSettings,
-        checkpoint: Path,
+        folder: Path,
         *,
-        statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
+        statistics: Statistics | None = None,
+        team: Team | None = None,
+        on_note: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.network, self.tiles, self.settings, self.checkpoint = network, tiles, settings, checkpoint
+        self.network, self.tiles, self.settings, self.folder = network, tiles, settings, folder
+        self.team, self.on_note = team or Team(), on_note
         self.device = next(network.parameters()).device
-        self._layout = _layout(network.width)
         self.mean, self.std = statistics or tiles.pixel_statistics()
         tiles.fill(self.mean)
-        self.optimizer = torch.optim.AdamW(
-            network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
-        )
+        self.optimizer = make_optimizer(network, settings, self.device)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "float16")
+        self.differentiate = Differentiator(network, settings, self.scaler, self.team, on_note)
         self.average = {k: v.detach().clone() for k, v in network.state_dict().items()}
-        self.step = 0
-        self.loss = math.nan
-        if checkpoint.exists():
-            self._load()
+        self.step, self.loss = 0, math.nan
+        self.history: list[Row] = []
+        self.best: tuple[float, int, dict[str, Tensor]] | None = None
+        self.without_better = 0
+        self._unread: list[Tensor] = []
+        self._rate = math.nan
+        self._load()
 
-    def run(self, on_step: Callable[[Step], None] = lambda _: None) -> None:
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to train."""
+        patient = not self.settings.patience or self.without_better < self.settings.patience
+        return self.step >= self.settings.steps or not patient
+
+    def run(
+        self,
+        on_step: Callable[[Step], None] = lambda _: None,
+        *,
+        evaluate: Callable[[], Mapping[str, float]] | None = None,
+        until: float = math.inf,
+    ) -> None:
         """Train to the last step, calling ``on_step`` after each.
+
+        Parameters
+        ----------
+        on_step
+            Hears of every step.
+        evaluate
+            Returns dev figures of the averaged weights, ``relaxed_f1`` among them; called now and then.
+        until
+            Time, as ``time.monotonic`` tells it, at which to leave off with a checkpoint.
 
         Raises
         ------
         TrainingError
             If the loss stops being a number.
         """
-        self.network.train().to(memory_format=self._layout)  # type: ignore[call-overload]
-        if self.settings.compile:
-            _compile_blocks(self.network)
-        saved = time.monotonic()
-        while self.step < self.settings.steps:
-            rate = self._advance()
-            on_step(Step(self.step, self.loss, rate))
-            if time.monotonic() - saved > 60 * self.settings.checkpoint_minutes:
-                self.save()
-                saved = time.monotonic()
+        self._prepare()
+        every = max(1, self.settings.steps // self.settings.evaluations)
+        saved = clock = time.monotonic()
+        marked = self.step
+        with Feed(self.tiles, self.settings, self.team, self.device, self.step) as feed:
+            for images, labels in feed:
+                if self.finished:
+                    break
+                rate = self._advance(images, labels)
+                if self._reads_now():
+                    self._read()
+                    crops = (self.step - marked) * self.settings.batch * self.team.size
+                    self._rate = crops / max(1e-9, time.monotonic() - clock)
+                    if self._notes_now():
+                        self._note(rate)
+                        clock, marked = time.monotonic(), self.step
+                on_step(Step(self.step, self.loss, rate, self._rate))
+                if evaluate and self.step % every == 0 and self.step < self.settings.steps:
+                    self._evaluate(evaluate, rate)
+                    clock, marked = time.monotonic(), self.step
+                if time.monotonic() - saved > 60 * self.settings.checkpoint_minutes:
+                    self.save()
+                    saved = time.monotonic()
+                if until < math.inf and self._reads_now() and self.team.agree(time.monotonic() > until, self.device):
+                    break
         self.save()
 
     def averaged(self) -> ResUNet:
         """Return a copy of the network with the averaged weights, ready to predict."""
-        network = ResUNet(bands=self.network.bands, width=self.network.width, upsample=self.network.upsample).to(
-            self.device
-        )
-        network.load_state_dict(self.average)
-        return network.eval()
+        return self._with_weights(self.average)
+
+    def result(self) -> ResUNet:
+        """Return what is to be kept: the averaged weights, or the best of them if training may stop early."""
+        return self._with_weights(self.best[2] if self.best else self.average)
 
     def save(self) -> None:
-        """Write the checkpoint beside its place, then move it there."""
+        """Write a checkpoint; on a full disk say so and go on with the one before."""
+        self._read()
+        if not self.team.leads:
+            return
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.items()}
         for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
-        about = {"step": self.step, "loss": self.loss, "settings": asdict(self.settings)}
-        beside = self.checkpoint.with_name(self.checkpoint.name + ".new")
-        save_file({k: v.contiguous() for k, v in tensors.items()}, beside, {"roadseg": json.dumps(about)})
-        beside.replace(self.checkpoint)
-
-    def _advance(self) -> float:
+            tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items() if v is not None}
+        if self.best:
+            tensors |= {f"best.{k}": v for k, v in self.best[2].items()}
+        about = {
+            "step": self.step,
+            "loss": self.loss,
+            "settings": self._fixed_settings(),
+            "history": self.history,
+            "best": self.best[:2] if self.best else None,
+            "without_better": self.without_better,
+            "scaler": self.scaler.state_dict(),
+        }
         settings = self.settings
-        batch = self.tiles.draw(settings.batch, seed=settings.seed, step=self.step)
+        try:
+            write_checkpoint(
+                self.folder, tensors, about, part_mib=settings.checkpoint_part_mib, half=settings.checkpoint_half
+            )
+        except OutputError as error:
+            self.on_note(str(error))
+
+    def _prepare(self) -> None:
+        layout = layout_of(self.network.width)
+        self.network.train().to(memory_format=layout)  # type: ignore[call-overload]
+        self.team.share_norms(self.network)
+        if self.device.type == "cuda":
+            torch.backends.cudnn.benchmark = True
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = self.settings.tf32
+        if self.settings.compile:
+            compile_blocks(self.network)
+        state = self.network.state_dict()
+        self.average = {k: torch.empty_like(v).copy_(self.average[k]) for k, v in state.items()}
+        self._moving = [(self.average[k], v) for k, v in state.items() if v.dtype.is_floating_point]
+        self._counting = [(self.average[k], v) for k, v in state.items() if not v.dtype.is_floating_point]
+
+    def _advance(self, images: Tensor, labels: Tensor) -> float:
+        settings, team = self.settings, self.team
         images, labels = augment(
-            torch.from_numpy(batch.images).to(self.device),
-            torch.from_numpy(batch.labels).to(self.device),
+            images,
+            labels,
+            settings.augment,
             seed=settings.seed,
             step=self.step,
+            part=team.share(settings.batch),
+            total=settings.batch * team.size,
         )
-        x = normalize(images, self.mean, self.std).contiguous(memory_format=self._layout)
         rate = learning_rate_at(self.step, settings)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self.optimizer.zero_grad(set_to_none=True)
-        loss = bce_dice(self.network(x), labels, dice_weight=settings.dice_weight)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip_norm)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise TrainingError(f"the loss is {value} at step {self.step}; start again with a smaller --learning-rate")
-        self.optimizer.step()
+        self._unread.append(self.differentiate(normalize(images, self.mean, self.std), labels))
+        parameters = list(self.network.parameters())
+        team.add_gradients(parameters)
+        if settings.clip_norm:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self._update_average()
-        self.loss = value if math.isnan(self.loss) else 0.98 * self.loss + 0.02 * value
         self.step += 1
         return rate
 
     @torch.no_grad()
     def _update_average(self) -> None:
         decay = min(self.settings.average_decay, (1 + self.step) / (10 + self.step))
-        for key, value in self.network.state_dict().items():
-            if value.dtype.is_floating_point:
-                self.average[key].lerp_(value, 1 - decay)
-            else:
-                self.average[key].copy_(value)
+        torch._foreach_lerp_([a for a, _ in self._moving], [v for _, v in self._moving], 1 - decay)
+        for average, value in self._counting:
+            average.copy_(value)
+
+    def _reads_now(self) -> bool:
+        return self.step % _READ_EVERY.get(self.device.type, 1) == 0 or self.step >= self.settings.steps
+
+    def _notes_now(self) -> bool:
+        every = _READ_EVERY.get(self.device.type, 1)
+        every *= max(1, -(-self.settings.steps // (_ROWS * every)))
+        return self.step % every == 0 or self.step >= self.settings.steps
+
+    def _read(self) -> None:
+        """Take the losses from the device and smooth them."""
+        values = torch.stack(self._unread).tolist() if self._unread else []
+        first = self.step - len(values)
+        self._unread.clear()
+        for number, value in enumerate(values):
+            if not math.isfinite(value):
+                raise TrainingError(
+                    f"the loss is {value} at step {first + number}; start anew with --overwrite and a smaller "
+                    "--learning-rate"
+                )
+            self.loss = value if math.isnan(self.loss) else 0.98 * self.loss + 0.02 * value
+
+    def _note(self, rate: float, figures: Mapping[str, float] | None = None) -> None:
+        row = {"step": self.step, "loss": self.loss, "learning_rate": rate, "crops_per_s": self._rate}
+        if self.history and self.history[-1]["step"] == self.step:
+            row = self.history.pop()
+        self.history.append({**row, **(figures or {})})
+
+    def _evaluate(self, evaluate: Callable[[], Mapping[str, float]], rate: float) -> None:
+        self._read()
+        figures = evaluate()
+        self._note(rate, figures)
+        if not self.settings.patience:
+            return
+        if self.best is None or figures["relaxed_f1"] > self.best[0]:
+            weights = {k: v.clone() for k, v in self.average.items()}
+            self.best, self.without_better = (figures["relaxed_f1"], self.step, weights), 0
+        else:
+            self.without_better += 1
+
+    def _with_weights(self, weights: Mapping[str, Tensor]) -> ResUNet:
+        kind = type(self.network)
+        network = kind(bands=self.network.bands, width=self.network.width, upsample=self.network.upsample)
+        network = network.to(self.device)
+        network.load_state_dict(weights)
+        return network.eval()
+
+    def _fixed_settings(self) -> dict[str, Any]:
+        fixed = {k: v for k, v in asdict(self.settings).items() if k not in _FREE}
+        return {**fixed, "drop_at": list(self.settings.drop_at), "processes": self.team.size}
 
     def _load(self) -> None:
-        try:
-            with safe_open(self.checkpoint, "pt") as file:
-                about = json.loads((file.metadata() or {})["roadseg"])
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except (SafetensorError, KeyError, ValueError) as error:
+        found = read_checkpoint(self.folder)
+        if found is None:
+            return
+        tensors, about = found
+        mine, theirs = self._fixed_settings(), about.get("settings", {})
+        differing = [name for name in mine if mine[name] != theirs.get(name)]
+        if differing:
             raise TrainingError(
-                f"{self.checkpoint} is not a checkpoint of roadseg; move it away to start anew"
-            ) from error
-        if about["settings"] != asdict(self.settings):
-            raise TrainingError(
-                f"{self.checkpoint} was made with other settings; use those, or delete it to start anew"
+                f"the checkpoint in {self.folder} was made with other settings ({', '.join(differing)}); use those, "
+                "or --overwrite to start anew"
             )
 
         def part(name: str) -> dict[str, Tensor]:
@@ -191,15 +313,8 @@ class Trainer:
             state.setdefault(int(index), {})[name] = value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
-        self.step, self.loss = about["step"], about["loss"]
-
-
-def _compile_blocks(network: ResUNet) -> None:
-    """Compile the residual blocks, each by itself.
-
-    Compiling the whole network loses the gradient of the aligned bilinear upsampling on the CPU (seen
-    with PyTorch 2.13: everything below the last decoder level got a gradient of zero).
-    """
-    for module in network.modules():
-        if isinstance(module, StemBlock | ResidualBlock):
-            module.compile(dynamic=False)
+        self.scaler.load_state_dict(about["scaler"])
+        self.step, self.loss, self.history = about["step"], about["loss"], about["history"]
+        self.without_better = about["without_better"]
+        if about["best"]:
+            self.best = (about["best"][0], about["best"][1], part("best."))

@@ -1,17 +1,24 @@
-"""Losses on logits; void pixels count nowhere.
+"""Losses on logits, made of sums over pixels; void pixels count nowhere.
 
-Cross-entropy treats every pixel alike and gives usable probabilities; soft Dice looks at the
-overlap of the whole batch and keeps the rare class from being ignored. Their sum is the default.
-Sources: Milletari et al. 2016 (arXiv:1606.04797) for Dice on probabilities.
+A term for each pixel (cross-entropy, focal, squared error), and beside it what looks at whole roads: soft
+Dice keeps the rare class from being ignored, soft clDice asks that middle lines are met. All are ratios of sums
+over the batch. The sums come first, can be added over processes, and are divided once.
+Sources: Milletari et al. 2016 (arXiv:1606.04797, Dice), Lin et al. 2017 (arXiv:1708.02002, focal), Shit et al.
+2021 (arXiv:2003.07311, clDice).
 """
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from roadseg.settings import LossName, TrainSettings
 
-def bce_dice(logits: Tensor, labels: Tensor, *, dice_weight: float = 1.0) -> Tensor:
-    """Binary cross-entropy plus soft Dice loss.
+_SKELETON_STEPS = 5
+"""Erosions until nothing is left of a road: half the width of the widest, in pixels."""
+
+
+def pixel_sums(logits: Tensor, labels: Tensor, settings: TrainSettings) -> Tensor:
+    """Add up what the loss is made of.
 
     Parameters
     ----------
@@ -19,19 +26,81 @@ def bce_dice(logits: Tensor, labels: Tensor, *, dice_weight: float = 1.0) -> Ten
         (n, 1, height, width).
     labels
         (n, height, width) uint8: 1 road, 0 not road, 255 void.
-    dice_weight
-        Weight of the Dice term.
+    settings
+        Which loss.
+
+    Returns
+    -------
+    (9,) float32: known pixels, their loss; overlap, road predicted, road; and for clDice how much of the
+    predicted skeleton lies on road, the predicted skeleton, how much of the skeleton is predicted, the skeleton.
+    """
+    known = (labels != 255).float()
+    target = (labels == 1).float()
+    logits = logits.squeeze(1).float()
+    each = _each_pixel(logits, target, settings.loss, settings.focal_gamma)
+    road = torch.sigmoid(logits) * known
+    sums = [known.sum(), (each * known).sum(), (road * target).sum(), road.sum(), target.sum()]
+    if settings.cldice_weight:
+        line, line_target = skeleton(road), skeleton(target)
+        sums += [(line * target).sum(), line.sum(), (line_target * road).sum(), line_target.sum()]
+    else:
+        sums += [logits.new_zeros(())] * 4
+    return torch.stack(sums)
+
+
+def loss_of(sums: Tensor, settings: TrainSettings) -> Tensor:
+    """Divide sums into a loss.
 
     Returns
     -------
     A scalar; 0 (with a gradient of 0) if every pixel is void.
     """
-    known = (labels != 255).float()
-    target = (labels == 1).float()
-    logits = logits.squeeze(1).float()
-    count = known.sum().clamp(min=1)
-    bce = (functional.binary_cross_entropy_with_logits(logits, target, reduction="none") * known).sum() / count
-    road = torch.sigmoid(logits) * known
-    overlap = (road * target).sum()
-    dice = 1 - (2 * overlap + 1) / (road.sum() + target.sum() + 1)
-    return bce + dice_weight * dice
+    known, cost, overlap, predicted, road, line_right, line, road_met, road_line = sums
+    loss: Tensor = cost / known.clamp(min=1)
+    if settings.dice_weight:
+        loss = loss + settings.dice_weight * (1 - (2 * overlap + 1) / (predicted + road + 1))
+    if settings.cldice_weight:
+        precision, recall = (line_right + 1) / (line + 1), (road_met + 1) / (road_line + 1)
+        loss = loss + settings.cldice_weight * (1 - 2 * precision * recall / (precision + recall))
+    return loss
+
+
+def skeleton(road: Tensor) -> Tensor:
+    """Thin a soft mask: what opening takes away, at every depth.
+
+    Parameters
+    ----------
+    road
+        (n, height, width) in [0, 1].
+
+    Returns
+    -------
+    The same shape; differentiable.
+    """
+    depth = road.unsqueeze(1)
+    lines = functional.relu(depth - _opened(depth))
+    for _ in range(_SKELETON_STEPS):
+        depth = _eroded(depth)
+        rest = functional.relu(depth - _opened(depth))
+        lines = lines + functional.relu(rest - lines * rest)
+    return lines.squeeze(1)
+
+
+def _each_pixel(logits: Tensor, target: Tensor, loss: LossName, gamma: float) -> Tensor:
+    if loss == "mse":
+        error: Tensor = torch.sigmoid(logits) - target
+        return error.square()
+    entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    easy: Tensor = torch.exp(-entropy)
+    return entropy if loss == "bce" else entropy * (1 - easy).pow(gamma)
+
+
+def _eroded(mask: Tensor) -> Tensor:
+    """Return the smallest value among a pixel and its four neighbours."""
+    down = -functional.max_pool2d(-mask, (3, 1), 1, (1, 0))
+    across = -functional.max_pool2d(-mask, (1, 3), 1, (0, 1))
+    return torch.minimum(down, across)
+
+
+def _opened(mask: Tensor) -> Tensor:
+    return functional.max_pool2d(_eroded(mask), 3, 1, 1)

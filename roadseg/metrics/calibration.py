@@ -1,0 +1,192 @@
+"""What a probability means: how far it is from the share of road, and how to bring the two together.
+
+Two numbers, a temperature and a bias, turn the network's logit z into sigmoid(z / temperature + bias). Two
+wishes pull at them. As a *probability* the answer 0.3 should be road three times in ten: both are fitted by
+maximum likelihood (Platt 1999). As a *threshold* 0.5 should be where the roads are drawn best. The best threshold of a
+calibrated probability lies below 0.5, at about half the F1 that can be reached (Lipton et al. 2014,
+arXiv:1402.1892), so both cannot be had. The way between: of all logits that draw roads practically as well as the
+best one, 0.5 becomes the one nearest to the likeliest; the temperature is the likeliest with it.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roadseg.metrics.pixels import FULL, VOID, Bytes, Counts, Floats, PixelCounts, best_level
+
+CELLS = 1024
+"""Cells that logits are counted in."""
+
+REACH = 16.0
+"""Logits are counted from minus to plus this; a float32 probability tells no larger ones apart."""
+
+_LEVEL_REACH = 10.0
+_STEEPEST = 20.0
+
+
+@dataclass(frozen=True)
+class LogitCounts:
+    """Pixels by logit; counts of other pixels add.
+
+    Parameters
+    ----------
+    pixels, road
+        (1024,) int64: known pixels, and those labelled road.
+    """
+
+    pixels: Counts
+    road: Counts
+
+    def __add__(self, other: "LogitCounts") -> "LogitCounts":
+        """Add counts of other pixels."""
+        return LogitCounts(self.pixels + other.pixels, self.road + other.road)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How logits become probabilities: sigmoid(logit / temperature + bias)."""
+
+    temperature: float = 1.0
+    bias: float = 0.0
+
+
+def no_logits() -> LogitCounts:
+    """Return counts of nothing, to start a sum from."""
+    return LogitCounts(np.zeros(CELLS, np.int64), np.zeros(CELLS, np.int64))
+
+
+def count_logits(probability: NDArray[np.float32], valid: NDArray[np.bool_], label: Bytes) -> LogitCounts:
+    """Count the pixels of an image.
+
+    Parameters
+    ----------
+    probability, valid
+        (height, width) float32 in [0, 1], and where it is known.
+    label
+        (height, width) uint8: 1 road, 255 not known, anything else not road.
+    """
+    known = valid & (label != VOID)
+    cells = ((logit(probability[known]) + REACH) * (CELLS / (2 * REACH))).astype(np.intp).clip(0, CELLS - 1)
+    road = label[known] == 1
+    return LogitCounts(np.bincount(cells, minlength=CELLS), np.bincount(cells[road], minlength=CELLS))
+
+
+def logit(probability: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return log(p / (1 − p)), bounded where float32 cannot tell p from 0 or 1."""
+    p = np.clip(probability, 1e-7, 1 - 1e-7)
+    return np.asarray(np.log(p) - np.log1p(-p), dtype=np.float32)
+
+
+def logit_levels(probability: NDArray[np.float32], valid: NDArray[np.bool_]) -> Bytes:
+    """Store logits in 255 even steps, 255 where not known, so that thresholds near 0 and 1 stay apart."""
+    levels = np.rint((logit(probability) + _LEVEL_REACH) * (FULL / (2 * _LEVEL_REACH))).clip(0, FULL)
+    return np.where(valid, levels, VOID).astype(np.uint8)
+
+
+def logit_of_level(level: int) -> float:
+    """Return the logit from which pixels are stored at a level or above."""
+    return (level - 0.5) * (2 * _LEVEL_REACH / FULL) - _LEVEL_REACH
+
+
+def fit(counts: LogitCounts, *, middle: tuple[float, float] | None = None) -> Calibration:
+    """Find the likeliest calibration.
+
+    Parameters
+    ----------
+    counts
+        Of logits before any calibration.
+    middle
+        Between which two logits lies the one that becomes the probability 0.5; None leaves it to the likelihood.
+
+    Returns
+    -------
+    The calibration; its temperature is at least 0.05 (logits that tell road without fail want none), and 1 if
+    logits say nothing.
+    """
+    cells: Floats = (np.arange(CELLS, dtype=np.float64) + 0.5) * (2 * REACH / CELLS) - REACH
+    slope, shift = _likeliest(np.column_stack([cells, np.ones_like(cells)]), counts)
+    steep = _bounded(slope)
+    free = Calibration(1 / steep, shift * steep / slope) if steep else Calibration()
+    if middle is None:
+        return free
+    pinned = min(max(-free.bias * free.temperature, middle[0]), middle[1])
+    (slope,) = _likeliest((cells - pinned)[:, None], counts)
+    slope = _bounded(slope) or 1.0
+    return Calibration(1 / slope, -slope * pinned)
+
+
+def as_good_as_best(f1: Floats, *, within: float = 0.001) -> tuple[float, float] | None:
+    """Return between which logits F1 is at most this much below its best, around the best; None if there is none.
+
+    Parameters
+    ----------
+    f1
+        (256,) by level of `logit_levels`.
+    within
+        What makes no difference in practice.
+    """
+    best = best_level(f1)
+    if best is None:
+        return None
+    good = np.nan_to_num(f1, nan=-1.0) >= f1[best] - within
+    after, before = np.flatnonzero(~good[best:]), np.flatnonzero(~good[: best + 1])
+    low = int(before[-1]) + 1 if before.size else 0
+    high = best + int(after[0]) - 1 if after.size else len(good) - 1
+    return logit_of_level(low), logit_of_level(high)
+
+
+def expected_error(counts: PixelCounts, *, bins: int = 15) -> float:
+    """Return the expected calibration error (ECE).
+
+    Known pixels are sorted by probability into bins of equal width on [0, 1]; the error is the mean, over
+    pixels, of the distance between their bin's share of road and its mean probability (Naeini et al. 2015).
+
+    Parameters
+    ----------
+    counts
+        Of values p × 254.
+    bins
+        How many; 15 is customary.
+
+    Returns
+    -------
+    From 0 to 1; NaN if no pixel is known.
+    """
+    probability = np.arange(FULL + 1) / FULL
+    place = np.minimum((probability * bins).astype(np.intp), bins - 1)
+    pixels = counts.pixels[: FULL + 1]
+    expected = np.bincount(place, weights=pixels * probability, minlength=bins)
+    road = np.bincount(place, weights=counts.road[: FULL + 1], minlength=bins)
+    total = int(pixels.sum())
+    return float(np.abs(expected - road).sum() / total) if total else math.nan
+
+
+def _bounded(slope: float) -> float:
+    """Return a slope no steeper than makes sense; 0 if it says nothing, or the contrary."""
+    return min(slope, _STEEPEST) if math.isfinite(slope) and slope >= 1 / _STEEPEST else 0.0
+
+
+def _likeliest(features: Floats, counts: LogitCounts, rounds: int = 100) -> list[float]:
+    """Fit a logistic regression by Newton's method, halving steps that make it worse."""
+    weights: Floats = np.zeros(features.shape[1])
+    weights[0] = 1.0
+    total = max(1, int(counts.pixels.sum()))
+
+    def cost(w: Floats) -> float:
+        score = features @ w
+        return float((counts.pixels * np.logaddexp(0, score) - counts.road * score).sum() / total)
+
+    now = cost(weights)
+    for _ in range(rounds):
+        likely = 0.5 * (1 + np.tanh(features @ weights / 2))
+        gradient = features.T @ (counts.pixels * likely - counts.road) / total
+        bend = (features.T * (counts.pixels * likely * (1 - likely))) @ features / total
+        step = np.linalg.solve(bend + 1e-12 * np.eye(len(weights)), gradient)
+        while cost(weights - step) > now and np.abs(step).max() > 1e-9:
+            step = step / 2
+        weights, before, now = weights - step, now, cost(weights - step)
+        if before - now < 1e-12 or abs(weights[0]) > 2 * _STEEPEST:
+            break
+    return [float(weight) for weight in weights]

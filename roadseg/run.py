@@ -1,0 +1,110 @@
+"""The run folder beside a model in the making: settings, checkpoint, history, and pictures to look at."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from roadseg.errors import OutputError
+from roadseg.raster.output import write_whole
+from roadseg.raster.picture import write_picture
+from roadseg.settings import TrainSettings
+from roadseg.training.checkpoint import remove_checkpoints
+from roadseg.training.figures import TileSample, draw_curves, draw_samples
+from roadseg.training.loop import Row
+from roadseg.training.recipes import as_toml
+
+_COLUMNS = ("step", "loss", "learning_rate", "crops_per_s", "break_even", "relaxed_f1", "best_iou", "threshold")
+
+
+def run_folder(output: Path) -> Path:
+    """Return where a run for a model file keeps its things."""
+    return output.with_name(output.name.removesuffix(".safetensors") + ".run")
+
+
+class RunFolder:
+    """The folder, and what is written there.
+
+    Parameters
+    ----------
+    output
+        The model file it belongs to.
+    settings
+        Written to ``config.toml``.
+    writes
+        Whether this process may write; of several only one does.
+    anew
+        Forget a checkpoint that is there.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be written to.
+    """
+
+    def __init__(self, output: Path, settings: TrainSettings, *, writes: bool = True, anew: bool = False) -> None:
+        self.path, self._writes = run_folder(output), writes
+        self._board: Any = None
+        if not writes:
+            return
+        try:
+            self.path.mkdir(exist_ok=True)
+            write_whole(self.path / "config.toml", as_toml(settings).encode())
+        except OSError as error:
+            raise OutputError(f"cannot write to {self.path} ({error.strerror}); choose another place") from error
+        if anew:
+            remove_checkpoints(self.path)
+        self._board, self._told = _board(self.path), -1.0
+
+    def follow(self, history: Sequence[Row]) -> None:
+        """Write the history so far as a table, as curves, and to TensorBoard if that is installed."""
+        if not self._writes or not history:
+            return
+        text = io.StringIO(newline="")
+        table = csv.DictWriter(text, _COLUMNS, restval="", extrasaction="ignore")
+        table.writeheader()
+        table.writerows({k: f"{v:.7g}" if k != "step" else int(v) for k, v in row.items()} for row in history)
+        self._write("history.csv", text.getvalue().encode())
+        self._draw("curves.png", draw_curves(history))
+        if self._board:
+            for row in history:
+                if row["step"] > self._told:
+                    for name, value in row.items():
+                        self._board.add_scalar(name, value, int(row["step"]))
+            self._told = history[-1]["step"]
+            self._board.flush()
+
+    def finish(self, history: Sequence[Row], samples: Sequence[TileSample]) -> None:
+        """Write what there is to see at the end; the checkpoint has done its work."""
+        self.follow(history)
+        if samples:
+            self._draw("samples.png", draw_samples(samples))
+        remove_checkpoints(self.path)
+        if self._board:
+            self._board.close()
+
+    def shown(self) -> str:
+        """Return what there is to look at."""
+        pictures = [name for name in ("curves.png", "samples.png") if (self.path / name).exists()]
+        return ", ".join(str(self.path / name) for name in pictures) or str(self.path)
+
+    def _draw(self, name: str, rgb: np.typing.NDArray[np.uint8]) -> None:
+        write_picture(self.path / name, np.moveaxis(rgb, 2, 0))
+
+    def _write(self, name: str, data: bytes) -> None:
+        try:
+            write_whole(self.path / name, data)
+        except OSError as error:
+            raise OutputError(f"cannot write {self.path / name} ({error.strerror}); make room") from error
+
+
+def _board(folder: Path) -> Any:
+    """Return a TensorBoard writer, None if TensorBoard is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder / "tensorboard"))

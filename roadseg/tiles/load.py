@@ -1,0 +1,192 @@
+"""From settings to tiles that crops can be drawn from: found, checked, split, held in memory or read as needed."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from roadseg.errors import RoadsegError, TrainingError
+from roadseg.progress import Listener
+from roadseg.raster.roads import windows
+from roadseg.settings import DataSettings
+from roadseg.tiles.keep import keep_aside
+from roadseg.tiles.look import brought_to, common_gsd, look_at
+from roadseg.tiles.masks import draw_masks
+from roadseg.tiles.memory import free_bytes
+from roadseg.tiles.pairs import Pair, find_images, find_pairs
+from roadseg.tiles.source import DevArea, FileTile
+from roadseg.training.dataset import Source, Tiles
+
+_SCAN_PX = 2048
+_READERS = 4
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What there is to train on and to validate on.
+
+    Parameters
+    ----------
+    tiles
+        To draw crops from.
+    dev
+        Never trained on.
+    gsd_m
+        Metres per pixel of all of them.
+    about
+        What was found, in a few words.
+    name, dev_name
+        Of the data, for the card.
+    """
+
+    tiles: Tiles
+    dev: tuple[DevArea, ...]
+    gsd_m: float
+    about: str
+    name: str
+    dev_name: str
+
+
+def load(
+    settings: DataSettings, *, crop: int, gsd_m: float | None, seed: int, beside: Path, listener: Listener
+) -> TrainingData:
+    """Find training data, check them, keep some for validation, and hold them ready.
+
+    Parameters
+    ----------
+    settings
+        What to take.
+    crop
+        Side of a crop in pixels.
+    gsd_m
+        Metres per pixel to train at; None takes what all tiles share.
+    seed
+        Chooses what is kept for validation.
+    beside
+        The output; masks made of vectors are kept beside it.
+    listener
+        Hears what was found and left out.
+
+    Raises
+    ------
+    RoadsegError
+        If the data cannot be used.
+    """
+    pairs, dev_pairs, failed = gather(settings, beside, listener)
+    skip = listener.warn if settings.skip_unreadable else None
+    for sentence in failed:
+        listener.warn(sentence)
+    found = look_at(pairs, settings, listener, skip)
+    gsd = common_gsd(found, gsd_m)
+    found = [brought_to(tile, gsd_m) for tile in found]
+    dev = [brought_to(tile, gsd) for tile in look_at(dev_pairs, settings, listener, skip)]
+    areas = [DevArea(tile, tile.grid.window) for tile in dev]
+    ready, where = held(found, settings.memory_gb, skip)
+    if settings.dev_fraction:
+        if areas:
+            raise TrainingError("validation data are named and asked for as a fraction; choose --dev or --dev-fraction")
+        ready, areas = keep_aside(ready, found, settings, margin_px=crop, seed=seed)
+    tiles = Tiles(ready, crop=crop, road_share=settings.road_share)
+    kept = f"{len(areas)} areas kept for validation" if settings.dev_fraction else f"{len(areas)} dev tiles"
+    about = f"{len(tiles.tiles)} training tiles {where}, {100 * tiles.road_fraction:.1f} % road; {kept}"
+    return TrainingData(tiles, tuple(areas), gsd, about, *_names(settings))
+
+
+def load_dev(place: Path, *, bands: int, gsd_m: float, listener: Listener) -> tuple[DevArea, ...]:
+    """Return the tiles of a folder or CSV file as a model with so many bands would see them.
+
+    Raises
+    ------
+    RoadsegError
+        If they cannot be used.
+    """
+    pairs = find_pairs(place)
+    found = look_at(pairs.dev or pairs.train, DataSettings(), listener, None)
+    areas = [brought_to(tile, gsd_m) for tile in found]
+    odd = next((tile for tile in areas if tile.bands != bands), None)
+    if odd:
+        raise TrainingError(f"{odd.name} gives {odd.bands} bands, the model wants {bands}; use other tiles")
+    return tuple(DevArea(tile, tile.grid.window) for tile in areas)
+
+
+def gather(settings: DataSettings, beside: Path, listener: Listener) -> tuple[list[Pair], list[Pair], list[str]]:
+    """Return the pairs to train on, those for validation, and what is wrong with images left out.
+
+    Raises
+    ------
+    RoadsegError
+        If nothing is named, or what is named cannot be used.
+    """
+    dev = find_pairs(settings.dev).train if settings.dev else []
+    if settings.labels or settings.images:
+        images = find_images([*settings.images, *([settings.data] if settings.data else [])])
+        cache = settings.cache or beside.with_name(beside.name + ".masks")
+        pairs, failed = draw_masks(images, settings, cache, listener)
+        return pairs, dev, failed
+    if settings.data is None:
+        raise TrainingError("there is nothing to train on; give a folder with images/ and masks/, or --labels")
+    found = find_pairs(settings.data)
+    if found.dev and dev:
+        raise TrainingError(f"{settings.data} names tiles for validation itself; leave out --dev")
+    return found.train, found.dev or dev, []
+
+
+def held(
+    tiles: Sequence[FileTile], memory_gb: float | None, skip: Callable[[str], None] | None
+) -> tuple[list[Source], str]:
+    """Read tiles into memory if they fit there, and say where they are.
+
+    Parameters
+    ----------
+    tiles
+        On disk.
+    memory_gb
+        What they may take; None takes half of what is free.
+    skip
+        Gets a sentence about each damaged file; None stops there.
+
+    Raises
+    ------
+    SceneError
+        If a file is damaged and is not to be skipped.
+    """
+    need = sum(tile.grid.window.area * (tile.bands + 2) for tile in tiles)
+    room = memory_gb * 1e9 if memory_gb is not None else free_bytes() / 2
+    fits, sizes = need <= room, f"{need / 1e9:.2g} GB, {room / 1e9:.2g} GB are free for it"
+    if not fits and skip is None:
+        return list(tiles), f"read from their files as needed (they take {sizes})"
+
+    def read(tile: FileTile) -> Source | RoadsegError:
+        try:
+            return tile.whole() if fits else _read_through(tile)
+        except RoadsegError as error:
+            return error
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        found = list(pool.map(read, tiles))
+    ready: list[Source] = []
+    for one in found:
+        if not isinstance(one, RoadsegError):
+            ready.append(one)
+        elif skip is None:
+            raise one
+        else:
+            skip(str(one))
+    return ready, f"{'in memory' if fits else 'read from their files as needed'} (they take {sizes})"
+
+
+def _read_through(tile: FileTile) -> FileTile:
+    """Read a tile block by block, to find out whether it can be read."""
+    for window in windows(tile.grid.window, _SCAN_PX):
+        tile.read(window)
+    return tile
+
+
+def _names(settings: DataSettings) -> tuple[str, str]:
+    """Say in words what is trained and validated on."""
+    data = settings.data.name if settings.data else ""
+    if settings.labels:
+        data = f"scenes with roads of {settings.labels.name}"
+    if settings.dev:
+        return data, settings.dev.name
+    return data, f"{100 * settings.dev_fraction:g} % of {data}, whole {settings.dev_split}"

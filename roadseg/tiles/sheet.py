@@ -1,0 +1,81 @@
+"""A contact sheet of training pairs: each image alone, and with its labels and its void drawn over."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+THUMB_PX = 320
+"""Longest side of a picture on the sheet."""
+
+_ROAD = np.array([255, 196, 0], np.float32)
+_VOID = np.array([200, 0, 200], np.float32)
+_CAPTION_PX, _GAP_PX, _STRIPE_PX = 46, 8, 8
+_INK, _ALARM = (20, 20, 20), (190, 0, 0)
+
+
+@dataclass(frozen=True)
+class Thumb:
+    """A pair made small.
+
+    Parameters
+    ----------
+    image
+        (rows, cols, 3) uint8.
+    road, void
+        (rows, cols) float32 shares of each picture element.
+    """
+
+    image: NDArray[np.uint8]
+    road: NDArray[np.float32]
+    void: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is shown of a pair: its picture, a line that names it, and a line on what is odd, if anything."""
+
+    thumb: Thumb | None
+    title: str
+    remark: str
+
+
+def sheet(entries: Sequence[Entry], *, columns: int = 2) -> NDArray[np.uint8]:
+    """Draw a contact sheet, row by row.
+
+    Returns
+    -------
+    (3, height, width) uint8.
+    """
+    cells = [_cell(entry) for entry in entries]
+    rows = []
+    for first in range(0, len(cells), columns):
+        part = cells[first : first + columns]
+        part += [np.full_like(part[0], 255)] * (columns - len(part))
+        rows.append(np.concatenate(part, axis=1))
+    return np.ascontiguousarray(np.concatenate(rows).transpose(2, 0, 1))
+
+
+def drawn_over(thumb: Thumb) -> NDArray[np.uint8]:
+    """Lay roads (amber) and void (violet stripes) over an image; (rows, cols, 3) uint8."""
+    row, col = np.indices(thumb.road.shape)
+    stripes = (row + col) // _STRIPE_PX % 2 == 0
+    image = thumb.image.astype(np.float32) * 0.7
+    void = (thumb.void * stripes)[..., None] * 0.8
+    road = np.sqrt(thumb.road)[..., None] * 0.85
+    mixed = image * (1 - void) + _VOID * void
+    return np.asarray(np.rint(mixed * (1 - road) + _ROAD * road), dtype=np.uint8)
+
+
+def _cell(entry: Entry) -> NDArray[np.uint8]:
+    cell = np.full((THUMB_PX + _CAPTION_PX + _GAP_PX, 2 * (THUMB_PX + _GAP_PX), 3), 255, np.uint8)
+    for line, (text, colour) in enumerate(((entry.title, _INK), (entry.remark, _ALARM))):
+        plain = text.encode("ascii", "replace").decode()
+        cv2.putText(cell, plain[:96], (4, 17 + 20 * line), cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, 1, cv2.LINE_AA)
+    if entry.thumb:
+        for place, picture in enumerate((entry.thumb.image, drawn_over(entry.thumb))):
+            left = place * (THUMB_PX + _GAP_PX) + _GAP_PX // 2
+            cell[_CAPTION_PX : _CAPTION_PX + picture.shape[0], left : left + picture.shape[1]] = picture
+    return cell

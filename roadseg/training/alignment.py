@@ -1,0 +1,70 @@
+"""Do labels lie on the roads of the image? A guess, good enough to look twice.
+
+A road has edges along its rim and few inside. The image's edges, measured against their surroundings, are
+correlated with the labels' rim (minus their inside) at every shift up to a reach; where the best shift stands out
+clearly and is not zero, the labels are likely off by it. Trees, shadows and few roads make it silent, not wrong.
+"""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+CLEAR = 4.5
+"""How many standard deviations over all shifts the best one must stand out to be believed."""
+
+_SURROUNDINGS_PX = 41
+_STEEPEST = 3.0
+_VOID = 255
+
+
+class Shift(NamedTuple):
+    """How far the image's roads lie below and to the right of their labels, in pixels, and how clearly so."""
+
+    rows: int
+    cols: int
+    clear: float
+
+
+def best_shift(image: NDArray[np.uint8], label: NDArray[np.uint8], *, reach_px: int = 32) -> Shift | None:
+    """Find the shift at which labels fit an image best.
+
+    Parameters
+    ----------
+    image
+        (bands, height, width) uint8.
+    label
+        (height, width) uint8: 1 road, 0 not road, 255 void.
+    reach_px
+        Largest shift looked at.
+
+    Returns
+    -------
+    The shift; None where there is no road or nothing to see.
+    """
+    road = (label == 1).astype(np.uint8)
+    square = np.ones((3, 3), np.uint8)
+    rim, inside = cv2.morphologyEx(road, cv2.MORPH_GRADIENT, square), cv2.erode(road, square)
+    known = label != _VOID
+    if not rim.any() or min(label.shape) <= 2 * reach_px:
+        return None
+    edges = _edges(image)
+    edges = np.where(known, edges - edges[known].mean(), 0)
+    wanted = rim / rim.sum() - inside / max(1, int(inside.sum()))
+    size = [cv2.getOptimalDFTSize(n + reach_px) for n in label.shape]
+    spectrum = np.fft.rfft2(edges, size) * np.conj(np.fft.rfft2(wanted, size))
+    fit = np.roll(np.fft.irfft2(spectrum, size), (reach_px, reach_px), (0, 1))[: 2 * reach_px + 1, : 2 * reach_px + 1]
+    if not fit.std() > 0:
+        return None
+    row, col = np.unravel_index(int(fit.argmax()), fit.shape)
+    return Shift(int(row) - reach_px, int(col) - reach_px, float((fit.max() - fit.mean()) / fit.std()))
+
+
+def _edges(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return how steep the brightness is against its surroundings, (height, width)."""
+    grey = cv2.GaussianBlur(image.mean(axis=0, dtype=np.float32), (0, 0), 1.0)
+    steep = np.hypot(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1))
+    around = cv2.blur(steep, (_SURROUNDINGS_PX, _SURROUNDINGS_PX))
+    relative: NDArray[np.float32] = np.minimum(steep / (around + 1), _STEEPEST)
+    return relative

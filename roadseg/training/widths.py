@@ -1,0 +1,165 @@
+"""How wide a road is, by what the map says of it.
+
+The built-in table holds paved widths in metres by OpenStreetMap's ``highway`` class, of what is seen from the air: a
+motorway is drawn as two lines, so its width is that of one carriageway. 0 means that such ways are no roads here.
+"""
+
+import csv
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roadseg.errors import TrainingError
+
+_NO_ROAD = (
+    "footway path steps cycleway bridleway track pedestrian corridor platform crossing elevator via_ferrata "
+    "construction proposed planned abandoned razed disused dismantled rest_area services bus_stop raceway escape "
+    "track_grade1 track_grade2 track_grade3 track_grade4 track_grade5 sidewalk rail railway ferry "
+    "street_lamp traffic_signals emergency_bay emergency_access_point ladder no"
+)
+
+WIDTHS_M: Mapping[str, float] = MappingProxyType(
+    {
+        "motorway": 11.0,
+        "motorway_link": 6.5,
+        "trunk": 10.5,
+        "trunk_link": 6.5,
+        "primary": 9.0,
+        "primary_link": 6.0,
+        "secondary": 8.0,
+        "secondary_link": 6.0,
+        "tertiary": 7.5,
+        "tertiary_link": 6.0,
+        "unclassified": 6.0,
+        "residential": 7.0,
+        "living_street": 5.5,
+        "service": 4.0,
+        "busway": 7.0,
+        "bus_guideway": 6.0,
+        "road": 6.0,
+        "unknown": 6.0,
+        **dict.fromkeys(_NO_ROAD.split(), 0.0),
+    }
+)
+"""Metres by class."""
+
+_WIDEST_M = 200.0
+_METRES = {"": 1.0, "m": 1.0, "ft": 0.3048, "feet": 0.3048, "'": 0.3048, "cm": 0.01}
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Where widths come from; the first that knows one settles it.
+
+    Parameters
+    ----------
+    attribute
+        Column with the width of each road in metres (``7``, ``7.5 m`` and ``23 ft`` are understood).
+    given_m
+        One width for all roads, whatever their class.
+    table
+        By class; classes of width 0 are no roads, whatever else is said.
+    """
+
+    attribute: str | None = None
+    given_m: float | None = None
+    table: Mapping[str, float] = field(default_factory=lambda: WIDTHS_M)
+
+    def of(
+        self, classes: Sequence[str | None] | None, values: Sequence[object] | None, notes: list[str]
+    ) -> NDArray[np.float64]:
+        """Return the width of each road in metres, 0 for what is to be left out.
+
+        Parameters
+        ----------
+        classes
+            Of each road; None if the file has none.
+        values
+            Of the attribute, if one was named.
+        notes
+            Gets a sentence on what was left out or had to be taken from elsewhere.
+
+        Raises
+        ------
+        TrainingError
+            If there is nothing to tell a width by.
+        """
+        if values is None and classes is None and self.given_m is None:
+            raise TrainingError("the labels name no width and no class of road; give one width with --road-width")
+        count = len(values if values is not None else classes or ())
+        by_class = self._by_class(classes, notes) if classes is not None else np.full(count, np.nan)
+        found = by_class if self.given_m is None else np.where(by_class == 0, 0.0, self.given_m)
+        if values is not None:
+            read = np.array([metres(value) for value in values], dtype=np.float64)
+            lacking = np.isnan(read)
+            found = np.where(lacking | (found == 0), found, read)
+            if np.isnan(found).any():
+                raise TrainingError(
+                    f"{int(np.isnan(found).sum())} road(s) have no width in {self.attribute}; "
+                    "give the others one with --road-width"
+                )
+            if lacking.any():
+                notes.append(
+                    f"{int(lacking.sum())} road(s) without {self.attribute} have the width of the others' rule"
+                )
+        return found
+
+    def _by_class(self, classes: Sequence[str | None], notes: list[str]) -> NDArray[np.float64]:
+        unlisted = Counter(str(name) for name in classes if name not in self.table)
+        out = Counter(str(name) for name in classes if self.table.get(str(name)) == 0)
+        if out:
+            notes.append(f"left out, for they are no roads: {_counted(out)}")
+        if unlisted and self.given_m is None:
+            notes.append(
+                f"left out, for their class is not in the table of widths: {_counted(unlisted)} (--width-table)"
+            )
+        other = 0.0 if self.given_m is None else self.given_m
+        return np.array([self.table.get(str(name), other) for name in classes], dtype=np.float64)
+
+
+def read_width_table(path: Path) -> dict[str, float]:
+    """Read widths by class from TOML (``residential = 6.5``) or CSV (``residential,6.5``), over the built-in ones.
+
+    Raises
+    ------
+    TrainingError
+        If it cannot be read or a width is no length in metres.
+    """
+    try:
+        if path.suffix.lower() == ".toml":
+            rows = list(tomllib.loads(path.read_text("utf-8")).items())
+        else:
+            rows = [(row[0].strip(), row[1]) for row in csv.reader(path.read_text("utf-8").splitlines()) if row]
+            rows = rows[1:] if rows and np.isnan(metres(rows[0][1])) else rows
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, IndexError) as error:
+        raise TrainingError(
+            f"{path} is no table of widths ({error}); write a line such as residential = 6.5"
+        ) from error
+    table = dict(WIDTHS_M)
+    for name, value in rows:
+        width = metres(value)
+        if np.isnan(width):
+            raise TrainingError(f"{path} gives {name} a width of {value!r}; give metres from 0 to {_WIDEST_M:.0f}")
+        table[name] = width
+    return table
+
+
+def metres(value: object) -> float:
+    """Return a length in metres: a number, or text such as ``7,5``, ``7.5 m`` or ``23 ft``; NaN if it is none."""
+    found = re.fullmatch(r"\s*(\d+(?:[.,]\d+)?)\s*(m|ft|feet|'|cm|)\s*", str(value))
+    if not found:
+        return float("nan")
+    length = float(found[1].replace(",", ".")) * _METRES[found[2]]
+    return length if length <= _WIDEST_M else float("nan")
+
+
+def _counted(names: Counter[str], most: int = 6) -> str:
+    shown = [f"{count} {name}" for name, count in names.most_common(most)]
+    return ", ".join(shown) + (" and others" if len(names) > most else "")

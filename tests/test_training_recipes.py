@@ -1,0 +1,100 @@
+"""Settings from recipe, file and command line: who wins, and what is refused."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from conftest import roadseg
+
+from roadseg.errors import TrainingError
+from roadseg.settings import AugmentSettings, TrainSettings
+from roadseg.training.recipes import DEFAULT, PAPER, RECIPES, as_toml, assignment, read_config, settings_from, settled
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_toml_gives_the_same_settings_back(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "config.toml"
+    settings = dataclasses.replace(RECIPES[name], start='möbel "x"', pixel_m=0.5, drop_at=(0.5,))
+    path.write_text(as_toml(settings))
+    assert settled(DEFAULT, ("file", read_config(path))) == settings
+
+
+def test_every_setting_is_in_the_file() -> None:
+    text = as_toml(dataclasses.replace(DEFAULT, start="a", pixel_m=1.0))
+    names = [f.name for f in dataclasses.fields(TrainSettings)] + [f.name for f in dataclasses.fields(AugmentSettings)]
+    assert all(f"\n{name} = " in "\n" + text or f"[{name}]" in text for name in names)
+
+
+def test_the_later_layer_wins() -> None:
+    layers = (("file", {"steps": 7, "batch": 3, "augment": {"zoom": 0.1}}), ("command line", {"steps": 9}))
+    settings = settled(PAPER, *layers)
+    assert (settings.steps, settings.batch, settings.loss) == (9, 3, "mse")
+    assert (settings.augment.zoom, settings.augment.flips) == (0.1, False)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ({"lerning_rate": 1.0}, "did you mean learning_rate"),
+        ({"augment": {"rotate": 3}}, "did you mean rotate_deg"),
+        ({"qqq": 1}, "--print-config"),
+        ({"steps": 1.5}, "whole number"),
+        ({"steps": True}, "whole number"),
+        ({"compile": 1}, "true or false"),
+        ({"loss": "bse"}, "bce or focal or mse"),
+        ({"augment": 3}, "table"),
+        ({"learning_rate": "fast"}, "a number"),
+        ({"drop_at": ["a"]}, "list of numbers"),
+        ({"drop_at": [2]}, "from 0 to 1"),
+        ({"crop": 33}, "multiple of 8"),
+        ({"batch": 0}, "at least 1"),
+        ({"augment": {"zoom": -1}}, "at least 0"),
+        ({"average_decay": 1}, "below 1"),
+        ({"pixel_m": 0}, "above 0"),
+    ],
+)
+def test_what_does_not_fit_is_refused(layer: dict[str, object], message: str) -> None:
+    with pytest.raises(TrainingError, match=message):
+        settled(DEFAULT, ("file", layer))
+
+
+def test_assignments_are_read_as_toml_or_as_words() -> None:
+    assert assignment("steps=5") == {"steps": 5}
+    assert assignment("augment.zoom = 0.25") == {"augment": {"zoom": 0.25}}
+    assert assignment("loss=mse") == {"loss": "mse"}
+    assert assignment("compile=true") == {"compile": True}
+    assert assignment("drop_at=[0.5]") == {"drop_at": [0.5]}
+    with pytest.raises(TrainingError, match="name=value"):
+        assignment("steps")
+
+
+def test_the_paper_is_followed_to_the_letter() -> None:
+    assert (PAPER.pool, PAPER.crop, PAPER.batch, PAPER.learning_rate) == (30_000, 224, 8, 0.001)
+    assert PAPER.steps * PAPER.batch == 50 * PAPER.pool
+    assert (PAPER.loss, PAPER.dice_weight, PAPER.average_decay, PAPER.clip_norm) == ("mse", 0, 0, 0)
+    assert not any(dataclasses.asdict(PAPER.augment).values())
+
+
+def test_settings_survive_a_card() -> None:
+    settings = dataclasses.replace(PAPER, start="compact")
+    assert settings_from(dataclasses.asdict(settings)) == settings
+
+
+def test_command_line_over_file_over_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("steps = 7\nbatch = 3\n[augment]\nzoom = 0.1\n")
+    options = ["--recipe", "paper", "--config", path, "--steps", "9", "--set", "augment.flips=true", "--print-config"]
+    done = roadseg("train", *options)
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "printed.toml").write_text(done.stdout)
+    settings = settled(DEFAULT, ("printed", read_config(tmp_path / "printed.toml")))
+    assert (settings.steps, settings.batch, settings.loss) == (9, 3, "mse")
+    assert (settings.augment.zoom, settings.augment.flips) == (0.1, True)
+    path.write_text("stps = 7")
+    done = roadseg("train", "--config", path, "--print-config")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "did you mean steps?" in done.stderr
+    path.write_text("steps = = 7")
+    assert "is not TOML" in roadseg("train", "--config", path, "--print-config").stderr
+    done = roadseg("train", "--recipe", "papr", "--print-config")
+    assert done.returncode == 2
