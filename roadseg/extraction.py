@@ -132,6 +132,7 @@ def _network(how: _How, ground: Ground) -> RoadNetwork:
         min_length=settings.min_length_m,
         spur=settings.spur_m,
         bridge=settings.bridge_m,
+        merge=settings.merge_junctions,
         level=None if levels.is_mask else float(how.cleaning.high),
     )
     repaired = repair(traced, limits, pixel=ground.pixel, sample=levels.at)

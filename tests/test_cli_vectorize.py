@@ -81,12 +81,15 @@ def test_every_setting_reaches_its_place(run, monkeypatch, tmp_path):
     monkeypatch.setattr("roadseg.vectorize.vectorize_many", stop)
     said = run(
         "x.tif", "-o", "o.fgb", "--threshold", 0.6, "--low", 0.2, "--min-length", 7, "--spur", 8, "--bridge", 9,
-        "--simplify", 1, "--min-area", 11, "--max-hole", 12, "--gsd", 0.5, "--crs", "EPSG:3857", "--layer", "mine",
-        "--workers", 2, "--block", 999, "--junctions", "j.fgb", "--preview", "p.png", "--image", "i.tif",
-        "--format", "FlatGeobuf", "--overwrite",
+        "--keep-junctions", "--simplify", 1, "--min-area", 11, "--max-hole", 12, "--gsd", 0.5, "--crs", "EPSG:3857",
+        "--layer", "mine", "--workers", 2, "--block", 999, "--junctions", "j.fgb", "--preview", "p.png",
+        "--image", "i.tif", "--format", "FlatGeobuf", "--overwrite",
     )  # fmt: skip
     ((((name, outputs),), settings),) = seen
-    assert settings == VectorizeSettings(0.6, 0.2, 11, 12, 7, 8, 9, 1, 0.5, False, "EPSG:3857", 999, 2, True)
+    assert settings == VectorizeSettings(
+        threshold=0.6, low_threshold=0.2, min_area_m2=11, max_hole_m2=12, min_length_m=7, spur_m=8, bridge_m=9,
+        merge_junctions=False, simplify_m=1, pixel_m=0.5, crs="EPSG:3857", block_px=999, workers=2, overwrite=True,
+    )  # fmt: skip
     paths = [str(path) for path in (outputs.vector, outputs.junctions, outputs.preview, outputs.image)]
     assert paths == ["o.fgb", "j.fgb", "p.png", "i.tif"]
     assert (name, outputs.format, outputs.layer) == ("x.tif", "FlatGeobuf", "mine")

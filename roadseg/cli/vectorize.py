@@ -60,6 +60,9 @@ def vectorize(
     bridge: Annotated[
         float, typer.Option(min=0, callback=finite, help="Longest gap to bridge, in metres; 0 bridges none.")
     ] = _VECTORIZE.bridge_m,
+    merge_junctions: Annotated[
+        bool, typer.Option("--merge-junctions/--keep-junctions", help="Make one of junctions within a road's width.")
+    ] = _VECTORIZE.merge_junctions,
     simplify: Annotated[
         float | None,
         typer.Option(min=0, callback=finite, help="How far lines may move to save vertices; by default 0.75 px."),
@@ -120,6 +123,7 @@ def vectorize(
             min_length_m=min_length,
             spur_m=spur,
             bridge_m=bridge,
+            merge_junctions=merge_junctions,
             simplify_m=simplify,
             pixel_m=gsd,
             areas=kind == "polygons",
