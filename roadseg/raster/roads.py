@@ -21,7 +21,7 @@ from rasterio.windows import Window as RasterWindow
 
 from roadseg.blocks import Window
 from roadseg.errors import SceneError
-from roadseg.raster.files import open_input
+from roadseg.raster.files import open_input, open_raster
 from roadseg.raster.grid import Grid
 from roadseg.raster.output import LEVELS, NODATA, quantize
 
