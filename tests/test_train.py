@@ -160,7 +160,7 @@ def test_leaves_off_and_goes_on(data: Path, tmp_path: Path) -> None:
     short = replace(SETTINGS, minutes=1e-9)
     rounds = []
     while not output.exists():
-        rounds.append(train(data, output, About("m"), short))
+        rounds.append(train(DataSettings(data), output, About("m"), short))
     assert [r.finished for r in rounds] == [False, False, False, True]
     assert [r.output for r in rounds[:2]] == ["", ""]
     train(DataSettings(data), whole, About("m"), SETTINGS)

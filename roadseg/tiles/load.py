@@ -86,7 +86,15 @@ def load(
         if areas:
             raise TrainingError("validation data are named and asked for as a fraction; choose --dev or --dev-fraction")
         ready, areas = keep_aside(ready, found, settings, margin_px=crop, seed=seed)
-    tiles = Tiles(ready, crop=crop, road_share=settings.road_share)
+    try:
+        tiles = Tiles(ready, crop=crop, road_share=settings.road_share)
+    except TrainingError as error:
+        if not settings.dev_fraction:
+            raise
+        raise TrainingError(
+            f"what is left beside the ground kept for validation cannot be trained on ({error}); "
+            "choose a smaller --dev-fraction or --dev-block"
+        ) from error
     kept = f"{len(areas)} areas kept for validation" if settings.dev_fraction else f"{len(areas)} dev tiles"
     about = f"{len(tiles.tiles)} training tiles {where}, {100 * tiles.road_fraction:.1f} % road; {kept}"
     return TrainingData(tiles, tuple(areas), gsd, about, *_names(settings))
