@@ -1,5 +1,6 @@
 """A look at data before training: odd pairs come first, what makes training impossible is said."""
 
+import json
 import math
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 from affine import Affine
-from conftest import roadseg, write_raster
+from conftest import METRES, roadseg, write_raster
+from rasterio.warp import transform
 
 from roadseg.progress import Listener
 from roadseg.settings import DataSettings
@@ -62,9 +64,7 @@ def test_odd_pairs_come_first_and_are_told_why(data: Path, tmp_path: Path) -> No
     found = checked(DataSettings(data), tmp_path)
     assert [look.name.removesuffix(".tif") for look in found.looks] == ["void", "shifted", "empty", "small", "good"]
     assert [len(look.remarks) for look in found.looks] == [1, 1, 1, 1, 0]
-    assert (
-        "fit better 0 px up and 12 px right" in found.looks[1].remarks[0] or "12 px right" in found.looks[1].remarks[0]
-    )
+    assert found.looks[1].remarks == ("labels seem misplaced: they would fit better 12 px right",)
     assert found.remarks()["nothing is labelled: every pixel is void"] == ["void.tif"]
     assert found.obstacles == ()
     assert "5 training tiles" in found.summary
@@ -105,6 +105,22 @@ def test_the_command_prints_a_table_and_trains_nothing(data: Path, tmp_path: Pat
     done = roadseg("train", data, "-o", output, "--check", "--crop", "32")
     assert done.returncode == 1
     assert "training is impossible: 1 pair(s) cannot be used" in done.stderr
+
+
+def test_scenes_and_vector_roads_on_the_command_line(data: Path, tmp_path: Path) -> None:
+    """As a shell expands ``--images *.tif``: one image after the option, the others before the next one."""
+    roads = tmp_path / "roads.geojson"
+    x, y = transform(METRES, "EPSG:4326", [230_000, 230_260], [899_970, 899_880])
+    line = {"type": "LineString", "coordinates": list(zip(x, y, strict=True))}
+    feature = {"type": "Feature", "properties": {"highway": "residential"}, "geometry": line}
+    roads.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    images = [data / f"images/{name}.tif" for name in ("good", "shifted", "void")]
+    options = ["--labels", roads, "--road-width", "7", "-o", tmp_path / "m.safetensors", "--crop", "32"]
+    done = roadseg("train", "--images", *images, *options, "--check")
+    assert done.returncode == 0, done.stderr
+    assert "3 mask(s) drawn" in done.stderr
+    assert "3 training tiles" in done.stdout
+    assert len(list((tmp_path / "m.safetensors.masks").iterdir())) == 3
 
 
 @pytest.mark.parametrize(

@@ -211,7 +211,8 @@ def _misplaced(tile: FileTile, thumb: Thumb) -> str:
         return ""
     down = f"{abs(shift.rows)} px {'down' if shift.rows > 0 else 'up'}"
     across = f"{abs(shift.cols)} px {'right' if shift.cols > 0 else 'left'}"
-    return f"labels seem misplaced: they would fit better {down} and {across}"
+    way = " and ".join(text for text, size in ((down, shift.rows), (across, shift.cols)) if size)
+    return f"labels seem misplaced: they would fit better {way}"
 
 
 def _rehearsal(
