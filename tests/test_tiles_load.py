@@ -115,6 +115,7 @@ def test_a_csv_file_with_splits(data: Path) -> None:
     found = loaded(DataSettings(data / "d.csv"), data)
     assert [Path(tile.name).stem for tile in found.tiles.tiles] == ["a", "c"]
     assert [area.name for area in found.dev] == ["b"]
+    assert (found.name, found.dev_name) == ("d.csv", "d.csv, split dev")
 
 
 def test_dev_tiles_are_seen_at_the_models_resolution(data: Path) -> None:

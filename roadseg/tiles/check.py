@@ -122,7 +122,7 @@ def check(
     looks = []
     for tile in found:
         try:
-            looks.append(look_closer(brought_to(tile, gsd_m), crop))
+            looks.append(look_closer(brought_to([tile], gsd_m)[0], crop))
         except RoadsegError as error:
             bad.append(str(error))
         listener.advance(1)

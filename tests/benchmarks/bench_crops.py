@@ -80,7 +80,7 @@ def large(folder: Path) -> tuple[Path, Path]:
     image = write_scene(folder / "image.tif", PIECE_PX, PIECE_PX)
     profile: dict[str, Any] = {"driver": "GTiff", "height": PIECE_PX, "width": PIECE_PX, "count": 1, "dtype": "uint8"}
     tiled = {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "deflate", "crs": CRS}
-    with rasterio.open(folder / "mask.tif", "w", **profile, **tiled, transform=Affine(1, 0, 0, 0, -1, 0)) as file:
+    with rasterio.open(folder / "mask.tif", "w", **profile, **tiled, transform=Affine(1, 0, 9, 0, -1, 9)) as file:
         file.write(label(PIECE_PX, PIECE_PX), 1)
     return mosaic(image, 3), mosaic(folder / "mask.tif", 1)
 
