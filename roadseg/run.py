@@ -11,10 +11,9 @@ import numpy as np
 from roadseg.errors import OutputError
 from roadseg.raster.output import write_whole
 from roadseg.raster.picture import write_picture
-from roadseg.scoring import Sample
 from roadseg.settings import TrainSettings
 from roadseg.training.checkpoint import remove_checkpoints
-from roadseg.training.figures import draw_curves, draw_samples
+from roadseg.training.figures import TileSample, draw_curves, draw_samples
 from roadseg.training.loop import Row
 from roadseg.training.recipes import as_toml
 
@@ -78,11 +77,11 @@ class RunFolder:
             self._told = history[-1]["step"]
             self._board.flush()
 
-    def finish(self, history: Sequence[Row], samples: Sequence[Sample]) -> None:
+    def finish(self, history: Sequence[Row], samples: Sequence[TileSample]) -> None:
         """Write what there is to see at the end; the checkpoint has done its work."""
         self.follow(history)
         if samples:
-            self._draw("samples.png", draw_samples([(s.name, s.score, s.image, s.roads) for s in samples]))
+            self._draw("samples.png", draw_samples(samples))
         remove_checkpoints(self.path)
         if self._board:
             self._board.close()

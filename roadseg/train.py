@@ -10,24 +10,23 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 
-import roadseg
 from roadseg.errors import TrainingError
-from roadseg.inference.engine import TorchEngine, choose_device, choose_precision
-from roadseg.metrics.calibration import Calibration
-from roadseg.model.card import Measurement, ModelCard, find_model
+from roadseg.inference.engine import choose_device, choose_precision
+from roadseg.model.card import ModelCard, find_model
 from roadseg.model.resunet import ResUNet
 from roadseg.model.weights import as_stored, load_model, save_model
 from roadseg.progress import Listener
 from roadseg.raster.output import check_target
 from roadseg.run import RunFolder
-from roadseg.scoring import DevScore, Jury, Sample, measurements
-from roadseg.settings import CalibrationGoal, DataSettings, EngineSettings, TrainSettings
-from roadseg.tiles.load import load, load_dev
+from roadseg.scoring.jury import DevScore, Jury
+from roadseg.scoring.verdict import Verdict, engine_of, judge, judged
+from roadseg.settings import DataSettings, TrainSettings
+from roadseg.tiles.load import TrainingData, load, load_dev
 from roadseg.tiles.source import DevArea
 from roadseg.training.loop import Step, Trainer
 from roadseg.training.parallel import Team, joined
@@ -62,17 +61,6 @@ class TrainSummary:
     loss: float | None
     finished: bool
     dev: DevScore | None
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the dev tiles say about a network: how to read its logits, from where on is road, and figures."""
-
-    calibration: Calibration = Calibration()  # noqa: RUF009 (it is frozen)
-    threshold: float = 0.5
-    score: DevScore | None = None
-    measured: tuple[Measurement, ...] = ()
-    samples: tuple[Sample, ...] = ()
 
 
 def train(
@@ -117,9 +105,7 @@ def train(
         settings = replace(settings, precision=choose_precision(settings.precision, place))
         folder = RunFolder(output, settings, writes=team.leads, anew=overwrite)
         team.wait()
-        found = load(
-            data, crop=settings.crop, gsd_m=settings.pixel_m, seed=settings.seed, beside=output, listener=listener
-        )
+        found = load_in_turn(data, output, settings, team, listener)
         torch.manual_seed(settings.seed)
         network, start = first_network(found.tiles.bands, settings)
         trainer = Trainer(
@@ -167,10 +153,10 @@ def train(
             pictures=2 * team.leads,
         )
         if verdict.score and trainer.history:
-            trainer.history[-1].update(_figures(verdict.score))
+            trainer.history[-1].update(verdict.score.figures())
         if team.leads:
-            save_model(output, final, _judged(card, verdict), dtype=settings.dtype)
-            folder.finish(trainer.history, verdict.samples)
+            save_model(output, final, judged(card, verdict), dtype=settings.dtype)
+            folder.finish(trainer.history, [(s.name, s.score, s.image, s.roads) for s in verdict.samples])
         team.wait()
     seconds = round(time.monotonic() - started, 1)
     _conclude(output, verdict, folder, listener)
@@ -214,9 +200,22 @@ def recalibrate(
     verdict = judge(final, card, jury, settings.calibration, data=_where(areas, dev.name), pictures=0)
     named = {name: text for name, text in asdict(about).items() if text}
     recipe = {**card.recipe, "calibrated_on": f"{len(areas)} tiles of {dev.name}", "calibration": settings.calibration}
-    save_model(output, final, _judged(replace(card, **named, recipe=recipe), verdict), dtype=settings.dtype)
+    save_model(output, final, judged(replace(card, **named, recipe=recipe), verdict), dtype=settings.dtype)
     _conclude(output, verdict, None, listener)
     return TrainSummary(str(output), 0, round(time.monotonic() - started, 1), None, finished=True, dev=verdict.score)
+
+
+def load_in_turn(
+    data: DataSettings, output: Path, settings: TrainSettings, team: Team, listener: Listener
+) -> TrainingData:
+    """Load the data, first in the process that leads: masks that it draws lie ready for the others."""
+    how: dict[str, Any] = {"crop": settings.crop, "gsd_m": settings.pixel_m, "seed": settings.seed, "beside": output}
+    if team.leads:
+        found = load(data, **how, listener=listener)
+        team.wait()
+        return found
+    team.wait()
+    return load(data, **how, listener=listener)
 
 
 def first_network(bands: int, settings: TrainSettings) -> tuple[ResUNet, ModelCard | None]:
@@ -239,34 +238,6 @@ def first_network(bands: int, settings: TrainSettings) -> tuple[ResUNet, ModelCa
     return network, card
 
 
-def judge(
-    network: ResUNet, card: ModelCard, jury: Jury, goal: CalibrationGoal, *, data: str, pictures: int = 2
-) -> Verdict:
-    """Calibrate a network and measure it; without tiles there is nothing to say.
-
-    Parameters
-    ----------
-    network, card
-        What is to be scored, and how it wants to see its pixels.
-    jury
-        Who scores.
-    goal
-        What probabilities are to mean.
-    data
-        The tiles in words.
-    pictures
-        How many of the worst and of the best tiles to paint.
-    """
-    if not jury.areas:
-        return Verdict()
-    calibration, threshold, before = jury.calibrate(engine_of(network, card.mean, card.std), goal)
-    engine = engine_of(network, card.mean, card.std, calibration=calibration)
-    score, each = jury.score_each(engine, threshold=threshold)
-    samples = jury.samples(engine, each, score.threshold, count=pictures)
-    measured = measurements(score, before.calibration_error, data)
-    return Verdict(calibration, score.threshold, score, measured, tuple(samples))
-
-
 def jury_of(areas: Areas, team: Team, device: torch.device, *, window_px: int = 224) -> Jury:
     """Return who scores this process's share of the tiles and adds up with the others."""
     return Jury(
@@ -275,14 +246,6 @@ def jury_of(areas: Areas, team: Team, device: torch.device, *, window_px: int = 
         total=lambda counts: team.total(counts, device),
         window_px=window_px,
     )
-
-
-def engine_of(
-    network: ResUNet, mean: tuple[float, ...], std: tuple[float, ...], *, calibration: Calibration | None = None
-) -> TorchEngine:
-    """Return an engine that predicts as ``roadseg predict`` does, where the network is."""
-    how, where = calibration or Calibration(), EngineSettings(str(next(network.parameters()).device))
-    return TorchEngine(network, mean, std, where, temperature=how.temperature, bias=how.bias)
 
 
 def _run(trainer: Trainer, folder: RunFolder, areas: Areas, listener: Listener, *, until: float) -> None:
@@ -306,7 +269,7 @@ def _run(trainer: Trainer, folder: RunFolder, areas: Areas, listener: Listener, 
     def evaluate() -> Mapping[str, float]:
         score = jury.score(engine_of(trainer.averaged(), trainer.mean, trainer.std))
         listener.say(f"step {trainer.step}: loss {trainer.loss:.4f}, {score.in_words()}")
-        return _figures(score)
+        return score.figures()
 
     trainer.run(on_step, evaluate=evaluate if some else None, until=until)
     folder.follow(trainer.history)
@@ -314,24 +277,8 @@ def _run(trainer: Trainer, folder: RunFolder, areas: Areas, listener: Listener, 
         listener.say(f"kept the weights of step {trainer.best[1]}, relaxed F1 {trainer.best[0]:.4f}")
 
 
-def _figures(score: DevScore) -> dict[str, float]:
-    return {name: getattr(score, name) for name in ("break_even", "relaxed_f1", "best_iou", "threshold")}
-
-
 def _where(areas: Areas, name: str) -> str:
     return f"{len(areas)} tiles of {name}, on which calibration and threshold were chosen"
-
-
-def _judged(card: ModelCard, verdict: Verdict) -> ModelCard:
-    return replace(
-        card,
-        threshold=verdict.threshold,
-        temperature=verdict.calibration.temperature,
-        bias=verdict.calibration.bias,
-        measurements=verdict.measured,
-        roadseg_version=roadseg.__version__,
-        created=datetime.now(UTC).date().isoformat(),
-    )
 
 
 def _conclude(output: Path, verdict: Verdict, folder: RunFolder | None, listener: Listener) -> None:
@@ -342,6 +289,8 @@ def _conclude(output: Path, verdict: Verdict, folder: RunFolder | None, listener
             f"dev: {verdict.score.in_words()}; calibration error {before:.4f} before, "
             f"{verdict.score.calibration_error:.4f} now"
         )
+        if verdict.score.calibration_error > before:
+            listener.warn("0.5 as the threshold costs calibration here; --calibration probability gives shares of road")
     else:
         listener.say("nothing was measured or calibrated; --dev tiles would choose the threshold and give figures")
     if folder:

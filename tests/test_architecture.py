@@ -18,8 +18,7 @@ MODULES = {
 ROWS = [
     {"cli"},
     {"predict", "train", "evaluate", "vectorize", "export", "cluster", "info"},
-    {"run"},
-    {"scoring"},
+    {"run", "scoring"},
     {"job", "counting", "tiles"},
     {"raster", "inference", "training", "network", "metrics", "model"},
     {"blocks", "errors", "progress", "settings"},

@@ -13,11 +13,13 @@ import torch
 
 from roadseg.errors import TrainingError
 from roadseg.model.resunet import ResUNet
-from roadseg.settings import TrainSettings
+from roadseg.settings import Precision, TrainSettings
 from roadseg.training import checkpoint
 from roadseg.training.dataset import Tile, Tiles
-from roadseg.training.loop import Step, Trainer, learning_rate_at
+from roadseg.training.gradient import compile_blocks
+from roadseg.training.loop import Step, Trainer
 from roadseg.training.recipes import PAPER
+from roadseg.training.schedule import learning_rate_at
 
 SETTINGS = TrainSettings(width=4, steps=8, batch=2, crop=32, warmup_steps=2, checkpoint_minutes=0, precision="float32")
 
@@ -213,10 +215,10 @@ def test_too_little_memory_takes_the_batch_in_parts(tmp_path: Path, monkeypatch:
         batch = tiles().draw(4, seed=0, step=0)
         labels = torch.from_numpy(batch.labels)
         labels[0, :20] = 255
-        loss = work._differentiate(torch.from_numpy(batch.images).float() / 255, labels)
+        loss = work.differentiate(torch.from_numpy(batch.images).float() / 255, labels)
         gradients.append((float(loss), work.network.bridge.conv1.weight.grad))
         monkeypatch.undo()
-        assert work.parts == parts
+        assert work.differentiate.parts == parts
     assert gradients[0][0] == pytest.approx(gradients[1][0], rel=1e-5)
     assert torch.allclose(gradients[0][1], gradients[1][1], rtol=1e-3, atol=1e-7)
     assert "taken in 4 parts" in said[-1]
@@ -273,14 +275,35 @@ def test_compiled_blocks_have_the_same_gradients() -> None:
     """Whole-network compilation once lost every gradient below the last upsampling."""
     import copy
 
-    from roadseg.training.loop import _compile_blocks
-
     torch.manual_seed(0)
     plain = ResUNet(width=8).train()
     compiled = copy.deepcopy(plain)
-    _compile_blocks(compiled)
+    compile_blocks(compiled)
     x = torch.randn(2, 3, 32, 32)
     plain(x).square().mean().backward()
     compiled(x).square().mean().backward()
     for (name, one), other in zip(plain.named_parameters(), compiled.parameters(), strict=True):
         assert torch.allclose(one.grad, other.grad, rtol=1e-2, atol=1e-5), name
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_narrow_numbers_train_to_about_the_same_and_go_on(tmp_path: Path, precision: Precision) -> None:
+    whole, narrow = trainer(tmp_path / "a"), replace(SETTINGS, precision=precision)
+    whole.run()
+    with pytest.raises(KilledError):
+        trainer(tmp_path / "b", narrow).run(kill_at(5))
+    resumed = trainer(tmp_path / "b", narrow)
+    assert resumed.scaler.is_enabled() == (precision == "float16")
+    resumed.run()
+    assert resumed.loss == pytest.approx(whole.loss, rel=0.02)
+
+
+def test_a_tile_that_cannot_be_read_stops_the_run_with_its_own_words(tmp_path: Path) -> None:
+    work = trainer(tmp_path)
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise TrainingError("the disk is gone")
+
+    work.tiles.crops = broken  # type: ignore[method-assign]
+    with pytest.raises(TrainingError, match="the disk is gone"):
+        work.run()

@@ -19,7 +19,10 @@ from roadseg.settings import TrainSettings
 from roadseg.training.feed import Feed
 from roadseg.training.parallel import Team, joined
 
-OPTIONS = ["--width", "3", "--steps", "6", "--crop", "32", "--set", "cldice_weight=0.5", "--set", "augment.zoom=0.2"]
+SGD = ["--set", "optimizer=sgd", "--learning-rate", "0.05"]
+"""Without Adam, which makes steps of full size out of gradients that are nothing but rounding."""
+
+OPTIONS = ["--width", "3", "--steps", "6", "--crop", "32", "--set", "augment.zoom=0.2"]
 
 
 def free_port() -> int:
@@ -47,7 +50,7 @@ def history(folder: Path) -> list[dict[str, str]]:
 def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path) -> None:
     data, dev = make_folder(tmp_path / "data", ("a", "b", "c")), make_folder(tmp_path / "dev", ("d", "e", "f"))
     port = free_port()
-    arguments = [data, "--dev", dev, "--device", "cpu", "--json", *OPTIONS]
+    arguments = [data, "--dev", dev, "--device", "cpu", "--json", *OPTIONS, *SGD]
     pair = [*arguments, "-o", tmp_path / "two.safetensors", "--batch", "2"]
     together = [start(pair, rank=rank, size=2, port=port) for rank in (0, 1)]
     answers = [process.communicate(timeout=300) for process in together]
@@ -59,7 +62,8 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path) -> None:
     assert answers[1] == ("", "")
     losses = [[float(row["loss"]) for row in history(tmp_path / f"{name}.run")] for name in ("one", "two")]
     assert len(losses[0]) == 6
-    assert np.allclose(*losses, rtol=1e-4)
+    assert len(set(losses[0])) == 6
+    assert np.allclose(*losses, rtol=0, atol=3e-6)  # of the smoothed loss, to which a step adds a fiftieth of its own
     (one, _), (two, card) = (load_model(tmp_path / f"{name}.safetensors") for name in ("one", "two"))
     for (key, value), other in zip(one.state_dict().items(), two.state_dict().values(), strict=True):
         assert torch.allclose(value.float(), other.float(), rtol=0.02, atol=2e-3), key

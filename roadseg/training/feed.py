@@ -44,7 +44,7 @@ class Feed:
     def __init__(self, tiles: Tiles, settings: TrainSettings, team: Team, device: torch.device, first: int) -> None:
         self.tiles, self.settings, self.team, self.device = tiles, settings, team, device
         self._orders: dict[int, NDArray[np.intp]] = {}
-        self._batches: queue.Queue[tuple[Tensor, Tensor] | BaseException] = queue.Queue(_AHEAD)
+        self._batches: queue.Queue[Tensor | BaseException] = queue.Queue(_AHEAD)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._fill, args=(first,), name="roadseg-feed", daemon=True)
 
@@ -67,8 +67,8 @@ class Feed:
             batch = self._batches.get()
             if isinstance(batch, BaseException):
                 raise batch
-            images, labels = batch
-            yield images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
+            pixels = batch.to(self.device, non_blocking=True)
+            yield pixels[:, :-1], pixels[:, -1]
 
     def crop_numbers(self, step: int) -> list[int]:
         """Return which crops of the run are this process's in a step."""
@@ -93,16 +93,15 @@ class Feed:
                 for batch in drawn:
                     if self._stopped.is_set():
                         break
-                    self._put(self._tensors(batch))
+                    self._put(self._tensor(batch))
         except BaseException as error:  # noqa: BLE001 (raised again where batches are taken)
             self._put(error)
 
-    def _tensors(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _tensor(self, batch: Batch) -> Tensor:
         pixels = torch.from_numpy(batch.pixels)
-        pixels = pixels.pin_memory() if self.device.type == "cuda" else pixels
-        return pixels[:, :-1], pixels[:, -1]
+        return pixels.pin_memory() if self.device.type == "cuda" else pixels
 
-    def _put(self, batch: tuple[Tensor, Tensor] | BaseException) -> None:
+    def _put(self, batch: Tensor | BaseException) -> None:
         while not self._stopped.is_set():
             try:
                 return self._batches.put(batch, timeout=0.1)

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 Bytes = NDArray[np.uint8]
 Colour = tuple[int, int, int]
+TileSample = tuple[str, float, Bytes, Bytes]
+"""Name, relaxed F1, and (rows, cols, 3) uint8 pictures of the tile without and with roads."""
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _INK: Colour = (40, 40, 40)
@@ -63,13 +65,13 @@ def draw_curves(history: Sequence[Mapping[str, float]]) -> Bytes:
     return np.concatenate(drawn)
 
 
-def draw_samples(samples: Sequence[tuple[str, float, Bytes, Bytes]]) -> Bytes:
+def draw_samples(samples: Sequence[TileSample]) -> Bytes:
     """Lay tiles out in rows, the picture on the left and what became of its roads on the right.
 
     Parameters
     ----------
     samples
-        Names, relaxed F1, and two (rows, cols, 3) uint8 pictures each, the worst first.
+        The worst first.
 
     Returns
     -------

@@ -16,15 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from roadseg.errors import DeviceError, OutputError, TrainingError
-from roadseg.model.resunet import ResidualBlock, ResUNet, StemBlock, normalize
+from roadseg.errors import OutputError, TrainingError
+from roadseg.model.resunet import ResUNet, normalize
 from roadseg.settings import TrainSettings
 from roadseg.training.augment import augment
 from roadseg.training.checkpoint import read_checkpoint, write_checkpoint
 from roadseg.training.dataset import Tiles
 from roadseg.training.feed import Feed
-from roadseg.training.losses import loss_of, pixel_sums
+from roadseg.training.gradient import Differentiator, compile_blocks, layout_of
 from roadseg.training.parallel import Team
+from roadseg.training.schedule import learning_rate_at, make_optimizer
 
 _READ_EVERY = {"cuda": 20}
 _ROWS = 500
@@ -43,23 +44,6 @@ class Step:
     loss: float
     learning_rate: float
     crops_per_s: float = math.nan
-
-
-def learning_rate_at(step: int, settings: TrainSettings) -> float:
-    """Return the learning rate of a step: a linear warm-up, then a cosine to zero or steps."""
-    warmup = min(settings.warmup_steps, settings.steps // 10)
-    if step < warmup:
-        return settings.learning_rate * (step + 1) / warmup
-    if settings.schedule == "steps":
-        drops = sum(step >= round(share * settings.steps) for share in settings.drop_at)
-        return settings.learning_rate * settings.drop_factor**drops
-    share = (step - warmup) / max(1, settings.steps - warmup)
-    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
-
-
-def _layout(width: int) -> torch.memory_format:
-    """Return the faster memory layout; below 8 channels its CPU backward pass crashes (seen with PyTorch 2.13)."""
-    return torch.channels_last if width >= 8 else torch.contiguous_format
 
 
 class Trainer:
@@ -104,13 +88,14 @@ class Trainer:
         self.device = next(network.parameters()).device
         self.mean, self.std = statistics or tiles.pixel_statistics()
         tiles.fill(self.mean)
-        self.optimizer = _optimizer(network, settings, self.device)
+        self.optimizer = make_optimizer(network, settings, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "float16")
+        self.differentiate = Differentiator(network, settings, self.scaler, self.team, on_note)
         self.average = {k: v.detach().clone() for k, v in network.state_dict().items()}
         self.step, self.loss = 0, math.nan
         self.history: list[Row] = []
         self.best: tuple[float, int, dict[str, Tensor]] | None = None
-        self.without_better, self.parts = 0, 1
+        self.without_better = 0
         self._unread: list[Tensor] = []
         self._rate = math.nan
         self._load()
@@ -208,14 +193,14 @@ class Trainer:
             self.on_note(str(error))
 
     def _prepare(self) -> None:
-        layout = _layout(self.network.width)
+        layout = layout_of(self.network.width)
         self.network.train().to(memory_format=layout)  # type: ignore[call-overload]
         self.team.share_norms(self.network)
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = True
             torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = self.settings.tf32
         if self.settings.compile:
-            _compile_blocks(self.network)
+            compile_blocks(self.network)
         state = self.network.state_dict()
         self.average = {k: torch.empty_like(v).copy_(self.average[k]) for k, v in state.items()}
         self._moving = [(self.average[k], v) for k, v in state.items() if v.dtype.is_floating_point]
@@ -235,7 +220,7 @@ class Trainer:
         rate = learning_rate_at(self.step, settings)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self._unread.append(self._differentiate(normalize(images, self.mean, self.std), labels))
+        self._unread.append(self.differentiate(normalize(images, self.mean, self.std), labels))
         parameters = list(self.network.parameters())
         team.add_gradients(parameters)
         if settings.clip_norm:
@@ -246,41 +231,6 @@ class Trainer:
         self._update_average()
         self.step += 1
         return rate
-
-    def _differentiate(self, x: Tensor, labels: Tensor) -> Tensor:
-        """Return the loss and leave its gradients; take the batch in parts if there is too little memory."""
-        while True:
-            try:
-                return self._in_parts(x, labels)
-            except torch.OutOfMemoryError as error:
-                if self.team.size > 1 or self.parts >= len(x):
-                    raise DeviceError(
-                        f"{self.device} has too little memory to train on {len(x)} crops of {x.shape[-1]} px; "
-                        "choose a smaller --batch or --crop"
-                    ) from error
-            self.parts *= 2  # here, where the error no longer holds what the failed try made
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
-            self.on_note(
-                f"too little memory for {len(x)} crops at once: taken in {self.parts} parts, whose gradients are "
-                "added; batch statistics and Dice are then those of the parts"
-            )
-
-    def _in_parts(self, x: Tensor, labels: Tensor) -> Tensor:
-        self.optimizer.zero_grad(set_to_none=True)
-        dtype = getattr(torch, self.settings.precision)
-        size = -(-len(x) // self.parts)
-        known = (labels != 255).sum().clamp(min=1) if self.parts > 1 else None
-        total = torch.zeros((), device=self.device)
-        for some, some_labels in zip(_parts(x, size), _parts(labels, size), strict=True):
-            with torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32):
-                logits = self.network(some.contiguous(memory_format=_layout(self.network.width)))
-            loss = loss_of(self.team.pool(pixel_sums(logits, some_labels, self.settings)), self.settings)
-            if known is not None:
-                loss = loss * ((some_labels != 255).sum() / known)
-            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
-        return total
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -329,7 +279,8 @@ class Trainer:
             self.without_better += 1
 
     def _with_weights(self, weights: Mapping[str, Tensor]) -> ResUNet:
-        network = ResUNet(bands=self.network.bands, width=self.network.width, upsample=self.network.upsample)
+        kind = type(self.network)
+        network = kind(bands=self.network.bands, width=self.network.width, upsample=self.network.upsample)
         network = network.to(self.device)
         network.load_state_dict(weights)
         return network.eval()
@@ -367,29 +318,3 @@ class Trainer:
         self.without_better = about["without_better"]
         if about["best"]:
             self.best = (about["best"][0], about["best"][1], part("best."))
-
-
-def _parts(tensor: Tensor, size: int) -> list[Tensor]:
-    return [tensor[first : first + size] for first in range(0, len(tensor), size)]
-
-
-def _optimizer(network: nn.Module, settings: TrainSettings, device: torch.device) -> torch.optim.Optimizer:
-    parameters = network.parameters()
-    if settings.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters, settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
-        )
-    return torch.optim.AdamW(
-        parameters, settings.learning_rate, weight_decay=settings.weight_decay, fused=device.type == "cuda" or None
-    )
-
-
-def _compile_blocks(network: ResUNet) -> None:
-    """Compile the residual blocks, each by itself.
-
-    Compiling the whole network loses the gradient of the aligned bilinear upsampling on the CPU (seen
-    with PyTorch 2.13: everything below the last decoder level got a gradient of zero).
-    """
-    for module in network.modules():
-        if isinstance(module, StemBlock | ResidualBlock):
-            module.compile(dynamic=False)

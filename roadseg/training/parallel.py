@@ -84,8 +84,9 @@ class Team:
                     on_cuda = child.weight.is_cuda
                     shared = nn.SyncBatchNorm if on_cuda else SharedBatchNorm
                     norm: Any = shared(child.num_features, eps=child.eps, momentum=child.momentum)
-                    norm.load_state_dict(child.state_dict())
-                    setattr(module, name, norm.to(child.weight.device))
+                    for kept in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
+                        setattr(norm, kept, getattr(child, kept))  # the optimizer knows these very tensors
+                    setattr(module, name, norm.train(child.training))
 
 
 class SharedBatchNorm(nn.BatchNorm2d):

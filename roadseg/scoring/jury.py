@@ -36,7 +36,6 @@ from roadseg.metrics.pixels import (
     no_pixels,
     relaxed,
 )
-from roadseg.model.card import Measurement
 from roadseg.raster.output import quantize
 from roadseg.raster.scene import Scene
 from roadseg.settings import CalibrationGoal, PredictSettings
@@ -86,6 +85,10 @@ class DevScore:
             f"relaxed break-even {self.break_even:.4f}, relaxed F1 {self.relaxed_f1:.4f} at {self.threshold:.3f}, "
             f"IoU {self.iou:.4f} ({self.tiles} tiles)"
         )
+
+    def figures(self) -> dict[str, float]:
+        """Return what a history notes."""
+        return {name: getattr(self, name) for name in ("break_even", "relaxed_f1", "best_iou", "threshold")}
 
 
 @dataclass(frozen=True)
@@ -247,30 +250,3 @@ class Jury:
             calibration_error=expected_error(counts),
             tiles=len(self.areas),
         )
-
-
-def measurements(score: DevScore, raw_error: float, data: str) -> tuple[Measurement, ...]:
-    """Return what a card says about a score.
-
-    Parameters
-    ----------
-    score
-        After calibration.
-    raw_error
-        Expected calibration error before it.
-    data
-        On which images.
-    """
-    pooled = "counts pooled over all tiles"
-    where = f"threshold {score.threshold:.3f}, {pooled}"
-    error = f"expected calibration error, 15 bins of equal width, all known pixels, {pooled}"
-    return (
-        Measurement("relaxed break-even", score.break_even, f"precision = recall, slack 3 px square, {pooled}", data),
-        Measurement("relaxed F1", score.relaxed_f1, f"slack 3 px square, {where}", data),
-        Measurement("IoU", score.iou, f"of the road class, {where}", data),
-        Measurement("precision", score.precision, f"exact to the pixel, {where}", data),
-        Measurement("recall", score.recall, f"exact to the pixel, {where}", data),
-        Measurement("best IoU", score.best_iou, f"of the road class at the best threshold, {pooled}", data),
-        Measurement("calibration error before", raw_error, f"{error}, temperature 1 and bias 0", data),
-        Measurement("calibration error", score.calibration_error, f"{error}, as calibrated", data),
-    )

@@ -1,0 +1,32 @@
+"""The optimizer, and its learning rate over the steps."""
+
+import math
+
+import torch
+from torch import nn
+
+from roadseg.settings import TrainSettings
+
+
+def learning_rate_at(step: int, settings: TrainSettings) -> float:
+    """Return the learning rate of a step: a linear warm-up, then a cosine to zero or steps."""
+    warmup = min(settings.warmup_steps, settings.steps // 10)
+    if step < warmup:
+        return settings.learning_rate * (step + 1) / warmup
+    if settings.schedule == "steps":
+        drops = sum(step >= round(share * settings.steps) for share in settings.drop_at)
+        return settings.learning_rate * settings.drop_factor**drops
+    share = (step - warmup) / max(1, settings.steps - warmup)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def make_optimizer(network: nn.Module, settings: TrainSettings, device: torch.device) -> torch.optim.Optimizer:
+    """Return the optimizer a run asks for."""
+    parameters = network.parameters()
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters, settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
+        )
+    return torch.optim.AdamW(
+        parameters, settings.learning_rate, weight_decay=settings.weight_decay, fused=device.type == "cuda" or None
+    )
