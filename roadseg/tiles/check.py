@@ -28,7 +28,7 @@ SHOWN = 24
 
 _SCAN_PX = 2048
 _ALIGN_PX = 1536
-_OFF_PX = 4
+_OFF_PX = 5
 _MOSTLY = 0.5
 
 Counts = NDArray[np.float32]
