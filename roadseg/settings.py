@@ -15,6 +15,7 @@ OptimizerName = Literal["adamw", "sgd"]
 ScheduleName = Literal["cosine", "steps"]
 CalibrationGoal = Literal["threshold", "probability", "none"]
 WeightType = Literal["float16", "float32"]
+VectorFormat = Literal["GeoPackage", "FlatGeobuf", "GeoJSON", "GeoJSONSeq", "GeoParquet", "Shapefile"]
 
 
 @dataclass(frozen=True)
@@ -80,15 +81,16 @@ class PredictSettings:
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where results go: the probability raster, and on demand a 0/1/255 mask and a PNG to look at."""
+    """Where results go: the probability raster, and on demand a 0/1/255 mask, a PNG to look at, a road network."""
 
     raster: Path
     mask: Path | None = None
     preview: Path | None = None
+    vector: Path | None = None
 
     def paths(self) -> list[Path]:
         """Return those asked for."""
-        return [path for path in (self.raster, self.mask, self.preview) if path]
+        return [path for path in (self.raster, self.mask, self.preview, self.vector) if path]
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,8 @@ class EvaluateSettings:
         Bring predictions on another grid to the truth's instead of refusing them.
     cldice
         Whether to compute clDice, which takes longer than the rest together.
+    network
+        Make networks of rasters, as ``roadseg vectorize`` does, and score those.
     buffer_m, junction_m
         Of completeness and correctness, and how far apart matched junctions may be.
     block_px
@@ -125,6 +129,7 @@ class EvaluateSettings:
     neighbourhood: Neighbourhood = "square"
     resample: bool = False
     cldice: bool = True
+    network: bool = False
     buffer_m: float = 3.0
     junction_m: float = 10.0
     block_px: int = 2048
@@ -158,13 +163,16 @@ class VectorizeSettings:
     min_area_m2, max_hole_m2
         Smaller patches of road are dropped, smaller holes in it filled.
     min_length_m
-        A piece of network shorter than this altogether is dropped.
+        A piece of network shorter than this altogether is dropped; 0 keeps all.
     spur_m
-        Dead ends shorter than this are pruned, beside what the local road width explains; None leaves it to the width.
+        Dead ends shorter than this are pruned, beside what the local road width explains; None leaves it to the
+        width, 0 prunes none.
     bridge_m
         Longest gap that is bridged; 0 bridges none.
+    merge_junctions
+        Make one junction of those that lie inside each other's width.
     simplify_m
-        How far a line may be moved to save vertices; None takes 0.75 px.
+        How far a line may be moved to save vertices; None takes 0.75 px, 0 keeps all.
     pixel_m
         Metres per pixel to extract at; None takes that of the model which made the raster, else the raster's own.
     areas
@@ -181,9 +189,10 @@ class VectorizeSettings:
     low_threshold: float | None = None
     min_area_m2: float = 60.0
     max_hole_m2: float = 60.0
-    min_length_m: float = 20.0
+    min_length_m: float = 40.0
     spur_m: float | None = None
-    bridge_m: float = 25.0
+    bridge_m: float = 40.0
+    merge_junctions: bool = True
     simplify_m: float | None = None
     pixel_m: float | None = None
     areas: bool = False
@@ -191,6 +200,38 @@ class VectorizeSettings:
     block_px: int = 2048
     workers: int = 1
     overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class VectorOutputs:
+    """Where a road network goes.
+
+    Parameters
+    ----------
+    vector
+        The file of roads.
+    format
+        Of the files; None takes that of their ending.
+    layer
+        Name of the roads' layer; None calls it ``roads``. A name given allows to add it to a GeoPackage that is there.
+    junctions
+        File of their own for the junctions, which a GeoPackage holds as a layer otherwise.
+    preview
+        PNG with the roads drawn over the raster.
+    image
+        Draw them over this instead.
+    """
+
+    vector: Path
+    format: VectorFormat | None = None
+    layer: str | None = None
+    junctions: Path | None = None
+    preview: Path | None = None
+    image: Path | None = None
+
+    def paths(self) -> list[Path]:
+        """Return those asked for."""
+        return [path for path in (self.vector, self.junctions, self.preview) if path]
 
 
 @dataclass(frozen=True)

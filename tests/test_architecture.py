@@ -19,9 +19,9 @@ ROWS = [
     {"cli"},
     {"predict", "train", "evaluate", "vectorize", "export", "cluster", "info"},
     {"run", "scoring"},
-    {"job", "counting", "tiles"},
+    {"job", "counting", "tiles", "batch", "extraction", "vectors", "preview"},
     {"raster", "inference", "training", "network", "metrics", "model"},
-    {"blocks", "errors", "progress", "settings"},
+    {"blocks", "errors", "progress", "settings", "thinning"},
 ]
 """From the top down; a module may import from rows below its own."""
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import roadseg
-from roadseg.cli import evaluate, info, predict, train
+from roadseg.cli import evaluate, info, predict, train, vectorize
 
 app = typer.Typer(
     name="roadseg",
@@ -44,6 +44,7 @@ def _root(
 
 
 app.command()(predict.predict)
+app.command()(vectorize.vectorize)
 app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(info.info)

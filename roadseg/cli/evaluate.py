@@ -35,6 +35,9 @@ def evaluate(
     cldice: Annotated[
         bool, typer.Option("--cldice/--no-cldice", help="Also compute clDice, which takes longest.")
     ] = _EVALUATE.cldice,
+    network: Annotated[
+        bool, typer.Option("--network", help="Make networks of rasters and score those; a truth may be either.")
+    ] = _EVALUATE.network,
     buffer: Annotated[
         float, typer.Option(min=0.01, help="Networks: buffer of completeness and correctness, in metres.")
     ] = _EVALUATE.buffer_m,
@@ -59,9 +62,10 @@ def evaluate(
     roadseg evaluate predictions/ masks/ --report report.html --images tiles/ --json scores.json
     roadseg evaluate roads.tif truth.tif --slack 2.5m --neighbourhood disk --errors errors.tif
     roadseg evaluate roads.gpkg truth.gpkg
+    roadseg evaluate roads.tif truth.gpkg --network
     """
     distance, in_metres = slack_of(slack)
-    with reporting(verbose), listening(quiet=quiet, progress=progress, unit="Mpx") as listener:
+    with reporting(verbose, resumes=False), listening(quiet=quiet, progress=progress, unit="Mpx") as listener:
         from roadseg.evaluate import as_json as to_json
         from roadseg.evaluate import evaluate as score
 
@@ -73,6 +77,7 @@ def evaluate(
             neighbourhood=neighbourhood,
             resample=resample,
             cldice=cldice,
+            network=network,
             buffer_m=buffer,
             junction_m=junction,
             overwrite=overwrite,

@@ -1,6 +1,5 @@
 """``roadseg predict``."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +12,7 @@ from roadseg.cli.terminal import (
     check_stdout,
     command_line,
     copy_to_stdout,
-    fail,
+    fail_for,
     lines_of_stdin,
     listening,
     print_json,
@@ -42,6 +41,9 @@ def predict(
     ],
     mask: Annotated[Path | None, typer.Option(help="Also write a mask: 1 road, 0 not road, 255 unknown.")] = None,
     preview: Annotated[Path | None, typer.Option(help="Also draw the roads over the scene, as PNG.")] = None,
+    vector: Annotated[
+        Path | None, typer.Option(help="Also write the road network, such as roads.gpkg; a folder for several scenes.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Model file, or name of a bundled model.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = _ENGINE.device,
     precision: Annotated[Precision, typer.Option(help="Number format of the network.")] = _ENGINE.precision,
@@ -86,6 +88,7 @@ def predict(
     \b
     roadseg predict scene.tif -o roads.tif
     roadseg predict scene.tif -o roads.tif --mask mask.tif --preview roads.png
+    roadseg predict scene.tif -o roads.tif --vector roads.gpkg
     roadseg predict tiles/*.tif -o roads/
     roadseg predict https://host/scene.tif --bbox 230000,890000,232000,892000 -o part.tif
     ls tiles/*.tif | roadseg predict - -o roads/ --json | jq .road_fraction
@@ -93,7 +96,8 @@ def predict(
     """
     check_stdout(output, as_json=as_json)
     with reporting(verbose), listening(quiet=quiet, progress=progress, unit="Mpx") as listener:
-        from roadseg.predict import find_scenes, load, make_folders, name_outputs, predict_many
+        from roadseg.batch import find_files, make_folders
+        from roadseg.predict import load, name_outputs, predict_many
 
         settings = PredictSettings(
             bands=integers(bands, "--bands") if bands is not None else None,
@@ -109,16 +113,16 @@ def predict(
             overwrite=overwrite,
         )
         listed = [line for name in scenes for line in (lines_of_stdin() if name == "-" else [name])]
-        found = find_scenes(listed)
+        found = find_files(listed)
         folder = len(found) > 1 or output.endswith("/") or (output != "-" and Path(output).is_dir())
         if output == "-" and folder:
             usage("-o - takes one scene")
         with stdout_file(output) as raster:
-            outputs = Outputs(raster, mask, preview)
+            outputs = Outputs(raster, mask, preview, vector)
             jobs = name_outputs(found, outputs, folder=folder)
             loaded = load(model, EngineSettings(device, precision, batch, tta))
             if folder:
-                make_folders(outputs)
+                make_folders(outputs.paths())
             batch_done = predict_many(
                 jobs,
                 loaded,
@@ -133,8 +137,4 @@ def predict(
                 copy_to_stdout(raster)
         if len(jobs) > 1:
             listener.say(f"{len(batch_done.done)} of {len(jobs)} scenes done")
-        if batch_done.failed:
-            for _, error in batch_done.failed if quiet else ():
-                print(f"roadseg: error: {error}", file=sys.stderr)
-            names = ", ".join(name for name, _ in batch_done.failed)
-            fail(f"{len(batch_done.failed)} of {len(jobs)} scenes failed: {names}")
+        fail_for(batch_done.failed, len(jobs), "scenes", quiet=quiet)

@@ -6,7 +6,7 @@ import shutil
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -27,12 +27,13 @@ Progress = Annotated[
 
 
 @contextmanager
-def reporting(verbose: int) -> Iterator[None]:
+def reporting(verbose: int, *, resumes: bool = True) -> Iterator[None]:
     """Turn errors into one sentence on stderr and the right exit status."""
     try:
         yield
     except KeyboardInterrupt:
-        print("\nroadseg: interrupted; the same command goes on from here", file=sys.stderr)
+        rest = "the same command goes on from here" if resumes else "nothing half-done is left"
+        print(f"\nroadseg: interrupted; {rest}", file=sys.stderr)
         raise typer.Exit(130) from None
     except BrokenPipeError:
         sys.stderr.close()
@@ -78,21 +79,21 @@ def listening(*, quiet: bool, progress: bool | None, unit: str) -> Iterator[List
 
 
 @contextmanager
-def stdout_file(output: str) -> Iterator[Path]:
+def stdout_file(output: str, name: str = "stdout.tif") -> Iterator[Path]:
     """Give the path to write to: the output itself, or a temporary file if it is to go to stdout."""
     if output != "-":
         yield Path(output)
         return
     with tempfile.TemporaryDirectory(prefix="roadseg-") as folder:
-        yield Path(folder) / "stdout.tif"
+        yield Path(folder) / name
 
 
-def check_stdout(output: str, *, as_json: bool) -> None:
+def check_stdout(output: str, what: str = "a GeoTIFF", *, as_json: bool) -> None:
     """Refuse stdout where it cannot be used."""
     if output == "-" and as_json:
         usage("--json and -o - both want stdout; choose one")
     if output == "-" and sys.stdout.isatty():
-        usage("-o - writes a GeoTIFF to stdout; send it into a file or a pipe")
+        usage(f"-o - writes {what} to stdout; send it into a file or a pipe")
 
 
 def print_json(summary: Any) -> None:
@@ -105,6 +106,15 @@ def copy_to_stdout(path: Path) -> None:
     with path.open("rb") as file:
         shutil.copyfileobj(file, sys.stdout.buffer)
     sys.stdout.buffer.flush()
+
+
+def fail_for(failed: Sequence[tuple[str, RoadsegError]], count: int, noun: str, *, quiet: bool) -> None:
+    """Leave with status 1 if some of several files failed, and name them; a listener was told why unless quiet."""
+    if not failed:
+        return
+    for _, error in failed if quiet else ():
+        print(f"roadseg: error: {error}", file=sys.stderr)
+    fail(f"{len(failed)} of {count} {noun} failed: {', '.join(name for name, _ in failed)}")
 
 
 def fail(sentence: str) -> NoReturn:

@@ -3,8 +3,7 @@
 Tprec is the share of the prediction's skeleton on label road, Tsens the share of the label's
 skeleton on predicted road, clDice their harmonic mean (Shit et al., CVPR 2021, arXiv:2003.07311).
 The number depends on the skeletonizer, so that is a parameter with a name. The one here is the
-parallel thinning of Guo and Hall (CACM 32(3), 1989), looked up by the code of the 8 neighbours:
-about 70 ms per megapixel where a tenth is road, more the wider roads are. Counts add.
+parallel thinning of Guo and Hall (CACM 32(3), 1989), see ``roadseg.thinning``. Counts add.
 """
 
 import math
@@ -14,10 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from roadseg.thinning import thin
+
 Bytes = NDArray[np.uint8]
 
 SKELETONIZER = "Guo-Hall thinning"
-"""Name of `thin`, to be told with every clDice made with it."""
+"""Name of ``roadseg.thinning.thin``, to be told with every clDice made with it."""
 
 HALO_PX = 64
 """With this many pixels around a block its skeleton is that of the whole, for roads up to 60 px wide."""
@@ -39,36 +40,6 @@ class ClDiceCounts:
             self.label + other.label,
             self.label_on_prediction + other.label_on_prediction,
         )
-
-
-def thin(mask: Bytes) -> Bytes:
-    """Return the skeleton of a mask, as connected as the mask and one pixel wide.
-
-    At some crossings a square of two by two pixels remains.
-
-    Parameters
-    ----------
-    mask
-        (height, width) uint8, 0 or 1; nothing is road beyond it.
-
-    Returns
-    -------
-    (height, width) uint8, 0 or 1.
-    """
-    width = mask.shape[1] + 2
-    image = np.pad(mask, 1).ravel()
-    left = np.flatnonzero(image)
-    neighbours = (-width, 1 - width, 1, width + 1, width, width - 1, -1, -width - 1)
-    unchanged, turn = 0, 0
-    while unchanged < 2:
-        code = np.zeros(len(left), dtype=np.uint8)
-        for bit, step in enumerate(neighbours):
-            code |= image[left + step] << np.uint8(bit)
-        kept = _KEEP[turn][code]
-        image[left[~kept]] = 0
-        unchanged = unchanged + 1 if kept.all() else 0
-        left, turn = left[kept], 1 - turn
-    return image.reshape(-1, width)[1:-1, 1:-1]
 
 
 def count_skeletons(
@@ -113,29 +84,3 @@ def cldice(counts: ClDiceCounts) -> float:
     precision = counts.prediction_on_label / counts.prediction
     sensitivity = counts.label_on_prediction / counts.label
     return 2 * precision * sensitivity / (precision + sensitivity)
-
-
-def _keep_table(turn: int) -> NDArray[np.bool_]:
-    """Return (256,) whether a road pixel with such neighbours survives a half-iteration.
-
-    The neighbours, clockwise from the one above, are the bits 0 to 7 of the code.
-    """
-    bit = (np.arange(256)[:, None] >> np.arange(8) & 1).astype(bool)
-    north, northeast, east, southeast, south, southwest, west, northwest = bit.T
-    crossings = (
-        (~north & (northeast | east)).astype(int)
-        + (~east & (southeast | south))
-        + (~south & (southwest | west))
-        + (~west & (northwest | north))
-    )
-    pairs = np.minimum(
-        (northwest | north).astype(int) + (northeast | east) + (southeast | south) + (southwest | west),
-        (north | northeast).astype(int) + (east | southeast) + (south | southwest) + (west | northwest),
-    )
-    sides = ((south | southwest | ~northwest) & west, (north | northeast | ~southeast) & east)
-    guarded = sides[turn]
-    kept: NDArray[np.bool_] = (crossings != 1) | (pairs < 2) | (pairs > 3) | guarded
-    return kept
-
-
-_KEEP = (_keep_table(0), _keep_table(1))

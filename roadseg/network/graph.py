@@ -6,13 +6,31 @@ of one long array. Edges know their nodes by index, so edges that meet share the
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
+
+from roadseg.errors import RoadsegError
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Objects = NDArray[np.object_]
+
+_EDGE_COLUMNS = (
+    "length_m",
+    "width_m",
+    "probability_mean",
+    "probability_min",
+    "inferred",
+    "areal",
+    "component",
+)
 
 
 @dataclass(frozen=True)
@@ -99,3 +117,49 @@ class RoadNetwork:
 
     def __len__(self) -> int:
         return len(self.ends)
+
+    def lines(self) -> Objects:
+        """Return (edges,) shapely LineStrings."""
+        edge = np.repeat(np.arange(len(self)), np.diff(self.starts))
+        made: Objects = shapely.linestrings(self.vertices, indices=edge) if len(self) else np.empty(0, dtype=object)
+        return made
+
+    def junctions(self) -> Objects:
+        """Return shapely Points where at least three edges end."""
+        made: Objects = shapely.points(self.nodes[self.degree >= 3])
+        return made
+
+    def table(self) -> dict[str, NDArray[Any]]:
+        """Return the edges as columns, the geometry first: ready for a data frame or a file."""
+        columns = {name: getattr(self, name) for name in _EDGE_COLUMNS}
+        u, v = self.ends.T
+        return {"geometry": self.lines(), "u": u, "v": v, **columns}
+
+    def node_table(self) -> dict[str, NDArray[Any]]:
+        """Return the nodes as columns; ``u`` and ``v`` of the edges count its rows."""
+        points: Objects = shapely.points(self.nodes)
+        node = np.arange(len(self.nodes))
+        return {"geometry": points, "node": node, "degree": self.degree, "at_border": self.at_border}
+
+    def to_networkx(self) -> "nx.MultiGraph[int]":
+        """Return a graph for networkx: nodes with ``pos`` (x, y), edges with all columns of the table.
+
+        Edges are keyed by their row, so parallel ones and loops keep apart.
+
+        Raises
+        ------
+        RoadsegError
+            If networkx is not installed.
+        """
+        try:
+            import networkx as nx
+        except ImportError as error:
+            raise RoadsegError("networkx is not installed; pip install 'roadseg[graph]'") from error
+        made: nx.MultiGraph[int] = nx.MultiGraph(crs=self.crs)
+        border, places = self.at_border.tolist(), self.nodes.tolist()
+        made.add_nodes_from((i, {"pos": tuple(places[i]), "at_border": border[i]}) for i in range(len(places)))
+        columns = {name: column.tolist() for name, column in self.table().items() if name not in {"u", "v"}}
+        rows = zip(*columns.values(), strict=True)
+        for key, ((u, v), row) in enumerate(zip(self.ends.tolist(), rows, strict=True)):
+            made.add_edge(u, v, key=key, **dict(zip(columns, row, strict=True)))
+        return made

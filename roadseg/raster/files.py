@@ -1,8 +1,10 @@
 """Finding rasters in folders, opening them, and the memory GDAL may take for it."""
 
 import os
+import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -12,7 +14,7 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
-from roadseg.errors import SceneError
+from roadseg.errors import OutputError, SceneError
 
 RASTERS = (".tif", ".tiff", ".vrt", ".png", ".jp2", ".img", ".bmp", ".gif", ".jpg", ".jpeg")
 """Endings of files that are taken for rasters where a folder is named."""
@@ -102,3 +104,20 @@ def stems(folder: Path, endings: Sequence[str] = RASTERS) -> dict[str, Path]:
 def some(names: Sequence[str], most: int = 8) -> str:
     """Return a list of names for a message, cut where it gets long."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+@contextmanager
+def workplace(target: Path) -> Iterator[Path]:
+    """Give a hidden folder beside an output, in which it can be made; it is removed at the end, whatever happens.
+
+    Raises
+    ------
+    OutputError
+        If there can be none.
+    """
+    try:
+        folder = tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise OutputError(f"cannot write beside {target} ({error.strerror}); choose another place") from error
+    with folder as name:
+        yield Path(name)

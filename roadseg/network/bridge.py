@@ -1,0 +1,105 @@
+"""Gaps in roads are bridged: from dead end to dead end, and from a dead end to the road it points at.
+
+Trees and shadows hide roads. A bridge is proposed between two dead ends, or along the direction of a
+dead end to the first edge it meets (a T gap). It is judged by its length between the roads' rims, by
+how far both roads must turn, and by the probability under it; it never crosses another edge nor
+anything unknown. Each dead end takes part in one bridge at most, the best ones are built first, and
+what a bridge changes is seen by the next round.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from roadseg.network.digital import straight
+from roadseg.network.edges import Pixel, degrees
+from roadseg.network.evidence import ACCEPTED, Bridges, Ends, Sample, odds_against, supported, targets
+from roadseg.network.graph import PixelGraph
+from roadseg.network.joins import split_edges
+from roadseg.network.proposals import dead_ends, proposals
+
+_ROUNDS = 8
+
+
+def bridge(
+    graph: PixelGraph, *, longest: float, level: float | None, pixel: Pixel = (1.0, 1.0), sample: Sample | None = None
+) -> PixelGraph:
+    """Bridge the gaps of a network.
+
+    Parameters
+    ----------
+    graph
+        Pruned before: every spur would reach for the next road.
+    longest
+        Longest gap in metres.
+    level
+        Probability × 254 from which a pixel is road; None if levels say nothing, as those of a mask.
+    pixel
+        Size of a pixel.
+    sample
+        Tells the levels between roads; without it only directions count.
+
+    Returns
+    -------
+    The graph with the bridges as inferred edges without area. Edges that one leads to are split there.
+    """
+    open_ends = np.flatnonzero((degrees(graph) == 1) & ~graph.at_border)
+    for _ in range(_ROUNDS):
+        if not len(open_ends):
+            break
+        ends = dead_ends(graph, open_ends, pixel)
+        found = proposals(graph, ends, longest=longest, pixel=pixel)
+        found = supported(graph, ends, found, level=level, pixel=pixel, sample=sample)
+        found = found[odds_against(found) <= ACCEPTED]
+        chosen = _chosen(graph, ends, found)
+        if not len(chosen.end):
+            break
+        done = np.concatenate([chosen.end, chosen.other[chosen.other >= 0]])
+        waiting = np.setdiff1d(np.concatenate([found.end, found.other[found.other >= 0]]), done)
+        open_ends = ends.node[waiting]
+        graph = _built(graph, ends, chosen, sample)
+    return graph
+
+
+def _chosen(graph: PixelGraph, ends: Ends, found: Bridges) -> Bridges:
+    """Return the bridges that are the best one for each of their ends and do not cross a better one."""
+    target = targets(graph, found)
+    cost = odds_against(found)
+    order = np.lexsort((target[:, 1], target[:, 0], found.end, cost))
+    found, target = found[order], target[order]
+    rank = np.arange(len(order))
+    best = np.full(len(ends.node) + 1, len(order))
+    np.minimum.at(best, found.end, rank)
+    np.minimum.at(best, found.other, rank)
+    mutual = (best[found.end] == rank) & ((found.other < 0) | (best[found.other] == rank))
+    found, target = found[mutual], target[mutual]
+    drawn = straight(ends.place[found.end], target, thick=True)
+    inner = (drawn.step > 0) & (drawn.step < np.diff(drawn.starts)[drawn.line] - 1)
+    keys = (drawn.places[:, 0] << 32) + drawn.places[:, 1]
+    _, first, same = np.unique(keys[inner], return_index=True, return_inverse=True)
+    line = drawn.line[inner]
+    crossed = np.bincount(line, weights=line[first][same] < line, minlength=len(found.end)) > 0
+    return found[~crossed]
+
+
+def _built(graph: PixelGraph, ends: Ends, chosen: Bridges, sample: Sample | None) -> PixelGraph:
+    """Return the graph with the bridges as edges."""
+    drawn = straight(ends.place[chosen.end], targets(graph, chosen), thick=False)
+    inner = (drawn.step > 0) & (drawn.step < np.diff(drawn.starts)[drawn.line] - 1)
+    places = drawn.places[inner].astype(np.int32)
+    counts = np.bincount(drawn.line[inner], minlength=len(chosen.end))
+    split, which = np.unique(chosen.vertex[chosen.vertex >= 0], return_inverse=True)
+    target = chosen.node.copy()
+    target[chosen.vertex >= 0] = len(graph.nodes) + which
+    graph = split_edges(graph, split)
+    level = sample(places) if sample is not None else np.zeros(len(places), dtype=np.uint8)
+    return replace(
+        graph,
+        ends=np.concatenate([graph.ends, np.stack([ends.node[chosen.end], target], axis=1)]),
+        starts=np.concatenate([graph.starts, graph.starts[-1] + np.cumsum(counts)]),
+        places=np.concatenate([graph.places, places]),
+        area=np.concatenate([graph.area, np.zeros(len(places), dtype=np.uint16)]),
+        level=np.concatenate([graph.level, level]),
+        inferred=np.concatenate([graph.inferred, np.ones(len(counts), dtype=bool)]),
+        areal=np.concatenate([graph.areal, np.zeros(len(counts), dtype=bool)]),
+    )

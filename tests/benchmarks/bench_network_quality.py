@@ -1,0 +1,107 @@
+"""What repair is worth: networks of predicted dev tiles against those of the true masks, repair by repair.
+
+    pytest -m benchmark -s tests/benchmarks/bench_network_quality.py
+
+Needs the Massachusetts tiles beside the repository. Probabilities are taken from the folder
+``ROADSEG_PREDICTIONS`` (one uint8 raster per tile, under the tile's name) or predicted with the bundled model,
+some seconds per tile. Both networks come from the same tracing; the truth is pruned and its junctions
+are merged, and nothing else is done to it. Completeness, correctness and quality within 5 m, junctions within
+10 m and APLS of all tiles together. Defaults of the repairs were chosen with this table.
+"""
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import measuring
+import numpy as np
+import pytest
+import rasterio
+from shared import tiles
+
+from roadseg.metrics.apls import apls, score
+from roadseg.metrics.graph import road_graph
+from roadseg.metrics.lines import LineCounts, compare_lines, line_score
+from roadseg.network.centrelines import centrelines
+from roadseg.network.clean import Cleaning
+from roadseg.network.geometry import to_ground
+from roadseg.network.ground import Ground
+from roadseg.network.repair import Limits, repair
+from roadseg.predict import load, predict
+from roadseg.settings import EngineSettings, Outputs, PredictSettings
+
+LEVEL = 0.28 * 254
+ON = Limits(level=LEVEL)
+OFF = replace(ON, min_length=0, spur=0, bridge=0, merge=False)
+TRUTH = replace(OFF, spur=None, merge=True)
+WAYS = {
+    "off": OFF,
+    "all on (defaults)": ON,
+    "only spurs": replace(OFF, spur=ON.spur),
+    "only bridges": replace(OFF, bridge=ON.bridge),
+    "only junctions": replace(OFF, merge=True),
+    "only small pieces": replace(OFF, min_length=ON.min_length),
+    "all but spurs": replace(ON, spur=0),
+    "all but bridges": replace(ON, bridge=0),
+    "all but junctions": replace(ON, merge=False),
+    "all but small pieces": replace(ON, min_length=0),
+    "all on, bridges to 25 m": replace(ON, bridge=25),
+    "all on, bridges to 60 m": replace(ON, bridge=60),
+    "all on, pieces from 20 m": replace(ON, min_length=20),
+    "all on, pieces from 80 m": replace(ON, min_length=80),
+}
+
+
+def predictions(folder):
+    """Return where the predicted tiles lie; predict them there if nobody has."""
+    if "ROADSEG_PREDICTIONS" in os.environ:
+        return Path(os.environ["ROADSEG_PREDICTIONS"])
+    model = load(None, EngineSettings(device="cpu"))
+    for image in sorted((tiles("dev") / "images").glob("*.tif*")):
+        predict(str(image), Outputs(folder / f"{image.stem}.tif"), model, PredictSettings(pixel_m=1.0))
+    return folder
+
+
+def traced(levels, high, low):
+    """Trace a raster of levels that fits into memory."""
+    cleaning = Cleaning(high=round(high), low=round(low), min_area_px=60, max_hole_px=60)
+
+    def read(window):
+        return levels[window.row : window.row + window.height, window.col : window.col + window.width]
+
+    return centrelines(read, *levels.shape, cleaning=cleaning)
+
+
+def graph_of(pixels):
+    network = to_ground(pixels, Ground())
+    return road_graph(np.split(network.vertices, network.starts[1:-1]) if len(network) else [])
+
+
+@pytest.mark.benchmark
+def test_each_repair_on_the_dev_tiles(tmp_path):
+    folder, pairs = predictions(tmp_path), []
+    for path in sorted((tiles("dev") / "masks").glob("*.tif")):
+        with rasterio.open(path) as mask, rasterio.open(folder / path.name) as predicted:
+            truth, levels = mask.read(1), predicted.read(1)
+        known = (truth != 255) & (levels != 255)
+        levels = np.where(known, levels, 255).astype(np.uint8)
+        true = np.where(known, np.where(truth == 1, 254, 0), 255).astype(np.uint8)
+        pairs.append((levels, traced(levels, LEVEL, 0.7 * LEVEL), graph_of(repair(traced(true, 127, 127), TRUTH))))
+    measures = ["completeness", "correctness", "quality", "junctions P", "junctions R", "APLS"]
+    rows: list[list[object]] = [["repair", *measures, "km", "bridges", "s"]]
+    for name, limits in WAYS.items():
+        counts, paths, bridges, seconds = LineCounts(), [], 0, 0.0
+        for levels, pixels, truth in pairs:
+            before = time.process_time()
+            repaired = repair(pixels, limits, sample=lambda at, levels=levels: levels[at[:, 0], at[:, 1]])
+            seconds += time.process_time() - before
+            found = graph_of(repaired)
+            counts += compare_lines(truth, found, buffer_m=5.0)
+            paths.append(apls(truth, found))
+            bridges += int(repaired.inferred.sum())
+        s = line_score(counts)
+        ratios = (s.completeness, s.correctness, s.quality, s.junction_precision, s.junction_recall)
+        together = score(sum(paths[1:], paths[0]))
+        rows.append([name, *(f"{r:.4f}" for r in (*ratios, together)), counts.prediction_m / 1000, bridges, seconds])
+    measuring.show(f"{len(pairs)} dev tiles", rows)
