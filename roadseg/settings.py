@@ -9,13 +9,13 @@ PixelType = Literal["uint8", "float32"]
 GridChoice = Literal["scene", "model"]
 Neighbourhood = Literal["square", "disk"]
 Upsampling = Literal["bilinear", "nearest"]
-VectorFormat = Literal["GeoPackage", "FlatGeobuf", "GeoJSON", "GeoJSONSeq", "GeoParquet", "Shapefile"]
 SplitUnit = Literal["blocks", "files"]
 LossName = Literal["bce", "focal", "mse"]
 OptimizerName = Literal["adamw", "sgd"]
 ScheduleName = Literal["cosine", "steps"]
 CalibrationGoal = Literal["threshold", "probability", "none"]
 WeightType = Literal["float16", "float32"]
+VectorFormat = Literal["GeoPackage", "FlatGeobuf", "GeoJSON", "GeoJSONSeq", "GeoParquet", "Shapefile"]
 
 
 @dataclass(frozen=True)

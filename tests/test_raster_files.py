@@ -1,9 +1,15 @@
-"""GDAL's memory is bounded while rasters are worked on, and only then."""
+"""Rasters are found and opened in one way, and GDAL's memory is bounded while they are worked on, and only then."""
+
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from rasterio.env import get_gdal_config
 
-from roadseg.raster.files import bounded_cache
+from roadseg.errors import SceneError
+from roadseg.raster.files import bounded_cache, match_stems
+from roadseg.raster.roads import RoadRaster
+from roadseg.raster.scene import Scene, SceneSettings
 
 
 def test_the_cache_is_bounded_inside_and_only_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,3 +24,36 @@ def test_what_the_user_set_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     before = get_gdal_config("GDAL_CACHEMAX")
     with bounded_cache():
         assert get_gdal_config("GDAL_CACHEMAX") == before
+
+
+@pytest.mark.parametrize("opened", [lambda path: Scene(str(path), SceneSettings()), RoadRaster])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("none.tif", "does not exist; check the path"), ("folder", "is a folder"), ("text.tif", "not a raster that GDAL")],
+)
+def test_images_and_masks_are_refused_in_the_same_words(
+    tmp_path: Path, opened: Callable[[Path], object], name: str, message: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "text.tif").write_text("no raster")
+    with pytest.raises(SceneError, match=message):
+        opened(tmp_path / name)
+
+
+def test_files_are_matched_by_stem_whatever_their_ending(tmp_path: Path) -> None:
+    for name in ("a/one.tif", "a/two.TIF", "a/left.png", "b/one.png", "b/two.vrt", "b/right.tif", "a/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = match_stems(tmp_path / "a", tmp_path / "b")
+    assert {stem: [path.name for path in pair] for stem, pair in found.pairs.items()} == {
+        "one": ["one.tif", "one.png"],
+        "two": ["two.TIF", "two.vrt"],
+    }
+    assert found.alone == (["left"], ["right"])
+
+
+def test_two_files_of_one_stem_are_refused(tmp_path: Path) -> None:
+    for name in ("a.tif", "a.png"):
+        (tmp_path / name).touch()
+    with pytest.raises(SceneError, match=r"holds a\.png and a\.tif; keep one"):
+        match_stems(tmp_path, tmp_path)

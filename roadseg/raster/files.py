@@ -37,23 +37,6 @@ def open_raster(path: "str | PathLike[str]", **options: Any) -> DatasetReader:
         return rasterio.open(path, **options)
 
 
-@contextmanager
-def workplace(target: Path) -> Iterator[Path]:
-    """Give a hidden folder beside an output, in which it can be made; it is removed at the end, whatever happens.
-
-    Raises
-    ------
-    OutputError
-        If there can be none.
-    """
-    try:
-        folder = tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent, ignore_cleanup_errors=True)
-    except OSError as error:
-        raise OutputError(f"cannot write beside {target} ({error.strerror}); choose another place") from error
-    with folder as name:
-        yield Path(name)
-
-
 def open_input(path: str) -> DatasetReader:
     """Open a raster that a user named.
 
@@ -121,3 +104,20 @@ def stems(folder: Path, endings: Sequence[str] = RASTERS) -> dict[str, Path]:
 def some(names: Sequence[str], most: int = 8) -> str:
     """Return a list of names for a message, cut where it gets long."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+@contextmanager
+def workplace(target: Path) -> Iterator[Path]:
+    """Give a hidden folder beside an output, in which it can be made; it is removed at the end, whatever happens.
+
+    Raises
+    ------
+    OutputError
+        If there can be none.
+    """
+    try:
+        folder = tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise OutputError(f"cannot write beside {target} ({error.strerror}); choose another place") from error
+    with folder as name:
+        yield Path(name)

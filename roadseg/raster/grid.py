@@ -79,7 +79,7 @@ class Grid:
             return None
         try:
             west, south, east, north = rasterio.warp.transform_bounds(
-                CRS.from_wkt(self.crs), "EPSG:4326", *self.bounds()
+                CRS.from_user_input(self.crs), "EPSG:4326", *self.bounds()
             )
         except (CPLE_BaseError, CRSError, rasterio.errors.RasterioError, ValueError):
             return None

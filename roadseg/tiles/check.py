@@ -28,7 +28,7 @@ SHOWN = 24
 
 _SCAN_PX = 2048
 _ALIGN_PX = 1536
-_OFF_PX = 4
+_OFF_PX = 5
 _MOSTLY = 0.5
 
 Counts = NDArray[np.float32]
@@ -122,7 +122,7 @@ def check(
     looks = []
     for tile in found:
         try:
-            looks.append(look_closer(brought_to(tile, gsd_m), crop))
+            looks.append(look_closer(brought_to([tile], gsd_m)[0], crop))
         except RoadsegError as error:
             bad.append(str(error))
         listener.advance(1)
@@ -211,7 +211,8 @@ def _misplaced(tile: FileTile, thumb: Thumb) -> str:
         return ""
     down = f"{abs(shift.rows)} px {'down' if shift.rows > 0 else 'up'}"
     across = f"{abs(shift.cols)} px {'right' if shift.cols > 0 else 'left'}"
-    return f"labels seem misplaced: they would fit better {down} and {across}"
+    way = " and ".join(text for text, size in ((down, shift.rows), (across, shift.cols)) if size)
+    return f"labels seem misplaced: they would fit better {way}"
 
 
 def _rehearsal(

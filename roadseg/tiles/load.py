@@ -78,15 +78,23 @@ def load(
         listener.warn(sentence)
     found = look_at(pairs, settings, listener, skip)
     gsd = common_gsd(found, gsd_m)
-    found = [brought_to(tile, gsd_m) for tile in found]
-    dev = [brought_to(tile, gsd) for tile in look_at(dev_pairs, settings, listener, skip)]
+    found = brought_to(found, gsd_m)
+    dev = brought_to(look_at(dev_pairs, settings, listener, skip), gsd)
     areas = [DevArea(tile, tile.grid.window) for tile in dev]
     ready, where = held(found, settings.memory_gb, skip)
     if settings.dev_fraction:
         if areas:
             raise TrainingError("validation data are named and asked for as a fraction; choose --dev or --dev-fraction")
         ready, areas = keep_aside(ready, found, settings, margin_px=crop, seed=seed)
-    tiles = Tiles(ready, crop=crop, road_share=settings.road_share)
+    try:
+        tiles = Tiles(ready, crop=crop, road_share=settings.road_share)
+    except TrainingError as error:
+        if not settings.dev_fraction:
+            raise
+        raise TrainingError(
+            f"what is left beside the ground kept for validation cannot be trained on ({error}); "
+            "choose a smaller --dev-fraction or --dev-block"
+        ) from error
     kept = f"{len(areas)} areas kept for validation" if settings.dev_fraction else f"{len(areas)} dev tiles"
     about = f"{len(tiles.tiles)} training tiles {where}, {100 * tiles.road_fraction:.1f} % road; {kept}"
     return TrainingData(tiles, tuple(areas), gsd, about, *_names(settings))
@@ -101,8 +109,7 @@ def load_dev(place: Path, *, bands: int, gsd_m: float, listener: Listener) -> tu
         If they cannot be used.
     """
     pairs = find_pairs(place)
-    found = look_at(pairs.dev or pairs.train, DataSettings(), listener, None)
-    areas = [brought_to(tile, gsd_m) for tile in found]
+    areas = brought_to(look_at(pairs.dev or pairs.train, DataSettings(), listener, None), gsd_m)
     odd = next((tile for tile in areas if tile.bands != bands), None)
     if odd:
         raise TrainingError(f"{odd.name} gives {odd.bands} bands, the model wants {bands}; use other tiles")
@@ -187,6 +194,6 @@ def _names(settings: DataSettings) -> tuple[str, str]:
     data = settings.data.name if settings.data else ""
     if settings.labels:
         data = f"scenes with roads of {settings.labels.name}"
-    if settings.dev:
-        return data, settings.dev.name
-    return data, f"{100 * settings.dev_fraction:g} % of {data}, whole {settings.dev_split}"
+    if settings.dev_fraction:
+        return data, f"{100 * settings.dev_fraction:g} % of {data}, whole {settings.dev_split}"
+    return data, settings.dev.name if settings.dev else f"{data}, split dev"

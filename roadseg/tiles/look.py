@@ -115,16 +115,19 @@ def common_gsd(tiles: Sequence[_Sized], given: float | None) -> float:
     return round(middle, 3)
 
 
-def brought_to(tile: FileTile, gsd_m: float | None) -> FileTile:
-    """Read a tile at a ground resolution from now on; within 15 % it stays as it is.
+def brought_to(tiles: Sequence[FileTile], gsd_m: float | None) -> list[FileTile]:
+    """Read tiles at a ground resolution from now on; those within 15 % stay as they are.
 
     Raises
     ------
     SceneError
-        If its pixels are far too coarse.
+        If pixels are far too coarse.
     """
     if gsd_m is None:
-        return tile
-    settings = replace(tile.settings, any_gsd=False, gsd_m=gsd_m)
-    with LabelledScene(*tile.pair, settings, tile.kind) as opened:
-        return replace(tile, settings=settings, grid=opened.grid, files=OpenFiles())
+        return list(tiles)
+    files, found = OpenFiles(), []
+    for tile in tiles:
+        settings = replace(tile.settings, any_gsd=False, gsd_m=gsd_m)
+        with LabelledScene(*tile.pair, settings, tile.kind) as opened:
+            found.append(replace(tile, settings=settings, grid=opened.grid, files=files))
+    return found

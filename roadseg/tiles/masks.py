@@ -29,6 +29,7 @@ _DRAWING = 1
 """Version of how roads are drawn; another one makes other masks."""
 
 _REACH_M = 100.0
+_THIN = 1e-9
 
 
 def draw_masks(
@@ -131,7 +132,9 @@ def _extent(roads: RoadLabels) -> str:
         xmin, ymin, xmax, ymax = bounds
     if not np.isfinite([xmin, ymin, xmax, ymax]).all():
         return "nowhere"
-    return ground_text(Grid(roads.crs, Affine(xmax - xmin or 1, 0, xmin, 0, ymin - ymax or -1, ymax), 1, 1))
+    return ground_text(
+        Grid(roads.crs, Affine(max(xmax - xmin, _THIN), 0, xmin, 0, -max(ymax - ymin, _THIN), ymax), 1, 1)
+    )
 
 
 def _identity(labels: Path, layer: str | None, widths: Widths) -> dict[str, Any]:

@@ -16,6 +16,7 @@ CLEAR = 4.5
 
 _SURROUNDINGS_PX = 41
 _STEEPEST = 3.0
+_FLAT = 0.01
 _VOID = 255
 
 
@@ -50,13 +51,13 @@ def best_shift(image: NDArray[np.uint8], label: NDArray[np.uint8], *, reach_px: 
     if not rim.any() or min(label.shape) <= 2 * reach_px:
         return None
     edges = _edges(image)
+    if not edges.max() > _FLAT:
+        return None
     edges = np.where(known, edges - edges[known].mean(), 0)
     wanted = rim / rim.sum() - inside / max(1, int(inside.sum()))
     size = [cv2.getOptimalDFTSize(n + reach_px) for n in label.shape]
     spectrum = np.fft.rfft2(edges, size) * np.conj(np.fft.rfft2(wanted, size))
     fit = np.roll(np.fft.irfft2(spectrum, size), (reach_px, reach_px), (0, 1))[: 2 * reach_px + 1, : 2 * reach_px + 1]
-    if not fit.std() > 0:
-        return None
     row, col = np.unravel_index(int(fit.argmax()), fit.shape)
     return Shift(int(row) - reach_px, int(col) - reach_px, float((fit.max() - fit.mean()) / fit.std()))
 

@@ -12,10 +12,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from roadseg.blocks import Window, reflected
+from roadseg.blocks import Window
 from roadseg.errors import TrainingError
 from roadseg.training.sampling import VOID, Survey, places, survey
 
@@ -264,14 +265,14 @@ def cell_px(shapes: Sequence[tuple[int, int]], crop: int) -> int:
 
 def cut(tile: Source, window: Window, out: Bytes) -> None:
     """Copy a window to ``out``, (bands + 1, height, width); beyond the tile it is mirrored and void."""
-    height, width = tile.shape
-    if min(window.row, window.col) >= 0 and window.row_stop <= height and window.col_stop <= width:
-        out[:-1], out[-1] = tile.read(window)
+    real = window.intersection(Window(0, 0, *tile.shape))
+    image, label = tile.read(real)
+    if real == window:
+        out[:-1], out[-1] = image, label
         return
-    rows, cols = reflected(window.row, window.row_stop, height), reflected(window.col, window.col_stop, width)
-    inside = Window(int(rows.min()), int(cols.min()), int(np.ptp(rows)) + 1, int(np.ptp(cols)) + 1)
-    image, label = tile.read(inside)
-    place = (rows - inside.row)[:, None], (cols - inside.col)[None, :]
-    out[:-1], out[-1] = image[:, place[0], place[1]], VOID
-    real = window.intersection(Window(0, 0, height, width))
-    out[-1][real.slices(window)] = label[real.slices(inside)]
+    top, left = real.row - window.row, real.col - window.col
+    bottom, right = window.row_stop - real.row_stop, window.col_stop - real.col_stop
+    for target, band in zip(out, image, strict=False):
+        target[:] = cv2.copyMakeBorder(band, top, bottom, left, right, cv2.BORDER_REFLECT_101)
+    out[-1] = VOID
+    out[-1][real.slices(window)] = label

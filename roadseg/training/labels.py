@@ -116,7 +116,8 @@ def read_roads(path: Path, widths: Widths, *, layer: str | None = None, within: 
     width = np.zeros(len(keep))
     lines = keep & ~areas
     if lines.any():
-        width[lines] = widths.of(_classes(table, lines), _picked(table, widths.attribute, lines), notes)
+        values = _picked(table, widths.attribute, lines)
+        width[lines] = widths.of(int(lines.sum()), _classes(table, lines), values, notes)
     keep &= areas | (width > 0)
     if not keep.any():
         raise SceneError(f"{path} holds no roads: {'; '.join(notes)}; give another file or --width-table")

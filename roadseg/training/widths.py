@@ -73,12 +73,14 @@ class Widths:
     table: Mapping[str, float] = field(default_factory=lambda: WIDTHS_M)
 
     def of(
-        self, classes: Sequence[str | None] | None, values: Sequence[object] | None, notes: list[str]
+        self, count: int, classes: Sequence[str | None] | None, values: Sequence[object] | None, notes: list[str]
     ) -> NDArray[np.float64]:
         """Return the width of each road in metres, 0 for what is to be left out.
 
         Parameters
         ----------
+        count
+            Of roads.
         classes
             Of each road; None if the file has none.
         values
@@ -93,7 +95,6 @@ class Widths:
         """
         if values is None and classes is None and self.given_m is None:
             raise TrainingError("the labels name no width and no class of road; give one width with --road-width")
-        count = len(values if values is not None else classes or ())
         by_class = self._by_class(classes, notes) if classes is not None else np.full(count, np.nan)
         found = by_class if self.given_m is None else np.where(by_class == 0, 0.0, self.given_m)
         if values is not None:
