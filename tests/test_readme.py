@@ -1,5 +1,6 @@
 """The README: short, true, and runnable."""
 
+import json
 import os
 import re
 import shlex
@@ -37,6 +38,19 @@ def test_main_job_runs(tmp_path: Path) -> None:
     words = [sys.executable, "-m", *shlex.split(job)]
     subprocess.run(words, check=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=300)
     assert {"roads.tif", "mask.tif", "roads.png"} <= {path.name for path in tmp_path.iterdir()}
+
+
+@pytest.mark.slow
+def test_a_model_of_ones_own_is_as_good_as_promised(tmp_path: Path) -> None:
+    line = re.search(r"<!-- training -->\n```sh\n(.*)\n```", README)
+    promised = re.search(r"relaxed\s+F1 above (0\.\d+)", README)
+    assert line
+    assert promised
+    shutil.copytree(ROOT / "sample_data", tmp_path / "sample_data")
+    words = [sys.executable, "-m", *shlex.split(line.group(1))]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, check=True, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, timeout=900)
+    assert json.loads(done.stdout)["dev"]["relaxed_f1"] > float(promised.group(1))
 
 
 def test_test_command_is_there_for_ci() -> None:
