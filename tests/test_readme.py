@@ -37,7 +37,7 @@ def test_main_job_runs(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "sample_data", tmp_path / "sample_data")
     words = [sys.executable, "-m", *shlex.split(job)]
     subprocess.run(words, check=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=300)
-    assert {"roads.tif", "mask.tif", "roads.png"} <= {path.name for path in tmp_path.iterdir()}
+    assert {"roads.tif", "roads.gpkg", "roads.png"} <= {path.name for path in tmp_path.iterdir()}
 
 
 @pytest.mark.slow
