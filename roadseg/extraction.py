@@ -20,9 +20,9 @@ from roadseg.network.ground import Ground, metre_steps
 from roadseg.network.repair import Limits, repair
 from roadseg.progress import Listener
 from roadseg.raster.crs import DEGREES, carry
+from roadseg.raster.encoding import LEVELS
 from roadseg.raster.grid import Grid
 from roadseg.raster.levels import Levels
-from roadseg.raster.output import LEVELS
 from roadseg.settings import VectorizeSettings
 
 Roads = RoadNetwork | RoadAreas

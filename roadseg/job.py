@@ -22,17 +22,10 @@ from roadseg.model.card import ModelCard
 from roadseg.network.read import read_polygons
 from roadseg.progress import Listener
 from roadseg.raster.area import Area, polygon_area, rectangle_area
+from roadseg.raster.encoding import MASK, NODATA, Product, encode, probability_product, threshold_mask
 from roadseg.raster.levels import Levels
-from roadseg.raster.output import (
-    MASK,
-    NODATA,
-    Partial,
-    Product,
-    encode,
-    probability_product,
-    threshold_mask,
-    write_cog,
-)
+from roadseg.raster.output import write_cog
+from roadseg.raster.partial import Partial
 from roadseg.raster.picture import overlay, preview_size, read_reduced, write_picture
 from roadseg.raster.regrid import Regrid, needed_window
 from roadseg.raster.scene import Scene, SceneSettings

@@ -18,7 +18,8 @@ from roadseg.model.card import find_model
 from roadseg.model.weights import load_model
 from roadseg.progress import Listener
 from roadseg.raster.files import bounded_cache
-from roadseg.raster.output import Partial, check_target, published
+from roadseg.raster.output import check_target
+from roadseg.raster.partial import Partial, published
 from roadseg.raster.scene import Scene
 from roadseg.settings import EngineSettings, Outputs, PredictSettings, VectorizeSettings, VectorOutputs
 from roadseg.vectors import check_crs, check_vectors, stage

@@ -23,7 +23,7 @@ from roadseg.cli import app
 from roadseg.errors import OutputError, RoadsegError, SceneError
 from roadseg.evaluate import as_json, evaluate
 from roadseg.metrics.errors import FALSE, MET, MISSED, RIGHT
-from roadseg.raster.output import LEVELS
+from roadseg.raster.encoding import LEVELS
 from roadseg.settings import EvaluateOutputs, EvaluateSettings
 
 UTM = "EPSG:32619"

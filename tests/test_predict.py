@@ -16,8 +16,8 @@ from conftest import METRES, ROTATED, Constant, Identity, Placed, model_of, pict
 from roadseg.errors import DeviceError, ModelError, OutputError, RoadsegError, SceneError
 from roadseg.predict import name_outputs, predict, predict_many
 from roadseg.progress import Listener
+from roadseg.raster.encoding import NODATA, quantize
 from roadseg.raster.files import open_raster
-from roadseg.raster.output import NODATA, quantize
 from roadseg.settings import Outputs, PredictSettings
 
 SMALL = {"overlap_px": 16, "block_px": 96}

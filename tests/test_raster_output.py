@@ -15,22 +15,11 @@ from hypothesis import strategies as st
 
 from roadseg.blocks import Window
 from roadseg.errors import OutputError
+from roadseg.raster.encoding import MASK, NODATA, dequantize, encode, probability_product, quantize, threshold_mask
 from roadseg.raster.files import open_raster
 from roadseg.raster.grid import Grid
-from roadseg.raster.output import (
-    MASK,
-    NODATA,
-    Partial,
-    check_target,
-    dequantize,
-    encode,
-    probability_product,
-    publish,
-    published,
-    quantize,
-    threshold_mask,
-    write_cog,
-)
+from roadseg.raster.output import check_target, publish, write_cog
+from roadseg.raster.partial import Partial, published
 
 PROBABILITY = probability_product("uint8")
 WKT = rasterio.crs.CRS.from_user_input(METRES).to_wkt()
@@ -384,7 +373,7 @@ def test_publishing_notes_its_places_first_and_removes_the_folder_last(tmp_path,
         move(source, target)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("roadseg.raster.output.publish", killed)
+    monkeypatch.setattr("roadseg.raster.partial.publish", killed)
     with pytest.raises(KeyboardInterrupt):
         partial.publish(made)
     assert published(tmp_path / "roads.tif") == {tmp_path / "roads.tif", tmp_path / "mask.tif"}

@@ -23,9 +23,10 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 
 from roadseg.errors import OutputError, SceneError
+from roadseg.raster.encoding import NODATA
 from roadseg.raster.grid import Grid, units_per_metre
 from roadseg.raster.ground import Ground, ground_at, to_ground
-from roadseg.raster.output import NODATA, publish
+from roadseg.raster.output import publish
 from roadseg.raster.roads import windows
 
 Geometries = NDArray[np.object_]

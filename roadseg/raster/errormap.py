@@ -12,8 +12,9 @@ from rasterio.errors import RasterioError
 
 from roadseg.blocks import Window
 from roadseg.errors import OutputError
+from roadseg.raster.encoding import NODATA
 from roadseg.raster.grid import Grid
-from roadseg.raster.output import NODATA, publish, write_cog
+from roadseg.raster.output import publish, write_cog
 
 
 class ClassMap:

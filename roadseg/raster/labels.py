@@ -14,8 +14,8 @@ from rasterio.crs import CRS
 
 from roadseg.blocks import Window
 from roadseg.errors import SceneError
+from roadseg.raster.encoding import NODATA
 from roadseg.raster.grid import Grid
-from roadseg.raster.output import NODATA
 from roadseg.raster.resample import resample, taps
 from roadseg.raster.roads import Kind, RoadRaster, Values, mask_kind
 from roadseg.raster.scene import Scene, SceneSettings

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from roadseg.blocks import Window
 from roadseg.errors import SceneError
 from roadseg.raster.area import Area
+from roadseg.raster.encoding import LEVELS, NODATA
 from roadseg.raster.files import bounded_cache
 from roadseg.raster.grid import Grid, model_grid
-from roadseg.raster.output import LEVELS, NODATA
 from roadseg.raster.resample import resample, taps
 from roadseg.raster.roads import Kind, RoadRaster, mask_kind, windows
 

@@ -12,8 +12,9 @@ import rasterio
 from numpy.typing import NDArray
 
 from roadseg.errors import OutputError
+from roadseg.raster.encoding import dequantize
 from roadseg.raster.files import open_raster
-from roadseg.raster.output import dequantize, write_whole
+from roadseg.raster.output import write_whole
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float64]

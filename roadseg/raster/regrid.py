@@ -9,9 +9,9 @@ import rasterio
 from numpy.typing import NDArray
 
 from roadseg.blocks import Window
+from roadseg.raster.encoding import dequantize
 from roadseg.raster.files import open_raster
 from roadseg.raster.grid import Grid
-from roadseg.raster.output import dequantize
 from roadseg.raster.resample import resample, taps
 
 

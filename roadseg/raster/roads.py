@@ -21,9 +21,9 @@ from rasterio.windows import Window as RasterWindow
 
 from roadseg.blocks import Window
 from roadseg.errors import SceneError
+from roadseg.raster.encoding import LEVELS, NODATA, quantize
 from roadseg.raster.files import open_input, open_raster
 from roadseg.raster.grid import Grid
-from roadseg.raster.output import LEVELS, NODATA, quantize
 
 Kind = Literal["probability", "mask 0/1", "mask 0/255"]
 

@@ -36,7 +36,7 @@ from roadseg.metrics.pixels import (
     no_pixels,
     relaxed,
 )
-from roadseg.raster.output import quantize
+from roadseg.raster.encoding import quantize
 from roadseg.raster.scene import Scene
 from roadseg.settings import CalibrationGoal, PredictSettings
 from roadseg.tiles.source import DevArea

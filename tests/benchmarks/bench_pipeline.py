@@ -14,7 +14,7 @@ import pytest
 import rasterio
 
 from roadseg import job, predict
-from roadseg.raster.output import dequantize
+from roadseg.raster.encoding import dequantize
 from roadseg.raster.scene import Scene
 from roadseg.settings import Outputs, PredictSettings
 

@@ -1,0 +1,115 @@
+"""How probabilities and masks are stored: as levels of a byte, or as floats.
+
+Probability p becomes round(p × 254) with 255 for nodata; scale 1/254 is noted, so that GIS tools show 0–1.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+LEVELS = 254
+"""Probability p is stored as round(p × 254); 255 is nodata."""
+
+NODATA = 255
+
+_STRIP_PX = 1 << 16
+
+
+@dataclass(frozen=True)
+class Product:
+    """A raster to be made.
+
+    Parameters
+    ----------
+    name
+        Prefix of its block files.
+    dtype
+        uint8 or float32; the nodata value is 255 or NaN.
+    description
+        Of its band.
+    scale
+        Value × scale is what it means.
+    """
+
+    name: str
+    dtype: str
+    description: str
+    scale: float = 1.0
+
+    @property
+    def nodata(self) -> float:
+        """The value of pixels that are not known."""
+        return NODATA if self.dtype == "uint8" else float("nan")
+
+
+def probability_product(dtype: str) -> Product:
+    """Return the probability raster: uint8 with scale 1/254, or float32 as it is."""
+    return Product("probability", dtype, "road probability", 1 / LEVELS if dtype == "uint8" else 1.0)
+
+
+MASK = Product("mask", "uint8", "road mask: 1 road, 0 not road")
+
+
+def quantize(probability: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Store probabilities in 255 grey levels.
+
+    Parameters
+    ----------
+    probability
+        (height, width) float32 in [0, 1]; values outside are clipped, NaN counts as not known.
+    valid
+        (height, width) bool.
+
+    Returns
+    -------
+    (height, width) uint8: round(p × 254), and 255 where not known.
+    """
+    levels = np.empty(probability.shape, dtype=np.uint8)
+    for rows in _strips(probability.shape):
+        scaled = probability[rows] * np.float32(LEVELS)
+        unknown = np.isnan(scaled) | ~valid[rows]
+        np.clip(np.rint(scaled, out=scaled), 0, LEVELS, out=scaled)
+        scaled[unknown] = NODATA
+        levels[rows] = scaled
+    return levels
+
+
+def encode(probability: NDArray[np.float32], valid: NDArray[np.bool_], dtype: str) -> NDArray[Any]:
+    """Return probabilities as they are stored: ``quantize``d for uint8, else float32 with NaN where not known."""
+    if dtype == "uint8":
+        return quantize(probability, valid)
+    return np.where(valid, probability, np.float32(np.nan))
+
+
+def dequantize(values: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return probabilities and validity of stored values, uint8 or float32."""
+    if values.dtype == np.uint8:
+        valid = values != NODATA
+        return np.where(valid, values, 0).astype(np.float32) / np.float32(LEVELS), valid
+    valid = ~np.isnan(values)
+    return np.where(valid, values, 0).astype(np.float32), valid
+
+
+def threshold_mask(values: NDArray[Any], threshold: float) -> NDArray[np.uint8]:
+    """Return 1 where stored probabilities reach the threshold, 0 where not, 255 where not known.
+
+    uint8 values are compared at their own precision, so that the mask is what anyone gets who
+    thresholds the probability raster.
+    """
+    if values.dtype == np.uint8:
+        reaching = dequantize(np.arange(LEVELS + 1, dtype=np.uint8))[0] >= np.float32(threshold)
+        mask = (values >= LEVELS + 1 - np.count_nonzero(reaching)).view(np.uint8)
+        np.copyto(mask, np.uint8(NODATA), where=values == NODATA)
+        return mask
+    mask = (values >= np.float32(threshold)).view(np.uint8)
+    np.copyto(mask, np.uint8(NODATA), where=np.isnan(values))
+    return mask
+
+
+def _strips(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Yield rows that fit in a processor's cache together; passing over memory costs more than the arithmetic."""
+    step = max(1, _STRIP_PX // max(1, shape[1]))
+    return (slice(row, row + step) for row in range(0, shape[0], step))

@@ -1,0 +1,255 @@
+"""Blocks on their way to an output, kept so that a run can be killed at any moment and picked up.
+
+While a scene is worked on, finished blocks lie as small GeoTIFFs in ``<output>.partial/`` beside a
+fingerprint of inputs and settings; a block's file appears whole or not at all. At the end a VRT joins them.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from xml.sax.saxutils import escape
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import RasterioError
+from rasterio.io import MemoryFile
+
+from roadseg.blocks import Window
+from roadseg.errors import OutputError
+from roadseg.raster.encoding import Product
+from roadseg.raster.files import open_raster
+from roadseg.raster.grid import Grid
+from roadseg.raster.output import MAKE_ROOM, NEW, publish, write_whole
+
+_FINGERPRINT = "fingerprint.json"
+
+_PUBLISHED = "published.json"
+
+_UNWRITABLE = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
+"""What XML cannot hold; file names can."""
+
+_GDAL_TYPES = {"uint8": "Byte", "float32": "Float32"}
+
+
+class Partial:
+    """The folder ``<output>.partial/`` with the finished blocks of a scene.
+
+    Parameters
+    ----------
+    output
+        What it is to become.
+    fingerprint
+        Everything the blocks depend on; JSON-ready.
+    anew
+        Throw away what a run with other inputs or settings left.
+
+    Raises
+    ------
+    OutputError
+        If the folder holds blocks of other inputs or settings, or something else, or cannot be made.
+    """
+
+    def __init__(self, output: Path, fingerprint: Mapping[str, object], *, anew: bool = False) -> None:
+        self.folder = _partial_folder(output)
+        wanted = json.loads(json.dumps(fingerprint))
+        marker = self.folder / _FINGERPRINT
+        if marker.exists():
+            differing = _differing(marker, wanted)
+            if not differing:
+                return
+            if self.kept() and not anew:
+                raise OutputError(
+                    f"{self.folder} was left by a run with another {', '.join(differing)}; "
+                    "repeat that command to finish it, or add --overwrite to start anew"
+                )
+            self.discard()
+        try:
+            self.folder.mkdir(exist_ok=True)
+            if any(path.suffix != NEW for path in self.folder.iterdir()):
+                raise OutputError(f"{self.folder} is in the way and was not left by roadseg; move it")
+            write_whole(marker, json.dumps(wanted, indent=1).encode())
+        except OSError as error:
+            raise OutputError(f"cannot write beside {output} ({error.strerror}); choose another place") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self.kept():
+            self.discard()
+
+    def kept(self) -> int:
+        """Return how many files of finished blocks there are."""
+        return sum(1 for _ in self.folder.glob("*_*_*_*_*.tif"))
+
+    def has(self, products: Iterable[Product], window: Window) -> bool:
+        """Tell whether a block is finished."""
+        return all(self._path(product, window).exists() for product in products)
+
+    def put(
+        self, product: Product, window: Window, values: NDArray[Any], counts: Mapping[str, int] | None = None
+    ) -> None:
+        """Keep a finished block, (height, width), with numbers that ``total`` adds up.
+
+        Raises
+        ------
+        OutputError
+            If the disk is full or gone.
+        """
+        with MemoryFile() as memory:
+            profile = _profile(product, window)
+            with rasterio.Env(GDAL_NUM_THREADS="1"), memory.open(**profile) as file:
+                file.write(values, 1)
+                file.update_tags(**(counts or {}))
+            try:
+                write_whole(self._path(product, window), memory.getbuffer())
+            except OSError as error:
+                raise OutputError(f"cannot write to {self.folder} ({error.strerror}); {MAKE_ROOM}") from error
+
+    def mosaic(self, product: Product, grid: Grid, area: Window, tags: Mapping[str, str]) -> Path:
+        """Join the blocks of a product to one raster.
+
+        Parameters
+        ----------
+        product
+            Whose blocks.
+        grid
+            Of ``area``.
+        area
+            The part of the whole that the blocks cover.
+        tags
+            Metadata to write.
+
+        Returns
+        -------
+        Path of a VRT.
+        """
+        kind = _GDAL_TYPES[product.dtype]
+        t = grid.transform
+        metadata = "".join(
+            f'<MDI key="{key}">{escape(_UNWRITABLE.sub("?", value))}</MDI>' for key, value in tags.items()
+        )
+        sources = "".join(
+            f'<SimpleSource><SourceFilename relativeToVRT="1">{path.name}</SourceFilename><SourceBand>1</SourceBand>'
+            f'<SourceProperties RasterXSize="{w.width}" RasterYSize="{w.height}" DataType="{kind}" '
+            f'BlockXSize="512" BlockYSize="512"/>'
+            f'<SrcRect xOff="0" yOff="0" xSize="{w.width}" ySize="{w.height}"/>'
+            f'<DstRect xOff="{w.col - area.col}" yOff="{w.row - area.row}" xSize="{w.width}" ySize="{w.height}"/>'
+            "</SimpleSource>"
+            for path, w in self._blocks(product)
+        )
+        scale = f"<Offset>0</Offset><Scale>{product.scale!r}</Scale>" if product.scale != 1 else ""
+        xml = (
+            f'<VRTDataset rasterXSize="{grid.width}" rasterYSize="{grid.height}">'
+            + (f"<SRS>{escape(grid.crs)}</SRS>" if grid.crs else "")
+            + ("" if t.is_identity else f"<GeoTransform>{t.c!r},{t.a!r},{t.b!r},{t.f!r},{t.d!r},{t.e!r}</GeoTransform>")
+            + f"<Metadata>{metadata}</Metadata>"
+            f'<VRTRasterBand dataType="{kind}" band="1"><Description>{product.description}</Description>'
+            f"<NoDataValue>{product.nodata}</NoDataValue><ColorInterp>Gray</ColorInterp>{scale}{sources}"
+            "</VRTRasterBand></VRTDataset>"
+        )
+        path = self.folder / f"{product.name}.vrt"
+        write_whole(path, xml.encode())
+        return path
+
+    def total(self, product: Product, key: str) -> int:
+        """Add up a number that was kept with each block of a product."""
+        total = 0
+        for path, _ in self._blocks(product):
+            with open_raster(path) as file:
+                total += int(file.tags()[key])
+        return total
+
+    def publish(self, made: Sequence[tuple[Path, Path]]) -> None:
+        """Move finished files to their places and remove the folder.
+
+        Where they go is noted first, so that a run killed in between may be repeated (``published``).
+
+        Raises
+        ------
+        OutputError
+            If a place cannot be written to.
+        """
+        places = [str(target.resolve()) for _, target in made]
+        try:
+            write_whole(self.folder / _PUBLISHED, json.dumps(places).encode())
+        except OSError as error:
+            raise OutputError(f"cannot write to {self.folder} ({error.strerror}); {MAKE_ROOM}") from error
+        for finished, target in made:
+            publish(finished, target)
+        self.discard()
+
+    def discard(self) -> None:
+        """Remove the folder, and what tells whose it is last."""
+        for path in self.folder.glob("*"):
+            if path.name not in {_FINGERPRINT, _PUBLISHED}:
+                path.unlink(missing_ok=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, product: Product, window: Window) -> Path:
+        place = f"{window.row}_{window.col}_{window.height}_{window.width}"
+        return self.folder / f"{product.name}_{place}.tif"
+
+    def _blocks(self, product: Product) -> list[tuple[Path, Window]]:
+        paths = self.folder.glob(f"{product.name}_*.tif")
+        pairs = [(path, Window(*map(int, path.stem.rsplit("_", 4)[1:]))) for path in paths]
+        return sorted(pairs, key=lambda pair: (pair[1].row, pair[1].col))
+
+
+def published(output: Path) -> set[Path]:
+    """Return where a run for ``output`` was moving its finished files when it was killed."""
+    try:
+        return {Path(place) for place in json.loads((_partial_folder(output) / _PUBLISHED).read_text())}
+    except (OSError, ValueError):
+        return set()
+
+
+def _partial_folder(output: Path) -> Path:
+    return output.with_name(output.name + ".partial")
+
+
+def _differing(marker: Path, wanted: Mapping[str, object]) -> list[str]:
+    """Return in what a fingerprint on disk differs from the wanted one."""
+    try:
+        found = dict(json.loads(marker.read_text()))
+    except (OSError, ValueError, TypeError):
+        return ["fingerprint (it is damaged)"]
+    return sorted(key for key in {**found, **wanted} if found.get(key) != wanted.get(key))
+
+
+@cache
+def _quick_compression() -> dict[str, Any]:
+    """Return the fastest compression this GDAL has for blocks that live until the end of a run only."""
+    quick: dict[str, Any] = {"compress": "ZSTD", "zstd_level": 1}
+    size = {"height": 16, "width": 16, "count": 1, "dtype": "uint8", "transform": rasterio.Affine(1, 0, 1, 0, -1, 1)}
+    try:
+        with MemoryFile() as memory, memory.open(driver="GTiff", **size, **quick) as file:
+            file.write(np.zeros((16, 16), dtype=np.uint8), 1)
+    except (RasterioError, CPLE_BaseError):
+        return {"compress": "DEFLATE", "zlevel": 1}
+    return quick
+
+
+def _profile(product: Product, window: Window) -> dict[str, Any]:
+    return {
+        "driver": "GTiff",
+        "height": window.height,
+        "width": window.width,
+        "count": 1,
+        "dtype": product.dtype,
+        "nodata": product.nodata,
+        "tiled": True,
+        "blockxsize": 512,
+        "blockysize": 512,
+        **_quick_compression(),
+        "transform": rasterio.Affine(1, 0, window.col, 0, -1, -1 - window.row),  # GDAL warns at the origin
+    }
