@@ -4,6 +4,7 @@ Nothing here loops over edges. Lengths follow the pixels, so they are up to 8 % 
 to compare with limits.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +15,12 @@ from roadseg.network.graph import Bools, Floats, Ints, PixelGraph
 
 Pixel = tuple[float, float]
 """Ground size of a pixel down its column and along its row, in metres; (1, 1) makes metres pixels."""
+
+Vertices = tuple[NDArray[np.int32], NDArray[np.uint16], NDArray[np.uint8]]
+"""(n, 2) places, (n,) areas and (n,) levels, as in a ``PixelGraph``."""
+
+PART = 1 << 17
+"""How many vertices are handled at a time where all are."""
 
 
 @dataclass(frozen=True)
@@ -60,18 +67,19 @@ def edge_of_vertex(graph: PixelGraph) -> Ints:
 def chains(graph: PixelGraph, pixel: Pixel = (1.0, 1.0)) -> Chains:
     """Lay out all edges with their nodes, and measure along them."""
     starts = graph.starts + 2 * np.arange(len(graph.starts))
-    points = np.empty((starts[-1], 2))
-    inner = np.ones(len(points), dtype=bool)
-    inner[starts[:-1]] = inner[starts[1:] - 1] = False
-    points[inner] = graph.places
+    at = slices(graph.starts[:-1] - 1, np.diff(starts))  # nodes get some vertex for now
+    points = _taken(graph.places, at).astype(np.float64)
     points[starts[:-1]] = graph.nodes[graph.ends[:, 0]]
     points[starts[1:] - 1] = graph.nodes[graph.ends[:, 1]]
     if pixel != (1.0, 1.0):
         points *= pixel
+    squares = points[1:] - points[:-1]
+    squares *= squares
     steps = np.zeros(len(points))
-    np.hypot(np.diff(points[:, 0]), np.diff(points[:, 1]), out=steps[1:])
+    np.add(squares[:, 0], squares[:, 1], out=steps[1:])
+    np.sqrt(steps, out=steps)
     steps[starts[:-1]] = 0
-    return Chains(points, starts, np.cumsum(steps))
+    return Chains(points, starts, np.cumsum(steps, out=steps))
 
 
 def per_edge(operation: np.ufunc, values: NDArray[Any], first: Ints, counts: Ints, empty: float = 0.0) -> Floats:
@@ -99,27 +107,82 @@ def pick(graph: PixelGraph, edges: Ints, *, turned: Bools | None = None, all_nod
         Keep nodes that no edge uses any more, so that nodes keep their numbers.
     """
     counts = np.diff(graph.starts)[edges]
-    at = slices(graph.starts[edges], counts)
     ends = graph.ends[edges]
     if turned is not None:
-        mirror = (graph.starts[edges] + graph.starts[edges + 1] - 1)[turned]
-        flipped = np.repeat(turned, counts)
-        at[flipped] = np.repeat(mirror, counts[turned]) - at[flipped]
         ends = np.where(turned[:, None], ends[:, ::-1], ends)
-    used = np.full(len(graph.nodes), all_nodes)
-    used[ends] = True
-    names = np.cumsum(used) - 1
+    places, area, level = strung(graph, graph.starts[edges], counts, turned=turned)
+    nodes, at_border = graph.nodes, graph.at_border
+    if not all_nodes:
+        used = np.zeros(len(nodes), dtype=bool)
+        used[ends] = True
+        nodes, at_border, ends = nodes[used], at_border[used], (np.cumsum(used) - 1)[ends]
     return PixelGraph(
-        nodes=graph.nodes[used],
-        at_border=graph.at_border[used],
-        ends=names[ends],
+        nodes=nodes,
+        at_border=at_border,
+        ends=ends,
         starts=np.concatenate([[0], np.cumsum(counts)]),
-        places=graph.places[at],
-        area=graph.area[at],
-        level=graph.level[at],
+        places=places,
+        area=area,
+        level=level,
         inferred=graph.inferred[edges],
         areal=graph.areal[edges],
     )
+
+
+def strung(
+    graph: PixelGraph, first: Ints, counts: Ints, *, turned: Bools | None = None, lead: Bools | None = None
+) -> Vertices:
+    """Return the places, areas and levels of slices of the vertices, one slice after the other.
+
+    It goes some 100,000 vertices at a time, so that no array of indices grows with the graph.
+
+    Parameters
+    ----------
+    graph
+        Where from.
+    first, counts
+        (n,) slice ``i`` is made of vertices ``first[i], first[i] + 1 …`` (``counts[i]`` of them).
+    turned
+        (n,) which of them are read backwards.
+    lead
+        (n,) before which of them a place is left free; what it holds is not defined.
+    """
+    whole = counts if lead is None else counts + lead
+    stops = np.cumsum(whole)
+    size = int(stops[-1]) if len(stops) else 0
+    places, area = np.empty((size, 2), dtype=graph.places.dtype), np.empty(size, dtype=graph.area.dtype)
+    level = np.empty(size, dtype=graph.level.dtype)
+    begin = first if lead is None else first - lead
+    mirror = 2 * first + counts - 1
+    for part in in_parts(stops) if len(graph.area) else ():
+        at = slices(begin[part], whole[part])
+        if turned is not None and turned[part].any():
+            back = turned[part]
+            flipped = slices((stops - whole)[part][back] - (stops - whole)[part.start], whole[part][back])
+            at[flipped] = np.repeat(mirror[part][back], whole[part][back]) - at[flipped]
+        there = slice(stops[part.start] - whole[part.start], stops[part.stop - 1])
+        places[there] = _taken(graph.places, at)
+        area[there] = graph.area.take(at, mode="clip")
+        level[there] = graph.level.take(at, mode="clip")
+    return places, area, level
+
+
+def in_parts(stops: Ints) -> Iterator[slice]:
+    """Cut things that end at ``stops`` on a long array into slices of things that fill about ``PART`` of it."""
+    begin = 0
+    while begin < len(stops):
+        before = stops[begin - 1] if begin else 0
+        stop = max(int(np.searchsorted(stops, before + PART, side="right")), begin + 1)
+        yield slice(begin, stop)
+        begin = stop
+
+
+def _taken(places: NDArray[np.int32], at: Ints) -> NDArray[np.int32]:
+    """Return some places; row and column travel as one number. Indices out of range give some place."""
+    if not len(places):
+        return np.zeros((len(at), 2), dtype=np.int32)
+    pairs = np.ascontiguousarray(places).view(np.int64).ravel()
+    return pairs.take(at, mode="clip").view(np.int32).reshape(-1, 2)
 
 
 def in_order(graph: PixelGraph) -> PixelGraph:

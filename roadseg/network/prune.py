@@ -44,7 +44,7 @@ def prune_spurs(graph: PixelGraph, *, margin: float, pixel: Pixel = (1.0, 1.0)) 
         spurs = _spurs(graph, margin, pixel)
         if not spurs.any():
             return graph
-        graph = contract(pick(graph, np.flatnonzero(~spurs)))
+        graph = contract(graph, keep=np.flatnonzero(~spurs))
 
 
 def drop_small(graph: PixelGraph, *, length: float, pixel: Pixel = (1.0, 1.0)) -> PixelGraph:
