@@ -10,13 +10,14 @@ what a bridge changes is seen by the next round.
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from roadseg.network.digital import straight
+from roadseg.network.digital import mark_nodes, straight
 from roadseg.network.edges import Pixel, degrees
 from roadseg.network.evidence import ACCEPTED, Bridges, Ends, Sample, odds_against, supported, targets
 from roadseg.network.graph import PixelGraph
 from roadseg.network.joins import split_edges
-from roadseg.network.proposals import dead_ends, proposals
+from roadseg.network.proposals import dead_ends, proposals, surroundings
 
 _ROUNDS = 8
 
@@ -44,11 +45,13 @@ def bridge(
     The graph with the bridges as inferred edges without area. Edges that one leads to are split there.
     """
     open_ends = np.flatnonzero((degrees(graph) == 1) & ~graph.at_border)
+    taken = None
     for _ in range(_ROUNDS):
         if not len(open_ends):
             break
         ends = dead_ends(graph, open_ends, pixel)
-        found = proposals(graph, ends, longest=longest, pixel=pixel)
+        taken = taken or surroundings(graph, ends, longest=longest, pixel=pixel)
+        found = proposals(graph, ends, taken, longest=longest, pixel=pixel)
         found = supported(graph, ends, found, level=level, pixel=pixel, sample=sample)
         found = found[odds_against(found) <= ACCEPTED]
         chosen = _chosen(graph, ends, found)
@@ -57,7 +60,9 @@ def bridge(
         done = np.concatenate([chosen.end, chosen.other[chosen.other >= 0]])
         waiting = np.setdiff1d(np.concatenate([found.end, found.other[found.other >= 0]]), done)
         open_ends = ends.node[waiting]
-        graph = _built(graph, ends, chosen, sample)
+        graph, new = _built(graph, ends, chosen, sample)
+        taken.add(new)
+        mark_nodes(taken, graph)
     return graph
 
 
@@ -82,8 +87,10 @@ def _chosen(graph: PixelGraph, ends: Ends, found: Bridges) -> Bridges:
     return found[~crossed]
 
 
-def _built(graph: PixelGraph, ends: Ends, chosen: Bridges, sample: Sample | None) -> PixelGraph:
-    """Return the graph with the bridges as edges."""
+def _built(
+    graph: PixelGraph, ends: Ends, chosen: Bridges, sample: Sample | None
+) -> tuple[PixelGraph, NDArray[np.int32]]:
+    """Return the graph with the bridges as edges, and their pixels."""
     drawn = straight(ends.place[chosen.end], targets(graph, chosen), thick=False)
     inner = (drawn.step > 0) & (drawn.step < np.diff(drawn.starts)[drawn.line] - 1)
     places = drawn.places[inner].astype(np.int32)
@@ -93,7 +100,7 @@ def _built(graph: PixelGraph, ends: Ends, chosen: Bridges, sample: Sample | None
     target[chosen.vertex >= 0] = len(graph.nodes) + which
     graph = split_edges(graph, split)
     level = sample(places) if sample is not None else np.zeros(len(places), dtype=np.uint8)
-    return replace(
+    built = replace(
         graph,
         ends=np.concatenate([graph.ends, np.stack([ends.node[chosen.end], target], axis=1)]),
         starts=np.concatenate([graph.starts, graph.starts[-1] + np.cumsum(counts)]),
@@ -103,3 +110,4 @@ def _built(graph: PixelGraph, ends: Ends, chosen: Bridges, sample: Sample | None
         inferred=np.concatenate([graph.inferred, np.ones(len(counts), dtype=bool)]),
         areal=np.concatenate([graph.areal, np.zeros(len(counts), dtype=bool)]),
     )
+    return built, places

@@ -68,7 +68,7 @@ def chains(graph: PixelGraph, pixel: Pixel = (1.0, 1.0)) -> Chains:
     """Lay out all edges with their nodes, and measure along them."""
     starts = graph.starts + 2 * np.arange(len(graph.starts))
     at = slices(graph.starts[:-1] - 1, np.diff(starts))  # nodes get some vertex for now
-    points = _taken(graph.places, at).astype(np.float64)
+    points = places_at(graph, at).astype(np.float64)
     points[starts[:-1]] = graph.nodes[graph.ends[:, 0]]
     points[starts[1:] - 1] = graph.nodes[graph.ends[:, 1]]
     if pixel != (1.0, 1.0):
@@ -83,12 +83,17 @@ def chains(graph: PixelGraph, pixel: Pixel = (1.0, 1.0)) -> Chains:
 
 
 def per_edge(operation: np.ufunc, values: NDArray[Any], first: Ints, counts: Ints, empty: float = 0.0) -> Floats:
-    """Reduce slices ``first[i] …`` (``counts[i]`` long) of an array, of which some may be empty."""
+    """Reduce slices ``first[i] …`` (``counts[i]`` long) of an array, of which some may be empty.
+
+    They should ascend: what lies between two slices that follow each other is reduced in vain.
+    """
     reduced = np.full(len(first), empty)
-    some = counts > 0
-    if some.any():
-        bounds = np.stack([first[some], first[some] + counts[some]], axis=1).ravel()
-        reduced[some] = operation.reduceat(np.append(values, values[:1]), bounds)[::2]
+    some = np.flatnonzero(counts > 0)
+    bounds = np.stack([first[some], first[some] + counts[some]], axis=1).ravel()
+    if len(some) and bounds[-1] == len(values):
+        bounds = bounds[:-1]
+    if len(some):
+        reduced[some] = operation.reduceat(values, bounds)[::2]
     return reduced
 
 
@@ -161,7 +166,7 @@ def strung(
             flipped = slices((stops - whole)[part][back] - (stops - whole)[part.start], whole[part][back])
             at[flipped] = np.repeat(mirror[part][back], whole[part][back]) - at[flipped]
         there = slice(stops[part.start] - whole[part.start], stops[part.stop - 1])
-        places[there] = _taken(graph.places, at)
+        places[there] = places_at(graph, at)
         area[there] = graph.area.take(at, mode="clip")
         level[there] = graph.level.take(at, mode="clip")
     return places, area, level
@@ -177,12 +182,38 @@ def in_parts(stops: Ints) -> Iterator[slice]:
         begin = stop
 
 
-def _taken(places: NDArray[np.int32], at: Ints) -> NDArray[np.int32]:
-    """Return some places; row and column travel as one number. Indices out of range give some place."""
-    if not len(places):
+def part_of(graph: PixelGraph, edges: slice) -> PixelGraph:
+    """Return some edges that follow each other, with all nodes; nothing is copied."""
+    starts = graph.starts[edges.start : edges.stop + 1]
+    vertices = slice(starts[0], starts[-1])
+    return PixelGraph(
+        nodes=graph.nodes,
+        at_border=graph.at_border,
+        ends=graph.ends[edges],
+        starts=starts - starts[0],
+        places=graph.places[vertices],
+        area=graph.area[vertices],
+        level=graph.level[vertices],
+        inferred=graph.inferred[edges],
+        areal=graph.areal[edges],
+    )
+
+
+def places_at(graph: PixelGraph, at: Ints) -> NDArray[np.int32]:
+    """Return the places of some vertices, fast: row and column travel as one number. Wrong indices give any place."""
+    if not len(graph.places):
         return np.zeros((len(at), 2), dtype=np.int32)
-    pairs = np.ascontiguousarray(places).view(np.int64).ravel()
-    return pairs.take(at, mode="clip").view(np.int32).reshape(-1, 2)
+    return _pairs(graph).take(at, mode="clip").view(np.int32).reshape(-1, 2)
+
+
+def kept_vertices(graph: PixelGraph, keep: Bools) -> Vertices:
+    """Return those vertices that are kept."""
+    return _pairs(graph)[keep].view(np.int32).reshape(-1, 2), graph.area[keep], graph.level[keep]
+
+
+def _pairs(graph: PixelGraph) -> Ints:
+    """Return (vertices,) rows and columns side by side in one number."""
+    return np.ascontiguousarray(graph.places).view(np.int64).ravel()
 
 
 def in_order(graph: PixelGraph) -> PixelGraph:

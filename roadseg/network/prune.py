@@ -14,7 +14,7 @@ from scipy.sparse.csgraph import connected_components
 from roadseg.network.edges import Chains, Pixel, chains, degrees, per_edge, pick
 from roadseg.network.graph import Bools, Floats, Ints, PixelGraph
 from roadseg.network.joins import contract
-from roadseg.network.tips import tips
+from roadseg.network.tips import tip_widths
 
 WIDTHS = 1.5
 """How many widths of the road it leaves a branch must be long."""
@@ -116,6 +116,5 @@ def _widths_at(graph: PixelGraph, laid: Chains, foot: Ints, spur: Bools, pixel: 
     only_spurs = np.flatnonzero(concerned[tails] & np.repeat(spur, 2) & ~np.isin(tails, tails[half]))
     half = np.concatenate([half, only_spurs])
     width = np.zeros(len(graph.nodes))
-    found = tips(graph, laid, half, pixel, skip=np.zeros(len(half)), span=SPAN_M)
-    np.maximum.at(width, tails[half], found.width)
+    np.maximum.at(width, tails[half], tip_widths(graph, laid, half, pixel, skip=np.zeros(len(half)), span=SPAN_M))
     return width
