@@ -17,6 +17,7 @@ from roadseg.network.prune import parts
 PASSES = 5
 SIMPLIFY_PX = 0.75
 _ADJACENT_PX = 1.5
+_ROUNDING_M = 1e-9
 
 
 def to_ground(
@@ -175,7 +176,7 @@ def _widths(graph: PixelGraph, raw: Chains, smooth: Floats, length: Floats, grou
     first = _ratio(per_edge(np.add, area, graph.starts[:-1], np.diff(graph.starts)), owned, graph)
     from_start = np.cumsum(step)[at - 1]
     from_start -= np.concatenate([[0], np.cumsum(step)])[raw.starts[:-1]][edge]
-    margin = np.minimum(np.nan_to_num(first), length / 3)[edge]
+    margin = np.minimum(np.nan_to_num(first), length / 3)[edge] - _ROUNDING_M
     ends = (from_start < margin) | (from_start > length[edge] - margin)
     inner_area, inner = np.where(ends, 0, area), np.where(ends, 0, owned)
     middle = _ratio(per_edge(np.add, inner_area, graph.starts[:-1], np.diff(graph.starts)), inner, graph)
