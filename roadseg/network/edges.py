@@ -22,6 +22,12 @@ Vertices = tuple[NDArray[np.int32], NDArray[np.uint16], NDArray[np.uint8]]
 PART = 1 << 17
 """How many vertices are handled at a time where all are."""
 
+WIDE = 1 << 19
+"""The same where each such part costs something per node."""
+
+_GRAINS = 2.0**20
+"""Steps are rounded to this part of a metre: their sums are exact, whatever comes before an edge."""
+
 
 @dataclass(frozen=True)
 class Chains:
@@ -78,8 +84,38 @@ def chains(graph: PixelGraph, pixel: Pixel = (1.0, 1.0)) -> Chains:
     steps = np.zeros(len(points))
     np.add(squares[:, 0], squares[:, 1], out=steps[1:])
     np.sqrt(steps, out=steps)
+    steps *= _GRAINS
+    np.rint(steps, out=steps)
+    steps /= _GRAINS
     steps[starts[:-1]] = 0
     return Chains(points, starts, np.cumsum(steps, out=steps))
+
+
+def lengths(graph: PixelGraph, edges: Ints, pixel: Pixel = (1.0, 1.0)) -> Floats:
+    """Return (n,) metres along some edges."""
+    stops = np.cumsum(np.diff(graph.starts)[edges])
+    found = [chains(pick(graph, edges[part], all_nodes=True), pixel).lengths for part in in_parts(stops, WIDE)]
+    return np.concatenate([np.zeros(0), *found])
+
+
+def edges_at(graph: PixelGraph, nodes: Ints) -> Iterator[tuple[Ints, slice]]:
+    """Return the edges that meet some nodes, ascending, part by part, and which rows of nodes these are.
+
+    Parameters
+    ----------
+    graph
+        Where from.
+    nodes
+        (n, k) numbers.
+    """
+    tail = graph.ends.ravel()
+    leaving = np.argsort(tail, kind="stable")
+    degree = degrees(graph)
+    first = np.cumsum(degree) - degree
+    weight = np.bincount(tail, weights=np.repeat(np.diff(graph.starts), 2), minlength=len(graph.nodes))
+    for part in in_parts(np.cumsum(weight[nodes].sum(axis=1)), WIDE):
+        here = nodes[part].ravel()
+        yield np.unique(leaving[slices(first[here], degree[here])] >> 1), part
 
 
 def per_edge(operation: np.ufunc, values: NDArray[Any], first: Ints, counts: Ints, empty: float = 0.0) -> Floats:
@@ -172,12 +208,12 @@ def strung(
     return places, area, level
 
 
-def in_parts(stops: Ints) -> Iterator[slice]:
-    """Cut things that end at ``stops`` on a long array into slices of things that fill about ``PART`` of it."""
+def in_parts(stops: Ints | Floats, size: int = 0) -> Iterator[slice]:
+    """Cut things that end at ``stops`` on a long array into slices that fill about ``size`` of it, ``PART`` if 0."""
     begin = 0
     while begin < len(stops):
         before = stops[begin - 1] if begin else 0
-        stop = max(int(np.searchsorted(stops, before + PART, side="right")), begin + 1)
+        stop = max(int(np.searchsorted(stops, before + (size or PART), side="right")), begin + 1)
         yield slice(begin, stop)
         begin = stop
 

@@ -10,7 +10,18 @@ from dataclasses import replace
 
 import numpy as np
 
-from roadseg.network.edges import Chains, Pixel, chains, degrees, kept_vertices, per_edge, pick, slices
+from roadseg.network.edges import (
+    Chains,
+    Pixel,
+    chains,
+    degrees,
+    edges_at,
+    kept_vertices,
+    lengths,
+    per_edge,
+    pick,
+    slices,
+)
 from roadseg.network.graph import Bools, Floats, Ints, PixelGraph
 from roadseg.network.tips import Tips, tip_widths, tips
 
@@ -65,12 +76,9 @@ def _needless(graph: PixelGraph, asked: Bools, pixel: Pixel) -> tuple[Ints, Ints
     between &= asked[graph.ends].any(axis=1)
     rough = _rough_widths(graph, pixel)[graph.ends].min(axis=1, initial=np.inf)
     between &= np.diff(graph.starts) * min(pixel) <= CROSSING_WIDTHS * 1.5 * rough + CROSSING_PX * max(pixel)
-    concerned = np.zeros(len(degree), dtype=bool)
-    concerned[graph.ends[between]] = True
-    near = np.flatnonzero(concerned[graph.ends].any(axis=1))
-    edges, length, width = _inside(pick(graph, near, all_nodes=True), np.flatnonzero(between[near]), pixel)
+    edges, length, width = _inside(graph, np.flatnonzero(between), pixel)
     order = np.lexsort((edges, length))
-    edges, width = near[edges[order]], width[order]
+    edges, width = edges[order], width[order]
     rank = np.arange(len(order))[:, None]
     best = np.full(len(degree), len(order))
     np.minimum.at(best, graph.ends[edges], rank)
@@ -80,6 +88,15 @@ def _needless(graph: PixelGraph, asked: Bools, pixel: Pixel) -> tuple[Ints, Ints
 
 def _inside(graph: PixelGraph, edges: Ints, pixel: Pixel) -> tuple[Ints, Floats, Floats]:
     """Return those of some edges that lie inside a junction, their length, and the road width there."""
+    length, width, good = np.zeros(len(edges)), np.zeros(len(edges)), np.zeros(len(edges), dtype=bool)
+    for near, part in edges_at(graph, graph.ends[edges]):
+        here = np.searchsorted(near, edges[part])
+        good[part], length[part], width[part] = _judged(pick(graph, near), here, pixel)
+    return edges[good], length[good], width[good]
+
+
+def _judged(graph: PixelGraph, edges: Ints, pixel: Pixel) -> tuple[Bools, Floats, Floats]:
+    """Return whether some edges lie inside a junction, their length, and the road width there."""
     laid, degree = chains(graph, pixel), degrees(graph)
     length = laid.lengths[edges]
     half, first, count = _arms(graph, edges)
@@ -88,7 +105,7 @@ def _inside(graph: PixelGraph, edges: Ints, pixel: Pixel) -> tuple[Ints, Floats,
     far = CROSSING_WIDTHS * width + CROSSING_PX * max(pixel)
     maybe = np.flatnonzero(~good & (length <= far) & (degree[graph.ends[edges]] == 3).all(axis=1))
     good[maybe] = _crosswise(graph, laid, half[first[maybe, None] + np.arange(4)], width[maybe], pixel)
-    return edges[good], length[good], width[good]
+    return good, length, width
 
 
 def _rough_widths(graph: PixelGraph, pixel: Pixel) -> Floats:
@@ -173,8 +190,7 @@ def _merged(graph: PixelGraph, edges: Ints, width: Floats, pixel: Pixel) -> Pixe
     ends = names[graph.ends]
     shrunk = (ends[:, 0] == ends[:, 1]) & (graph.ends[:, 0] != graph.ends[:, 1])
     around = np.flatnonzero(shrunk)
-    length = chains(pick(graph, around, all_nodes=True), pixel).lengths
-    stays[around[length <= np.pi * clear[ends[around, 0]]]] = False
+    stays[around[lengths(graph, around, pixel) <= np.pi * clear[ends[around, 0]]]] = False
     return _cut_back(replace(graph, nodes=nodes, at_border=border, ends=ends), clear, stays, pixel)
 
 
