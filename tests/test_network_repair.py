@@ -4,8 +4,6 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-import rasterio
-from shared import tiles
 from tracing import graph_of, strips, trace
 
 import roadseg.network.digital as digital_module
@@ -333,17 +331,6 @@ def test_a_dead_end_that_points_at_a_junction_is_led_to_it():
     graph = bridge(graph_of(edges, nodes), longest=30, level=127)
     assert [1, 4] in np.sort(graph.ends[graph.inferred], axis=1).tolist()
     assert len(graph.ends) == 6
-
-
-def test_a_hole_in_the_mask_of_a_real_tile():
-    """Here a ray once met a node where an edge was looked for."""
-    with rasterio.open(tiles("dev") / "masks" / "26728720_15.tif") as file:
-        road = file.read(1) == 1
-    window = np.s_[700:1100, 300:710]
-    whole = repair(trace(road[window]), Limits(level=None))
-    road[900:915, 500:508] = False
-    holed = repair(trace(road[window]), Limits(level=None))
-    assert abs(chains(holed).lengths.sum() - chains(whole).lengths.sum()) < 60
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -171,7 +171,13 @@ def pick(graph: PixelGraph, edges: Ints, *, turned: Bools | None = None, all_nod
 
 
 def strung(
-    graph: PixelGraph, first: Ints, counts: Ints, *, turned: Bools | None = None, lead: Bools | None = None
+    graph: PixelGraph,
+    first: Ints,
+    counts: Ints,
+    *,
+    turned: Bools | None = None,
+    lead: Bools | None = None,
+    behind: Vertices | None = None,
 ) -> Vertices:
     """Return the places, areas and levels of slices of the vertices, one slice after the other.
 
@@ -187,10 +193,12 @@ def strung(
         (n,) which of them are read backwards.
     lead
         (n,) before which of them a place is left free; what it holds is not defined.
+    behind
+        Vertices from elsewhere that follow in the end.
     """
     whole = counts if lead is None else counts + lead
     stops = np.cumsum(whole)
-    size = int(stops[-1]) if len(stops) else 0
+    size = (int(stops[-1]) if len(stops) else 0) + (len(behind[0]) if behind else 0)
     places, area = np.empty((size, 2), dtype=graph.places.dtype), np.empty(size, dtype=graph.area.dtype)
     level = np.empty(size, dtype=graph.level.dtype)
     begin = first if lead is None else first - lead
@@ -205,6 +213,9 @@ def strung(
         places[there] = places_at(graph, at)
         area[there] = graph.area.take(at, mode="clip")
         level[there] = graph.level.take(at, mode="clip")
+    if behind is not None:
+        rest = slice(size - len(behind[0]), size)
+        places[rest], area[rest], level[rest] = behind
     return places, area, level
 
 

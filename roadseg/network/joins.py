@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roadseg.network.chains import put_in_order
-from roadseg.network.edges import pick, slices, strung
+from roadseg.network.edges import Vertices, pick, slices, strung
 from roadseg.network.graph import Ints, PixelGraph
 
 
@@ -52,7 +52,7 @@ def contract(graph: PixelGraph, *, keep: Ints | None = None) -> PixelGraph:
     return _tidied(joined)
 
 
-def split_edges(graph: PixelGraph, vertices: Ints) -> PixelGraph:
+def split_edges(graph: PixelGraph, vertices: Ints, *, behind: Vertices | None = None) -> PixelGraph:
     """Make nodes of some vertices.
 
     Parameters
@@ -61,18 +61,20 @@ def split_edges(graph: PixelGraph, vertices: Ints) -> PixelGraph:
         Its nodes keep their numbers; the new ones follow in the order of ``vertices``.
     vertices
         (n,) ascending indices, each once.
+    behind
+        More vertices, put behind all others; no edge owns them yet.
     """
     edge = np.searchsorted(graph.starts, vertices, side="right") - 1
     parts = 1 + np.bincount(edge, minlength=len(graph.ends))
     owner = np.repeat(np.arange(len(parts)), parts)
     first = np.cumsum(parts) - parts
-    behind = slices(first + 1, parts - 1)
+    second = slices(first + 1, parts - 1)
     ends = graph.ends[owner]
     new = len(graph.nodes) + np.arange(len(vertices))
-    ends[behind, 0], ends[behind - 1, 1] = new, new
+    ends[second, 0], ends[second - 1, 1] = new, new
     begin, stop = graph.starts[:-1][owner], graph.starts[1:][owner]
-    begin[behind], stop[behind - 1] = vertices + 1, vertices
-    places, area, level = strung(graph, begin, stop - begin)
+    begin[second], stop[second - 1] = vertices + 1, vertices
+    places, area, level = strung(graph, begin, stop - begin, behind=behind)
     return PixelGraph(
         nodes=np.concatenate([graph.nodes, graph.places[vertices]]),
         at_border=np.concatenate([graph.at_border, np.zeros(len(vertices), dtype=bool)]),
