@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from roadseg.blocks import Window
 
 Bytes = NDArray[np.uint8]
+Ints = NDArray[np.int64]
 
 _EMPTY, _FULL, _MIXED = range(3)
 
@@ -128,3 +129,12 @@ class BitPlane:
         """Return where a block's bits begin in the file."""
         rows, cols = self.cut.shape
         return rows * cols + number * self.cut.block_px * -(-self.cut.block_px // 8)
+
+
+def ones(packed: Bytes) -> Ints:
+    """Return the places of the bits that are 1, row by row; (height, bytes) uint8, the highest bit to the left."""
+    flat = packed.reshape(-1)
+    at = np.flatnonzero(flat != 0)
+    bit = np.flatnonzero(np.unpackbits(flat[at]).view(bool))
+    places: Ints = at[bit >> 3] * 8 + (bit & 7)
+    return places
