@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roadseg.blocks import Window
-from roadseg.network.bits import BitPlane, Cut, ones
+from roadseg.network.bits import BitPlane, ones
 from roadseg.network.clean import CleanMask
 from roadseg.network.runs import spread
 
@@ -124,12 +124,15 @@ def near_unknown(mask: CleanMask, row: Ints, col: Ints, block: Window) -> Bools:
     found = np.zeros(len(row), bool)
     size, look = mask.cut.raster, _LOOKS_PX[-1]
     outside = np.minimum(np.minimum(row, size.height - 1 - row), np.minimum(col, size.width - 1 - col)) < REACH_PX
-    for tile in Cut(size.height, size.width, _TILE_PX).touching(block):
-        here = (row // _TILE_PX == tile[1].row // _TILE_PX) & (col // _TILE_PX == tile[1].col // _TILE_PX)
-        window = tile[1].grown(look)
-        which = np.flatnonzero(here if not mask.unknown.is_empty(window) else here & outside)
-        if len(which):
-            found[which] = _near_unknown(mask, row[which], col[which], window)
+    left = np.arange(len(row)) if not mask.unknown.is_empty(block.grown(look)) else np.flatnonzero(outside)
+    tile = row[left] // _TILE_PX * size.width + col[left] // _TILE_PX
+    order = np.argsort(tile, kind="stable")
+    for which in np.split(left[order], np.flatnonzero(np.diff(tile[order])) + 1) if len(left) else ():
+        top, first = int(row[which].min()), int(col[which].min())
+        window = Window(top, first, int(row[which].max()) + 1 - top, int(col[which].max()) + 1 - first).grown(look)
+        some = which if not mask.unknown.is_empty(window) else which[outside[which]]
+        if len(some):
+            found[some] = _near_unknown(mask, row[some], col[some], window)
     return found
 
 
