@@ -88,7 +88,7 @@ class CleanMask:
         """Return (height, width) uint8, 1 for known; the window may reach beyond the raster, where all is 0."""
         known = np.zeros((window.height, window.width), np.uint8)
         inside = window.intersection(self.cut.raster)
-        known[inside.slices(window)] = 1 - self.unknown.read(inside)
+        known[inside.slices(window)] = 1 if self.unknown.is_empty(inside) else 1 - self.unknown.read(inside)
         return known
 
 
