@@ -35,11 +35,12 @@ def road_area(mask: CleanMask, lines: BitPlane, block: Window) -> NDArray[np.uin
     window = Window(window.row, window.col, window.height, -(-window.width // 8) * 8)
     shape, line = (window.height, window.width), ones(_packed(lines, window))
     road = _packed(mask.road, window)
-    before = road >> 1
-    before[:, 1:] |= road[:, :-1] << 7
+    before: Bytes = road >> np.uint8(1)
+    before[:, 1:] |= road[:, :-1] << np.uint8(7)
     right = _shares(ones(road ^ before), line, shape, turned=False)
-    road[1:] ^= road[:-1].copy()
-    down = _shares(_turned(ones(road), shape), _turned(line, shape), shape, turned=True)
+    above = np.zeros_like(road)
+    above[1:] = road[:-1]
+    down = _shares(_turned(ones(road ^ above), shape), _turned(line, shape), shape, turned=True)
     area = np.zeros(shape, np.uint16)
     flat = area.reshape(-1)
     flat[right.pixels] = right.summed(right.distance <= down.spread_out(shape)[right.members])
@@ -50,14 +51,16 @@ def road_area(mask: CleanMask, lines: BitPlane, block: Window) -> NDArray[np.uin
 def _packed(plane: BitPlane, window: Window) -> Bytes:
     """Return the mask in a window packed by eights, its last row and column left bare."""
     packed = np.packbits(plane.read(window), axis=1)
-    packed[-1], packed[:, -1] = 0, packed[:, -1] & 254
+    packed[:, -1] &= 254
+    packed[-1] = 0
     return packed
 
 
 def _turned(places: Ints, shape: tuple[int, int]) -> Ints:
     """Return places in a mask, counted row by row, as they are counted column by column; in order."""
     row, col = np.divmod(places, shape[1])
-    return np.sort(col * shape[0] + row)
+    turned: Ints = np.sort(col * shape[0] + row)
+    return turned
 
 
 @dataclass(frozen=True)
