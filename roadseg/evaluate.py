@@ -7,24 +7,33 @@ once for everything that depends on no threshold, and once more for what does.
 
 import json
 import math
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
+
 import roadseg
 from roadseg.counting import Counter, Pair, find_pairs, is_network, kind_of
 from roadseg.errors import OutputError, SceneError
+from roadseg.extraction import extract
 from roadseg.metrics import cldice, pixels, scores
 from roadseg.metrics.apls import apls
 from roadseg.metrics.graph import road_graph
 from roadseg.metrics.lines import compare_lines
 from roadseg.metrics.report import html
 from roadseg.metrics.topo import topo
+from roadseg.network.graph import RoadNetwork
 from roadseg.network.read import read_lines
 from roadseg.progress import Listener
-from roadseg.raster.ground import ground_at, to_ground
+from roadseg.raster.ground import Lines, ground_at, to_ground
+from roadseg.raster.levels import find_levels
 from roadseg.raster.output import check_target, write_whole
-from roadseg.settings import EvaluateOutputs, EvaluateSettings
+from roadseg.settings import EvaluateOutputs, EvaluateSettings, VectorizeSettings
+
+_TRUE_ROADS = VectorizeSettings(min_area_m2=0, max_hole_m2=0, min_length_m=0, bridge_m=0)
+"""A network is made of true roads as they are: nothing is dropped, filled or bridged."""
 
 
 def evaluate(
@@ -66,9 +75,11 @@ def evaluate(
     several = len(pairs) > 1
     _check_outputs(outputs, settings, pairs, several=several)
     vectors = {is_network(path) for pair in pairs for path in (pair.prediction, pair.truth)}
-    if len(vectors) > 1:
-        raise SceneError(f"{prediction} and {truth} are a raster and a vector file; give two of one kind")
-    if vectors == {True}:
+    if len(vectors) > 1 and not settings.network:
+        raise SceneError(
+            f"{prediction} and {truth} are a raster and a vector file; give two of one kind, or add --network"
+        )
+    if vectors == {True} or settings.network:
         if outputs.errors:
             raise OutputError("--errors maps the errors of rasters; leave it out for networks")
         found = _score_networks(pairs, settings, notes, listener)
@@ -107,7 +118,8 @@ def _score_networks(
 ) -> scores.Scores:
     counted, grounds = [], []
     for pair in pairs:
-        (predicted, crs), (true, true_crs) = read_lines(pair.prediction), read_lines(pair.truth)
+        predicted, crs = _lines(pair.prediction, VectorizeSettings(threshold=settings.threshold), listener)
+        true, true_crs = _lines(pair.truth, _TRUE_ROADS, listener)
         if (crs is None) != (true_crs is None) and predicted and true:
             lacking = pair.prediction if crs is None else pair.truth
             raise SceneError(f"{lacking} has no CRS and its partner has one; assign it, with ogr2ogr -a_srs")
@@ -128,6 +140,20 @@ def _score_networks(
         "junction_m": settings.junction_m,
     }
     return scores.Scores("networks", told, figures, rows, notes)
+
+
+def _lines(path: Path, how: VectorizeSettings, listener: Listener) -> tuple[Lines, str | None]:
+    """Read the roads of a vector file, or make a network of a raster's; return lines and their CRS."""
+    if is_network(path):
+        return read_lines(path)
+    levels, notes = find_levels(path)
+    for note in notes:
+        listener.say(note)
+    with tempfile.TemporaryDirectory(prefix="roadseg-") as folder:
+        roads = extract(levels, how, Path(folder), listener)
+    levels.close()
+    assert isinstance(roads, RoadNetwork)
+    return [np.asarray(line) for line in np.split(roads.vertices, roads.starts[1:-1])] if len(roads) else [], roads.crs
 
 
 def _score_rasters(

@@ -22,6 +22,7 @@ from roadseg.model.card import ModelCard
 from roadseg.network.read import read_polygons
 from roadseg.progress import Listener
 from roadseg.raster.area import Area, polygon_area, rectangle_area
+from roadseg.raster.levels import Levels
 from roadseg.raster.output import (
     MASK,
     NODATA,
@@ -206,8 +207,8 @@ class Job:
                     known &= wanted
                 self._store_out(partial, Block(tile.core, values, known))
 
-    def write(self, partial: Partial, command: str) -> None:
-        """Make the outputs inside the partial folder, then move them to their places."""
+    def make(self, partial: Partial, command: str) -> list[tuple[Path, Path]]:
+        """Make the rasters and the preview inside the partial folder; return what is to go where."""
         targets = [self.outputs.raster, self.outputs.mask]
         made: list[tuple[Path, Path]] = []
         grid = self.grid_out.cropped(self.area_out)
@@ -220,7 +221,14 @@ class Job:
             picture = partial.folder / "preview.png"
             self._draw(made[0][0], picture)
             made.append((picture, self.outputs.preview))
-        partial.publish(made)
+        return made
+
+    def levels(self, partial: Partial) -> Levels:
+        """Return the finished probability as the model saw it, to make a network of; call ``make`` before."""
+        grid = self.scene.grid_model.cropped(self.area_model)
+        product = self.product_model if self.regrids else self.products_out[0]
+        source = partial.mosaic(product, grid, self.area_model, {})
+        return Levels(source, "probability", grid, grid, threshold=self.threshold, area=self.area)
 
     def _draw(self, raster: Path, picture: Path) -> None:
         height, width = preview_size(self.area_out.height, self.area_out.width)

@@ -4,13 +4,14 @@
 let a bad one stop the others.
 """
 
-import glob
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from roadseg.errors import OutputError, RoadsegError, SceneError
+from roadseg.batch import Batch, in_turn, stems
+from roadseg.errors import OutputError
+from roadseg.extraction import extract, is_metric
 from roadseg.inference.engine import TorchEngine
 from roadseg.job import Job, Model, scene_settings, wanted_area
 from roadseg.model.card import find_model
@@ -19,7 +20,8 @@ from roadseg.progress import Listener
 from roadseg.raster.files import bounded_cache
 from roadseg.raster.output import Partial, check_target, published
 from roadseg.raster.scene import Scene
-from roadseg.settings import EngineSettings, Outputs, PredictSettings
+from roadseg.settings import EngineSettings, Outputs, PredictSettings, VectorizeSettings, VectorOutputs
+from roadseg.vectors import check_crs, check_vectors, stage
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ def predict(
         check_outputs(outputs, settings, scene.local_files())
         area = wanted_area(scene, settings)
         job = Job(scene, area, model, settings, outputs, threshold)
+        if outputs.vector:
+            check_crs(VectorOutputs(outputs.vector), VectorizeSettings(), scene.grid.crs)
         listener.say(job.describe())
         if settings.pixel_m is None and scene.grid.pixel_size_m() is None:
             listener.warn(
@@ -103,7 +107,10 @@ def predict(
                 job.regrid_blocks(partial, listener)
             listener.say("writing the outputs")
             known, road = (partial.total(job.products_out[0], key) for key in ("KNOWN", "ROAD"))
-            job.write(partial, command)
+            made = job.make(partial, command)
+            if outputs.vector:
+                made += _network(job, partial, outputs.vector, listener)
+            partial.publish(made)
     if not known:
         listener.warn(f"{scene_path} has no known pixel in the area asked for; the output holds only nodata")
     return Summary(
@@ -121,6 +128,16 @@ def predict(
     )
 
 
+def _network(job: Job, partial: Partial, target: Path, listener: Listener) -> list[tuple[Path, Path]]:
+    """Make the road network in the partial folder; return what is to go where."""
+    levels = job.levels(partial)
+    pixels = "" if is_metric(levels.grid) else "; lengths and widths are in pixels"
+    listener.say(f"extracting the road network{pixels}")
+    roads = extract(levels, VectorizeSettings(), partial.folder, listener)
+    listener.say(f"{len(roads):,} roads found")
+    return stage(roads, VectorOutputs(target), None, partial.folder)
+
+
 def check_outputs(outputs: Outputs, settings: PredictSettings, inputs: Sequence[Path]) -> None:
     """Find out before any work whether the outputs may be written.
 
@@ -134,17 +151,13 @@ def check_outputs(outputs: Outputs, settings: PredictSettings, inputs: Sequence[
     if twice:
         raise OutputError(f"{twice} is asked for twice; give each output a name of its own")
     mine = published(outputs.raster)
+    inputs = [*inputs, *([settings.aoi] if settings.aoi else [])]
     for target in outputs.paths():
         may_replace = settings.overwrite or target.resolve() in mine
-        check_target(target, overwrite=may_replace, inputs=[*inputs, *([settings.aoi] if settings.aoi else [])])
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What became of several scenes: summaries of those done, and the errors of the others."""
-
-    done: tuple[Summary, ...]
-    failed: tuple[tuple[str, RoadsegError], ...]
+        if target == outputs.vector:
+            check_vectors(VectorOutputs(target), VectorizeSettings(overwrite=may_replace), inputs)
+        else:
+            check_target(target, overwrite=may_replace, inputs=inputs)
 
 
 def predict_many(
@@ -155,42 +168,14 @@ def predict_many(
     command: str = "",
     listener: Listener | None = None,
     on_done: Callable[[Summary], None] = lambda _: None,
-) -> Batch:
+) -> Batch[Summary]:
     """Predict one scene after the other, telling each as it is done; what goes wrong with one stops no other."""
     listener = listener or Listener()
-    done: list[Summary] = []
-    failed: list[tuple[str, RoadsegError]] = []
-    for scene, outputs in scenes:
-        try:
-            done.append(predict(scene, outputs, model, settings, command=command, listener=listener))
-            on_done(done[-1])
-        except RoadsegError as error:
-            if len(scenes) > 1:
-                listener.warn(str(error))
-            failed.append((scene, error))
-    return Batch(tuple(done), tuple(failed))
 
+    def do(scene: str, outputs: Outputs) -> Summary:
+        return predict(scene, outputs, model, settings, command=command, listener=listener)
 
-def find_scenes(names: Iterable[str]) -> list[str]:
-    """Expand the patterns among names of scenes (``*``, ``?``, ``[…]``); other names stay as they are.
-
-    Raises
-    ------
-    SceneError
-        If a pattern fits nothing, or there is no name at all.
-    """
-    found: list[str] = []
-    for name in names:
-        if glob.has_magic(name) and "://" not in name and not Path(name).exists():
-            matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 (absolute patterns)
-            if not matches:
-                raise SceneError(f"nothing fits the pattern {name}; check the path")
-            found += matches
-        else:
-            found.append(name)
-    if not found:
-        raise SceneError("no scene was named; give at least one file")
-    return found
+    return in_turn(scenes, do, listener=listener, on_done=on_done)
 
 
 def name_outputs(scenes: Sequence[str], outputs: Outputs, *, folder: bool) -> list[tuple[str, Outputs]]:
@@ -212,10 +197,6 @@ def name_outputs(scenes: Sequence[str], outputs: Outputs, *, folder: bool) -> li
     """
     if not folder:
         return [(scenes[0], outputs)]
-    stems = [PurePosixPath(scene.split("?")[0]).stem for scene in scenes]
-    twice = next((stem for stem in stems if stems.count(stem) > 1), None)
-    if twice:
-        raise SceneError(f"two scenes are called {twice} and would overwrite each other; predict them apart")
     return [
         (
             scene,
@@ -224,23 +205,8 @@ def name_outputs(scenes: Sequence[str], outputs: Outputs, *, folder: bool) -> li
                 raster=outputs.raster / f"{stem}.tif",
                 mask=outputs.mask / f"{stem}.tif" if outputs.mask else None,
                 preview=outputs.preview / f"{stem}.png" if outputs.preview else None,
+                vector=outputs.vector / f"{stem}.gpkg" if outputs.vector else None,
             ),
         )
-        for scene, stem in zip(scenes, stems, strict=True)
+        for scene, stem in zip(scenes, stems(scenes), strict=True)
     ]
-
-
-def make_folders(outputs: Outputs) -> None:
-    """Make the folders that several scenes' results go to, if they are missing.
-
-    Raises
-    ------
-    OutputError
-        If one cannot be made.
-    """
-    for path in outputs.paths():
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            reason = "it is a file" if path.exists() else error.strerror
-            raise OutputError(f"cannot make the folder {path} ({reason}); choose another place") from error

@@ -9,6 +9,7 @@ PixelType = Literal["uint8", "float32"]
 GridChoice = Literal["scene", "model"]
 Neighbourhood = Literal["square", "disk"]
 Upsampling = Literal["bilinear", "nearest"]
+VectorFormat = Literal["GeoPackage", "FlatGeobuf", "GeoJSON", "GeoJSONSeq", "GeoParquet", "Shapefile"]
 
 
 @dataclass(frozen=True)
@@ -74,15 +75,16 @@ class PredictSettings:
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where results go: the probability raster, and on demand a 0/1/255 mask and a PNG to look at."""
+    """Where results go: the probability raster, and on demand a 0/1/255 mask, a PNG to look at, a road network."""
 
     raster: Path
     mask: Path | None = None
     preview: Path | None = None
+    vector: Path | None = None
 
     def paths(self) -> list[Path]:
         """Return those asked for."""
-        return [path for path in (self.raster, self.mask, self.preview) if path]
+        return [path for path in (self.raster, self.mask, self.preview, self.vector) if path]
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,8 @@ class EvaluateSettings:
         Bring predictions on another grid to the truth's instead of refusing them.
     cldice
         Whether to compute clDice, which takes longer than the rest together.
+    network
+        Make networks of rasters, as ``roadseg vectorize`` does, and score those.
     buffer_m, junction_m
         Of completeness and correctness, and how far apart matched junctions may be.
     block_px
@@ -119,6 +123,7 @@ class EvaluateSettings:
     neighbourhood: Neighbourhood = "square"
     resample: bool = False
     cldice: bool = True
+    network: bool = False
     buffer_m: float = 3.0
     junction_m: float = 10.0
     block_px: int = 2048
@@ -163,7 +168,7 @@ class VectorizeSettings:
     simplify_m
         How far a line may be moved to save vertices; None takes 0.75 px, 0 keeps all.
     pixel_m
-        Metres per pixel, if the raster does not know.
+        Metres per pixel to extract at; None takes that of the model which made the raster, else the raster's own.
     areas
         Make polygons of the road area instead of middle lines.
     crs
@@ -189,6 +194,38 @@ class VectorizeSettings:
     block_px: int = 2048
     workers: int = 1
     overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class VectorOutputs:
+    """Where a road network goes.
+
+    Parameters
+    ----------
+    vector
+        The file of roads.
+    format
+        Of the files; None takes that of their ending.
+    layer
+        Name of the roads' layer; None calls it ``roads``. A name given allows to add it to a GeoPackage that is there.
+    junctions
+        File of their own for the junctions, which a GeoPackage holds as a layer otherwise.
+    preview
+        PNG with the roads drawn over the raster.
+    image
+        Draw them over this instead.
+    """
+
+    vector: Path
+    format: VectorFormat | None = None
+    layer: str | None = None
+    junctions: Path | None = None
+    preview: Path | None = None
+    image: Path | None = None
+
+    def paths(self) -> list[Path]:
+        """Return those asked for."""
+        return [path for path in (self.vector, self.junctions, self.preview) if path]
 
 
 @dataclass(frozen=True)

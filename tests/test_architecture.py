@@ -18,7 +18,7 @@ MODULES = {
 ROWS = [
     {"cli"},
     {"predict", "train", "evaluate", "vectorize", "export", "cluster", "info"},
-    {"job", "counting"},
+    {"job", "counting", "tiles", "batch", "extraction", "vectors", "preview"},
     {"raster", "inference", "training", "network", "metrics", "model"},
     {"blocks", "errors", "progress", "settings", "thinning"},
 ]
@@ -30,7 +30,7 @@ BESIDE = {("training", "model"), ("inference", "model")}
 ONLY_IN = {
     "rasterio": ("roadseg.raster.",),
     "typer": ("roadseg.cli",),
-    "tqdm": ("roadseg.cli",),
+    "tqdm": ("roadseg.cli.",),
     "pyogrio": ("roadseg.network.", "roadseg.training.labels"),
     "click": (),
     "pickle": (),
@@ -115,7 +115,8 @@ def test_only_the_command_line_prints():
                 talkers.add(module)
             if isinstance(node, ast.Attribute) and node.attr in {"stdout", "stderr", "stdin"}:
                 talkers.add(module)
-    assert talkers == {"roadseg.cli"}
+    assert talkers
+    assert not {module for module in talkers if part(module) != "cli"}
 
 
 def test_no_module_is_imported_relatively():

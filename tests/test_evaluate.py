@@ -571,3 +571,37 @@ def test_evaluate_starts_without_torch(world):
 def test_every_error_is_one_of_ours():
     assert issubclass(SceneError, RoadsegError)
     assert issubclass(OutputError, RoadsegError)
+
+
+def test_rasters_are_scored_as_networks_on_demand(tmp_path):
+    label = np.zeros((150, 211), np.uint8)
+    label[56:65] = label[60:150, 96:105] = 1
+    shifted = np.roll(label, 2, axis=0).astype(np.float32) * 0.9
+    write(tmp_path / "truth.tif", label)
+    write_levels(tmp_path / "roads.tif", shifted)
+    settings = EvaluateSettings(network=True)
+    found = evaluate(tmp_path / "roads.tif", tmp_path / "truth.tif", settings=settings)
+    assert found.kind == "networks"
+    assert figure(found, "APLS") > 0.9
+    assert figure(found, "completeness") == pytest.approx(1, abs=0.02)
+    lines = [[(300_000, 4_599_939.5), (300_211, 4_599_939.5)], [(300_100.5, 4_599_939.5), (300_100.5, 4_599_850)]]
+    write_lines(tmp_path / "truth.gpkg", lines)
+    mixed = evaluate(tmp_path / "roads.tif", tmp_path / "truth.gpkg", settings=settings)
+    assert figure(mixed, "correctness") == pytest.approx(1, abs=0.05)
+    shifted[56:70, 30:80] = 0
+    write_levels(tmp_path / "gap.tif", shifted)
+    assert figure(evaluate(tmp_path / "gap.tif", tmp_path / "truth.tif", settings=settings), "APLS") < 0.8
+
+
+def test_a_raster_and_lines_are_not_mixed_unasked(tmp_path):
+    write(tmp_path / "roads.tif", roads(1))
+    write_lines(tmp_path / "truth.gpkg", [[(300_000, 4_599_940), (300_200, 4_599_940)]])
+    with pytest.raises(SceneError, match="give two of one kind, or add --network"):
+        evaluate(tmp_path / "roads.tif", tmp_path / "truth.gpkg")
+    with pytest.raises(OutputError, match="--errors maps the errors of rasters"):
+        evaluate(
+            tmp_path / "roads.tif",
+            tmp_path / "truth.gpkg",
+            EvaluateOutputs(errors=tmp_path / "e.tif"),
+            EvaluateSettings(network=True),
+        )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from roadseg.metrics.graph import Places, adjacency, nearest_places, node_places, points, road_graph
+from roadseg.metrics.graph import Places, adjacency, node_places, points, road_graph
 
 
 def lines(*every):
@@ -69,16 +69,6 @@ def test_a_long_chain_of_short_pieces_is_one_edge():
     graph = road_graph(pieces)
     assert shape(graph)[:2] == (2, 1)
     assert len(graph.edges[0]) == 5000
-
-
-def test_the_nearest_place_is_the_nearest_within_reach():
-    graph = road_graph(lines([(0, 0), (10, 0)], [(0, 6), (10, 6)]))
-    places, distance = nearest_places(graph, np.array([[3.0, 1], [4, 5], [5, 3], [5, 11]]), within_m=4)
-    assert places.edge.tolist() == [0, 1, 0, -1]
-    assert places.along[:3].tolist() == [3, 4, 5]
-    assert distance.tolist() == [1, 1, 3, np.inf]
-    nowhere, _ = nearest_places(road_graph([]), np.array([[3.0, 1]]), within_m=4)
-    assert nowhere.edge.tolist() == [-1]
 
 
 def test_of_parallel_edges_the_shortest_counts_and_loops_do_not():

@@ -14,7 +14,7 @@ from affine import Affine
 from conftest import METRES, ROTATED, Constant, Identity, Placed, model_of, picture, write_raster
 
 from roadseg.errors import DeviceError, ModelError, OutputError, RoadsegError, SceneError
-from roadseg.predict import find_scenes, make_folders, name_outputs, predict, predict_many
+from roadseg.predict import name_outputs, predict, predict_many
 from roadseg.progress import Listener
 from roadseg.raster.files import open_raster
 from roadseg.raster.output import NODATA, quantize
@@ -524,18 +524,6 @@ def test_progress_is_told_in_megapixels_and_ends_at_the_total(draw, out):
     assert done + sum(steps) == pytest.approx(total)
 
 
-def test_patterns_are_expanded_in_order_and_names_stay(tmp_path):
-    for name in ("b.tif", "a.tif", "odd[1].tif"):
-        (tmp_path / name).touch()
-    assert find_scenes([f"{tmp_path}/?.tif", "x.tif"]) == [f"{tmp_path}/a.tif", f"{tmp_path}/b.tif", "x.tif"]
-    assert find_scenes([f"{tmp_path}/odd[1].tif"]) == [f"{tmp_path}/odd[1].tif"]
-    assert find_scenes(["https://host/a?b=*"]) == ["https://host/a?b=*"]
-    with pytest.raises(SceneError, match="nothing fits the pattern"):
-        find_scenes([f"{tmp_path}/*.jp2"])
-    with pytest.raises(SceneError, match="no scene was named"):
-        find_scenes([])
-
-
 def test_results_take_their_scenes_names(tmp_path):
     outputs = Outputs(tmp_path / "r", tmp_path / "m", tmp_path / "p")
     jobs = name_outputs(["x/a.jp2", "https://host/b.tif?token=1"], outputs, folder=True)
@@ -546,14 +534,6 @@ def test_results_take_their_scenes_names(tmp_path):
     with pytest.raises(SceneError, match="two scenes are called a"):
         name_outputs(["x/a.tif", "y/a.jp2"], outputs, folder=True)
     assert left_in(tmp_path) == []
-
-
-def test_folders_are_made_or_it_is_said_why_not(tmp_path):
-    make_folders(Outputs(tmp_path / "new" / "deep", tmp_path))
-    assert (tmp_path / "new" / "deep").is_dir()
-    (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match=r"cannot make the folder .*file .it is a file"):
-        make_folders(Outputs(tmp_path / "file"))
 
 
 def test_every_error_is_one_of_ours(draw, tmp_path, out):

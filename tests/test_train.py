@@ -18,7 +18,8 @@ from roadseg.model.weights import load_model
 from roadseg.progress import Listener
 from roadseg.raster.labels import read_label
 from roadseg.settings import TrainSettings
-from roadseg.train import About, common_gsd, find_pairs, train
+from roadseg.tiles import common_gsd, find_pairs
+from roadseg.train import About, train
 from roadseg.training.dataset import Tile
 
 SETTINGS = TrainSettings(width=2, steps=4, batch=2, crop=32, warmup_steps=1, evaluations=2)

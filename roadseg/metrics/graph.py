@@ -113,34 +113,6 @@ def node_places(graph: RoadGraph) -> Places:
     return Places(edge, along)
 
 
-def nearest_places(graph: RoadGraph, xy: Floats, *, within_m: float) -> tuple[Places, Floats]:
-    """Return the nearest place on a graph for each point, nowhere if it is farther than allowed.
-
-    Parameters
-    ----------
-    graph
-        Where to look.
-    xy
-        (n, 2) points in metres.
-    within_m
-        How far a place may be.
-
-    Returns
-    -------
-    The places (the first edge wins a tie) and (n,) their distances, infinite for nowhere.
-    """
-    edge, along = np.full(len(xy), -1), np.zeros(len(xy))
-    distance = np.full(len(xy), np.inf)
-    edges, marks = line_strings(graph), shapely.points(xy)
-    tree = shapely.STRtree(edges)
-    (who, which), far = tree.query_nearest(marks, max_distance=within_m, return_distance=True)
-    order = np.lexsort((-which, who))
-    edge[who[order]], distance[who[order]] = which[order], far[order]
-    found = edge >= 0
-    along[found] = shapely.line_locate_point(edges[edge[found]], marks[found])
-    return Places(edge, along), distance
-
-
 def adjacency(graph: RoadGraph) -> csr_array:
     """Return the (nodes, nodes) symmetric matrix of shortest single edges, loops left out."""
     low, high = graph.ends.min(axis=1, initial=2**62), graph.ends.max(axis=1, initial=-1)

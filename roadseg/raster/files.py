@@ -1,13 +1,19 @@
 """Opening rasters, and the memory GDAL may take for it."""
 
 import os
+import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import DatasetReader
+
+from roadseg.errors import OutputError
 
 _CACHE_BYTES = 128 << 20
 
@@ -25,3 +31,20 @@ def open_raster(path: "str | PathLike[str]", **options: Any) -> DatasetReader:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         return rasterio.open(path, **options)
+
+
+@contextmanager
+def workplace(target: Path) -> Iterator[Path]:
+    """Give a hidden folder beside an output, in which it can be made; it is removed at the end, whatever happens.
+
+    Raises
+    ------
+    OutputError
+        If there can be none.
+    """
+    try:
+        folder = tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise OutputError(f"cannot write beside {target} ({error.strerror}); choose another place") from error
+    with folder as name:
+        yield Path(name)

@@ -49,6 +49,8 @@ class RoadRaster:
     ----------
     path
         Anything GDAL opens, with one band besides an alpha band.
+    overview
+        Which of the file's overviews to read instead; None reads the file itself.
 
     Attributes
     ----------
@@ -63,7 +65,7 @@ class RoadRaster:
         If it cannot be opened or has several bands.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, overview: int | None = None) -> None:
         self.path = path
         if not path.exists() and "://" not in str(path) and not str(path).startswith("/vsi"):
             raise SceneError(f"{path} does not exist; check the path")
@@ -75,13 +77,20 @@ class RoadRaster:
         if len(bands) != 1:
             count = len(bands)
             self._file.close()
-            raise SceneError(f"{path} has {count} bands where one is wanted; pick it first, with gdal_translate -b 1")
+            image = "is it the image? roadseg predict makes roads of it, else " if count >= 3 else ""
+            raise SceneError(
+                f"{path} has {count} bands where one is wanted; {image}pick it first, with gdal_translate -b 1"
+            )
         self._band = bands[0]
-        file = self._source = self._file
+        file = self._file
+        self._scale, self._offset = file.scales[self._band - 1], file.offsets[self._band - 1]
+        if overview is not None:  # which knows nothing of scales
+            file.close()
+            file = self._file = open_raster(path, overview_level=overview)
+        self._source = file
         self.grid = Grid(file.crs.to_wkt() if file.crs else None, file.transform, file.height, file.width)
         self.tags: dict[str, str] = file.tags()
         self._dtype = np.dtype(file.dtypes[self._band - 1])
-        self._scale, self._offset = file.scales[self._band - 1], file.offsets[self._band - 1]
         self._kind: Kind | None = None
 
     def __enter__(self) -> Self:
@@ -102,6 +111,10 @@ class RoadRaster:
     def is_scaled(self) -> bool:
         """Whether the file holds probabilities by its type or its scale tag."""
         return bool(np.issubdtype(self._dtype, np.floating)) or self._scale != 1
+
+    def overviews(self) -> list[int]:
+        """Return by how much each overview is coarser than the file."""
+        return list(self._file.overviews(self._band))
 
     def values(self) -> Values:
         """Look through an unscaled file for the values it holds; stops when it cannot be a mask.
@@ -172,6 +185,18 @@ class RoadRaster:
         if (valid & ~road & (raw != 0)).any():
             raise SceneError(f"{self.path} holds values besides 0 and 1, so it is no mask of roads; make it one first")
         return np.where(valid, road.astype(np.uint8), np.uint8(NODATA))
+
+    def reduced(self, height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return probability and validity of the whole file at another size, (height, width) each, for people."""
+        size = {"out_shape": (height, width)}
+        try:
+            raw = self._file.read(self._band, resampling=Resampling.average, **size).astype(np.float32)
+            valid = self._file.read_masks(self._band, **size) > 0
+        except RasterioError as error:
+            raise SceneError(f"{self.path} cannot be read ({error}); the file is damaged or out of reach") from error
+        scale = {"probability": self._scale, "mask 0/1": 1.0, "mask 0/255": 1 / 255}[self._kind or "probability"]
+        probability = np.nan_to_num(raw * np.float32(scale) + np.float32(self._offset)).clip(0, 1)
+        return probability, valid & np.isfinite(raw)
 
     def _levels(self, raw: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
         scale, offset = self._scale, self._offset

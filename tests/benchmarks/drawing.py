@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-DENSE, RURAL = 45.0, 3.5
+DENSE, RURAL = 54.0, 4.5
 """Roads per megapixel: 9 % and under 1 % road."""
 
 _STEP_PX = 12.0

@@ -1,0 +1,50 @@
+"""The command line: parse, make one call, print. The only folder that touches the terminal.
+
+Exit status: 0 done, 1 an error of ours (one sentence on stderr), 2 wrong usage, 130 interrupted.
+Results go to stdout, everything else to stderr. Each command imports what it needs when it runs, so
+that ``roadseg --help`` does not wait for torch.
+"""
+
+from typing import Annotated
+
+import typer
+
+import roadseg
+from roadseg.cli import evaluate, info, predict, train, vectorize
+
+app = typer.Typer(
+    name="roadseg",
+    help="Turn aerial imagery into roads.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _show_version(on: bool) -> None:
+    if on:
+        print(f"roadseg {roadseg.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version."),
+    ] = False,
+) -> None:
+    """Turn aerial imagery into roads."""
+
+
+app.command()(predict.predict)
+app.command()(vectorize.vectorize)
+app.command()(train.train)
+app.command()(evaluate.evaluate)
+app.command()(info.info)

@@ -1,0 +1,155 @@
+"""What the commands share towards the terminal: progress, messages, exit statuses, tables."""
+
+import json
+import shlex
+import shutil
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from tqdm import tqdm
+
+from roadseg.errors import RoadsegError
+from roadseg.progress import Listener
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more; -vv shows tracebacks.")]
+Progress = Annotated[
+    bool | None,
+    typer.Option("--progress/--no-progress", help="Progress bar on stderr; by default only in a terminal."),
+]
+
+
+@contextmanager
+def reporting(verbose: int, *, resumes: bool = True) -> Iterator[None]:
+    """Turn errors into one sentence on stderr and the right exit status."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        rest = "the same command goes on from here" if resumes else "nothing half-done is left"
+        print(f"\nroadseg: interrupted; {rest}", file=sys.stderr)
+        raise typer.Exit(130) from None
+    except BrokenPipeError:
+        sys.stderr.close()
+        raise typer.Exit(1) from None
+    except RoadsegError as error:
+        if verbose >= 2:
+            traceback.print_exc()
+        fail(str(error))
+    except (MemoryError, OSError) as error:
+        if verbose >= 2:
+            traceback.print_exc()
+        fail(f"{str(error) or type(error).__name__}; -vv tells where")
+
+
+@contextmanager
+def listening(*, quiet: bool, progress: bool | None, unit: str) -> Iterator[Listener]:
+    """Show what happens on stderr: sentences, and a bar in units of work."""
+    shown = not quiet and (progress if progress is not None else sys.stderr.isatty())
+    bars: list[Any] = []
+
+    def close() -> None:
+        while bars:
+            bars.pop().close()
+
+    def start(total: float, done: float) -> None:
+        close()
+        digits = ".1f" if unit == "Mpx" else ".0f"
+        form = f"{{l_bar}}{{bar}}| {{n:{digits}}}/{{total:{digits}}} {unit} [{{elapsed}}<{{remaining}}, {{rate_fmt}}]"
+        bars.append(tqdm(total=total, initial=done, unit=unit, bar_format=form, disable=not shown, file=sys.stderr))
+
+    def say(text: str) -> None:
+        if not quiet:
+            tqdm.write(f"roadseg: {text}", file=sys.stderr)
+
+    def warn(text: str) -> None:
+        if not quiet:
+            tqdm.write(f"roadseg: warning: {text}", file=sys.stderr)
+
+    try:
+        yield Listener(say, warn, start, lambda n: bars[-1].update(n) if bars else None)
+    finally:
+        close()
+
+
+@contextmanager
+def stdout_file(output: str, name: str = "stdout.tif") -> Iterator[Path]:
+    """Give the path to write to: the output itself, or a temporary file if it is to go to stdout."""
+    if output != "-":
+        yield Path(output)
+        return
+    with tempfile.TemporaryDirectory(prefix="roadseg-") as folder:
+        yield Path(folder) / name
+
+
+def check_stdout(output: str, what: str = "a GeoTIFF", *, as_json: bool) -> None:
+    """Refuse stdout where it cannot be used."""
+    if output == "-" and as_json:
+        usage("--json and -o - both want stdout; choose one")
+    if output == "-" and sys.stdout.isatty():
+        usage(f"-o - writes {what} to stdout; send it into a file or a pipe")
+
+
+def print_json(summary: Any) -> None:
+    """Print a dataclass as a line of JSON."""
+    print(json.dumps(asdict(summary), ensure_ascii=False), flush=True)
+
+
+def copy_to_stdout(path: Path) -> None:
+    """Send a file to stdout."""
+    with path.open("rb") as file:
+        shutil.copyfileobj(file, sys.stdout.buffer)
+    sys.stdout.buffer.flush()
+
+
+def fail_for(failed: Sequence[tuple[str, RoadsegError]], count: int, noun: str, *, quiet: bool) -> None:
+    """Leave with status 1 if some of several files failed, and name them; a listener was told why unless quiet."""
+    if not failed:
+        return
+    for _, error in failed if quiet else ():
+        print(f"roadseg: error: {error}", file=sys.stderr)
+    fail(f"{len(failed)} of {count} {noun} failed: {', '.join(name for name, _ in failed)}")
+
+
+def fail(sentence: str) -> NoReturn:
+    """Say what went wrong and leave with status 1."""
+    print(f"roadseg: error: {sentence}", file=sys.stderr)
+    raise typer.Exit(1)
+
+
+def usage(sentence: str) -> NoReturn:
+    """Say how the command is used and leave with status 2."""
+    print(f"roadseg: {sentence}", file=sys.stderr)
+    raise typer.Exit(2)
+
+
+def command_line() -> str:
+    """Return the command as it was given."""
+    return shlex.join(["roadseg", *sys.argv[1:]])
+
+
+def lines_of_stdin() -> list[str]:
+    """Return the lines of stdin that hold something."""
+    return [line.strip() for line in sys.stdin if line.strip()]
+
+
+def print_pairs(pairs: list[tuple[str, str]]) -> None:
+    """Print labels and texts in two columns."""
+    width = max((len(label) for label, _ in pairs), default=0)
+    for label, text in pairs:
+        print(f"{label:<{width}}  {text}")
+
+
+def print_table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
+    """Print a table whose last column holds numbers."""
+    table = [head, *[tuple(f"{v:,}" if isinstance(v, int) else v for v in row) for row in rows]]
+    widths = [max(len(row[i]) for row in table) for i in range(len(head))]
+    for row in table:
+        cells = [f"{cell:<{w}}" for cell, w in zip(row[:-1], widths, strict=False)]
+        print("  ".join([*cells, f"{row[-1]:>{widths[-1]}}"]))

@@ -1,0 +1,88 @@
+"""What each stage from probability to middle lines costs, against the script one would write first.
+
+    pytest -m benchmark -s tests/benchmarks/bench_vectorize.py
+
+One process, everything from memory. The script is scikit-image's skeletonize, sknw's graph and shapely's lines; it
+cleans nothing. ``ROADSEG_BENCHMARK_MPX`` sets the size of the scenes.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import measuring
+import numpy as np
+import pytest
+from drawing import DENSE, RURAL, road_probability
+from numpy.typing import NDArray
+from skimage.morphology import skeletonize
+
+from roadseg.blocks import Window
+from roadseg.network import centrelines, clean
+from roadseg.network.clean import Cleaning
+
+MPX = float(os.environ.get("ROADSEG_BENCHMARK_MPX", "16.8"))
+CLEANING = Cleaning(high=127, low=76, min_area_px=60, max_hole_px=60)
+STAGES = {
+    "clean": ((clean, "_find_roads"), (clean, "_find_holes")),
+    "thin": ((centrelines, "_thin"),),
+    "trace": ((centrelines, "trace"),),
+    "area, level, border": ((centrelines, "_trace"),),
+    "merge": ((centrelines, "merge"),),
+}
+
+
+def by_roadseg(levels: NDArray[np.uint8]) -> dict[str, float]:
+    """Return the processor seconds of each stage, and of all."""
+    spent = dict.fromkeys(STAGES, 0.0)
+
+    def watched(stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any) -> Any:
+            before = time.process_time()
+            result = function(*arguments)
+            spent[stage] += time.process_time() - before
+            return result
+
+        return run
+
+    def read(window: Window) -> NDArray[np.uint8]:
+        return levels[window.slices()]
+
+    with pytest.MonkeyPatch.context() as patch:
+        for stage, places in STAGES.items():
+            for module, name in places:
+                patch.setattr(module, name, watched(stage, getattr(module, name)))
+        before = time.process_time()
+        centrelines.centrelines(read, *levels.shape, cleaning=CLEANING)
+        total = time.process_time() - before
+    spent["area, level, border"] -= spent["trace"]
+    return {**spent, "all": total}
+
+
+def by_script(levels: NDArray[np.uint8]) -> dict[str, float]:
+    """Return the processor seconds of the usual script."""
+    sknw = pytest.importorskip("sknw")
+    shapely = pytest.importorskip("shapely")
+    before = time.process_time()
+    graph = sknw.build_sknw(skeletonize(levels >= CLEANING.high).astype(np.uint16), multi=True, iso=True)
+    lines = [shapely.LineString(edge["pts"]) for *_, edge in graph.edges(data=True) if len(edge["pts"]) > 1]
+    assert lines
+    return {"all": time.process_time() - before}
+
+
+@pytest.mark.benchmark
+def test_stages_against_the_usual_script():
+    side = round((MPX * 1e6) ** 0.5)
+    rows: list[tuple[object, ...]] = [("scene", "stage", "ms/Mpx", "script ms/Mpx", "ratio")]
+    for scene, per_mpx in (("dense", DENSE), ("rural", RURAL)):
+        levels = road_probability(side - 32, side + 32, per_mpx=per_mpx)
+        runs = [(by_roadseg(levels), by_script(levels)) for _ in range(measuring.ROUNDS)]
+        scale = 1e9 / levels.size
+        script = min(run["all"] for _, run in runs) * scale
+        road = f"{scene}, {100 * (levels >= CLEANING.high).mean():.1f} % road"
+        for stage in (*STAGES, "all"):
+            ours = min(run[stage] for run, _ in runs) * scale
+            last = (f"{script:.0f}", f"{script / ours:.1f}") if stage == "all" else ("", "")
+            rows.append((road, stage, f"{ours:.1f}", *last))
+    measuring.show("Probability to middle lines, processor time of one core, best of the rounds", rows)

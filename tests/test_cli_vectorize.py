@@ -1,0 +1,183 @@
+"""``roadseg vectorize`` on the command line: results, sentences, exit statuses."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyogrio
+import pytest
+import shapely
+from conftest import roadseg, run_python
+from test_cli import Said, here, say
+from test_vectorize import UNTURNED, UTM, bad_rasters, drawn, write
+
+from roadseg.settings import VectorizeSettings
+
+__all__ = ["say"]
+
+
+@pytest.fixture
+def raster(tmp_path):
+    return write(tmp_path / "t.tif", drawn())
+
+
+@pytest.fixture
+def run(say):
+    return lambda *arguments, **options: say("vectorize", *arguments, **options)
+
+
+def features(path, layer="roads"):
+    return pyogrio.read_info(path, layer=layer)["features"]
+
+
+def test_one_raster(raster, run):
+    said = run(raster, "-o", "t.gpkg", "--preview", "t.png")
+    assert (said.status, said.stdout, here()) == (0, "", ["t.gpkg", "t.png"])
+    first, last = said.stderr.splitlines()
+    assert first == f"roadseg: {raster}: 210 × 150 px of 1 m used as they are; road from probability 0.5 on (default)"
+    assert re.fullmatch(
+        r"roadseg: 3 roads, 0\.3 km, 1 junctions, 1 pieces, 0 bridged gaps \(0\.0 km\); 0\.0 Mpx in [\d.]+ s", last
+    )
+    assert (features("t.gpkg"), features("t.gpkg", "junctions")) == (3, 4)
+    assert cv2.imread("t.png").shape == (150, 210, 3)
+
+
+def test_json_is_one_line_per_raster_in_a_folder(raster, run, tmp_path):
+    other = write(tmp_path / "u.tif", drawn() * 0)
+    said = run(raster, other, "-o", "out", "--json", "--quiet")
+    assert (said.status, said.stderr, here("out")) == (0, "", ["t.gpkg", "u.gpkg"])
+    found = [json.loads(line) for line in said.stdout.splitlines()]
+    assert [row["roads"] for row in found] == [3, 0]
+    assert found[0]["outputs"] == {"vector": "out/t.gpkg"}
+    assert {"length_km", "junctions", "components", "inferred_km", "seconds", "megapixels"} <= set(found[0])
+    assert run("-", "-o", "listed/", "--format", "FlatGeobuf", stdin=f"{raster}\n").status == 0
+    assert here("listed") == ["t.fgb"]
+
+
+@pytest.mark.parametrize("form", ["GeoJSONSeq", "GeoJSON"])
+def test_stdout_carries_nothing_but_features(raster, form):
+    done = roadseg("vectorize", raster, "-o", "-", *([] if form == "GeoJSONSeq" else ["--format", form]))
+    assert done.returncode == 0
+    lines = done.stdout.splitlines() if form == "GeoJSONSeq" else json.loads(done.stdout)["features"]
+    rows = [json.loads(line) for line in lines] if form == "GeoJSONSeq" else lines
+    assert [shapely.geometry.shape(row["geometry"]).geom_type for row in rows] == ["LineString"] * 3
+    assert "3 roads" in done.stderr
+
+
+def test_every_setting_reaches_its_place(run, monkeypatch, tmp_path):
+    seen = []
+
+    def stop(jobs, settings, **_):
+        seen.append((jobs, settings))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("roadseg.vectorize.vectorize_many", stop)
+    said = run(
+        "x.tif", "-o", "o.fgb", "--threshold", 0.6, "--low", 0.2, "--min-length", 7, "--spur", 8, "--bridge", 9,
+        "--simplify", 1, "--min-area", 11, "--max-hole", 12, "--gsd", 0.5, "--crs", "EPSG:3857", "--layer", "mine",
+        "--workers", 2, "--block", 999, "--junctions", "j.fgb", "--preview", "p.png", "--image", "i.tif",
+        "--format", "FlatGeobuf", "--overwrite",
+    )  # fmt: skip
+    ((((name, outputs),), settings),) = seen
+    assert settings == VectorizeSettings(0.6, 0.2, 11, 12, 7, 8, 9, 1, 0.5, False, "EPSG:3857", 999, 2, True)
+    paths = [str(path) for path in (outputs.vector, outputs.junctions, outputs.preview, outputs.image)]
+    assert paths == ["o.fgb", "j.fgb", "p.png", "i.tif"]
+    assert (name, outputs.format, outputs.layer) == ("x.tif", "FlatGeobuf", "mine")
+    assert (said.status, said.stderr) == (130, "\nroadseg: interrupted; nothing half-done is left\n")
+    run("x.tif", "-o", "o.fgb", "--as", "polygons")
+    assert seen[1][1] == VectorizeSettings(areas=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["r.tif"], "--output"),
+        (["-o", "r.gpkg"], "rasters"),
+        (["r.tif", "-o", "r.gpkg", "--threshold", "2"], "--threshold"),
+        (["r.tif", "-o", "r.gpkg", "--bridge", "-1"], "--bridge"),
+        (["r.tif", "-o", "r.gpkg", "--min-length", "nan"], "--min-length"),
+        (["r.tif", "-o", "r.gpkg", "--workers", "0"], "--workers"),
+        (["r.tif", "-o", "r.gpkg", "--as", "dots"], "--as"),
+        (["r.tif", "-o", "r.gpkg", "--format", "KML"], "--format"),
+        (["r.tif", "-o", "r.gpkg", "--image", "i.tif"], "--image is what --preview is drawn over"),
+        (["r.tif", "-o", "r.gpkg", "--as", "polygons", "--junctions", "j.gpkg"], "--junctions belong to lines"),
+        (["r.tif", "-o", "-", "--json"], "both want stdout"),
+        (["r.tif", "-o", "-", "--format", "GeoPackage"], "-o - writes GeoJSONSeq or GeoJSON, not GeoPackage"),
+        (["a.tif", "b.tif", "-o", "-"], "-o - takes one raster"),
+    ],
+)
+def test_wrong_usage_is_status_2(run, arguments, words):
+    said = run(*arguments)
+    assert said.status == 2
+    assert words in said.stderr
+    assert (said.stdout, here()) == ("", [])
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("none.tif", "does not exist"),
+        ("rgb.tif", "roadseg predict makes roads of it"),
+        ("grey.tif", "grey values but no scale"),
+        ("float.tif", "not probabilities from 0 to 1"),
+        ("*.jp2", "nothing fits the pattern"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_status_1(run, tmp_path, name, words):
+    bad_rasters(tmp_path)
+    said = run(tmp_path / name, "-o", "o.gpkg")
+    assert isinstance(said, Said)
+    assert said.status == 1
+    assert words in said.error
+    assert (said.stdout, here()) == ("", [])
+
+
+def test_a_bad_raster_among_good_ones(run, tmp_path):
+    bad_rasters(tmp_path)
+    said = run(tmp_path / "good.tif", tmp_path / "rgb.tif", "-o", "out", "--json")
+    assert said.status == 1
+    assert len(said.stdout.splitlines()) == 1
+    assert said.stderr.splitlines()[-1] == f"roadseg: error: 1 of 2 rasters failed: {tmp_path / 'rgb.tif'}"
+    assert here("out") == ["good.gpkg"]
+
+
+def test_torch_is_not_loaded(raster, tmp_path):
+    code = (
+        "import sys\n"
+        f"sys.argv = ['roadseg', 'vectorize', {str(raster)!r}, '-o', {str(tmp_path / 'o.gpkg')!r}, '-q']\n"
+        "from roadseg.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    print(end.code)\n"
+        "print('torch' in sys.modules)"
+    )
+    assert run_python(code).split() == ["0", "False"]
+
+
+def test_ctrl_c_leaves_nothing(tmp_path):
+    rng = np.random.default_rng(0)
+    noise = cv2.GaussianBlur(rng.uniform(0, 254, (3000, 3000)).astype(np.float32), (0, 0), 4)
+    write(tmp_path / "noise.tif", np.where(noise > 127, 250, 0).astype(np.uint8), transform=UNTURNED, crs=UTM)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "roadseg", "vectorize", "noise.tif", "-o", "o.gpkg", "--block", "256"],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 (ignored in background jobs)
+    )
+    while process.poll() is None and not list(tmp_path.glob(".o.gpkg-*/*")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=300)
+    assert (process.returncode, stdout) == (130, "")
+    assert "interrupted; nothing half-done is left" in stderr
+    assert "Traceback" not in stderr
+    assert [path.name for path in Path(tmp_path).iterdir()] == ["noise.tif"]
