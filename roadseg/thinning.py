@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 Bytes = NDArray[np.uint8]
 Words = NDArray[np.uint64]
 
-_CHUNK = 4096
+_CHUNK = 1 << 14
 _ONE, _LAST = np.uint64(1), np.uint64(63)
 
 
@@ -91,11 +91,10 @@ def _removable(flat: Words, at: NDArray[np.intp], stride: int, turn: int) -> Wor
     Crossings are the changes from background to road on the way around a pixel, pairs are the neighbours
     taken two by two in both ways.
     """
-    here = flat[at]
-    east, west = _beside(flat, at, here)
-    north, south = flat[at - stride], flat[at + stride]
-    northeast, northwest = _beside(flat, at - stride, north)
-    southeast, southwest = _beside(flat, at + stride, south)
+    before = at - stride - 1
+    northwest, north, northeast = _row(flat, before)
+    west, here, east = _row(flat[stride:], before)
+    southwest, south, southeast = _row(flat[2 * stride :], before)
     if turn == 0:
         here = here & ~((south | southwest | ~northwest) & west)
     else:
@@ -112,9 +111,10 @@ def _removable(flat: Words, at: NDArray[np.intp], stride: int, turn: int) -> Wor
     return result
 
 
-def _beside(flat: Words, at: NDArray[np.intp], words: Words) -> tuple[Words, Words]:
-    """Return words moved so that each pixel finds its right neighbour in its place, and its left one."""
-    return (words >> _ONE) | (flat[at + 1] << _LAST), (words << _ONE) | (flat[at - 1] >> _LAST)
+def _row(flat: Words, before: NDArray[np.intp]) -> tuple[Words, Words, Words]:
+    """Return the words behind some, moved so that each pixel finds its left neighbour, itself, its right neighbour."""
+    left, words, right = flat.take(before), flat[1:].take(before), flat[2:].take(before)
+    return (words << _ONE) | (left >> _LAST), words, (words >> _ONE) | (right << _LAST)
 
 
 def _around(at: NDArray[np.intp], removed: Words, shape: tuple[int, ...]) -> NDArray[np.bool_]:

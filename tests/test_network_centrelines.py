@@ -1,6 +1,12 @@
 """Centrelines have the mask's topology and its widths, and do not depend on blocks or workers."""
 
 import math
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import cv2
 import numpy as np
@@ -234,12 +240,84 @@ def test_workers_change_nothing_and_progress_adds_up():
     assert_same(lines_of(levels, 150, workers=2, cleaning=Cleaning(160, 120, 15, 15)), one)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+def test_the_raster_is_read_once_but_where_holes_were_filled():
+    levels, windows = np.zeros((150, 260), np.uint8), []
+    levels[40:80, 20:240] = np.arange(220, dtype=np.uint8) // 2 + 140
+
+    def read(window):
+        windows.append(window)
+        return levels[window.slices()]
+
+    graph = centrelines(read, 150, 260, cleaning=PLAIN, block_px=100)
+    assert sum(window.area for window in windows) == levels.size
+    assert np.array_equal(graph.level, levels[graph.places[:, 0], graph.places[:, 1]])
+    levels[45:75, 100:130], windows[:] = 3, []
+    graph = centrelines(read, 150, 260, cleaning=Cleaning(max_hole_px=900), block_px=100)
+    assert np.array_equal(graph.level, levels[graph.places[:, 0], graph.places[:, 1]])
+    assert graph.level.min() == 3
+    assert levels.size < sum(window.area for window in windows) < 1.1 * levels.size
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_what_the_reader_raises_comes_out_and_nothing_is_left_behind(tmp_path, workers):
     read = Raster(np.zeros((100, 90), np.uint8), OSError("no such tile"))
     with pytest.raises(OSError, match="no such tile"):
         centrelines(read, 100, 90, cleaning=PLAIN, block_px=20, workers=workers, folder=tmp_path)
     assert not list(tmp_path.iterdir())
+    assert not multiprocessing.active_children()
+
+
+PATIENT = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from roadseg.network.centrelines import centrelines
+from roadseg.network.clean import Cleaning
+
+def read(window):
+    time.sleep(0.02)
+    return np.full((window.height, window.width), 254, np.uint8)
+
+if __name__ == "__main__":
+    folder, workers = Path(sys.argv[1]), int(sys.argv[2])
+    say = lambda _: print("a block", flush=True)
+    centrelines(read, 9000, 9100, cleaning=Cleaning(), block_px=90, workers=workers, folder=folder, on_block=say)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_leaves_no_file_and_no_process(tmp_path, workers):
+    script, folder = tmp_path / "patient.py", tmp_path / "folder"
+    script.write_text(PATIENT)
+    folder.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(folder), str(workers)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 (ignored in background jobs)
+    )
+    assert process.stdout.readline() == b"a block\n"
+    assert list(folder.iterdir())
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode not in {0, None}
+    assert b"KeyboardInterrupt" in said
+    assert not list(folder.iterdir())
+    for _ in range(300):
+        if not lives(process.pid):
+            return
+        time.sleep(0.1)
+    pytest.fail("a worker hangs")
+
+
+def lives(group):
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_wrong_numbers_are_refused():

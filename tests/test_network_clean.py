@@ -62,26 +62,37 @@ def noise(seed, height, width, smooth=1.0, unknown=0.02):
     return levels
 
 
-@settings(max_examples=40)
-@given(
+worlds = st.builds(
+    noise,
     seed=st.integers(0, 10**6),
     height=st.integers(1, 60),
     width=st.integers(1, 60),
-    block_px=st.integers(1, 40),
     smooth=st.sampled_from([0.4, 0.7, 1.2]),
-    high=st.integers(60, 254),
-    share=st.floats(0.3, 1),
-    min_area_px=st.sampled_from([0, 2, 8, 25]),
-    max_hole_px=st.sampled_from([0, 1, 6, 30]),
+    unknown=st.sampled_from([0, 0.02, 1]),
 )
-def test_blocks_give_what_the_whole_raster_gives(
-    tmp_path, seed, height, width, block_px, smooth, high, share, min_area_px, max_hole_px
-):
-    levels = noise(seed, height, width, smooth)
-    cleaning = Cleaning(high, max(1, int(high * share)), min_area_px, max_hole_px)
+cleanings = st.builds(
+    lambda high, share, *sizes: Cleaning(high, max(1, int(high * share)), *sizes),
+    st.integers(60, 254),
+    st.floats(0.3, 1),
+    st.sampled_from([0, 2, 8, 25]),
+    st.sampled_from([0, 1, 6, 30]),
+)
+
+
+@settings(max_examples=12)
+@given(worlds, cleanings, st.integers(1, 40))
+def test_blocks_give_what_the_whole_raster_gives(tmp_path, levels, cleaning, block_px):
     assert np.array_equal(by_blocks(levels, cleaning, block_px, tmp_path), plainly(levels, cleaning))
 
 
+@pytest.mark.slow
+@settings(max_examples=300)
+@given(worlds, cleanings, st.integers(1, 40))
+def test_many_blocks_give_what_the_whole_raster_gives(tmp_path, levels, cleaning, block_px):
+    assert np.array_equal(by_blocks(levels, cleaning, block_px, tmp_path), plainly(levels, cleaning))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("block_px", [2000, 313, 100])
 def test_a_larger_raster_and_odd_blocks(tmp_path, block_px):
     levels = noise(5, 700, 941, 2.0)
@@ -95,7 +106,7 @@ def test_a_larger_raster_and_odd_blocks(tmp_path, block_px):
     height=st.integers(0, 70),
     width=st.integers(0, 90),
 )
-@settings(max_examples=40)
+@settings(max_examples=15)
 def test_any_window_can_be_read_and_nothing_is_beyond_the_raster(tmp_path, row, col, height, width):
     levels = noise(3, 50, 67)
     window = Window(row, col, height, width)

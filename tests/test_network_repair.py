@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 from tracing import graph_of, strips, trace
 
+import roadseg.network.digital as digital_module
+import roadseg.network.edges as edges_module
 from roadseg.network.bridge import bridge
 from roadseg.network.digital import Marks, first_met, straight
 from roadseg.network.edges import chains, degrees, in_order, pick
+from roadseg.network.geometry import to_ground
 from roadseg.network.graph import PixelGraph
+from roadseg.network.ground import Ground
 from roadseg.network.joins import contract, split_edges
 from roadseg.network.prune import drop_small, prune_spurs
 from roadseg.network.repair import Limits, repair
@@ -317,6 +321,32 @@ def test_splitting_an_edge_keeps_every_pixel():
     assert len(cut.places) == len(graph.places) - 5
     np.testing.assert_array_equal(cut.nodes[-5:], graph.places[at])
     assert chains(cut).lengths.sum() == pytest.approx(chains(graph).lengths.sum())
+
+
+def test_a_dead_end_that_points_at_a_junction_is_led_to_it():
+    """What lies ahead is a node, not a vertex of an edge, and the last edges have no vertices."""
+    ways = [[(60, c) for c in range(11, 60)], [(60, c) for c in range(61, 110)], [(r, 60) for r in range(11, 60)]]
+    nodes = [(60, 10), (60, 60), (60, 110), (10, 60), (76, 60), (140, 60), (160, 10), (160, 11)]
+    edges = [(0, 1, ways[0]), (1, 2, ways[1]), (3, 1, ways[2]), (4, 5, [(r, 60) for r in range(77, 140)]), (6, 7, [])]
+    graph = bridge(graph_of(edges, nodes), longest=30, level=127)
+    assert [1, 4] in np.sort(graph.ends[graph.inferred], axis=1).tolist()
+    assert len(graph.ends) == 6
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_size_of_the_parts_changes_nothing(seed, monkeypatch):
+    graph = trace(town(seed))
+    limits = Limits(min_length=20)
+    at_once, on_ground = (repair(graph, limits, pixel=(1.1, 0.7)), to_ground(repair(graph, limits), Ground()))
+    monkeypatch.setattr(edges_module, "PART", 50)
+    monkeypatch.setattr(edges_module, "WIDE", 100)
+    monkeypatch.setattr(digital_module, "PART", 50)
+    assert_same(at_once, repair(graph, limits, pixel=(1.1, 0.7)))
+    in_parts = to_ground(repair(graph, limits), Ground())
+    for field in fields(in_parts):
+        if field.name != "crs":
+            one, other = getattr(in_parts, field.name), getattr(on_ground, field.name)
+            np.testing.assert_array_equal(one, other, err_msg=field.name)
 
 
 # --- junctions -------------------------------------------------------------------------------------------------------

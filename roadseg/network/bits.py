@@ -6,6 +6,7 @@ no reading and no time. Reading 1 Mpx of mixed blocks takes 0.2 ms.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,22 +15,36 @@ from numpy.typing import NDArray
 from roadseg.blocks import Window
 
 Bytes = NDArray[np.uint8]
+Ints = NDArray[np.int64]
 
 _EMPTY, _FULL, _MIXED = range(3)
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A raster and the squares it is cut into; those at the right and the bottom may be smaller."""
+    """A raster and the blocks it is cut into, about as large as each other.
+
+    Parameters
+    ----------
+    height, width
+        Of the raster.
+    block_px
+        Side of a block. It may be a quarter longer, so that no narrow strips are left at the raster's border.
+    """
 
     height: int
     width: int
     block_px: int
 
-    @property
+    @cached_property
+    def step(self) -> tuple[int, int]:
+        """Height and width of all blocks but those at the bottom and the right, which may be smaller."""
+        return self._step(self.height), self._step(self.width)
+
+    @cached_property
     def shape(self) -> tuple[int, int]:
         """How many blocks there are from top to bottom and from left to right."""
-        return -(-self.height // self.block_px), -(-self.width // self.block_px)
+        return -(-self.height // self.step[0]), -(-self.width // self.step[1])
 
     @property
     def raster(self) -> Window:
@@ -42,16 +57,20 @@ class Cut:
 
     def touching(self, window: Window) -> list[tuple[int, Window]]:
         """Return the blocks a window lies on, and their numbers in the order of `blocks`."""
-        seen, step = window.intersection(self.raster), self.block_px
+        seen, (height, width) = window.intersection(self.raster), self.step
         return [
             (row * self.shape[1] + col, self._block(row, col))
-            for row in range(seen.row // step, -(-seen.row_stop // step))
-            for col in range(seen.col // step, -(-seen.col_stop // step))
+            for row in range(seen.row // height, -(-seen.row_stop // height))
+            for col in range(seen.col // width, -(-seen.col_stop // width))
         ]
 
+    def _step(self, size: int) -> int:
+        most = self.block_px + self.block_px // 4
+        return max(1, -(-size // max(1, -(-size // most))))
+
     def _block(self, row: int, col: int) -> Window:
-        step = self.block_px
-        return Window(row * step, col * step, step, step).intersection(self.raster)
+        height, width = self.step
+        return Window(row * height, col * width, height, width).intersection(self.raster)
 
 
 @dataclass(frozen=True)
@@ -126,5 +145,14 @@ class BitPlane:
 
     def _place(self, number: int) -> int:
         """Return where a block's bits begin in the file."""
-        rows, cols = self.cut.shape
-        return rows * cols + number * self.cut.block_px * -(-self.cut.block_px // 8)
+        (rows, cols), (height, width) = self.cut.shape, self.cut.step
+        return rows * cols + number * height * -(-width // 8)
+
+
+def ones(packed: Bytes) -> Ints:
+    """Return the places of the bits that are 1, row by row; (height, bytes) uint8, the highest bit to the left."""
+    flat = packed.reshape(-1)
+    at = np.flatnonzero(flat != 0)
+    bit = np.flatnonzero(np.unpackbits(flat[at]).view(bool))
+    places: Ints = at[bit >> 3] * 8 + (bit & 7)
+    return places

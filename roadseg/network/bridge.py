@@ -10,13 +10,14 @@ what a bridge changes is seen by the next round.
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from roadseg.network.digital import straight
-from roadseg.network.edges import Pixel, degrees
+from roadseg.network.digital import mark_nodes, straight
+from roadseg.network.edges import Pixel, degrees, in_parts
 from roadseg.network.evidence import ACCEPTED, Bridges, Ends, Sample, odds_against, supported, targets
-from roadseg.network.graph import PixelGraph
+from roadseg.network.graph import Bools, Ints, PixelGraph
 from roadseg.network.joins import split_edges
-from roadseg.network.proposals import dead_ends, proposals
+from roadseg.network.proposals import dead_ends, proposals, surroundings
 
 _ROUNDS = 8
 
@@ -44,11 +45,13 @@ def bridge(
     The graph with the bridges as inferred edges without area. Edges that one leads to are split there.
     """
     open_ends = np.flatnonzero((degrees(graph) == 1) & ~graph.at_border)
+    taken = None
     for _ in range(_ROUNDS):
         if not len(open_ends):
             break
         ends = dead_ends(graph, open_ends, pixel)
-        found = proposals(graph, ends, longest=longest, pixel=pixel)
+        taken = taken or surroundings(graph, ends, longest=longest, pixel=pixel)
+        found = proposals(graph, ends, taken, longest=longest, pixel=pixel)
         found = supported(graph, ends, found, level=level, pixel=pixel, sample=sample)
         found = found[odds_against(found) <= ACCEPTED]
         chosen = _chosen(graph, ends, found)
@@ -57,7 +60,9 @@ def bridge(
         done = np.concatenate([chosen.end, chosen.other[chosen.other >= 0]])
         waiting = np.setdiff1d(np.concatenate([found.end, found.other[found.other >= 0]]), done)
         open_ends = ends.node[waiting]
-        graph = _built(graph, ends, chosen, sample)
+        graph, new = _built(graph, ends, chosen, sample)
+        taken.add(new)
+        mark_nodes(taken, graph)
     return graph
 
 
@@ -73,17 +78,31 @@ def _chosen(graph: PixelGraph, ends: Ends, found: Bridges) -> Bridges:
     np.minimum.at(best, found.other, rank)
     mutual = (best[found.end] == rank) & ((found.other < 0) | (best[found.other] == rank))
     found, target = found[mutual], target[mutual]
-    drawn = straight(ends.place[found.end], target, thick=True)
-    inner = (drawn.step > 0) & (drawn.step < np.diff(drawn.starts)[drawn.line] - 1)
-    keys = (drawn.places[:, 0] << 32) + drawn.places[:, 1]
-    _, first, same = np.unique(keys[inner], return_index=True, return_inverse=True)
-    line = drawn.line[inner]
-    crossed = np.bincount(line, weights=line[first][same] < line, minlength=len(found.end)) > 0
-    return found[~crossed]
+    return found[~_crossed(ends.place[found.end], target)]
 
 
-def _built(graph: PixelGraph, ends: Ends, chosen: Bridges, sample: Sample | None) -> PixelGraph:
-    """Return the graph with the bridges as edges."""
+def _crossed(start: Ints, stop: Ints) -> Bools:
+    """Return (n,) which lines between pixels cross one that comes before them; one band of rows after the other."""
+    low, high = np.minimum(start[:, 0], stop[:, 0]), np.maximum(start[:, 0], stop[:, 0])
+    order = np.argsort(low, kind="stable")
+    crossed = np.zeros(len(low), dtype=bool)
+    for part in in_parts(np.cumsum(np.abs(stop - start).sum(axis=1)[order] + 1)):
+        top = low[order[part.start]] if part.start else low.min()
+        bottom = low[order[part.stop]] if part.stop < len(order) else high.max() + 1
+        lines = np.flatnonzero((low < bottom) & (high >= top))
+        drawn = straight(start[lines], stop[lines], thick=True)
+        row, col = drawn.places.T
+        inner = (drawn.step > 0) & (drawn.step < np.diff(drawn.starts)[drawn.line] - 1) & (row >= top) & (row < bottom)
+        _, first, same = np.unique((row[inner] << 32) + col[inner], return_index=True, return_inverse=True)
+        line = drawn.line[inner]
+        crossed[lines[line[line[first][same] < line]]] = True
+    return crossed
+
+
+def _built(
+    graph: PixelGraph, ends: Ends, chosen: Bridges, sample: Sample | None
+) -> tuple[PixelGraph, NDArray[np.int32]]:
+    """Return the graph with the bridges as edges, and their pixels."""
     drawn = straight(ends.place[chosen.end], targets(graph, chosen), thick=False)
     inner = (drawn.step > 0) & (drawn.step < np.diff(drawn.starts)[drawn.line] - 1)
     places = drawn.places[inner].astype(np.int32)
@@ -91,15 +110,14 @@ def _built(graph: PixelGraph, ends: Ends, chosen: Bridges, sample: Sample | None
     split, which = np.unique(chosen.vertex[chosen.vertex >= 0], return_inverse=True)
     target = chosen.node.copy()
     target[chosen.vertex >= 0] = len(graph.nodes) + which
-    graph = split_edges(graph, split)
     level = sample(places) if sample is not None else np.zeros(len(places), dtype=np.uint8)
-    return replace(
+    new = places, np.zeros(len(places), dtype=np.uint16), level
+    graph = split_edges(graph, split, behind=new)
+    built = replace(
         graph,
         ends=np.concatenate([graph.ends, np.stack([ends.node[chosen.end], target], axis=1)]),
         starts=np.concatenate([graph.starts, graph.starts[-1] + np.cumsum(counts)]),
-        places=np.concatenate([graph.places, places]),
-        area=np.concatenate([graph.area, np.zeros(len(places), dtype=np.uint16)]),
-        level=np.concatenate([graph.level, level]),
         inferred=np.concatenate([graph.inferred, np.ones(len(counts), dtype=bool)]),
         areal=np.concatenate([graph.areal, np.zeros(len(counts), dtype=bool)]),
     )
+    return built, places

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from roadseg.blocks import Window
 from roadseg.network.bits import BitPlane, Cut
 from roadseg.network.crew import Crew
-from roadseg.network.runs import Runs, find_runs, label_runs
+from roadseg.network.kept import KeptLevels
+from roadseg.network.runs import Runs, find_runs, label_runs, spread
 from roadseg.network.seams import Rim, Seams, plain_rim, rim_of, seeds
 
 Bytes = NDArray[np.uint8]
@@ -60,10 +61,19 @@ class Cleaning:
 
 @dataclass(frozen=True)
 class CleanMask:
-    """Which pixels of a raster are road and which are known, on disk, to be read by any window."""
+    """Which pixels of a raster are road and which are known, on disk, to be read by any window.
+
+    Parameters
+    ----------
+    road, unknown
+        Planes of the raster.
+    levels
+        Those near the road, if they were kept.
+    """
 
     road: BitPlane
     unknown: BitPlane
+    levels: KeptLevels | None = None
 
     @property
     def cut(self) -> Cut:
@@ -78,7 +88,7 @@ class CleanMask:
         """Return (height, width) uint8, 1 for known; the window may reach beyond the raster, where all is 0."""
         known = np.zeros((window.height, window.width), np.uint8)
         inside = window.intersection(self.cut.raster)
-        known[inside.slices(window)] = 1 - self.unknown.read(inside)
+        known[inside.slices(window)] = 1 if self.unknown.is_empty(inside) else 1 - self.unknown.read(inside)
         return known
 
 
@@ -118,10 +128,17 @@ def clean_raster(
 
 @contextmanager
 def cleaned(
-    crew: Crew, cut: Cut, cleaning: Cleaning, folder: Path, on_block: Callable[[float], None]
+    crew: Crew,
+    cut: Cut,
+    cleaning: Cleaning,
+    folder: Path,
+    on_block: Callable[[float], None],
+    *,
+    keep_levels: bool = False,
 ) -> Iterator[CleanMask]:
-    """Clean a raster with a crew that shares its ``read``; see `clean_raster`."""
-    mask = CleanMask(BitPlane(folder / "road.bits", cut).create(), BitPlane(folder / "unknown.bits", cut).create())
+    """Clean a raster with a crew that shares its ``read``, and keep levels if wanted; see `clean_raster`."""
+    road, unknown = (BitPlane(folder / f"{name}.bits", cut).create() for name in ("road", "unknown"))
+    mask = CleanMask(road, unknown, KeptLevels(folder / "levels.bin", cut).create() if keep_levels else None)
     blocks = cut.blocks()
     try:
         doomed = _settle_roads(crew, mask, cleaning, blocks, on_block)
@@ -131,8 +148,9 @@ def cleaned(
                 mask.road.write(block, _flooded(mask.road.read(block), filled, 1, 4))
         yield mask
     finally:
-        mask.road.remove()
-        mask.unknown.remove()
+        for file in (mask.road, mask.unknown, mask.levels):
+            if file:
+                file.remove()
 
 
 @dataclass(frozen=True)
@@ -180,24 +198,42 @@ def _settle_holes(
 
 def _find_roads(read: Read, task: _Task) -> Rim:
     """Write one block's road, less what certainly is none, and return what touches the rim."""
-    levels, low, high = read(task.block), task.cleaning.low, task.cleaning.high
-    road = (levels - np.uint8(low) <= UNKNOWN - 1 - low).view(np.uint8)
-    unknown = (levels == UNKNOWN).view(np.uint8)
-    if unknown.any():
-        task.mask.unknown.write(task.block, unknown)
+    levels, cleaning, mask = read(task.block), task.cleaning, task.mask
+    none, highest = np.zeros(0, np.int64), levels.max(initial=0)
+    if highest == UNKNOWN:
+        unknown = (levels == UNKNOWN).view(np.uint8)
+        mask.unknown.write(task.block, unknown)
+        highest = 0 if unknown.all() else UNKNOWN
+    if highest < cleaning.low:
+        nothing = Runs(none, none, task.block.height, task.block.width)
+        return rim_of(nothing, none.astype(np.int32), none, none.astype(bool))[0]
+    road = (levels - np.uint8(cleaning.low) <= UNKNOWN - 1 - cleaning.low).view(np.uint8)
     runs = find_runs(road)
     count, labels = label_runs(runs, diagonal=True)
     area = np.bincount(labels, runs.length, count).astype(np.int64)
-    strong = np.ones(count, bool)
-    if low < high:
-        strong[:] = False
-        strong[labels[runs.holding(find_runs((levels - np.uint8(high) <= UNKNOWN - 1 - high).view(np.uint8)))]] = True
+    strong = (
+        _reach(levels, cleaning.high, runs, labels, count) if cleaning.low < cleaning.high else np.ones(count, bool)
+    )
     rim, is_open = rim_of(runs, labels, area, strong)
-    gone = ~is_open & ~(strong & (area >= task.cleaning.min_area_px))
+    gone = ~is_open & ~(strong & (area >= cleaning.min_area_px))
     runs.taken(gone[labels]).paint(road, 0)
     if count:
-        task.mask.road.write(task.block, road)
+        mask.road.write(task.block, road)
+        if mask.levels:
+            mask.levels.write(task.block, levels, road)
     return rim
+
+
+def _reach(levels: Bytes, high: int, runs: Runs, labels: NDArray[np.int32], count: int) -> NDArray[np.bool_]:
+    """Return which components have the high level; most have it in the middle of a run."""
+    start, flat = runs.start - runs.row, levels.reshape(-1)
+    strong = np.zeros(count, bool)
+    strong[labels[flat[start + runs.length // 2] >= high]] = True
+    left = np.flatnonzero(~strong[labels])
+    length = runs.length[left]
+    reached = flat[spread(start[left], length)] >= high
+    strong[np.repeat(labels[left], length)[reached]] = True
+    return strong
 
 
 def _find_holes(_: Read, task: _Task) -> Rim:
@@ -206,7 +242,8 @@ def _find_holes(_: Read, task: _Task) -> Rim:
     if nothing and task.block.area > task.cleaning.max_hole_px:
         return plain_rim(task.block, marked=True)
     road = task.mask.road.read(task.block)
-    if task.doomed is not None and len(task.doomed):
+    changed = task.doomed is not None and len(task.doomed) > 0
+    if task.doomed is not None:
         road = _flooded(road, task.doomed, 0, 8)
     gaps = find_runs(road).between()
     count, labels = label_runs(gaps, diagonal=False)
@@ -216,8 +253,10 @@ def _find_holes(_: Read, task: _Task) -> Rim:
         bad[labels[gaps.holding(find_runs(task.mask.unknown.read(task.block)))]] = True
     bad[labels[_at_border(gaps, task.block, task.mask.cut)]] = True
     rim, is_open = rim_of(gaps, labels, area, bad)
-    gaps.taken((~is_open & ~bad)[labels]).paint(road, 1)
-    task.mask.road.write(task.block, road)
+    filled = ~is_open & ~bad
+    gaps.taken(filled[labels]).paint(road, 1)
+    if changed or filled.any():
+        task.mask.road.write(task.block, road)
     return rim
 
 

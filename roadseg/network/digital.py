@@ -5,13 +5,15 @@ can slip through it. Which pixels are taken is one bit each, in cells of 32 × 3
 near the places of interest: memory follows the roads, not the raster.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from roadseg.network.edges import slices
+from roadseg.network.edges import PART, in_parts, per_edge, places_at, slices
 from roadseg.network.graph import Bools, Floats, Ints, PixelGraph
 
 _CELL = 5
@@ -114,49 +116,78 @@ class Marks:
     """
 
     def __init__(self, near: NDArray[Any], reach: float) -> None:
-        cells = near.astype(np.int64) >> _CELL
+        self.reach = reach
+        cells = near >> _CELL
         around = int(reach) // (1 << _CELL) + 1
         self._low = (cells.min(axis=0, initial=2**20) - around - 1).astype(np.int32)
         span = np.maximum(cells.max(axis=0, initial=-(2**20)) - self._low + 2 + around, 1)
-        wanted = np.zeros(span, dtype=bool)
-        cells = np.unique(cells, axis=0) - self._low
-        for down in range(-around, around + 1):
-            for across in range(-around, around + 1):
-                wanted[cells[:, 0] + down, cells[:, 1] + across] = True
-        self._page = np.where(wanted, np.cumsum(wanted).reshape(wanted.shape), 0)
-        self._bits = np.zeros((int(wanted.sum()) + 1) << _CELL_BITS, dtype=np.uint8)
+        wanted = np.zeros(span, dtype=np.uint8)
+        wanted[tuple((cells - self._low).T)] = 1
+        self._wanted = cv2.dilate(wanted, np.ones((2 * around + 1, 2 * around + 1), dtype=np.uint8))
+        self._page = np.zeros(span, dtype=np.int32)
+        self._pages = 1
+        self._bits = np.zeros(2 << _CELL_BITS, dtype=np.uint8)
 
     def add(self, places: NDArray[Any]) -> None:
         """Mark (n, 2) pixels; those out of reach are forgotten."""
-        byte, bit = self._where(places[:, 0], places[:, 1])
-        inside = byte >> _CELL_BITS > 0
-        np.bitwise_or.at(self._bits, byte[inside], bit[inside])
+        for first in range(0, len(places), PART):
+            rows, cols = places[first : first + PART].T
+            cell = self._cell(rows, cols)
+            page = self._page.ravel().take(cell)
+            if self._grown(cell[page == 0]):
+                page = self._page.ravel().take(cell)
+            inside = np.flatnonzero(page)
+            byte = _byte(page[inside], rows[inside], cols[inside])
+            np.bitwise_or.at(self._bits, byte, _BIT[cols[inside] & 7])
 
     def at(self, rows: NDArray[Any], cols: NDArray[Any]) -> Bools:
         """Say which pixels are marked."""
-        byte, bit = self._where(rows, cols)
-        marked: Bools = (self._bits[byte] & bit) != 0
+        byte = _byte(self._page.ravel().take(self._cell(rows, cols)), rows, cols)
+        marked: Bools = (self._bits.take(byte) & _BIT[cols & 7]) != 0
         return marked
 
-    def _where(self, rows: NDArray[Any], cols: NDArray[Any]) -> tuple[Ints, NDArray[np.uint8]]:
-        """Return byte and bit of pixels; page 0 stands for all that is out of reach and stays empty.
-
-        The table of pages has an empty rim, on which places beyond it are moved.
-        """
+    def _cell(self, rows: NDArray[Any], cols: NDArray[Any]) -> NDArray[Any]:
+        """Return the cells of pixels; the table of cells has a rim out of reach, on which all beyond is moved."""
         tall, wide = self._page.shape
         down = np.clip((rows >> _CELL) - self._low[0], 0, tall - 1)
         across = np.clip((cols >> _CELL) - self._low[1], 0, wide - 1)
-        byte = self._page.ravel().take(down * wide + across) << _CELL_BITS
-        byte += ((rows & 31) << 2) | ((cols >> 3) & 3)
-        return byte, _BIT[cols & 7]
+        cell: NDArray[Any] = down * wide + across
+        return cell
+
+    def _grown(self, cells: NDArray[Any]) -> bool:
+        """Make pages for those of some cells that are within reach. Page 0 stands for all others and stays empty."""
+        new = np.ones(len(cells), dtype=bool)
+        new[1:] = cells[1:] != cells[:-1]
+        cells = cells[new]
+        cells = np.unique(cells[self._wanted.ravel().take(cells) > 0])
+        self._page.ravel()[cells] = self._pages + np.arange(len(cells))
+        self._pages += len(cells)
+        short = (self._pages << _CELL_BITS) - len(self._bits)
+        if short > 0:
+            self._bits = np.concatenate([self._bits, np.zeros(max(short, len(self._bits)), dtype=np.uint8)])
+        return len(cells) > 0
+
+
+def _byte(page: NDArray[np.int32], rows: NDArray[Any], cols: NDArray[Any]) -> Ints:
+    """Return which byte holds each pixel."""
+    byte = page.astype(np.int64)
+    byte <<= _CELL_BITS
+    byte += ((rows & 31) << 2) | ((cols >> 3) & 3)
+    return byte
 
 
 def marks_of(graph: PixelGraph, near: NDArray[Any], reach: float) -> Marks:
     """Mark the pixels of a graph, those between nodes and vertices that do not touch included."""
     marks = Marks(near, reach)
-    for places, _ in _layers(graph):
-        marks.add(places)
+    marks.add(graph.places)
+    mark_nodes(marks, graph)
     return marks
+
+
+def mark_nodes(marks: Marks, graph: PixelGraph) -> None:
+    """Mark the nodes of a graph, and what lies between them and vertices that do not touch them."""
+    for places, _ in _nodes_and_links(graph):
+        marks.add(places)
 
 
 def owners(graph: PixelGraph, places: Ints) -> Ints:
@@ -164,7 +195,7 @@ def owners(graph: PixelGraph, places: Ints) -> Ints:
     wanted = Marks(places, 0)
     wanted.add(places)
     keys, owner = [], []
-    for there, owns in _layers(graph):
+    for there, owns in [*_nodes_and_links(graph), *_vertices_near(graph, places)]:
         some = np.flatnonzero(wanted.at(there[:, 0], there[:, 1]))
         keys.append(_keys(there[some]))
         owner.append(owns[some])
@@ -178,8 +209,8 @@ def owners(graph: PixelGraph, places: Ints) -> Ints:
     return found
 
 
-def _layers(graph: PixelGraph) -> list[tuple[NDArray[Any], Ints]]:
-    """Return places and their owners: nodes, what lies between them and vertices, vertices."""
+def _nodes_and_links(graph: PixelGraph) -> list[tuple[NDArray[Any], Ints]]:
+    """Return places and their owners: nodes, and what lies between them and vertices."""
     nodes = np.rint(graph.nodes).astype(np.int64)
     some = np.flatnonzero(np.diff(graph.starts) > 0)
     vertex = np.concatenate([graph.starts[some], graph.starts[some + 1] - 1])
@@ -187,8 +218,36 @@ def _layers(graph: PixelGraph) -> list[tuple[NDArray[Any], Ints]]:
     place = graph.places[vertex].astype(np.int64)
     apart = np.flatnonzero(np.abs(node - place).max(axis=1, initial=0) > 1)
     links = straight(node[apart], place[apart], thick=False)
-    vertices = np.arange(len(graph.places))
-    return [(nodes, -2 - np.arange(len(nodes))), (links.places, vertex[apart][links.line]), (graph.places, vertices)]
+    return [(nodes, -2 - np.arange(len(nodes))), (links.places, vertex[apart][links.line])]
+
+
+def _vertices_near(graph: PixelGraph, places: Ints) -> Iterator[tuple[NDArray[Any], Ints]]:
+    """Return the vertices of edges whose boxes touch cells with some places in them."""
+    low, high = _boxes(graph)
+    cells = places >> _CELL
+    corner = cells.min(axis=0, initial=2**20)
+    table = np.zeros(np.maximum(cells.max(axis=0, initial=-1) - corner + 2, 1), dtype=np.int32)
+    table[tuple((cells - corner + 1).T)] = 1
+    table = table.cumsum(axis=0, dtype=np.int32).cumsum(axis=1, dtype=np.int32)
+    limit = np.array(table.shape) - 1
+    top, left = np.clip((low >> _CELL) - corner, 0, limit).T
+    bottom, right = np.clip((high >> _CELL) - corner + 1, 0, limit).T
+    inside = table[bottom, right] - table[top, right] - table[bottom, left] + table[top, left]
+    counts = np.diff(graph.starts)
+    edges = np.flatnonzero((inside > 0) & (counts > 0))
+    for part in in_parts(np.cumsum(counts[edges])):
+        at = slices(graph.starts[edges[part]], counts[edges[part]])
+        yield places_at(graph, at), at
+
+
+def _boxes(graph: PixelGraph) -> tuple[Ints, Ints]:
+    """Return (edges, 2) the lowest and highest row and column of the vertices of each edge."""
+    first, counts = graph.starts[:-1], np.diff(graph.starts)
+    low, high = (
+        np.stack([per_edge(operation, graph.places[:, axis], first, counts) for axis in (0, 1)], axis=1)
+        for operation in (np.minimum, np.maximum)
+    )
+    return low.astype(np.int64), high.astype(np.int64)
 
 
 def _keys(places: NDArray[Any]) -> Ints:

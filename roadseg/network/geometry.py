@@ -8,16 +8,16 @@ other roads share the area; both are measured on the ground, so oblong and shear
 
 import numpy as np
 import shapely
-from numpy.typing import NDArray
 
-from roadseg.network.edges import Chains, chains, degrees, edge_of_vertex, in_order, per_edge, slices
-from roadseg.network.graph import Floats, Ints, PixelGraph, RoadNetwork
+from roadseg.network.edges import Chains, chains, degrees, edge_of_vertex, in_order, in_parts, part_of, per_edge, slices
+from roadseg.network.graph import Bools, Floats, Ints, PixelGraph, RoadNetwork
 from roadseg.network.ground import Ground
 from roadseg.network.prune import parts
 
 PASSES = 5
 SIMPLIFY_PX = 0.75
 _ADJACENT_PX = 1.5
+_ROUNDING_M = 1e-9
 
 
 def to_ground(
@@ -37,31 +37,44 @@ def to_ground(
         Whether the levels are probabilities; those of a mask are not, and come out as NaN.
     """
     graph = in_order(graph)
-    raw = chains(graph)
-    smooth = smoothed(raw)
-    if simplify is None:
-        simplify = SIMPLIFY_PX * max(ground.pixel)
-    kept, starts = _simplified(graph, smooth * ground.pixel, raw.starts, simplify)
-    nodes, vertices = ground.xy(graph.nodes), ground.xy(smooth[kept])
-    vertices[starts[:-1]], vertices[starts[1:] - 1] = nodes[graph.ends[:, 0]], nodes[graph.ends[:, 1]]
-    length = _lengths(smooth[kept], starts, ground)
-    mean, least = _probabilities(graph, known=probability)
+    tolerance = SIMPLIFY_PX * max(ground.pixel) if simplify is None else simplify
+    nodes, double = ground.xy(graph.nodes), _is_double(graph.ends)
+    parts = list(in_parts(graph.starts[1:])) or [slice(0, 0)]
+    measured = [
+        _measured(part_of(graph, part), double[part], nodes, ground, tolerance, probability=probability)
+        for part in parts
+    ]
+    vertices, counts, length, width, mean, least = map(np.concatenate, zip(*measured, strict=True))
     return RoadNetwork(
         crs=ground.crs,
         nodes=nodes,
         degree=degrees(graph),
         at_border=graph.at_border,
         ends=graph.ends,
-        starts=starts,
+        starts=np.concatenate([[0], np.cumsum(counts)]),
         vertices=vertices,
         length_m=length,
-        width_m=_widths(graph, raw, smooth, length, ground),
+        width_m=_from_neighbours(width, graph.ends),
         probability_mean=mean,
         probability_min=least,
         inferred=graph.inferred,
         areal=graph.areal,
         component=_components(graph),
     )
+
+
+def _measured(
+    graph: PixelGraph, double: Bools, nodes: Floats, ground: Ground, tolerance: float, *, probability: bool
+) -> tuple[Floats, Ints, Floats, Floats, Floats, Floats]:
+    """Return what some edges are on the ground: vertices, their number, length, width, mean and least probability."""
+    raw = chains(graph)
+    smooth = smoothed(raw)
+    kept, starts = _simplified(graph, smooth * ground.pixel, raw.starts, double, tolerance)
+    vertices = ground.xy(smooth[kept])
+    vertices[starts[:-1]], vertices[starts[1:] - 1] = nodes[graph.ends[:, 0]], nodes[graph.ends[:, 1]]
+    length = _lengths(smooth[kept], starts, ground)
+    width = _widths(graph, raw, smooth, length, ground)
+    return vertices, np.diff(starts), length, width, *_probabilities(graph, known=probability)
 
 
 def smoothed(laid: Chains) -> Floats:
@@ -79,7 +92,7 @@ def smoothed(laid: Chains) -> Floats:
     return np.stack(columns, axis=1)
 
 
-def _simplified(graph: PixelGraph, points: Floats, starts: Ints, tolerance: float) -> tuple[Ints, Ints]:
+def _simplified(graph: PixelGraph, points: Floats, starts: Ints, double: Bools, tolerance: float) -> tuple[Ints, Ints]:
     """Return the indices of the points that stay, and where each edge starts among them.
 
     A loop keeps three points beside its node; edges that share both nodes keep the one farthest from the chord.
@@ -96,16 +109,18 @@ def _simplified(graph: PixelGraph, points: Floats, starts: Ints, tolerance: floa
     loop = np.flatnonzero((graph.ends[:, 0] == graph.ends[:, 1]) & (count < 5))
     for quarter in (1, 2, 3):
         stays[starts[loop] + np.diff(starts)[loop] * quarter // 4] = True
-    stays[_farthest(points, starts, np.flatnonzero(_is_double(graph.ends) & (count == 2)))] = True
+    stays[_farthest(points, starts, np.flatnonzero(double & (count == 2)))] = True
     kept = np.flatnonzero(stays)
     return kept, np.concatenate([[0], np.cumsum(np.bincount(edge[kept], minlength=len(graph.ends)))])
 
 
-def _is_double(ends: Ints) -> NDArray[np.bool_]:
+def _is_double(ends: Ints) -> Bools:
     """Return (edges,) whether another edge joins the same two nodes."""
     pairs = np.sort(ends, axis=1)
-    _, first, count = np.unique(pairs[:, 0] * (ends.max() + 1) + pairs[:, 1], return_inverse=True, return_counts=True)
-    double: NDArray[np.bool_] = (count[first] > 1) & (ends[:, 0] != ends[:, 1])
+    _, first, count = np.unique(
+        pairs[:, 0] * (ends.max(initial=0) + 1) + pairs[:, 1], return_inverse=True, return_counts=True
+    )
+    double: Bools = (count[first] > 1) & (ends[:, 0] != ends[:, 1])
     return double
 
 
@@ -143,8 +158,7 @@ def _probabilities(graph: PixelGraph, *, known: bool) -> tuple[Floats, Floats]:
 def _widths(graph: PixelGraph, raw: Chains, smooth: Floats, length: Floats, ground: Ground) -> Floats:
     """Return (edges,) metres: area over length of the part that no other road shares.
 
-    That is all but one width at both ends, or the middle third of a short edge. Where no road was
-    seen the width is the mean of the edges that meet there.
+    That is all but one width at both ends, or the middle third of a short edge. NaN where no road was seen.
     """
     edges, counts = np.arange(len(graph.ends)), np.diff(raw.starts)
     metres = ground.metres(smooth[(raw.starts[:-1] + raw.starts[1:]) // 2])
@@ -162,13 +176,13 @@ def _widths(graph: PixelGraph, raw: Chains, smooth: Floats, length: Floats, grou
     first = _ratio(per_edge(np.add, area, graph.starts[:-1], np.diff(graph.starts)), owned, graph)
     from_start = np.cumsum(step)[at - 1]
     from_start -= np.concatenate([[0], np.cumsum(step)])[raw.starts[:-1]][edge]
-    margin = np.minimum(np.nan_to_num(first), length / 3)[edge]
+    margin = np.minimum(np.nan_to_num(first), length / 3)[edge] - _ROUNDING_M
     ends = (from_start < margin) | (from_start > length[edge] - margin)
     inner_area, inner = np.where(ends, 0, area), np.where(ends, 0, owned)
     middle = _ratio(per_edge(np.add, inner_area, graph.starts[:-1], np.diff(graph.starts)), inner, graph)
     width = np.where(np.isnan(middle), first, middle)
     width[graph.inferred] = np.nan
-    return _from_neighbours(width, graph.ends)
+    return width
 
 
 def _ground_steps(points: Floats, metric: Floats, counts: Ints) -> Floats:
@@ -187,7 +201,7 @@ def _ratio(area: Floats, owned: Floats, graph: PixelGraph) -> Floats:
 
 
 def _from_neighbours(width: Floats, ends: Ints) -> Floats:
-    """Fill NaN with the mean of the edges at both nodes; NaN stays where those know nothing either."""
+    """Fill NaN with the mean of the edges that meet at both nodes; it stays where those know nothing either."""
     missing = np.isnan(width)
     if not missing.any():
         return width

@@ -50,7 +50,8 @@ class PixelGraph:
     places
         (vertices, 2) int32 row, col of the pixels between the two nodes, in order; an edge may have none.
     area
-        (vertices,) uint16: how many road pixels lie nearest to this one.
+        (vertices,) uint16: how many road pixels belong to this one. Each belongs to the nearest line pixel in its
+        row or column, without leaving the road, at most 64 px away; none belongs to two.
     level
         (vertices,) uint8: probability × 254 there.
     inferred

@@ -10,9 +10,20 @@ from dataclasses import replace
 
 import numpy as np
 
-from roadseg.network.edges import Chains, Pixel, chains, degrees, per_edge, pick, slices
+from roadseg.network.edges import (
+    Chains,
+    Pixel,
+    chains,
+    degrees,
+    edges_at,
+    kept_vertices,
+    lengths,
+    per_edge,
+    pick,
+    slices,
+)
 from roadseg.network.graph import Bools, Floats, Ints, PixelGraph
-from roadseg.network.tips import Tips, tips
+from roadseg.network.tips import Tips, tip_widths, tips
 
 NEAR_WIDTHS = 1.0
 """Junctions nearer than this many road widths are one, whatever meets there."""
@@ -32,6 +43,8 @@ SPAN_M = 15.0
 def merge_junctions(graph: PixelGraph, *, pixel: Pixel = (1.0, 1.0)) -> PixelGraph:
     """Make one junction of those that are one on the ground; the shortest edges go first.
 
+    The other one stays as a node without an edge.
+
     Parameters
     ----------
     graph
@@ -39,34 +52,51 @@ def merge_junctions(graph: PixelGraph, *, pixel: Pixel = (1.0, 1.0)) -> PixelGra
     pixel
         Size of a pixel.
     """
+    asked = np.ones(len(graph.nodes), dtype=bool)
     while True:
-        edges, width = _needless(graph, pixel)
-        if not len(edges):
+        chosen, waiting, width = _needless(graph, asked, pixel)
+        if not len(chosen):
             return graph
-        graph = _merged(graph, edges, width, pixel)
+        asked[:] = False
+        asked[graph.ends[waiting]] = True
+        moved = graph.ends[chosen, 0]
+        graph = _merged(graph, chosen, width, pixel)
+        around = np.zeros(len(asked), dtype=bool)
+        around[moved] = True
+        asked[graph.ends[around[graph.ends].any(axis=1)]] = True
 
 
-def _needless(graph: PixelGraph, pixel: Pixel) -> tuple[Ints, Floats]:
-    """Return the edges that go in this round, no two at one node, and the road width there."""
+def _needless(graph: PixelGraph, asked: Bools, pixel: Pixel) -> tuple[Ints, Ints, Floats]:
+    """Return the edges that go in this round, no two at one node, those that wait for them, and the width at the first.
+
+    Only edges at nodes that are asked about are looked at: elsewhere nothing has changed.
+    """
     degree = degrees(graph)
     between = (degree[graph.ends] >= 3).all(axis=1) & (graph.ends[:, 0] != graph.ends[:, 1])
+    between &= asked[graph.ends].any(axis=1)
     rough = _rough_widths(graph, pixel)[graph.ends].min(axis=1, initial=np.inf)
     between &= np.diff(graph.starts) * min(pixel) <= CROSSING_WIDTHS * 1.5 * rough + CROSSING_PX * max(pixel)
-    asked = np.zeros(len(degree), dtype=bool)
-    asked[graph.ends[between]] = True
-    near = np.flatnonzero(asked[graph.ends].any(axis=1))
-    edges, length, width = _inside(pick(graph, near, all_nodes=True), np.flatnonzero(between[near]), pixel)
+    edges, length, width = _inside(graph, np.flatnonzero(between), pixel)
     order = np.lexsort((edges, length))
-    edges, width = near[edges[order]], width[order]
+    edges, width = edges[order], width[order]
     rank = np.arange(len(order))[:, None]
     best = np.full(len(degree), len(order))
     np.minimum.at(best, graph.ends[edges], rank)
     least = (best[graph.ends[edges]] == rank).all(axis=1)
-    return edges[least], width[least]
+    return edges[least], edges[~least], width[least]
 
 
 def _inside(graph: PixelGraph, edges: Ints, pixel: Pixel) -> tuple[Ints, Floats, Floats]:
     """Return those of some edges that lie inside a junction, their length, and the road width there."""
+    length, width, good = np.zeros(len(edges)), np.zeros(len(edges)), np.zeros(len(edges), dtype=bool)
+    for near, part in edges_at(graph, graph.ends[edges]):
+        here = np.searchsorted(near, edges[part])
+        good[part], length[part], width[part] = _judged(pick(graph, near), here, pixel)
+    return edges[good], length[good], width[good]
+
+
+def _judged(graph: PixelGraph, edges: Ints, pixel: Pixel) -> tuple[Bools, Floats, Floats]:
+    """Return whether some edges lie inside a junction, their length, and the road width there."""
     laid, degree = chains(graph, pixel), degrees(graph)
     length = laid.lengths[edges]
     half, first, count = _arms(graph, edges)
@@ -75,7 +105,7 @@ def _inside(graph: PixelGraph, edges: Ints, pixel: Pixel) -> tuple[Ints, Floats,
     far = CROSSING_WIDTHS * width + CROSSING_PX * max(pixel)
     maybe = np.flatnonzero(~good & (length <= far) & (degree[graph.ends[edges]] == 3).all(axis=1))
     good[maybe] = _crosswise(graph, laid, half[first[maybe, None] + np.arange(4)], width[maybe], pixel)
-    return edges[good], length[good], width[good]
+    return good, length, width
 
 
 def _rough_widths(graph: PixelGraph, pixel: Pixel) -> Floats:
@@ -108,10 +138,10 @@ def _arms(graph: PixelGraph, edges: Ints) -> tuple[Ints, Ints, Ints]:
 
 def _arm_widths(graph: PixelGraph, laid: Chains, half: Ints, first: Ints, count: Ints, pixel: Pixel) -> Floats:
     """Return (edges,) the mean width of the two widest arms."""
-    found = tips(graph, laid, half, pixel, skip=np.full(len(half), SPAN_M / 3), span=SPAN_M)
+    found = tip_widths(graph, laid, half, pixel, skip=np.full(len(half), SPAN_M / 3), span=SPAN_M)
     owner = np.repeat(np.arange(len(first)), count)
-    order = np.lexsort((-found.width, owner))
-    ranked = found.width[order]
+    order = np.lexsort((-found, owner))
+    ranked = found[order]
     if not len(first):
         return np.zeros(0)
     second = np.minimum(first + 1, first + count - 1)
@@ -160,30 +190,34 @@ def _merged(graph: PixelGraph, edges: Ints, width: Floats, pixel: Pixel) -> Pixe
     ends = names[graph.ends]
     shrunk = (ends[:, 0] == ends[:, 1]) & (graph.ends[:, 0] != graph.ends[:, 1])
     around = np.flatnonzero(shrunk)
-    length = chains(pick(graph, around, all_nodes=True), pixel).lengths
-    stays[around[length <= np.pi * clear[ends[around, 0]]]] = False
-    moved = replace(graph, nodes=nodes, at_border=border, ends=ends)
-    return pick(_cut_back(moved, clear, pixel), np.flatnonzero(stays))
+    stays[around[lengths(graph, around, pixel) <= np.pi * clear[ends[around, 0]]]] = False
+    return _cut_back(replace(graph, nodes=nodes, at_border=border, ends=ends), clear, stays, pixel)
 
 
-def _cut_back(graph: PixelGraph, clear: Floats, pixel: Pixel) -> PixelGraph:
-    """Drop the vertices near a moved node, at most the nearer third of each edge."""
+def _cut_back(graph: PixelGraph, clear: Floats, stays: Bools, pixel: Pixel) -> PixelGraph:
+    """Drop edges that do not stay, and of the others the vertices near a moved node, at most the nearer third."""
     counts = np.diff(graph.starts)
-    concerned = np.flatnonzero((clear[graph.ends] > 0).any(axis=1) & (counts > 0))
+    concerned = np.flatnonzero(stays & (clear[graph.ends] > 0).any(axis=1) & (counts > 0))
     at = slices(graph.starts[concerned], counts[concerned])
     edge = np.repeat(concerned, counts[concerned])
     number = at - graph.starts[edge]
     drop = np.zeros(len(at), dtype=bool)
     for side, steps in ((0, number), (1, counts[edge] - 1 - number)):
-        node = graph.ends[edge, side]
-        distance = np.hypot(*((graph.places[at] - graph.nodes[node]) * pixel).T)
-        drop |= (distance < clear[node]) & (steps * 3 < counts[edge] - 1)
-    gone = at[drop]
-    counts = counts - np.bincount(edge[drop], minlength=len(counts))
+        near = np.flatnonzero((steps * 3 < counts[edge] - 1) & (clear[graph.ends[edge, side]] > 0))
+        node = graph.ends[edge[near], side]
+        distance = np.hypot(*((graph.places[at[near]] - graph.nodes[node]) * pixel).T)
+        drop[near] |= distance < clear[node]
+    kept = np.repeat(stays, counts)
+    kept[at[drop]] = False
+    counts = (counts - np.bincount(edge[drop], minlength=len(counts)))[stays]
+    places, area, level = kept_vertices(graph, kept)
     return replace(
         graph,
+        ends=graph.ends[stays],
         starts=np.concatenate([[0], np.cumsum(counts)]),
-        places=np.delete(graph.places, gone, axis=0),
-        area=np.delete(graph.area, gone),
-        level=np.delete(graph.level, gone),
+        places=places,
+        area=area,
+        level=level,
+        inferred=graph.inferred[stays],
+        areal=graph.areal[stays],
     )

@@ -24,7 +24,7 @@ from roadseg.network.trace import Traced
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-_AT_ONCE = 1 << 20
+_AT_ONCE = 1 << 18
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from roadseg.network.digital import Marks, first_met, marks_of, owners, straight
-from roadseg.network.edges import Pixel, chains, degrees, pick
-from roadseg.network.evidence import Bridges, Ends, hopeful
-from roadseg.network.graph import Floats, Ints, PixelGraph
-from roadseg.network.tips import tips
+from roadseg.network.edges import WIDE, Pixel, chains, degrees, in_parts, per_edge, pick
+from roadseg.network.evidence import Bridges, Ends, hopeful, together
+from roadseg.network.graph import Bools, Floats, Ints, PixelGraph
+from roadseg.network.tips import Tips, tip_widths, tips
 
 SPAN_M = 15.0
 """Length of road that tells where it points."""
@@ -23,21 +23,49 @@ def dead_ends(graph: PixelGraph, nodes: Ints, pixel: Pixel) -> Ends:
     edge_of = np.full(len(graph.nodes), -1)
     edge_of[graph.ends] = np.arange(len(graph.ends))[:, None]
     edge = edge_of[nodes]
-    last = pick(graph, edge, all_nodes=True)
+    found = [
+        _last_metres(pick(graph, edge[part], all_nodes=True), nodes[part], pixel)
+        for part in in_parts(np.cumsum(np.diff(graph.starts)[edge]), WIDE)
+    ]
+    tip = Tips(*(np.concatenate([getattr(one, field.name) for one in found]) for field in fields(Tips)))
+    return Ends(nodes, edge, np.rint(graph.nodes[nodes]).astype(np.int64), tip)
+
+
+def _last_metres(last: PixelGraph, nodes: Ints, pixel: Pixel) -> Tips:
+    """Look at edges from one of their nodes each; the width is that at the very end."""
     half = 2 * np.arange(len(nodes)) + (last.ends[:, 1] == nodes)
     laid = chains(last, pixel)
-    width = tips(last, laid, half, pixel, skip=np.zeros(len(half)), span=SPAN_M).width
-    tip = tips(last, laid, half, pixel, skip=width / 2, span=SPAN_M)
-    return Ends(nodes, edge, np.rint(graph.nodes[nodes]).astype(np.int64), replace(tip, width=width))
+    width = tip_widths(last, laid, half, pixel, skip=np.zeros(len(half)), span=SPAN_M)
+    return replace(tips(last, laid, half, pixel, skip=width / 2, span=SPAN_M), width=width)
 
 
-def proposals(graph: PixelGraph, ends: Ends, *, longest: float, pixel: Pixel) -> Bridges:
-    """Return all bridges that cross nothing: between dead ends, and from dead ends to what they point at."""
-    reach = longest + float(ends.tip.width.max(initial=0)) + 10 * max(pixel)
-    taken = marks_of(graph, ends.place, reach / min(pixel))
+def surroundings(graph: PixelGraph, ends: Ends, *, longest: float, pixel: Pixel) -> Marks:
+    """Mark what bridges from some dead ends could meet."""
+    return marks_of(graph, ends.place, _reach(ends, longest, pixel))
+
+
+def proposals(graph: PixelGraph, ends: Ends, taken: Marks, *, longest: float, pixel: Pixel) -> Bridges:
+    """Return all bridges that cross nothing: between dead ends, and from dead ends to what they point at.
+
+    Parameters
+    ----------
+    graph, ends, pixel
+        The network, its dead ends, and the size of a pixel.
+    taken
+        What lies on the way, see ``surroundings``.
+    longest
+        Longest gap in metres.
+    """
+    if _reach(ends, longest, pixel) > taken.reach:
+        taken = surroundings(graph, ends, longest=longest, pixel=pixel)
     pairs = _pairs(graph, ends, taken, longest, pixel)
     hits = _hits(graph, ends, taken, longest, pixel)
-    return Bridges(*(np.concatenate([getattr(pairs, f.name), getattr(hits, f.name)]) for f in fields(Bridges)))
+    return together(pairs, hits)
+
+
+def _reach(ends: Ends, longest: float, pixel: Pixel) -> float:
+    """Return how many pixels away from a dead end something may matter."""
+    return (longest + float(ends.tip.width.max(initial=0)) + 10 * max(pixel)) / min(pixel)
 
 
 def _pairs(graph: PixelGraph, ends: Ends, taken: Marks, longest: float, pixel: Pixel) -> Bridges:
@@ -55,10 +83,18 @@ def _pairs(graph: PixelGraph, ends: Ends, taken: Marks, longest: float, pixel: P
     one, two = one[good], two[good]
     none, misfit = np.full(len(one), -1), np.hypot(turn_one[good], turn_two[good])
     found = hopeful(Bridges(one, two, none, ends.node[two], gap[good], misfit, np.full(len(one), np.nan)))
-    drawn = straight(ends.place[found.end], ends.place[found.other], thick=True)
-    inner = (drawn.step > 2) & (drawn.step < np.diff(drawn.starts)[drawn.line] - 3)
-    inner &= taken.at(drawn.places[:, 0], drawn.places[:, 1])
-    return found[np.bincount(drawn.line, weights=inner, minlength=len(found.end)) == 0]
+    return found[_unhindered(ends.place[found.end], ends.place[found.other], taken)]
+
+
+def _unhindered(start: Ints, stop: Ints, taken: Marks) -> Bools:
+    """Return (n,) whether nothing lies between two pixels, but for three steps at both ends."""
+    free = np.ones(len(start), dtype=bool)
+    for part in in_parts(np.cumsum(np.abs(stop - start).sum(axis=1) + 1)):
+        drawn = straight(start[part], stop[part], thick=True)
+        inner = (drawn.step > 2) & (drawn.step < np.diff(drawn.starts)[drawn.line] - 3)
+        inner &= taken.at(drawn.places[:, 0], drawn.places[:, 1])
+        free[part] = np.bincount(drawn.line, weights=inner, minlength=part.stop - part.start) == 0
+    return free
 
 
 def _hits(graph: PixelGraph, ends: Ends, taken: Marks, longest: float, pixel: Pixel) -> Bridges:
@@ -86,10 +122,10 @@ def _judged_hits(
     at = graph.nodes[node]
     at[on_edge] = graph.places[vertex[on_edge]]
     met_width = ends.tip.width[end]
-    met_width[on_edge] = _mean_widths(graph, pixel)[edge[on_edge]]
+    met_width[on_edge] = _mean_widths(graph, edge[on_edge], pixel)
     distance = np.hypot(*((at - graph.nodes[ends.node[end]]) * pixel).T)
     gap = distance - (ends.tip.width[end] + met_width) / 2
-    good = (edge != ends.edge[end]) & (gap <= longest) & ((owner >= 0) | (degrees(graph)[node] >= 2))
+    good = (owner != -1) & (edge != ends.edge[end]) & (gap <= longest) & ((owner >= 0) | (degrees(graph)[node] >= 2))
     good[on_edge] &= _crossing(graph, vertex[on_edge], edge[on_edge], direction[on_edge], pixel) >= _GRAZING
     none, misfit = np.full(len(end), -1), np.abs(ray) * np.sqrt(2)
     return hopeful(Bridges(end, none, vertex, node, gap, misfit, np.full(len(end), np.nan))[good])
@@ -106,13 +142,13 @@ def _crossing(graph: PixelGraph, vertex: Ints, edge: Ints, direction: Floats, pi
     return sine
 
 
-def _mean_widths(graph: PixelGraph, pixel: Pixel) -> Floats:
-    """Return (edges,) metres, roughly: pixels per vertex."""
-    counts = np.diff(graph.starts)
-    total = np.concatenate([[0], np.cumsum(graph.area, dtype=np.int64)])
-    area = total[graph.starts[1:]] - total[graph.starts[:-1]]
+def _mean_widths(graph: PixelGraph, edges: Ints, pixel: Pixel) -> Floats:
+    """Return (n,) metres, roughly, of some edges: pixels per vertex."""
+    edges, which = np.unique(edges, return_inverse=True)
+    counts = np.diff(graph.starts)[edges]
+    area = per_edge(np.add, graph.area, graph.starts[edges], counts)
     width: Floats = area / np.maximum(counts, 1) * np.sqrt(pixel[0] * pixel[1])
-    return width
+    return width[which]
 
 
 def _angle(one: Floats, two: Floats) -> Floats:

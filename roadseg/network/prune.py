@@ -11,10 +11,10 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from roadseg.network.edges import Chains, Pixel, chains, degrees, per_edge, pick
+from roadseg.network.edges import Chains, Pixel, chains, degrees, edges_at, lengths, per_edge, pick
 from roadseg.network.graph import Bools, Floats, Ints, PixelGraph
 from roadseg.network.joins import contract
-from roadseg.network.tips import tips
+from roadseg.network.tips import tip_widths
 
 WIDTHS = 1.5
 """How many widths of the road it leaves a branch must be long."""
@@ -44,7 +44,7 @@ def prune_spurs(graph: PixelGraph, *, margin: float, pixel: Pixel = (1.0, 1.0)) 
         spurs = _spurs(graph, margin, pixel)
         if not spurs.any():
             return graph
-        graph = contract(pick(graph, np.flatnonzero(~spurs)))
+        graph = contract(graph, keep=np.flatnonzero(~spurs))
 
 
 def drop_small(graph: PixelGraph, *, length: float, pixel: Pixel = (1.0, 1.0)) -> PixelGraph:
@@ -57,8 +57,7 @@ def drop_small(graph: PixelGraph, *, length: float, pixel: Pixel = (1.0, 1.0)) -
     stays = np.bincount(part, weights=graph.at_border, minlength=count) > 0
     stays |= np.bincount(of_edge, weights=np.diff(graph.starts), minlength=count) * min(pixel) >= length
     asked = np.flatnonzero(~stays[of_edge])
-    measured = chains(pick(graph, asked, all_nodes=True), pixel).lengths
-    stays |= np.bincount(of_edge[asked], weights=measured, minlength=count) >= length
+    stays |= np.bincount(of_edge[asked], weights=lengths(graph, asked, pixel), minlength=count) >= length
     stays = stays[of_edge]
     return graph if stays.all() else pick(graph, np.flatnonzero(stays))
 
@@ -76,13 +75,15 @@ def _spurs(graph: PixelGraph, margin: float, pixel: Pixel) -> Bools:
     degree = degrees(graph)
     dead = (degree == 1) & ~graph.at_border
     tip = dead[graph.ends]
-    foot = np.where(tip[:, 0], graph.ends[:, 1], graph.ends[:, 0])
-    spur: Bools = (tip[:, 0] != tip[:, 1]) & (degree[foot] >= 3)
-    spur &= np.diff(graph.starts) * min(pixel) <= np.maximum(WIDTHS * _most_width(graph, pixel)[foot], margin)
-    at_feet = np.zeros(len(degree), dtype=bool)
-    at_feet[foot[spur]] = True
-    near = np.flatnonzero(at_feet[graph.ends].any(axis=1))
-    spur[near] = _short(pick(graph, near, all_nodes=True), spur[near], foot[near], margin, pixel)
+    side = np.where(tip[:, 0], 1, 0)
+    foot = np.take_along_axis(graph.ends, side[:, None], axis=1)[:, 0]
+    maybe: Bools = (tip[:, 0] != tip[:, 1]) & (degree[foot] >= 3)
+    maybe &= np.diff(graph.starts) * min(pixel) <= np.maximum(WIDTHS * _most_width(graph, pixel)[foot], margin)
+    feet = np.unique(foot[maybe])
+    spur = np.zeros(len(foot), dtype=bool)
+    for near, part in edges_at(graph, feet[:, None]):
+        here = maybe[near] & (foot[near] >= feet[part][0]) & (foot[near] <= feet[part][-1])
+        spur[near] |= _short(pick(graph, near), here, side[near], margin, pixel)
     return spur
 
 
@@ -94,9 +95,10 @@ def _most_width(graph: PixelGraph, pixel: Pixel) -> Floats:
     return widest
 
 
-def _short(graph: PixelGraph, spur: Bools, foot: Ints, margin: float, pixel: Pixel) -> Bools:
+def _short(graph: PixelGraph, spur: Bools, side: Ints, margin: float, pixel: Pixel) -> Bools:
     """Say which of the possible spurs are short enough; of each node's at most all but what a road needs."""
     laid, degree = chains(graph, pixel), degrees(graph)
+    foot = np.take_along_axis(graph.ends, side[:, None], axis=1)[:, 0]
     spur = spur & (laid.lengths <= np.maximum(WIDTHS * _widths_at(graph, laid, foot, spur, pixel)[foot], margin))
     edges = np.flatnonzero(spur)
     edges = edges[np.lexsort((edges, -laid.lengths[edges], foot[edges]))]
@@ -116,6 +118,5 @@ def _widths_at(graph: PixelGraph, laid: Chains, foot: Ints, spur: Bools, pixel: 
     only_spurs = np.flatnonzero(concerned[tails] & np.repeat(spur, 2) & ~np.isin(tails, tails[half]))
     half = np.concatenate([half, only_spurs])
     width = np.zeros(len(graph.nodes))
-    found = tips(graph, laid, half, pixel, skip=np.zeros(len(half)), span=SPAN_M)
-    np.maximum.at(width, tails[half], found.width)
+    np.maximum.at(width, tails[half], tip_widths(graph, laid, half, pixel, skip=np.zeros(len(half)), span=SPAN_M))
     return width

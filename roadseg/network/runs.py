@@ -55,8 +55,8 @@ class Runs:
     def between(self) -> "Runs":
         """Return the runs of all other pixels."""
         rows = np.arange(self.height) * (self.width + 1)
-        start = np.sort(np.concatenate([rows, self.stop]), kind="stable")
-        stop = np.sort(np.concatenate([self.start, rows + self.width]), kind="stable")
+        start = np.sort(np.concatenate([rows, self.stop]))
+        stop = np.sort(np.concatenate([self.start, rows + self.width]))
         there = stop > start
         return Runs(start[there], stop[there], self.height, self.width)
 

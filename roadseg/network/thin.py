@@ -23,7 +23,7 @@ Bytes = NDArray[np.uint8]
 AREAL_PX = 64
 """What is farther than this from anything that is not road, in rows or columns, is no road."""
 
-_HALOS = (48, 88, 168, 264)
+_HALOS = (64, 112, 168, 264)
 _MARGIN = 8
 _MOST_STEPS = _HALOS[-1] - _MARGIN
 _TILE = 8

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from roadseg.network.edges import Chains, Pixel, slices
+from roadseg.network.edges import Chains, Pixel, per_edge, slices
 from roadseg.network.graph import Floats, Ints, PixelGraph
 
 
@@ -50,25 +50,36 @@ def tips(graph: PixelGraph, laid: Chains, half_edges: Ints, pixel: Pixel, *, ski
     span
         Metres that are looked at.
     """
+    edge, first, last = _looked_at(laid, half_edges, skip, span)
+    counts = last - first + 1
+    at = slices(first, counts)
+    group = np.cumsum(counts) - counts
+    tail = np.where(half_edges & 1, laid.starts[edge + 1] - 1, laid.starts[edge])
+    distance = np.abs(laid.along[at] - np.repeat(laid.along[tail], counts))
+    outward = -_slopes(distance, laid.points[at], group, counts)
+    width = _widths(graph, laid, edge, first, last) * (pixel[0] * pixel[1])
+    return Tips(outward, width, laid.points[(first + last) // 2], laid.along[last] - laid.along[first])
+
+
+def tip_widths(graph: PixelGraph, laid: Chains, half_edges: Ints, pixel: Pixel, *, skip: Floats, span: float) -> Floats:
+    """Return (n,) the metres of road width at the ends of some half-edges, as ``tips`` does, and nothing else."""
+    edge, first, last = _looked_at(laid, half_edges, skip, span)
+    return _widths(graph, laid, edge, first, last) * (pixel[0] * pixel[1])
+
+
+def _looked_at(laid: Chains, half_edges: Ints, skip: Floats, span: float) -> tuple[Ints, Ints, Ints]:
+    """Return (n,) the edges of some half-edges, and the first and last point that are looked at."""
     edge, side = half_edges >> 1, half_edges & 1
     low, high = laid.starts[edge], laid.starts[edge + 1] - 1
     length = laid.along[high] - laid.along[low]
-    skip = np.minimum(skip, length / 3)
-    near, far = skip, np.minimum(skip + span, length)
+    near = np.minimum(skip, length / 3)
+    far = np.minimum(near + span, length)
     begin = np.where(side == 0, laid.along[low] + near, laid.along[high] - far)
     stop = np.where(side == 0, laid.along[low] + far, laid.along[high] - near)
     first = np.clip(np.searchsorted(laid.along, begin - 1e-9, side="left"), low, high)
     last = np.clip(np.searchsorted(laid.along, stop + 1e-9, side="right") - 1, first, high)
     short = last - first < 1
-    first, last = np.where(short, low, first), np.where(short, high, last)
-    counts = last - first + 1
-    at = slices(first, counts)
-    group = np.cumsum(counts) - counts
-    distance = np.abs(laid.along[at] - np.repeat(np.where(side == 0, laid.along[low], laid.along[high]), counts))
-    outward = -_slopes(distance, laid.points[at], group, counts)
-    width = _widths(graph, laid, at, np.repeat(edge, counts), group) * (pixel[0] * pixel[1])
-    middle = laid.points[(first + last) // 2]
-    return Tips(outward, width, middle, laid.along[last] - laid.along[first])
+    return edge, np.where(short, low, first), np.where(short, high, last)
 
 
 def _slopes(distance: Floats, points: Floats, group: Ints, counts: Ints) -> Floats:
@@ -83,15 +94,19 @@ def _slopes(distance: Floats, points: Floats, group: Ints, counts: Ints) -> Floa
     return unit
 
 
-def _widths(graph: PixelGraph, laid: Chains, at: Ints, edge: Ints, group: Ints) -> Floats:
-    """Return (groups,) road pixels per metre of chain; nodes have no road pixels of their own and do not count."""
-    if not len(group):
-        return np.zeros(0)
-    inner = (at > laid.starts[edge]) & (at < laid.starts[edge + 1] - 1)
-    vertex = np.clip(at - 2 * edge - 1, 0, max(len(graph.area) - 1, 0))
-    area = np.where(inner, graph.area[vertex], 0) if len(graph.area) else np.zeros(len(at))
-    before, behind = np.maximum(at - 1, 0), np.minimum(at + 1, len(laid.along) - 1)
-    length = np.where(inner, (laid.along[behind] - laid.along[before]) / 2, 0)
-    whole = np.add.reduceat(length, group)
-    width: Floats = np.divide(np.add.reduceat(area, group), whole, out=np.zeros(len(group)), where=whole > 0)
+def _widths(graph: PixelGraph, laid: Chains, edge: Ints, first: Ints, last: Ints) -> Floats:
+    """Return (n,) road pixels per metre of chain; nodes have no road pixels of their own and do not count.
+
+    A vertex stands for half the way to both its neighbours, so a row of them stands for what lies between the
+    middles of the first and the last step.
+    """
+    first = np.maximum(first, laid.starts[edge] + 1)
+    last = np.minimum(last, laid.starts[edge + 1] - 2)
+    counts = np.maximum(last - first + 1, 0)
+    area = per_edge(np.add, graph.area[slices(first - 2 * edge - 1, counts)], np.cumsum(counts) - counts, counts)
+    some = counts > 0
+    first, last = first[some], last[some]
+    whole = np.zeros(len(edge))
+    whole[some] = (laid.along[last] + laid.along[last + 1] - laid.along[first] - laid.along[first - 1]) / 2
+    width: Floats = np.divide(area, whole, out=np.zeros(len(edge)), where=whole > 0)
     return width

@@ -1,12 +1,16 @@
-"""What repair and geometry cost, on a made-up town of the density of a dense scene.
+"""What repair and geometry cost, on a made-up scene of roads that cross at random.
 
     pytest -m benchmark -s tests/benchmarks/bench_network_repair.py
 
-Curved roads 6 to 12 px wide with gaps and rough rims; half of the traced edges are spurs. The tracing before
-is not counted. ``ROADSEG_BENCHMARK_MPX`` sets the size (16).
+48 curved roads per Mpx, 6 to 11 px wide and 80 to 320 px long, every other one with a gap on average, under grain
+that roughens their rims. The table says how many edges, pixels and dead ends tracing finds; the tracing itself is
+not counted. ``ROADSEG_BENCHMARK_MPX`` sets the size (16). The second table puts such scenes side by side and shows
+the memory of a process of its own; ``ROADSEG_BENCHMARK_SCENES`` sets how many (36).
 """
 
+import json
 import os
+import sys
 import time
 
 import cv2
@@ -18,10 +22,12 @@ from roadseg.network.centrelines import centrelines
 from roadseg.network.clean import Cleaning
 from roadseg.network.edges import degrees
 from roadseg.network.geometry import to_ground
+from roadseg.network.graph import PixelGraph
 from roadseg.network.ground import Ground
 from roadseg.network.repair import Limits, repair
 
 MPX = float(os.environ.get("ROADSEG_BENCHMARK_MPX", "16"))
+SCENES = int(os.environ.get("ROADSEG_BENCHMARK_SCENES", "36"))
 
 
 def town(side, seed=1):
@@ -38,15 +44,32 @@ def town(side, seed=1):
     return np.clip(cv2.blur(levels, (3, 3)) + 130 * (grain - 0.55), 0, 254).astype(np.uint8)
 
 
+def traced(levels):
+    def read(window):
+        return levels[window.row : window.row + window.height, window.col : window.col + window.width]
+
+    return centrelines(read, *levels.shape, cleaning=Cleaning(100, 70, 60, 60))
+
+
+def side_by_side(graph, side, count):
+    """Repeat a graph in rows of ten."""
+    shift = np.stack(np.divmod(np.arange(count), 10), axis=1) * side
+    first = np.arange(count) * len(graph.places)
+    columns = ("at_border", "area", "level", "inferred", "areal")
+    return PixelGraph(
+        nodes=np.concatenate([graph.nodes + off for off in shift]),
+        ends=np.concatenate([graph.ends + i * len(graph.nodes) for i in range(count)]),
+        starts=np.append((graph.starts[:-1] + first[:, None]).ravel(), count * len(graph.places)),
+        places=np.concatenate([graph.places + off.astype(np.int32) for off in shift]),
+        **{name: np.tile(getattr(graph, name), count) for name in columns},
+    )
+
+
 @pytest.mark.benchmark
 def test_repair_and_geometry_per_megapixel():
     cv2.setNumThreads(1)
     levels = town(round((MPX * 1e6) ** 0.5))
-
-    def read(window):
-        return levels[window.row : window.row + window.height, window.col : window.col + window.width]
-
-    pixels = centrelines(read, *levels.shape, cleaning=Cleaning(100, 70, 60, 60))
+    pixels = traced(levels)
     runs = []
     for _ in range(measuring.ROUNDS):
         start = time.process_time()
@@ -60,3 +83,29 @@ def test_repair_and_geometry_per_megapixel():
     counts = (len(pixels.ends), len(pixels.places), ends, len(network), int(network.inferred.sum()))
     rows.append(["per Mpx", *(count / MPX for count in counts), *least.tolist()])
     measuring.show(f"Repair and geometry, {MPX:.0f} Mpx, processor time, best of {measuring.ROUNDS}", rows)
+
+
+@pytest.mark.benchmark
+def test_memory_of_repair_and_geometry():
+    """The target of the whole chain is 600 MB, 4 B per skeleton pixel and 1 kB per edge."""
+    found = measuring.in_own_process(__file__, SCENES)
+    target = 600 + 4e-6 * found["pixels"] + 1e-3 * found["edges"]
+    rows = [["edges", "pixels", "input MB", "peak MB", "target MB", "seconds"]]
+    rows.append([*(found[name] for name in ("edges", "pixels", "input", "peak")), target, found["seconds"]])
+    measuring.show(f"Repair and geometry of {SCENES} scenes of 4 Mpx", rows)
+
+
+def large(count):
+    """Repair scenes side by side and print what it took."""
+    cv2.setNumThreads(1)
+    levels = town(2000)
+    pixels = side_by_side(traced(levels), 2000, count)
+    before, start = measuring.peak_rss_mb(), time.process_time()
+    sizes = {"edges": len(pixels.ends), "pixels": len(pixels.places), "input": before}
+    graph = repair(pixels, Limits(level=100), sample=lambda at: levels[at[:, 0] % 2000, at[:, 1] % 2000])
+    to_ground(graph, Ground())
+    print(json.dumps({**sizes, "peak": measuring.peak_rss_mb(), "seconds": time.process_time() - start}))
+
+
+if __name__ == "__main__":
+    large(int(sys.argv[1]))
