@@ -2,7 +2,8 @@
 
 Each road pixel belongs to the nearest line pixel in its row or column, without leaving the road, at most 64 px
 away: a rule that needs no distance transform, that blocks can keep exactly, and that counts no pixel twice. The sum
-along a line is therefore the road's area, and over its length the road's width. About 10 ms per megapixel.
+along a line is therefore the road's area, and over its length the road's width. About 6 ms per megapixel where
+a tenth is road.
 """
 
 import math

@@ -1,7 +1,7 @@
 """Levels of a raster on disk, where there may be road: so that nobody has to read the raster again.
 
 Levels are kept eight by eight, as they lie in memory, where at least one of the eight is road; a bit for each eight
-says whether they were. Where a tenth is road this takes 0.15 bytes per pixel and 0.3 ms per megapixel, while
+says whether they were. Where a tenth is road this takes 0.15 bytes per pixel and 0.6 ms per megapixel, while
 reading a compressed raster takes 4 ms and more.
 """
 
