@@ -108,9 +108,20 @@ def test_leaves_off_in_time_and_goes_on(tmp_path: Path) -> None:
 
 def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
     trainer(tmp_path).save()
-    with pytest.raises(TrainingError, match=r"other settings \(steps\).*--overwrite"):
+    with pytest.raises(TrainingError, match=r"other settings or data \(steps\).*--overwrite"):
         trainer(tmp_path, replace(SETTINGS, steps=9))
     assert trainer(tmp_path, replace(SETTINGS, checkpoint_minutes=7, minutes=1)).step == 0
+
+
+def test_checkpoint_of_other_tiles_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(KilledError):
+        trainer(tmp_path).run(kill_at(3))
+    (tile,) = tiles().tiles
+    assert isinstance(tile, Tile)
+    wider = Tiles([replace(tile, label=tile.label | np.roll(tile.label, 1, axis=0))], crop=32)
+    torch.manual_seed(0)
+    with pytest.raises(TrainingError, match=r"other settings or data \(training data\)"):
+        Trainer(ResUNet(width=SETTINGS.width), wider, SETTINGS, tmp_path)
 
 
 def test_foreign_checkpoint_is_refused(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ read from files, nor on what was drawn before. So a resumed run sees exactly the
 run would have seen, and crops can be drawn ahead by other threads while the device computes.
 """
 
+import hashlib
+import json
 import os
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
@@ -170,7 +172,7 @@ class Tiles:
     ) -> None:
         if not tiles:
             raise TrainingError("there are no training tiles; give a folder with images/ and masks/")
-        self.tiles, self.crop, self.bands = tuple(tiles), crop, tiles[0].bands
+        self.tiles, self.crop, self.bands, self._road_share = tuple(tiles), crop, tiles[0].bands, road_share
         odd = next((tile for tile in tiles if tile.bands != self.bands), None)
         if odd:
             raise TrainingError(f"{odd.name} has {odd.bands} bands, {tiles[0].name} {self.bands}; choose with --bands")
@@ -195,6 +197,12 @@ class Tiles:
         mean = total / count
         std = np.sqrt(np.maximum(squares / count - np.square(mean), 1e-12 * 255**2))
         return tuple((mean / 255).tolist()), tuple((std / 255).tolist())
+
+    def fingerprint(self) -> str:
+        """Return a word that tells data apart by the sizes of tiles, the sums of their pixels and their amount of road."""
+        shapes = [tile.shape for tile in self.tiles]
+        facts = [shapes, self.crop, self._road_share, self.road_fraction, self._moments.tolist()]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     def fill(self, colour: Sequence[float]) -> None:
         """Give unknown image pixels a colour (0–1 scale), as prediction will do."""

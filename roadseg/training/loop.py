@@ -287,7 +287,8 @@ class Trainer:
 
     def _fixed_settings(self) -> dict[str, Any]:
         fixed = {k: v for k, v in asdict(self.settings).items() if k not in _FREE}
-        return {**fixed, "drop_at": list(self.settings.drop_at), "processes": self.team.size}
+        facts = {"processes": self.team.size, "training data": self.tiles.fingerprint()}
+        return {**fixed, "drop_at": list(self.settings.drop_at), **facts}
 
     def _load(self) -> None:
         found = read_checkpoint(self.folder)
@@ -298,8 +299,8 @@ class Trainer:
         differing = [name for name in mine if mine[name] != theirs.get(name)]
         if differing:
             raise TrainingError(
-                f"the checkpoint in {self.folder} was made with other settings ({', '.join(differing)}); use those, "
-                "or --overwrite to start anew"
+                f"the checkpoint in {self.folder} was made with other settings or data ({', '.join(differing)}); "
+                "use those, or --overwrite to start anew"
             )
 
         def part(name: str) -> dict[str, Tensor]:
