@@ -199,7 +199,7 @@ class Tiles:
         return tuple((mean / 255).tolist()), tuple((std / 255).tolist())
 
     def fingerprint(self) -> str:
-        """Return a word that tells data apart by the sizes of tiles, the sums of their pixels and their amount of road."""
+        """Return a word that tells data apart by sizes of tiles, sums of their pixels and amount of road."""
         shapes = [tile.shape for tile in self.tiles]
         facts = [shapes, self.crop, self._road_share, self.road_fraction, self._moments.tolist()]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
