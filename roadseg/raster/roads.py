@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 from rasterio.crs import CRS
-from rasterio.enums import ColorInterp, Resampling
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterWindow
@@ -87,6 +87,8 @@ class RoadRaster:
         self.tags: dict[str, str] = file.tags()
         self._dtype = np.dtype(file.dtypes[self._band - 1])
         self._kind: Kind | None = None
+        by_value = file.nodata == NODATA and file.mask_flag_enums[self._band - 1] == [MaskFlags.nodata]
+        self._as_stored = self._stores_levels() and by_value
 
     def __enter__(self) -> Self:
         return self
@@ -151,6 +153,7 @@ class RoadRaster:
                 f"{self.path} or its truth has no CRS, so it cannot be resampled; assign one with gdal_edit"
             )
         smooth = self._kind == "probability"
+        self._as_stored = False
         self._file = WarpedVRT(
             self._file,
             crs=CRS.from_wkt(grid.crs),
@@ -175,6 +178,9 @@ class RoadRaster:
         SceneError
             If values do not fit the kind, or the file is damaged.
         """
+        if self._kind == "probability" and self._as_stored:
+            levels: NDArray[np.uint8] = self._read_band(window)
+            return levels
         raw, valid = self._read_raw(window)
         if self._kind == "probability":
             return self._levels(raw, valid)
@@ -197,10 +203,14 @@ class RoadRaster:
         probability = np.nan_to_num(raw * np.float32(scale) + np.float32(self._offset)).clip(0, 1)
         return probability, valid & np.isfinite(raw)
 
+    def _stores_levels(self) -> bool:
+        """Say whether the file holds the levels themselves, as ``roadseg predict`` writes them."""
+        return bool(self._dtype == np.uint8 and abs(self._scale * LEVELS - 1) < 1e-6 and self._offset == 0)
+
     def _levels(self, raw: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
-        scale, offset = self._scale, self._offset
-        if raw.dtype == np.uint8 and abs(scale * LEVELS - 1) < 1e-6 and offset == 0:
+        if self._stores_levels():
             return np.where(valid, raw, np.uint8(NODATA))
+        scale, offset = self._scale, self._offset
         probability = np.where(valid, raw, 0).astype(np.float32) * np.float32(scale) + np.float32(offset)
         low, high = float(probability.min()), float(probability.max())
         if low < -1e-3 or high > 1 + 1e-3:
@@ -211,15 +221,21 @@ class RoadRaster:
         return quantize(probability, valid)
 
     def _read_raw(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        place = RasterWindow(window.col, window.row, window.width, window.height)
-        try:
-            raw = self._file.read(self._band, window=place)
-            valid = self._file.read_masks(self._band, window=place) > 0
-        except RasterioError as error:
-            raise SceneError(f"{self.path} cannot be read ({error}); the file is damaged or out of reach") from error
+        raw = self._read_band(window)
+        valid = self._read_band(window, mask=True) > 0
         if np.issubdtype(raw.dtype, np.floating):
             valid &= np.isfinite(raw)
         return raw, valid
+
+    def _read_band(self, window: Window, *, mask: bool = False) -> NDArray[Any]:
+        """Return the values of a window, or GDAL's mask of it."""
+        place = RasterWindow(window.col, window.row, window.width, window.height)
+        read = self._file.read_masks if mask else self._file.read
+        try:
+            values: NDArray[Any] = read(self._band, window=place)
+        except RasterioError as error:
+            raise SceneError(f"{self.path} cannot be read ({error}); the file is damaged or out of reach") from error
+        return values
 
 
 def mask_kind(values: Values) -> Kind | None:
