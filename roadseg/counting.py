@@ -172,6 +172,8 @@ class Counter:
         if size is None:
             raise SceneError(f"{truth.path} has no CRS to measure metres in; give --slack in pixels")
         slack_px = self.settings.slack / math.sqrt(size[0] * size[1])
+        if abs(slack_px - round(slack_px)) < _SAME_SIZE:  # a projection's scale must not cost a whole pixel
+            slack_px = float(round(slack_px))
         self._slack_px = self._slack_px or slack_px
         if abs(slack_px - self._slack_px) > _SAME_SIZE * slack_px:
             raise SceneError(f"{truth.path} has pixels of another size than the first; give --slack in pixels")
