@@ -182,8 +182,8 @@ def test_the_threshold_noted_in_the_prediction_is_used_unless_one_is_given(tmp_p
 
 def test_slack_in_metres_is_slack_in_pixels_of_their_size(tmp_path):
     label = roads(4)
-    write_levels(tmp_path / "p.tif", guess(label, 1), pixel=0.5)
-    write(tmp_path / "t.tif", label, pixel=0.5)
+    write_levels(tmp_path / "p.tif", guess(label, 1), pixel=0.5001)
+    write(tmp_path / "t.tif", label, pixel=0.5001)
     metres = evaluate(
         tmp_path / "p.tif", tmp_path / "t.tif", settings=EvaluateSettings(slack=1.0, slack_in_metres=True)
     )
