@@ -17,7 +17,7 @@ from roadseg.network.areas import RoadAreas
 from roadseg.network.write import SUFFIXES
 from roadseg.preview import draw, over_image, over_raster
 from roadseg.progress import Listener
-from roadseg.raster.files import bounded_cache, workplace
+from roadseg.raster.files import bounded_cache, draft_folder
 from roadseg.raster.levels import Levels, find_levels
 from roadseg.raster.output import publish
 from roadseg.raster.picture import write_picture
@@ -178,7 +178,7 @@ def name_outputs(rasters: Sequence[str], outputs: VectorOutputs, *, folder: bool
 def _folder(outputs: VectorOutputs | None) -> Iterator[Path]:
     """Give a folder to work in, beside the output if there is one."""
     if outputs:
-        with workplace(outputs.vector) as folder:
+        with draft_folder(outputs.vector) as folder:
             yield folder
     else:
         with tempfile.TemporaryDirectory(prefix="roadseg-") as name:
