@@ -29,8 +29,9 @@ from roadseg.network.read import read_lines
 from roadseg.progress import Listener
 from roadseg.raster.ground import Lines, ground_at, to_ground
 from roadseg.raster.levels import find_levels
-from roadseg.raster.output import check_target, write_whole
+from roadseg.raster.output import check_target
 from roadseg.settings import EvaluateOutputs, EvaluateSettings, VectorizeSettings
+from roadseg.whole import write_whole
 
 _TRUE_ROADS = VectorizeSettings(min_area_m2=0, max_hole_m2=0, min_length_m=0, bridge_m=0)
 """A network is made of true roads as they are: nothing is dropped, filled or bridged."""

@@ -21,7 +21,7 @@ ROWS = [
     {"run", "scoring"},
     {"job", "counting", "tiles", "batch", "extraction", "vectors", "preview"},
     {"raster", "inference", "training", "network", "metrics", "model"},
-    {"blocks", "errors", "progress", "settings", "thinning"},
+    {"blocks", "errors", "progress", "settings", "thinning", "whole"},
 ]
 """From the top down; a module may import from rows below its own."""
 

@@ -18,9 +18,7 @@ from rasterio.errors import RasterioError
 
 from roadseg.errors import OutputError
 from roadseg.raster.files import open_raster
-
-NEW = ".new"
-"""Ending of a file on its way to its place."""
+from roadseg.whole import NEW
 
 MAKE_ROOM = "make room and repeat the command, the finished blocks are kept"
 
@@ -103,17 +101,3 @@ def publish(made: Path, target: Path) -> None:
                 beside.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"cannot write {target} ({error.strerror}); the result lies in {made}") from error
-
-
-def write_whole(path: Path, data: "bytes | memoryview[int]") -> None:
-    """Write a file beside its place, flush it to the disk, then rename it."""
-    beside = path.with_name(path.name + NEW)
-    try:
-        with beside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError:
-        beside.unlink(missing_ok=True)
-        raise

@@ -26,7 +26,8 @@ from roadseg.errors import OutputError
 from roadseg.raster.encoding import Product
 from roadseg.raster.files import open_raster
 from roadseg.raster.grid import Grid
-from roadseg.raster.output import MAKE_ROOM, NEW, publish, write_whole
+from roadseg.raster.output import MAKE_ROOM, publish
+from roadseg.whole import NEW, write_whole
 
 _FINGERPRINT = "fingerprint.json"
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from roadseg.errors import OutputError
 from roadseg.raster.encoding import dequantize
 from roadseg.raster.files import open_raster
-from roadseg.raster.output import write_whole
+from roadseg.whole import write_whole
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float64]

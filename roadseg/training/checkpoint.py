@@ -5,7 +5,6 @@ of the step before removed. Whatever stops the writing, a full disk too, the las
 """
 
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from roadseg.errors import OutputError, TrainingError
+from roadseg.whole import write_whole
 
 _NAME = re.compile(r"checkpoint-(\d+)-(\d+)-of-(\d+)\.safetensors")
 _MIB = 1 << 20
@@ -54,7 +54,7 @@ def write_checkpoint(
     notes = [{"roadseg": json.dumps(about if path == paths[0] else {"step": step})} for path in paths]
     try:
         for path, part, note in zip(paths, parts, notes, strict=True):
-            _write_whole(path, save(part, note))  # save_file would lock other users out
+            write_whole(path, save(part, note))  # save_file would lock other users out
     except OSError as error:
         for path in paths:
             path.unlink(missing_ok=True)
@@ -131,16 +131,3 @@ def _narrowed(name: str, value: Tensor) -> Tensor:
     if value.ndim < 4 or not value.dtype.is_floating_point:
         return value
     return value.to(torch.bfloat16 if name.startswith("optimizer.") else torch.float16)
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    beside = path.with_name(path.name + ".new")
-    try:
-        with beside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError:
-        beside.unlink(missing_ok=True)
-        raise
