@@ -11,7 +11,7 @@ Neighbourhood = Literal["square", "disk"]
 Upsampling = Literal["bilinear", "nearest"]
 SplitUnit = Literal["blocks", "files"]
 LossName = Literal["bce", "focal", "mse"]
-OptimizerName = Literal["adamw", "sgd"]
+OptimizerName = Literal["adamw", "muon", "sgd"]
 ScheduleName = Literal["cosine", "steps"]
 CalibrationGoal = Literal["threshold", "probability", "none"]
 WeightType = Literal["float16", "float32"]
@@ -343,7 +343,7 @@ class TrainSettings:
     dice_weight, cldice_weight
         Weight of a soft Dice and of a soft clDice term beside it.
     optimizer, learning_rate, momentum, weight_decay
-        ``adamw`` or ``sgd`` (which alone has momentum).
+        ``adamw``, ``muon`` or ``sgd`` (``momentum`` is of this alone).
     warmup_steps, schedule
         Linear warm-up (a tenth of the run at most), then a ``cosine`` to zero, or ``steps``.
     drop_at, drop_factor

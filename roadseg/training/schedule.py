@@ -1,11 +1,13 @@
 """The optimizer, and its learning rate over the steps."""
 
 import math
+from typing import Any
 
 import torch
-from torch import nn
 
+from roadseg.model.resunet import ResUNet
 from roadseg.settings import TrainSettings
+from roadseg.training.muon import Muon, split
 
 
 def learning_rate_at(step: int, settings: TrainSettings) -> float:
@@ -20,13 +22,14 @@ def learning_rate_at(step: int, settings: TrainSettings) -> float:
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
 
 
-def make_optimizer(network: nn.Module, settings: TrainSettings, device: torch.device) -> torch.optim.Optimizer:
+def make_optimizer(network: ResUNet, settings: TrainSettings, device: torch.device) -> torch.optim.Optimizer:
     """Return the optimizer a run asks for."""
     parameters = network.parameters()
     if settings.optimizer == "sgd":
         return torch.optim.SGD(
             parameters, settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
         )
-    return torch.optim.AdamW(
-        parameters, settings.learning_rate, weight_decay=settings.weight_decay, fused=device.type == "cuda" or None
-    )
+    how: Any = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+    if settings.optimizer == "muon":
+        return Muon(*split(network), **how)
+    return torch.optim.AdamW(parameters, **how, fused=device.type == "cuda" or None)
