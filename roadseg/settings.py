@@ -340,6 +340,9 @@ class TrainSettings:
         Of a pixel: ``bce`` (cross-entropy), ``focal``, or ``mse`` (squared error of the probability).
     focal_gamma
         How much the focal loss plays down what is easy.
+    teacher, teacher_weight
+        Model to learn from besides the labels, by file or bundled name, and its share of what each pixel ought to
+        be; Dice terms look at the labels alone.
     dice_weight, cldice_weight
         Weight of a soft Dice and of a soft clDice term beside it.
     optimizer, learning_rate, momentum, weight_decay
@@ -390,6 +393,8 @@ class TrainSettings:
     augment: AugmentSettings = AugmentSettings()
     loss: LossName = "bce"
     focal_gamma: float = 2.0
+    teacher: str | None = None
+    teacher_weight: float = 0.5
     dice_weight: float = 1.0
     cldice_weight: float = 0.0
     optimizer: OptimizerName = "adamw"

@@ -31,6 +31,7 @@ from roadseg.tiles.source import DevArea
 from roadseg.training.loop import Step, Trainer
 from roadseg.training.parallel import Team, joined
 from roadseg.training.provenance import About, recipe_of, told
+from roadseg.training.teacher import find_teacher
 
 __all__ = ["About", "TrainSummary", "recalibrate", "train"]
 
@@ -108,6 +109,9 @@ def train(
         found = load_in_turn(data, output, settings, team, listener)
         torch.manual_seed(settings.seed)
         network, start = first_network(found.tiles.bands, settings)
+        taught_by = find_teacher(
+            settings.teacher, bands=network.bands, gsd_m=found.gsd_m, device=place, precision=settings.precision
+        )
         trainer = Trainer(
             network.to(place),
             found.tiles,
@@ -115,6 +119,7 @@ def train(
             folder.path,
             statistics=(start.mean, start.std) if start else None,
             team=team,
+            teacher=taught_by,
             on_note=listener.warn,
         )
         first = trainer.step
@@ -135,13 +140,14 @@ def train(
             listener.say(f"left off at step {trainer.step} of {settings.steps}; the same command goes on from there")
             return TrainSummary("", steps, seconds, trainer.loss, finished=False, dev=None)
         final = as_stored(trainer.result(), settings.dtype)
+        teacher = taught_by.card if taught_by else None
         known = f"{len(found.tiles.tiles)} tiles of {found.name}"
         card = ModelCard(
-            **asdict(told(about, known, start)),
+            **asdict(told(about, known, start, teacher)),
             mean=trainer.mean,
             std=trainer.std,
             gsd_m=found.gsd_m,
-            recipe=recipe_of(settings, start, processes=team.size, steps_taken=trainer.step),
+            recipe=recipe_of(settings, start, teacher, processes=team.size, steps_taken=trainer.step),
         )
         where = _where(found.dev, found.dev_name) + ("" if start else ", never trained on")
         verdict = judge(

@@ -13,8 +13,9 @@ import torch
 from affine import Affine
 from conftest import roadseg, write_raster
 
-from roadseg.errors import OutputError, RoadsegError, TrainingError
-from roadseg.model.card import read_card
+from roadseg.errors import ModelError, OutputError, RoadsegError, TrainingError
+from roadseg.model.card import ModelCard, read_card
+from roadseg.model.resunet import ResUNet
 from roadseg.model.weights import load_model, save_model
 from roadseg.progress import Listener
 from roadseg.settings import CalibrationGoal, DataSettings, TrainSettings, WeightType
@@ -108,6 +109,32 @@ def test_goes_on_from_a_model(data: Path, tmp_path: Path) -> None:
     assert torch.equal(one["head.weight"], other["head.weight"])
     with pytest.raises(TrainingError, match="--width"):
         train(DataSettings(data), tmp_path / "third.safetensors", About("third"), replace(still, width=3))
+
+
+def test_learns_from_a_teacher(data: Path, tmp_path: Path) -> None:
+    big, plain, taught = (tmp_path / f"{name}.safetensors" for name in ("big", "plain", "taught"))
+    train(DataSettings(data), big, About("big", training_data="far lands", licence="CC0"), replace(SETTINGS, width=3))
+    train(DataSettings(data), plain, About("plain"), SETTINGS)
+    train(DataSettings(data), taught, About("taught"), replace(SETTINGS, teacher=str(big)))
+    card = read_card(taught)
+    assert card.recipe["teacher"] == {"name": "big", "hash": read_card(big).hash}
+    assert (card.training_data, card.licence) == ("3 tiles of data; learned from big, trained on far lands", "CC0")
+    one, other = load_model(plain)[0].state_dict(), load_model(taught)[0].state_dict()
+    assert not torch.equal(one["head.weight"], other["head.weight"])
+    assert one["head.weight"].shape == other["head.weight"].shape
+
+
+def test_a_teacher_that_does_not_fit_is_refused(data: Path, tmp_path: Path) -> None:
+    output, other = tmp_path / "m.safetensors", tmp_path / "other.safetensors"
+    network = ResUNet(bands=4, width=2, upsample="bilinear")
+    save_model(other, network, ModelCard("other", mean=(0.5,) * 4, std=(0.2,) * 4))
+    with pytest.raises(TrainingError, match="sees 4 bands, the run 3"):
+        train(DataSettings(data), output, About("m"), replace(SETTINGS, teacher=str(other)))
+    save_model(other, ResUNet(bands=3, width=2, upsample="bilinear"), ModelCard("other", gsd_m=0.3))
+    with pytest.raises(TrainingError, match=r"train at --gsd 0\.3"):
+        train(DataSettings(data), output, About("m"), replace(SETTINGS, teacher=str(other)))
+    with pytest.raises(ModelError, match="no model file"):
+        train(DataSettings(data), output, About("m"), replace(SETTINGS, teacher="nobody"))
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])

@@ -45,6 +45,22 @@ def test_equal_their_formulas() -> None:
         assert float(loss(logits, labels, settings)) == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_teacher_softens_what_a_pixel_ought_to_be() -> None:
+    logits, labels = example()
+    taught = torch.rand(labels.shape, generator=torch.Generator().manual_seed(1))
+    known = labels.numpy() != 255
+    p = 1 / (1 + np.exp(-logits.numpy()[:, 0][known].astype(np.float64)))
+    t = 0.75 * (labels.numpy()[known] == 1) + 0.25 * taught.numpy()[known]
+    for loss_name, formula in (
+        ("bce", -np.mean(t * np.log(p) + (1 - t) * np.log(1 - p))),
+        ("mse", np.mean((p - t) ** 2)),
+    ):
+        settings = replace(PLAIN, loss=loss_name, teacher_weight=0.25)
+        assert float(loss_of(pixel_sums(logits, labels, settings, taught), settings)) == pytest.approx(
+            formula, rel=1e-5
+        )
+
+
 @pytest.mark.parametrize("settings", KINDS)
 def test_void_pixels_change_nothing(settings: TrainSettings) -> None:
     logits, labels = example()

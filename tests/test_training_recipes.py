@@ -20,7 +20,7 @@ def test_toml_gives_the_same_settings_back(tmp_path: Path, name: str) -> None:
 
 
 def test_every_setting_is_in_the_file() -> None:
-    text = as_toml(dataclasses.replace(DEFAULT, start="a", pixel_m=1.0))
+    text = as_toml(dataclasses.replace(DEFAULT, start="a", teacher="b", pixel_m=1.0))
     names = [f.name for f in dataclasses.fields(TrainSettings)] + [f.name for f in dataclasses.fields(AugmentSettings)]
     assert all(f"\n{name} = " in "\n" + text or f"[{name}]" in text for name in names)
 
@@ -46,6 +46,7 @@ def test_the_later_layer_wins() -> None:
         ({"learning_rate": "fast"}, "a number"),
         ({"drop_at": ["a"]}, "list of numbers"),
         ({"drop_at": [2]}, "from 0 to 1"),
+        ({"teacher_weight": 1.5}, "teacher_weight must be from 0 to 1"),
         ({"crop": 33}, "multiple of 8"),
         ({"batch": 0}, "at least 1"),
         ({"augment": {"zoom": -1}}, "at least 0"),

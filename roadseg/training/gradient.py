@@ -45,11 +45,11 @@ class Differentiator:
         self.network, self.settings, self.scaler, self.team, self.on_note = network, settings, scaler, team, on_note
         self.parts = 1
 
-    def __call__(self, x: Tensor, labels: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, labels: Tensor, taught: Tensor | None = None) -> Tensor:
         """Return the loss and leave its gradients; take the batch in parts if there is too little memory."""
         while True:
             try:
-                return self._in_parts(x, labels)
+                return self._in_parts(x, labels, taught)
             except torch.OutOfMemoryError as error:
                 if self.team.size > 1 or self.parts >= len(x):
                     raise DeviceError(
@@ -64,25 +64,24 @@ class Differentiator:
                 "added; batch statistics and Dice are then those of the parts"
             )
 
-    def _in_parts(self, x: Tensor, labels: Tensor) -> Tensor:
+    def _in_parts(self, x: Tensor, labels: Tensor, taught: Tensor | None) -> Tensor:
         self.network.zero_grad(set_to_none=True)
         dtype = getattr(torch, self.settings.precision)
         size = -(-len(x) // self.parts)
         known = (labels != 255).sum().clamp(min=1) if self.parts > 1 else None
         total = torch.zeros((), device=x.device)
-        for some, some_labels in zip(_parts(x, size), _parts(labels, size), strict=True):
+        for first in range(0, len(x), size):
+            place = slice(first, first + size)
+            some, some_labels, some_taught = x[place], labels[place], None if taught is None else taught[place]
             with torch.autocast(x.device.type, dtype=dtype, enabled=dtype != torch.float32):
                 logits = self.network(some.contiguous(memory_format=layout_of(self.network.width)))
-            loss = loss_of(self.team.pool(pixel_sums(logits, some_labels, self.settings)), self.settings)
+            sums = pixel_sums(logits, some_labels, self.settings, some_taught)
+            loss = loss_of(self.team.pool(sums), self.settings)
             if known is not None:
                 loss = loss * ((some_labels != 255).sum() / known)
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         return total
-
-
-def _parts(tensor: Tensor, size: int) -> list[Tensor]:
-    return [tensor[first : first + size] for first in range(0, len(tensor), size)]
 
 
 def compile_blocks(network: ResUNet) -> None:

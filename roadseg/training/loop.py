@@ -63,6 +63,8 @@ class Trainer:
         Mean and standard deviation per band that the network is used to; None takes the tiles'.
     team
         The processes that train together.
+    teacher
+        Maps images (n, bands, crop, crop) float32 in [0, 1] to probabilities (n, crop, crop) to learn from.
     on_note
         Gets sentences about what does not go as planned.
 
@@ -81,10 +83,11 @@ class Trainer:
         *,
         statistics: Statistics | None = None,
         team: Team | None = None,
+        teacher: Callable[[Tensor], Tensor] | None = None,
         on_note: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.network, self.tiles, self.settings, self.folder = network, tiles, settings, folder
-        self.team, self.on_note = team or Team(), on_note
+        self.team, self.teacher, self.on_note = team or Team(), teacher, on_note
         self.device = next(network.parameters()).device
         self.mean, self.std = statistics or tiles.pixel_statistics()
         tiles.fill(self.mean)
@@ -220,7 +223,8 @@ class Trainer:
         rate = learning_rate_at(self.step, settings)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self._unread.append(self.differentiate(normalize(images, self.mean, self.std), labels))
+        taught = self.teacher(images) if self.teacher else None
+        self._unread.append(self.differentiate(normalize(images, self.mean, self.std), labels, taught))
         parameters = list(self.network.parameters())
         team.add_gradients(parameters)
         if settings.clip_norm:

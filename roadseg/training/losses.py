@@ -17,7 +17,7 @@ _SKELETON_STEPS = 5
 """Erosions until nothing is left of a road: half the width of the widest, in pixels."""
 
 
-def pixel_sums(logits: Tensor, labels: Tensor, settings: TrainSettings) -> Tensor:
+def pixel_sums(logits: Tensor, labels: Tensor, settings: TrainSettings, taught: Tensor | None = None) -> Tensor:
     """Add up what the loss is made of.
 
     Parameters
@@ -28,6 +28,8 @@ def pixel_sums(logits: Tensor, labels: Tensor, settings: TrainSettings) -> Tenso
         (n, height, width) uint8: 1 road, 0 not road, 255 void.
     settings
         Which loss.
+    taught
+        (n, height, width) float32, probability of road according to a teacher, if there is one.
 
     Returns
     -------
@@ -37,7 +39,8 @@ def pixel_sums(logits: Tensor, labels: Tensor, settings: TrainSettings) -> Tenso
     known = (labels != 255).float()
     target = (labels == 1).float()
     logits = logits.squeeze(1).float()
-    each = _each_pixel(logits, target, settings.loss, settings.focal_gamma)
+    wanted = target if taught is None else target.lerp(taught, settings.teacher_weight)
+    each = _each_pixel(logits, wanted, settings.loss, settings.focal_gamma)
     road = torch.sigmoid(logits) * known
     sums = [known.sum(), (each * known).sum(), (road * target).sum(), road.sum(), target.sum()]
     if settings.cldice_weight:

@@ -18,38 +18,50 @@ class About:
     attribution: str = ""
 
 
-def told(about: About, data: str, start: ModelCard | None) -> About:
-    """Complete what a card says: what was left out comes from the tiles, and from the model gone on from.
+def told(about: About, data: str, start: ModelCard | None = None, teacher: ModelCard | None = None) -> About:
+    """Complete what a card says: what was left out comes from the tiles, and from models that had a part in it.
 
-    Terms of the first model go on to hold for what was made of it, unless others are named.
+    Parameters
+    ----------
+    about
+        What the user says.
+    data
+        The tiles in words.
+    start, teacher
+        Cards of the model it went on from, and of the one it learned from. Their terms go on to hold for what was
+        made of them, unless others are named.
     """
-    training_data = about.training_data or data
-    if start is None:
-        return replace(about, training_data=training_data)
-    earlier = f"{training_data}; went on from {start.name}" + (
-        f", trained on {start.training_data}" if start.training_data else ""
-    )
+    said = [about.training_data or data]
+    for how, card in (("went on from", start), ("learned from", teacher)):
+        if card is not None:
+            news = card.training_data and card.training_data not in said[0]
+            said.append(f"{how} {card.name}" + (f", trained on {card.training_data}" if news else ""))
+    terms: list[About | ModelCard] = [about, *(card for card in (start, teacher) if card)]
     return replace(
         about,
-        training_data=earlier,
-        licence=about.licence or start.licence,
-        attribution=about.attribution or start.attribution,
+        training_data="; ".join(said),
+        licence=next((one.licence for one in terms if one.licence), ""),
+        attribution=next((one.attribution for one in terms if one.attribution), ""),
     )
 
 
-def recipe_of(settings: TrainSettings, start: ModelCard | None, **facts: Any) -> dict[str, Any]:
+def recipe_of(
+    settings: TrainSettings, start: ModelCard | None, teacher: ModelCard | None = None, **facts: Any
+) -> dict[str, Any]:
     """Return every setting, and facts about the run; a model gone on from is nested with its own recipe.
 
     Parameters
     ----------
     settings
         Of this run.
-    start
-        Card of the model it went on from.
+    start, teacher
+        Cards of the model it went on from, and of the one it learned from.
     facts
         For example how many processes took part.
     """
     recipe = {name: value for name, value in asdict(settings).items() if value is not None}
     if start is not None:
         recipe["start"] = {"name": start.name, "hash": start.hash, "recipe": start.recipe}
+    if teacher is not None:
+        recipe["teacher"] = {"name": teacher.name, "hash": teacher.hash}
     return {**recipe, **facts}

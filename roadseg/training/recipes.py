@@ -171,15 +171,21 @@ def _check(settings: TrainSettings) -> None:
     for name, value in asdict(settings.augment).items():
         if value < 0:
             raise TrainingError(f"augment.{name} must be at least 0, not {value}")
-    if settings.crop % 8:
-        raise TrainingError(f"crop must be a multiple of 8, not {settings.crop}")
+    shares = {"drop_at": settings.drop_at, "teacher_weight": (settings.teacher_weight,)}
+    for name, values in shares.items():
+        if any(not 0 <= value <= 1 for value in values):
+            raise TrainingError(f"{name} must be from 0 to 1, not {', '.join(map(str, values))}")
     for name in ("average_decay", "momentum"):
         if getattr(settings, name) >= 1:
             raise TrainingError(f"{name} must be below 1, not {getattr(settings, name)}")
+    _check_pixels(settings)
+
+
+def _check_pixels(settings: TrainSettings) -> None:
+    if settings.crop % 8:
+        raise TrainingError(f"crop must be a multiple of 8, not {settings.crop}")
     if settings.pixel_m is not None and settings.pixel_m <= 0:
         raise TrainingError(f"pixel_m must be above 0, not {settings.pixel_m}")
-    if any(not 0 <= share <= 1 for share in settings.drop_at):
-        raise TrainingError(f"drop_at holds shares of the run, from 0 to 1, not {list(settings.drop_at)}")
 
 
 def _toml(value: Any) -> str:

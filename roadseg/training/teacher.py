@@ -1,0 +1,67 @@
+"""A trained network that a smaller one learns from: its probabilities soften the labels.
+
+Labels say yes or no also where imagery does not; a larger network's doubts tell more about a crop than its
+mask, and average out what single masks have wrong. Source: Hinton, Vinyals, Dean 2015 (arXiv:1503.02531).
+"""
+
+import torch
+from torch import Tensor
+
+from roadseg.errors import TrainingError
+from roadseg.model.card import ModelCard, find_model
+from roadseg.model.resunet import ResUNet, normalize
+from roadseg.model.weights import load_model
+from roadseg.settings import Precision
+from roadseg.training.gradient import layout_of
+
+_SAME_GSD = 0.15
+"""How far ground resolutions may differ: as far as prediction reads a scene as it is."""
+
+
+class Teacher:
+    """Tells the probability of road in crops, as its card calibrates it.
+
+    Parameters
+    ----------
+    network, card
+        A trained model.
+    device, precision
+        Where and in which number format it works.
+    """
+
+    def __init__(self, network: ResUNet, card: ModelCard, *, device: torch.device, precision: Precision) -> None:
+        layout = layout_of(network.width)
+        self.network = network.eval().to(device).to(memory_format=layout)  # type: ignore[call-overload]
+        self.card, self.dtype = card, getattr(torch, precision)
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        """Map images (n, bands, height, width) float32 in [0, 1] to probabilities (n, height, width) float32."""
+        card = self.card
+        x = normalize(images, card.mean, card.std).contiguous(memory_format=layout_of(self.network.width))
+        with torch.autocast(images.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+            logits = self.network(x)
+        return torch.sigmoid(logits[:, 0].float() / card.temperature + card.bias)  # (n, height, width)
+
+
+def find_teacher(
+    wanted: str | None, *, bands: int, gsd_m: float, device: torch.device, precision: Precision
+) -> Teacher | None:
+    """Return the teacher a run asks for, if any.
+
+    Raises
+    ------
+    ModelError, TrainingError
+        If it is missing, or sees other bands or another ground resolution than the run.
+    """
+    if wanted is None:
+        return None
+    network, card = load_model(find_model(wanted))
+    if card.bands != bands:
+        raise TrainingError(f"the teacher {wanted} sees {card.bands} bands, the run {bands}; choose them with --bands")
+    if abs(card.gsd_m / gsd_m - 1) > _SAME_GSD:
+        raise TrainingError(
+            f"the teacher {wanted} knows pixels of {card.gsd_m:g} m, the run has {gsd_m:g} m; train at --gsd "
+            f"{card.gsd_m:g} or choose another teacher"
+        )
+    return Teacher(network, card, device=device, precision=precision)
