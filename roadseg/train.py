@@ -147,6 +147,7 @@ def train(
             mean=trainer.mean,
             std=trainer.std,
             gsd_m=found.gsd_m,
+            gsd_range_m=found.gsd_range_m,
             recipe=recipe_of(settings, start, teacher, processes=team.size, steps_taken=trainer.step),
         )
         where = _where(found.dev, found.dev_name) + ("" if start else ", never trained on")

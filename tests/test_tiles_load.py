@@ -77,6 +77,7 @@ def test_tiles_of_several_sizes_are_brought_to_one(tmp_path: Path) -> None:
         write_pair(tmp_path / "data", name, pixel=pixel)
     found = loaded(DataSettings(tmp_path / "data"), tmp_path, gsd_m=1.0)
     assert [tile.shape for tile in found.tiles.tiles] == [(130, 170), (130, 170), (118, 155)]
+    assert found.gsd_range_m == (0.5, 1.1)
     roads = [np.mean(tile.label[tile.label != VOID] == 1) for tile in found.tiles.tiles]  # type: ignore[attr-defined]
     assert roads == pytest.approx([8 / 340, 8 / 170, 8 / 155], rel=0.15)
     with pytest.raises(TrainingError, match="bring all to one size with --gsd"):

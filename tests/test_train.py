@@ -62,6 +62,7 @@ def test_trains_scores_and_predicts(data: Path, tmp_path: Path) -> None:
     )
     network, card = load_model(output)
     assert (network.width, card.name, card.licence, card.gsd_m) == (2, "small", "CC0", 1.0)
+    assert card.gsd_range_m == (1.0, 1.0)
     assert card.recipe["steps"] == 4
     assert summary.dev is not None
     assert card.threshold == summary.dev.threshold

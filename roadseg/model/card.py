@@ -58,8 +58,8 @@ class ModelCard:
         Of the ResUNet.
     mean, std
         Per band on the 0–1 scale.
-    gsd_m
-        Metres per pixel it was trained at.
+    gsd_m, gsd_range_m
+        Metres per pixel it was trained at, and of its images as they were: finest and coarsest, if they told.
     window_px
         Side of the windows it predicts; a multiple of 8.
     threshold
@@ -86,6 +86,7 @@ class ModelCard:
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.25, 0.25, 0.25)
     gsd_m: float = 1.0
+    gsd_range_m: tuple[float, float] | None = None
     window_px: int = 224
     threshold: float = 0.5
     temperature: float = 1.0
@@ -126,6 +127,7 @@ def card_from_json(text: str, path: Path) -> ModelCard:
         card = {key: value for key, value in found.items() if key in known}
         card["measurements"] = tuple(Measurement(**m) for m in found.get("measurements", ()))
         card["mean"], card["std"] = tuple(found["mean"]), tuple(found["std"])
+        card["gsd_range_m"] = tuple(found["gsd_range_m"]) if found.get("gsd_range_m") else None
         result = ModelCard(**card)
         damaged = _nonsense(result)
     except (KeyError, TypeError, ValueError) as error:
@@ -147,6 +149,7 @@ def _nonsense(card: ModelCard) -> str:
         "mean": all(math.isfinite(value) for value in card.mean),
         "std": all(math.isfinite(value) and value > 0 for value in card.std),
         "gsd_m": math.isfinite(card.gsd_m) and card.gsd_m > 0,
+        "gsd_range_m": card.gsd_range_m is None or 0 < card.gsd_range_m[0] <= card.gsd_range_m[-1] < math.inf,
         "window_px": isinstance(card.window_px, int) and card.window_px >= 8 and card.window_px % 8 == 0,
         "threshold": 0 <= card.threshold <= 1,
         "temperature": math.isfinite(card.temperature) and card.temperature > 0,

@@ -10,7 +10,7 @@ from roadseg.progress import Listener
 from roadseg.raster.roads import windows
 from roadseg.settings import DataSettings
 from roadseg.tiles.keep import keep_aside
-from roadseg.tiles.look import brought_to, common_gsd, look_at
+from roadseg.tiles.look import brought_to, common_gsd, gsd_range_of, look_at
 from roadseg.tiles.masks import draw_masks
 from roadseg.tiles.memory import free_bytes
 from roadseg.tiles.pairs import Pair, find_images, find_pairs
@@ -33,6 +33,8 @@ class TrainingData:
         Never trained on.
     gsd_m
         Metres per pixel of all of them.
+    gsd_range_m
+        Metres per pixel of the training images as they are, the finest and the coarsest, if they tell.
     about
         What was found, in a few words.
     name, dev_name
@@ -42,6 +44,7 @@ class TrainingData:
     tiles: Tiles
     dev: tuple[DevArea, ...]
     gsd_m: float
+    gsd_range_m: tuple[float, float] | None
     about: str
     name: str
     dev_name: str
@@ -77,7 +80,7 @@ def load(
     for sentence in failed:
         listener.warn(sentence)
     found = look_at(pairs, settings, listener, skip)
-    gsd = common_gsd(found, gsd_m)
+    gsd, gsd_range = common_gsd(found, gsd_m), gsd_range_of(found)
     found = brought_to(found, gsd_m)
     dev = brought_to(look_at(dev_pairs, settings, listener, skip), gsd)
     areas = [DevArea(tile, tile.grid.window) for tile in dev]
@@ -97,7 +100,7 @@ def load(
         ) from error
     kept = f"{len(areas)} areas kept for validation" if settings.dev_fraction else f"{len(areas)} dev tiles"
     about = f"{len(tiles.tiles)} training tiles {where}, {100 * tiles.road_fraction:.1f} % road; {kept}"
-    return TrainingData(tiles, tuple(areas), gsd, about, *_names(settings))
+    return TrainingData(tiles, tuple(areas), gsd, gsd_range, about, *_names(settings))
 
 
 def load_dev(place: Path, *, bands: int, gsd_m: float, listener: Listener) -> tuple[DevArea, ...]:

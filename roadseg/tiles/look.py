@@ -115,6 +115,12 @@ def common_gsd(tiles: Sequence[_Sized], given: float | None) -> float:
     return round(middle, 3)
 
 
+def gsd_range_of(tiles: Sequence[_Sized]) -> tuple[float, float] | None:
+    """Return the finest and the coarsest ground resolution of tiles, in metres per pixel; None if none tells its."""
+    sizes = [round(tile.pixel_m, 3) for tile in tiles if tile.pixel_m]
+    return (min(sizes), max(sizes)) if sizes else None
+
+
 def brought_to(tiles: Sequence[FileTile], gsd_m: float | None) -> list[FileTile]:
     """Read tiles at a ground resolution from now on; those within 15 % stay as they are.
 
