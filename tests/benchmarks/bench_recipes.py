@@ -2,6 +2,7 @@
 
     pytest -m benchmark -s tests/benchmarks/bench_recipes.py
     ROADSEG_RECIPE_STEPS=3000 ROADSEG_RECIPE_WIDTH=32 pytest -m benchmark -s tests/benchmarks/bench_recipes.py
+    ROADSEG_RECIPE_ONLY="default;paper" pytest -m benchmark -s tests/benchmarks/bench_recipes.py
 
 Everyone gets the same steps, batch, crop and tiles, and is scored on the same dev tiles as ``roadseg predict`` would
 see them. The default budget is small: it tells what learns fast, not what is best in the end. The plain U-Net has
@@ -40,6 +41,8 @@ def budget(name: str, default: int) -> int:
 
 
 STEPS, WIDTH, BATCH, CROP = budget("STEPS", 300), budget("WIDTH", 8), budget("BATCH", 4), budget("CROP", 128)
+PRECISION = os.environ.get("ROADSEG_RECIPE_PRECISION", "bfloat16" if DEVICE == "cuda" else "float32")
+ONLY = [name for name in os.environ.get("ROADSEG_RECIPE_ONLY", "").split(";") if name]
 TRAIN_TILES, DEV_TILES, SEED = budget("TILES", 24), budget("DEV", 4), budget("SEED", 0)
 
 
@@ -115,7 +118,7 @@ def listing(folder: Path, count: int, split: str) -> str:
 @pytest.mark.benchmark
 def test_recipes_and_networks(tmp_path, monkeypatch):
     common = {"width": WIDTH, "steps": STEPS, "batch": BATCH, "crop": CROP, "seed": SEED, "checkpoint_minutes": 1e9}
-    common["precision"] = "bfloat16" if DEVICE == "cuda" else "float32"
+    common["precision"] = PRECISION
     default, paper = replace(DEFAULT, **common), replace(PAPER, **common)
     still = replace(PAPER.augment)
     geometry = replace(default.augment, rotate_deg=20.0, zoom=0.25)
@@ -124,6 +127,9 @@ def test_recipes_and_networks(tmp_path, monkeypatch):
         ("default", ResUNet, default),
         ("paper", ResUNet, paper),
         ("paper, but AdamW", ResUNet, replace(paper, optimizer="adamw")),
+        ("AdamW", ResUNet, replace(default, optimizer="adamw")),
+        ("half the learning rate", ResUNet, replace(default, learning_rate=default.learning_rate / 2)),
+        ("twice the learning rate", ResUNet, replace(default, learning_rate=default.learning_rate * 2)),
         ("no augmentation", ResUNet, replace(default, augment=still)),
         ("with angles and scales", ResUNet, replace(default, augment=geometry)),
         ("with hue, blur, compression", ResUNet, replace(default, augment=camera)),
@@ -138,7 +144,7 @@ def test_recipes_and_networks(tmp_path, monkeypatch):
     found = load(DataSettings(listed), crop=CROP, gsd_m=None, seed=0, beside=tmp_path / "m", listener=Listener())
     jury = Jury(found.dev)
     rows = [("recipe", "parameters", "GFLOP a window", "break-even", "relaxed F1", "best IoU", "seconds of training")]
-    for number, (name, kind, settings) in enumerate(table):
+    for number, (name, kind, settings) in enumerate(row for row in table if not ONLY or row[0] in ONLY):
         network = kind(bands=3, width=WIDTH, upsample="bilinear")
         folder = tmp_path / str(number)
         folder.mkdir()
@@ -146,5 +152,6 @@ def test_recipes_and_networks(tmp_path, monkeypatch):
             score, seconds = train_and_score(kind, settings, found.tiles, jury, folder, patch)
         cost = parameter_count(network), round(giga_operations(network), 2)
         rows.append((name, *cost, *(f"{v:.4f}" for v in (score.break_even, score.relaxed_f1, score.best_iou)), seconds))
+        print("\t".join(map(str, rows[-1])), flush=True)
     work = f"{STEPS} steps of {BATCH} crops of {CROP} px, width {WIDTH}, seed {SEED}"
     measuring.show(f"{work}, {len(found.tiles.tiles)} tiles, {score.tiles} dev tiles", rows)
