@@ -397,7 +397,7 @@ class TrainSettings:
     teacher_weight: float = 0.5
     dice_weight: float = 1.0
     cldice_weight: float = 0.0
-    optimizer: OptimizerName = "adamw"
+    optimizer: OptimizerName = "muon"
     learning_rate: float = 2e-3
     momentum: float = 0.9
     weight_decay: float = 1e-2

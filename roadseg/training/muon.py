@@ -66,6 +66,7 @@ class Muon(torch.optim.AdamW):
         state = self.state[weight]
         if not state:
             state["momentum_buffer"] = torch.zeros_like(weight)
+            state["step"] = torch.zeros(())  # AdamW looks for it in every state that is loaded
         buffer: Tensor = state["momentum_buffer"]
         buffer.lerp_(gradient, 1 - share)
         return gradient.lerp(buffer, share)

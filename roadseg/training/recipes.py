@@ -18,7 +18,7 @@ from roadseg.errors import TrainingError
 from roadseg.settings import AugmentSettings, TrainSettings
 
 DEFAULT = TrainSettings()
-"""What is measured to be better: cross-entropy and Dice, AdamW, flips, turns and light, averaged weights."""
+"""What is measured to be better: cross-entropy and Dice, Muon, flips, turns and light, averaged weights."""
 
 PAPER = TrainSettings(
     steps=187_500,
