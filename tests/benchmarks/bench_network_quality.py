@@ -31,7 +31,7 @@ from roadseg.network.repair import Limits, repair
 from roadseg.predict import load, predict
 from roadseg.settings import EngineSettings, Outputs, PredictSettings
 
-LEVEL = 0.28 * 254
+LEVEL = 0.5 * 254
 ON = Limits(level=LEVEL)
 OFF = replace(ON, min_length=0, spur=0, bridge=0, merge=False)
 TRUTH = replace(OFF, spur=None, merge=True)
