@@ -99,15 +99,16 @@ def train(
     """
     started = time.monotonic()
     check_target(output, overwrite=overwrite, inputs=())
-    with joined(device) as (team, own):
+    with joined(device) as (team, own), RunFolder(output, writes=team.leads) as folder:
         listener = (listener or Listener()) if team.leads else Listener()
         place, why = choose_device(own)
         settings = replace(settings, precision=choose_precision(settings.precision, place))
-        folder = RunFolder(output, settings, writes=team.leads, anew=overwrite)
-        team.wait()
         found = load_in_turn(data, output, settings, team, listener)
         torch.manual_seed(settings.seed)
         network, start = first_network(found.tiles.bands, settings)
+        if overwrite:
+            folder.forget()
+        team.wait()
         trainer = Trainer(
             network.to(place),
             found.tiles,
@@ -117,6 +118,7 @@ def train(
             team=team,
             on_note=listener.warn,
         )
+        folder.begin(settings)
         first = trainer.step
         listener.say(
             f"{found.about}; width {settings.width}; device {place} ({why}), {settings.precision}"
