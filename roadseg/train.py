@@ -100,7 +100,8 @@ def train(
     started = time.monotonic()
     check_target(output, overwrite=overwrite, inputs=())
     with joined(device) as (team, own), RunFolder(output, writes=team.leads) as folder:
-        listener = (listener or Listener()) if team.leads else Listener()
+        listener = listener or Listener()
+        listener = listener if team.leads else Listener(shield=listener.shield)
         place, why = choose_device(own)
         settings = replace(settings, precision=choose_precision(settings.precision, place))
         found = load_in_turn(data, output, settings, team, listener)
@@ -117,6 +118,7 @@ def train(
             statistics=(start.mean, start.std) if start else None,
             team=team,
             on_note=listener.warn,
+            shield=listener.shield,
         )
         folder.begin(settings)
         first = trainer.step
@@ -273,7 +275,11 @@ def _run(trainer: Trainer, folder: RunFolder, areas: Areas, listener: Listener, 
         listener.say(f"step {trainer.step}: loss {trainer.loss:.4f}, {score.in_words()}")
         return score.figures()
 
-    trainer.run(on_step, evaluate=evaluate if some else None, until=until)
+    try:
+        trainer.run(on_step, evaluate=evaluate if some else None, until=until)
+    finally:
+        if not trainer.finished and trainer.saved is not None:
+            listener.say(f"step {trainer.saved} of {settings.steps} is saved in {folder.path}")
     folder.follow(trainer.history)
     if trainer.best:
         listener.say(f"kept the weights of step {trainer.best[1]}, relaxed F1 {trainer.best[0]:.4f}")

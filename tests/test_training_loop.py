@@ -256,6 +256,40 @@ def test_stops_early_with_the_best_weights(tmp_path: Path) -> None:
     assert_same_weights(best, work.result().state_dict())
 
 
+@pytest.mark.parametrize(
+    ("moment", "saved", "evaluated"),
+    [("between", 4, [2, 4, 6]), ("evaluating", 4, [2, 4, 4, 6]), ("mid-step", None, [2, 4, 2, 4, 6])],
+)
+def test_an_interrupted_run_saves_what_is_whole_and_ends_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str, saved: int | None, evaluated: list[int]
+) -> None:
+    settings, seen = replace(SETTINGS, evaluations=4, patience=9, checkpoint_minutes=9), []
+
+    def evaluate() -> dict[str, float]:
+        seen.append(work.step)
+        stop("evaluating")
+        return {"relaxed_f1": 1 / work.step}
+
+    def stop(here: str) -> None:
+        if (work.step, moment) == (4, here):
+            raise KeyboardInterrupt
+
+    work = trainer(tmp_path / "b", settings)
+    step = work.optimizer.step
+    monkeypatch.setattr(work.optimizer, "step", lambda: (stop("mid-step"), step()))
+    with pytest.raises(KeyboardInterrupt):
+        work.run(lambda _: stop("between"), evaluate=evaluate)
+    assert work.saved == saved
+    moment, work = "past", trainer(tmp_path / "b", settings)
+    assert work.step == (saved or 0)
+    work.run(evaluate=evaluate)
+    assert seen == evaluated
+    resumed, work = work, trainer(tmp_path / "a", settings)
+    work.run(evaluate=evaluate)
+    assert_same_weights(work.result().state_dict(), resumed.result().state_dict())
+    assert [row.get("relaxed_f1") for row in work.history] == [row.get("relaxed_f1") for row in resumed.history]
+
+
 def test_history_holds_the_dev_figures_at_their_step(tmp_path: Path) -> None:
     work = trainer(tmp_path)
     work.run(evaluate=lambda: {"relaxed_f1": 0.25})

@@ -15,6 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from tqdm import tqdm
 
+from roadseg.cli.interruption import INTERRUPTIONS, Terminated
 from roadseg.errors import RoadsegError
 from roadseg.progress import Listener
 
@@ -28,13 +29,20 @@ Progress = Annotated[
 
 @contextmanager
 def reporting(verbose: int, *, resumes: bool = True) -> Iterator[None]:
-    """Turn errors into one sentence on stderr and the right exit status."""
+    """Turn errors, Ctrl-C and SIGTERM into one sentence on stderr and the right exit status."""
+    with INTERRUPTIONS.heeded(), _translating(verbose, resumes=resumes):
+        yield
+
+
+@contextmanager
+def _translating(verbose: int, *, resumes: bool) -> Iterator[None]:
     try:
         yield
-    except KeyboardInterrupt:
-        rest = "the same command goes on from here" if resumes else "nothing half-done is left"
-        print(f"\nroadseg: interrupted; {rest}", file=sys.stderr)
-        raise typer.Exit(130) from None
+    except KeyboardInterrupt as end:
+        what, status = ("terminated", 143) if isinstance(end, Terminated) else ("interrupted", 130)
+        rest = "goes on from here" if resumes else "begins anew, nothing half-done is left"
+        print(f"\nroadseg: {what}; the same command {rest}", file=sys.stderr)
+        raise typer.Exit(status) from None
     except BrokenPipeError:
         sys.stderr.close()
         raise typer.Exit(1) from None
@@ -73,7 +81,7 @@ def listening(*, quiet: bool, progress: bool | None, unit: str) -> Iterator[List
             tqdm.write(f"roadseg: warning: {text}", file=sys.stderr)
 
     try:
-        yield Listener(say, warn, start, lambda n: bars[-1].update(n) if bars else None)
+        yield Listener(say, warn, start, lambda n: bars[-1].update(n) if bars else None, INTERRUPTIONS.shield)
     finally:
         close()
 
