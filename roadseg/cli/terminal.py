@@ -5,6 +5,7 @@ import shlex
 import shutil
 import sys
 import tempfile
+import textwrap
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -147,11 +148,27 @@ def lines_of_stdin() -> list[str]:
     return [line.strip() for line in sys.stdin if line.strip()]
 
 
-def print_pairs(pairs: list[tuple[str, str]]) -> None:
-    """Print labels and texts in two columns."""
+def print_pairs(pairs: list[tuple[str, str]], *, indent: int = 0) -> None:
+    """Print labels and texts in two columns, the texts wrapped."""
     width = max((len(label) for label, _ in pairs), default=0)
     for label, text in pairs:
-        print(f"{label:<{width}}  {text}")
+        print(wrapped(f"{'':{indent}}{label:<{width}}  ", text))
+
+
+def wrapped(start: str, text: str) -> str:
+    """Return a text as lines that fit the terminal, 100 columns at most, all but the first indented; no word is cut."""
+    columns = min(100, shutil.get_terminal_size((100, 24)).columns)
+    return (
+        textwrap.fill(
+            text,
+            max(columns, len(start) + 30),
+            initial_indent=start,
+            subsequent_indent=" " * len(start),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        or start.rstrip()
+    )
 
 
 def print_table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
