@@ -1,10 +1,13 @@
 """Info: what a model is and was measured to do, or how a raster will be seen."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from roadseg.model.card import ModelCard, bundled_models, find_model, read_card
+from roadseg.model.card import Measurement, ModelCard, bundled_models, find_model, read_card
 from roadseg.raster.scene import Scene, SceneSettings
+from roadseg.training.provenance import stages_of
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ def describe_card(card: ModelCard) -> list[tuple[str, str]]:
             "architecture",
             f"{card.architecture}, width {card.width}, {card.bands} bands, {card.upsample} upsampling",
         ),
-        ("ground resolution", f"{card.gsd_m:g} m per pixel"),
+        ("ground resolution", f"{card.gsd_m:g} m per pixel{_seen(card)}"),
         ("window", f"{card.window_px} px"),
         ("mean, std", f"{_numbers(card.mean)}; {_numbers(card.std)} (0–1 scale)"),
         ("threshold", f"{card.threshold:g}"),
@@ -40,15 +43,36 @@ def describe_card(card: ModelCard) -> list[tuple[str, str]]:
         ("training data", card.training_data),
         ("licence", card.licence),
         ("attribution", card.attribution),
-        ("recipe", ", ".join(f"{key} {value}" for key, value in card.recipe.items())),
         ("made", f"{card.created} with roadseg {card.roadseg_version}"),
         ("hash", card.hash),
     ]
-    for figure in card.measurements:
-        lines.append(("measured", f"{figure.name} {figure.value:.4f} — {figure.definition}; {figure.data}"))
-        if figure.command:
-            lines.append(("", f"by {figure.command}"))
     return [(label, text) for label, text in lines if text]
+
+
+def describe_recipe(card: ModelCard) -> list[tuple[str, str]]:
+    """Return each stage of training, the oldest first: its number, what it went on from and what it changed."""
+    lines = []
+    for stage in stages_of(card.recipe):
+        what = "together: " if stage.number is None else f"from {stage.start}: " if stage.start else ""
+        settings = ", ".join(f"{name} {_value(value)}" for name, value in stage.settings.items())
+        lines.append((str(stage.number or ""), what + settings))
+    return lines
+
+
+def group_measurements(card: ModelCard) -> dict[str, dict[str, list[Measurement]]]:
+    """Return what was measured, by data and then by the command that reproduces it."""
+    groups: dict[str, dict[str, list[Measurement]]] = {}
+    for figure in card.measurements:
+        groups.setdefault(figure.data, {}).setdefault(figure.command, []).append(figure)
+    return groups
+
+
+def _seen(card: ModelCard) -> str:
+    """Say which pixels the training images had, unless they were those of the model."""
+    if card.gsd_range_m in {None, (card.gsd_m, card.gsd_m)}:
+        return ""
+    finest, coarsest = card.gsd_range_m or (0, 0)
+    return f", trained on images of {finest:g} to {coarsest:g} m"
 
 
 def describe_layers(path: Path) -> list[tuple[str, str, str, int]]:
@@ -73,6 +97,10 @@ def describe_scene(path: str) -> list[tuple[str, str]]:
     """
     with Scene(path, SceneSettings(band_count=1, bands=(1,), any_gsd=True, fill=(0.0,))) as scene:
         return scene.facts()
+
+
+def _value(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else json.dumps(value) if isinstance(value, bool) else str(value)
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -1,7 +1,17 @@
 """How the library talks while it works: it never prints, it tells a listener."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+
+Shield = Callable[[], AbstractContextManager[Callable[[], bool]]]
+"""Gives a context in which an interruption waits until the end, where it is raised, and what tells whether one does."""
+
+
+@contextmanager
+def unshielded() -> Iterator[Callable[[], bool]]:
+    """Give a context in which interruptions are raised at once."""
+    yield lambda: False
 
 
 def _ignore(*_: object) -> None:
@@ -22,9 +32,12 @@ class Listener:
         Gets the amount of work to come and how much of it is done already (megapixels, steps, …).
     advance
         Gets the amount done since the last call.
+    shield
+        Entered where an interruption has to wait.
     """
 
     say: Callable[[str], None] = _ignore
     warn: Callable[[str], None] = _ignore
     start: Callable[[float, float], None] = _ignore
     advance: Callable[[float], None] = _ignore
+    shield: Shield = unshielded

@@ -3,12 +3,15 @@
 import csv
 import io
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 
 from roadseg.errors import OutputError
+from roadseg.raster.files import ready_folder
 from roadseg.raster.picture import write_picture
 from roadseg.settings import TrainSettings
 from roadseg.training.checkpoint import remove_checkpoints
@@ -26,18 +29,14 @@ def run_folder(output: Path) -> Path:
 
 
 class RunFolder:
-    """The folder, and what is written there.
+    """The folder, and what is written there; a context manager that leaves no empty folder behind.
 
     Parameters
     ----------
     output
         The model file it belongs to.
-    settings
-        Written to ``config.toml``.
     writes
         Whether this process may write; of several only one does.
-    anew
-        Forget a checkpoint that is there.
 
     Raises
     ------
@@ -45,19 +44,33 @@ class RunFolder:
         If the folder cannot be written to.
     """
 
-    def __init__(self, output: Path, settings: TrainSettings, *, writes: bool = True, anew: bool = False) -> None:
+    def __init__(self, output: Path, *, writes: bool = True) -> None:
         self.path, self._writes = run_folder(output), writes
+        self._ready = ready_folder(self.path, "choose another place") if writes else nullcontext(self.path)
         self._board: Any = None
-        if not writes:
-            return
-        try:
-            self.path.mkdir(exist_ok=True)
-            write_whole(self.path / "config.toml", as_toml(settings).encode())
-        except OSError as error:
-            raise OutputError(f"cannot write to {self.path} ({error.strerror}); choose another place") from error
-        if anew:
+        self._told = -1.0
+
+    def __enter__(self) -> Self:
+        self._ready.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._board:
+            self._board.close()
+        self._ready.__exit__(kind, error, trace)
+
+    def forget(self) -> None:
+        """Remove the checkpoint of an earlier run."""
+        if self._writes:
             remove_checkpoints(self.path)
-        self._board, self._told = _board(self.path), -1.0
+
+    def begin(self, settings: TrainSettings) -> None:
+        """Write ``config.toml``; before, what an earlier run left is untouched."""
+        if self._writes:
+            self._write("config.toml", as_toml(settings).encode())
+            self._board = _board(self.path)
 
     def follow(self, history: Sequence[Row]) -> None:
         """Write the history so far as a table, as curves, and to TensorBoard if that is installed."""
@@ -83,8 +96,6 @@ class RunFolder:
         if samples:
             self._draw("samples.png", draw_samples(samples))
         remove_checkpoints(self.path)
-        if self._board:
-            self._board.close()
 
     def shown(self) -> str:
         """Return what there is to look at."""

@@ -100,18 +100,20 @@ def train(
     """
     started = time.monotonic()
     check_target(output, overwrite=overwrite, inputs=())
-    with joined(device) as (team, own):
-        listener = (listener or Listener()) if team.leads else Listener()
+    with joined(device) as (team, own), RunFolder(output, writes=team.leads) as folder:
+        listener = listener or Listener()
+        listener = listener if team.leads else Listener(shield=listener.shield)
         place, why = choose_device(own)
         settings = replace(settings, precision=choose_precision(settings.precision, place))
-        folder = RunFolder(output, settings, writes=team.leads, anew=overwrite)
-        team.wait()
         found = load_in_turn(data, output, settings, team, listener)
         torch.manual_seed(settings.seed)
         network, start = first_network(found.tiles.bands, settings)
         taught_by = find_teacher(
             settings.teacher, bands=network.bands, gsd_m=found.gsd_m, device=place, precision=settings.precision
         )
+        if overwrite:
+            folder.forget()
+        team.wait()
         trainer = Trainer(
             network.to(place),
             found.tiles,
@@ -120,8 +122,9 @@ def train(
             statistics=(start.mean, start.std) if start else None,
             team=team,
             teacher=taught_by,
-            on_note=listener.warn,
+            listener=listener,
         )
+        folder.begin(settings)
         first = trainer.step
         listener.say(
             f"{found.about}; width {settings.width}; device {place} ({why}), {settings.precision}"
@@ -278,7 +281,11 @@ def _run(trainer: Trainer, folder: RunFolder, areas: Areas, listener: Listener, 
         listener.say(f"step {trainer.step}: loss {trainer.loss:.4f}, {score.in_words()}")
         return score.figures()
 
-    trainer.run(on_step, evaluate=evaluate if some else None, until=until)
+    try:
+        trainer.run(on_step, evaluate=evaluate if some else None, until=until)
+    finally:
+        if not trainer.finished and trainer.saved is not None:
+            listener.say(f"step {trainer.saved} of {settings.steps} is saved in {folder.path}")
     folder.follow(trainer.history)
     if trainer.best:
         listener.say(f"kept the weights of step {trainer.best[1]}, relaxed F1 {trainer.best[0]:.4f}")

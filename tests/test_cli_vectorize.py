@@ -93,7 +93,10 @@ def test_every_setting_reaches_its_place(run, monkeypatch, tmp_path):
     paths = [str(path) for path in (outputs.vector, outputs.junctions, outputs.preview, outputs.image)]
     assert paths == ["o.fgb", "j.fgb", "p.png", "i.tif"]
     assert (name, outputs.format, outputs.layer) == ("x.tif", "FlatGeobuf", "mine")
-    assert (said.status, said.stderr) == (130, "\nroadseg: interrupted; nothing half-done is left\n")
+    assert (said.status, said.stderr) == (
+        130,
+        "\nroadseg: interrupted; the same command begins anew, nothing half-done is left\n",
+    )
     run("x.tif", "-o", "o.fgb", "--as", "polygons")
     assert seen[1][1] == VectorizeSettings(areas=True)
 
@@ -181,6 +184,6 @@ def test_ctrl_c_leaves_nothing(tmp_path):
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=300)
     assert (process.returncode, stdout) == (130, "")
-    assert "interrupted; nothing half-done is left" in stderr
+    assert "interrupted; the same command begins anew, nothing half-done is left" in stderr
     assert "Traceback" not in stderr
     assert [path.name for path in Path(tmp_path).iterdir()] == ["noise.tif"]

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from rasterio.env import get_gdal_config
 
-from roadseg.errors import SceneError
-from roadseg.raster.files import bounded_cache, match_stems
+from roadseg.errors import OutputError, SceneError
+from roadseg.raster.files import bounded_cache, match_stems, ready_folder
 from roadseg.raster.roads import RoadRaster
 from roadseg.raster.scene import Scene, SceneSettings
 
@@ -57,3 +57,22 @@ def test_two_files_of_one_stem_are_refused(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     with pytest.raises(SceneError, match=r"holds a\.png and a\.tif; keep one"):
         match_stems(tmp_path, tmp_path)
+
+
+def test_only_folders_that_were_made_and_stay_empty_are_removed(tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    for folder in (there, there / "new", there / "new" / "newer"):
+        with ready_folder(folder, "choose another"):
+            assert list(folder.iterdir()) == []
+        assert list(tmp_path.rglob("*")) == [there]
+    with ready_folder(there / "new" / "newer", "choose another"):
+        (there / "new" / "kept").touch()
+    assert sorted(tmp_path.rglob("*")) == [there, there / "new", there / "new" / "kept"]
+
+
+def test_a_folder_in_which_nothing_can_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "new"):
+        with pytest.raises(OutputError, match=r"file.* \(.*\); choose another"), ready_folder(place, "choose another"):
+            pass

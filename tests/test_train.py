@@ -277,7 +277,35 @@ def test_bad_data_is_named(data: Path, tmp_path: Path, spoil: Callable[[Path], N
     spoil(data)
     with pytest.raises(RoadsegError, match=message):
         train(DataSettings(data), tmp_path / "m.safetensors", About("m"), SETTINGS)
-    assert not (tmp_path / "m.safetensors").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_a_refused_run_leaves_an_earlier_one_as_it_was(data: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.safetensors"
+    save_model(other, ResUNet(width=4), ModelCard(name="other", width=4))
+    output, short = tmp_path / "m.safetensors", replace(SETTINGS, minutes=1e-9)
+    assert not train(DataSettings(data), output, About("m"), short).finished
+    before = {path: path.read_bytes() for path in (tmp_path / "m.run").iterdir() if path.is_file()}
+    assert {path.name for path in before} >= {"config.toml", "checkpoint-1-1-of-1.safetensors"}
+    _grey_mask(make_folder(tmp_path / "bad", ("a", "b")))
+    for settings, source, overwrite, message in (
+        (replace(SETTINGS, seed=7), data, False, "seed"),
+        (replace(SETTINGS, start=str(other)), data, True, "width 4"),
+        (SETTINGS, tmp_path / "bad", True, "no road mask"),
+    ):
+        with pytest.raises(RoadsegError, match=message):
+            train(DataSettings(source), output, About("m"), settings, overwrite=overwrite)
+        assert {path: path.read_bytes() for path in before} == before
+    summary = train(DataSettings(data), output, About("m"), replace(SETTINGS, seed=7), overwrite=True)
+    assert (summary.steps, read_card(output).recipe["seed"]) == (4, 7)
+
+
+def test_an_empty_run_folder_that_was_there_stays(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "m.run").mkdir()
+    _grey_mask(data)
+    with pytest.raises(RoadsegError, match="no road mask"):
+        train(DataSettings(data), tmp_path / "m.safetensors", About("m"), SETTINGS)
+    assert list((tmp_path / "m.run").iterdir()) == []
 
 
 def test_missing_output_folder_is_found_out_before_training(data: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import torch
 
 from roadseg.errors import TrainingError
 from roadseg.model.resunet import ResUNet
+from roadseg.progress import Listener
 from roadseg.settings import Precision, TrainSettings
 from roadseg.training import checkpoint
 from roadseg.training.dataset import Tile, Tiles
@@ -167,7 +168,7 @@ def test_full_disk_keeps_the_last_good_checkpoint(tmp_path: Path, monkeypatch: p
     undisturbed = trainer(tmp_path / "a", settings)
     undisturbed.run()
     monkeypatch.setattr(checkpoint, "write_whole", full)
-    trainer(tmp_path / "b", settings, on_note=said.append).run()
+    trainer(tmp_path / "b", settings, listener=Listener(warn=said.append)).run()
     assert {path.name.split("-")[1] for path in (tmp_path / "b").iterdir()} == {"3"}
     assert any("checkpoint-4-1" in path.name for path in written)
     assert "No space left" in said[0]
@@ -235,7 +236,7 @@ def test_too_little_memory_takes_the_batch_in_parts(tmp_path: Path, monkeypatch:
     settings, said = replace(SETTINGS, batch=4, dice_weight=0.0, steps=20), []
     gradients = []
     for parts in (1, 4):
-        work = trainer(tmp_path / str(parts), settings, on_note=said.append)
+        work = trainer(tmp_path / str(parts), settings, listener=Listener(warn=said.append))
         work.network.eval()
         forward = ResUNet.forward
 
@@ -276,6 +277,40 @@ def test_stops_early_with_the_best_weights(tmp_path: Path) -> None:
     work.run(evaluate=evaluate)
     assert (work.step, seen, work.finished) == (8, [2, 4, 6, 8], True)
     assert_same_weights(best, work.result().state_dict())
+
+
+@pytest.mark.parametrize(
+    ("moment", "saved", "evaluated"),
+    [("between", 4, [2, 4, 6]), ("evaluating", 4, [2, 4, 4, 6]), ("mid-step", None, [2, 4, 2, 4, 6])],
+)
+def test_an_interrupted_run_saves_what_is_whole_and_ends_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str, saved: int | None, evaluated: list[int]
+) -> None:
+    settings, seen = replace(SETTINGS, evaluations=4, patience=9, checkpoint_minutes=9), []
+
+    def evaluate() -> dict[str, float]:
+        seen.append(work.step)
+        stop("evaluating")
+        return {"relaxed_f1": 1 / work.step}
+
+    def stop(here: str) -> None:
+        if (work.step, moment) == (4, here):
+            raise KeyboardInterrupt
+
+    work = trainer(tmp_path / "b", settings)
+    step = work.optimizer.step
+    monkeypatch.setattr(work.optimizer, "step", lambda: (stop("mid-step"), step()))
+    with pytest.raises(KeyboardInterrupt):
+        work.run(lambda _: stop("between"), evaluate=evaluate)
+    assert work.saved == saved
+    moment, work = "past", trainer(tmp_path / "b", settings)
+    assert work.step == (saved or 0)
+    work.run(evaluate=evaluate)
+    assert seen == evaluated
+    resumed, work = work, trainer(tmp_path / "a", settings)
+    work.run(evaluate=evaluate)
+    assert_same_weights(work.result().state_dict(), resumed.result().state_dict())
+    assert [row.get("relaxed_f1") for row in work.history] == [row.get("relaxed_f1") for row in resumed.history]
 
 
 def test_history_holds_the_dev_figures_at_their_step(tmp_path: Path) -> None:

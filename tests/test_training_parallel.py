@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -71,6 +72,25 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path) -> None:
     scores = [json.loads(text)["dev"] for text in (answer[0], answers[0][0])]
     assert scores[0]["relaxed_f1"] == pytest.approx(scores[1]["relaxed_f1"], abs=0.05)
     assert scores[0]["tiles"] == scores[1]["tiles"] == 3
+
+
+@pytest.mark.parametrize("told", [(0, 1), (1,)])
+def test_processes_that_are_told_to_stop_stop_together(tmp_path: Path, told: tuple[int, ...]) -> None:
+    data, port = make_folder(tmp_path / "data", ("a", "b")), free_port()
+    arguments = [data, "--device", "cpu", "-o", tmp_path / "m", "--width", "2", "--crop", "32", "--batch", "1"]
+    pair = [start([*arguments, "--steps", "200"], rank=rank, size=2, port=port) for rank in (0, 1)]
+    assert pair[0].stderr is not None
+    while not pair[0].stderr.readline().startswith("roadseg: step "):
+        assert pair[0].poll() is None
+    for rank in told:
+        pair[rank].send_signal(signal.SIGTERM)
+    answers = [process.communicate(timeout=60) for process in pair]
+    assert [process.returncode for process in pair] == [143 if rank in told else 0 for rank in (0, 1)], answers
+    (saved,) = (tmp_path / "m.run").glob("checkpoint-*")
+    step = int(saved.name.split("-")[1])
+    assert 10 <= step < 200
+    assert f"step {step} of 200 is saved" in answers[0][1]
+    assert "the same command goes on from" in answers[0][1]
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from conftest import roadseg
 
 from roadseg.errors import TrainingError
 from roadseg.settings import AugmentSettings, TrainSettings
-from roadseg.training.recipes import DEFAULT, PAPER, RECIPES, as_toml, assignment, read_config, settings_from, settled
+from roadseg.training.recipes import DEFAULT, PAPER, RECIPES, as_toml, assignment, read_config, settled
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -74,11 +74,6 @@ def test_the_paper_is_followed_to_the_letter() -> None:
     assert PAPER.steps * PAPER.batch == 50 * PAPER.pool
     assert (PAPER.loss, PAPER.dice_weight, PAPER.average_decay, PAPER.clip_norm) == ("mse", 0, 0, 0)
     assert not any(dataclasses.asdict(PAPER.augment).values())
-
-
-def test_settings_survive_a_card() -> None:
-    settings = dataclasses.replace(PAPER, start="compact")
-    assert settings_from(dataclasses.asdict(settings)) == settings
 
 
 def test_command_line_over_file_over_recipe(tmp_path: Path) -> None:

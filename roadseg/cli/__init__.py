@@ -1,8 +1,8 @@
 """The command line: parse, make one call, print. The only folder that touches the terminal.
 
-Exit status: 0 done, 1 an error of ours (one sentence on stderr), 2 wrong usage, 130 interrupted.
-Results go to stdout, everything else to stderr. Each command imports what it needs when it runs, so
-that ``roadseg --help`` does not wait for torch.
+Exit status: 0 done, 1 an error of ours (one sentence on stderr), 2 wrong usage, 130 interrupted,
+143 terminated. Results go to stdout, everything else to stderr. Each command imports what it needs when it
+runs, so that ``roadseg --help`` does not wait for torch.
 """
 
 from typing import Annotated

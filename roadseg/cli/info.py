@@ -1,10 +1,12 @@
 """``roadseg info``."""
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
 
-from roadseg.cli.terminal import Verbose, print_pairs, print_table, reporting
+from roadseg.cli.terminal import Verbose, print_pairs, print_table, reporting, wrapped
+from roadseg.model.card import Measurement
 
 
 def info(
@@ -20,7 +22,14 @@ def info(
     roadseg info scene.tif
     """
     with reporting(verbose):
-        from roadseg.info import describe_card, describe_layers, describe_scene, list_models
+        from roadseg.info import (
+            describe_card,
+            describe_layers,
+            describe_recipe,
+            describe_scene,
+            group_measurements,
+            list_models,
+        )
         from roadseg.model.card import bundled_models, find_model, read_card
 
         if target is None:
@@ -29,10 +38,28 @@ def info(
                 print(f"{bundled.name}{mark}: {bundled.card.description}")
         elif target in bundled_models() or target.endswith(".safetensors"):
             path = find_model(target)
-            print_pairs(describe_card(read_card(path)))
+            card = read_card(path)
+            print_pairs(describe_card(card))
+            if card.recipe:
+                print("\nrecipe")
+                print_pairs(describe_recipe(card), indent=2)
+            _print_measurements(group_measurements(card))
             rows = describe_layers(path)
             print()
             print_table(("layer", "kind", "output", "parameters"), rows)
             print(f"{sum(row[3] for row in rows):,} parameters")
         else:
             print_pairs(describe_scene(target))
+
+
+def _print_measurements(groups: Mapping[str, Mapping[str, Sequence[Measurement]]]) -> None:
+    """Print tables of figures, each under the data and the command that its figures share."""
+    named = [len(figure.name) for commands in groups.values() for figures in commands.values() for figure in figures]
+    for data, commands in groups.items():
+        print()
+        print(wrapped("measured on ", data))
+        for command, figures in commands.items():
+            if command:
+                print(f"  by {command}")
+            rows = [(f"{f.name:<{max(named)}}  {f.value:.4f}", f.definition) for f in figures]
+            print_pairs(rows, indent=4)

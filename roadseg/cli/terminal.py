@@ -5,6 +5,7 @@ import shlex
 import shutil
 import sys
 import tempfile
+import textwrap
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from tqdm import tqdm
 
+from roadseg.cli.interruption import INTERRUPTIONS, Terminated
 from roadseg.errors import RoadsegError
 from roadseg.progress import Listener
 
@@ -28,13 +30,20 @@ Progress = Annotated[
 
 @contextmanager
 def reporting(verbose: int, *, resumes: bool = True) -> Iterator[None]:
-    """Turn errors into one sentence on stderr and the right exit status."""
+    """Turn errors, Ctrl-C and SIGTERM into one sentence on stderr and the right exit status."""
+    with INTERRUPTIONS.heeded(), _translating(verbose, resumes=resumes):
+        yield
+
+
+@contextmanager
+def _translating(verbose: int, *, resumes: bool) -> Iterator[None]:
     try:
         yield
-    except KeyboardInterrupt:
-        rest = "the same command goes on from here" if resumes else "nothing half-done is left"
-        print(f"\nroadseg: interrupted; {rest}", file=sys.stderr)
-        raise typer.Exit(130) from None
+    except KeyboardInterrupt as end:
+        what, status = ("terminated", 143) if isinstance(end, Terminated) else ("interrupted", 130)
+        rest = "goes on from here" if resumes else "begins anew, nothing half-done is left"
+        print(f"\nroadseg: {what}; the same command {rest}", file=sys.stderr)
+        raise typer.Exit(status) from None
     except BrokenPipeError:
         sys.stderr.close()
         raise typer.Exit(1) from None
@@ -73,7 +82,7 @@ def listening(*, quiet: bool, progress: bool | None, unit: str) -> Iterator[List
             tqdm.write(f"roadseg: warning: {text}", file=sys.stderr)
 
     try:
-        yield Listener(say, warn, start, lambda n: bars[-1].update(n) if bars else None)
+        yield Listener(say, warn, start, lambda n: bars[-1].update(n) if bars else None, INTERRUPTIONS.shield)
     finally:
         close()
 
@@ -139,11 +148,27 @@ def lines_of_stdin() -> list[str]:
     return [line.strip() for line in sys.stdin if line.strip()]
 
 
-def print_pairs(pairs: list[tuple[str, str]]) -> None:
-    """Print labels and texts in two columns."""
+def print_pairs(pairs: list[tuple[str, str]], *, indent: int = 0) -> None:
+    """Print labels and texts in two columns, the texts wrapped."""
     width = max((len(label) for label, _ in pairs), default=0)
     for label, text in pairs:
-        print(f"{label:<{width}}  {text}")
+        print(wrapped(f"{'':{indent}}{label:<{width}}  ", text))
+
+
+def wrapped(start: str, text: str) -> str:
+    """Return a text as lines that fit the terminal, 100 columns at most, all but the first indented; no word is cut."""
+    columns = min(100, shutil.get_terminal_size((100, 24)).columns)
+    return (
+        textwrap.fill(
+            text,
+            max(columns, len(start) + 30),
+            initial_indent=start,
+            subsequent_indent=" " * len(start),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        or start.rstrip()
+    )
 
 
 def print_table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:

@@ -1,7 +1,9 @@
 """One function over many blocks, here or in worker processes, in order and with few results waiting."""
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -60,9 +62,18 @@ class Crew:
 
 
 def _start(shared: Any) -> None:
-    """Begin a worker's life; Ctrl-C is for the main process to deal with."""
+    """Begin a worker's life; Ctrl-C and SIGTERM are for the main process to deal with, and it ends with that."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, name="roadseg-parent", daemon=True).start()
     _context[:] = [shared]
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent:
+        parent.join()
+        os._exit(1)
 
 
 def _call(function: Callable[[Any, Task], Result], task: Task) -> Result:

@@ -4,7 +4,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -121,3 +121,33 @@ def draft_folder(target: Path) -> Iterator[Path]:
         raise OutputError(f"cannot write beside {target} ({error.strerror}); choose another place") from error
     with folder as name:
         yield Path(name)
+
+
+@contextmanager
+def ready_folder(path: Path, cure: str) -> Iterator[Path]:
+    """Give a folder that can be written to, made if need be; what was made and is still empty at the end is removed.
+
+    Parameters
+    ----------
+    path
+        The folder; those above it are made too.
+    cure
+        What to do if it cannot be written to, for the message.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be made or written to.
+    """
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=path).close()
+        except OSError as error:
+            raise OutputError(f"cannot write to {path} ({error.strerror}); {cure}") from error
+        yield path
+    finally:
+        with suppress(OSError):
+            for folder in made:
+                folder.rmdir()

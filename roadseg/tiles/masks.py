@@ -14,10 +14,10 @@ import numpy as np
 import shapely
 from affine import Affine
 
-from roadseg.errors import OutputError, SceneError, TrainingError
+from roadseg.errors import SceneError, TrainingError
 from roadseg.progress import Listener
 from roadseg.raster.burn import box_in, near, write_mask
-from roadseg.raster.files import open_input, some
+from roadseg.raster.files import open_input, ready_folder, some
 from roadseg.raster.grid import Grid
 from roadseg.raster.labels import ground_text
 from roadseg.settings import DataSettings
@@ -68,15 +68,14 @@ def draw_masks(
     pairs = {image: cache / f"{image.stem}-{_key(identity, grid)}.tif" for image, grid in grids.items()}
     missing = [image for image, mask in pairs.items() if not mask.exists()]
     if missing:
-        try:
-            cache.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"cannot make {cache} ({error.strerror}); choose another --cache") from error
         wanted = [grids[image] for image in missing]
-        roads = read_roads(settings.labels, widths, layer=settings.label_layer, within=lambda crs: _box(wanted, crs))
-        for note in roads.notes:
-            listener.warn(note)
-        _draw(roads, settings.labels, {image: (grids[image], pairs[image]) for image in missing}, listener)
+        with ready_folder(cache, "choose another --cache"):
+            roads = read_roads(
+                settings.labels, widths, layer=settings.label_layer, within=lambda crs: _box(wanted, crs)
+            )
+            for note in roads.notes:
+                listener.warn(note)
+            _draw(roads, settings.labels, {image: (grids[image], pairs[image]) for image in missing}, listener)
     listener.say(f"{len(missing)} mask(s) drawn from {settings.labels}, {len(pairs) - len(missing)} found in {cache}")
     return [Pair(image, mask) for image, mask in pairs.items()], failed
 

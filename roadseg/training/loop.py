@@ -8,7 +8,8 @@ every few steps, and a loss that is no number stops the run then, before a check
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from roadseg.errors import OutputError, TrainingError
 from roadseg.model.resunet import ResUNet, normalize
+from roadseg.progress import Listener, unshielded
 from roadseg.settings import TrainSettings
 from roadseg.training.augment import augment
 from roadseg.training.checkpoint import read_checkpoint, write_checkpoint
@@ -65,8 +67,9 @@ class Trainer:
         The processes that train together.
     teacher
         Maps images (n, bands, crop, crop) float32 in [0, 1] to probabilities (n, crop, crop) to learn from.
-    on_note
-        Gets sentences about what does not go as planned.
+    listener
+        Is warned of what does not go as planned; its shield is entered for each step, by several processes for all of
+        them, so that an interruption comes between two.
 
     Raises
     ------
@@ -84,21 +87,23 @@ class Trainer:
         statistics: Statistics | None = None,
         team: Team | None = None,
         teacher: Callable[[Tensor], Tensor] | None = None,
-        on_note: Callable[[str], None] = lambda _: None,
+        listener: Listener | None = None,
     ) -> None:
         self.network, self.tiles, self.settings, self.folder = network, tiles, settings, folder
-        self.team, self.teacher, self.on_note = team or Team(), teacher, on_note
+        self.team, self.teacher, self.listener = team or Team(), teacher, listener or Listener()
         self.device = next(network.parameters()).device
         self.mean, self.std = statistics or tiles.pixel_statistics()
         tiles.fill(self.mean)
         self.optimizer = make_optimizer(network, settings, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "float16")
-        self.differentiate = Differentiator(network, settings, self.scaler, self.team, on_note)
+        self.differentiate = Differentiator(network, settings, self.scaler, self.team, self.listener.warn)
         self.average = {k: v.detach().clone() for k, v in network.state_dict().items()}
         self.step, self.loss = 0, math.nan
         self.history: list[Row] = []
         self.best: tuple[float, int, dict[str, Tensor]] | None = None
         self.without_better = 0
+        self.saved: int | None = None
+        self._whole = True
         self._unread: list[Tensor] = []
         self._rate = math.nan
         self._load()
@@ -116,7 +121,7 @@ class Trainer:
         evaluate: Callable[[], Mapping[str, float]] | None = None,
         until: float = math.inf,
     ) -> None:
-        """Train to the last step, calling ``on_step`` after each.
+        """Train to the last step, calling ``on_step`` after each; interrupted, save a checkpoint.
 
         Parameters
         ----------
@@ -133,31 +138,15 @@ class Trainer:
             If the loss stops being a number.
         """
         self._prepare()
-        every = max(1, self.settings.steps // self.settings.evaluations)
-        saved = clock = time.monotonic()
-        marked = self.step
-        with Feed(self.tiles, self.settings, self.team, self.device, self.step) as feed:
-            for images, labels in feed:
-                if self.finished:
-                    break
-                rate = self._advance(images, labels)
-                if self._reads_now():
-                    self._read()
-                    crops = (self.step - marked) * self.settings.batch * self.team.size
-                    self._rate = crops / max(1e-9, time.monotonic() - clock)
-                    if self._notes_now():
-                        self._note(rate)
-                        clock, marked = time.monotonic(), self.step
-                on_step(Step(self.step, self.loss, rate, self._rate))
-                if evaluate and self.step % every == 0 and self.step < self.settings.steps:
-                    self._evaluate(evaluate, rate)
-                    clock, marked = time.monotonic(), self.step
-                if time.monotonic() - saved > 60 * self.settings.checkpoint_minutes:
-                    self.save()
-                    saved = time.monotonic()
-                if until < math.inf and self._reads_now() and self.team.agree(time.monotonic() > until, self.device):
-                    break
-        self.save()
+        together = self.listener.shield if self.team.size > 1 else unshielded
+        try:
+            with together(), Feed(self.tiles, self.settings, self.team, self.device, self.step) as feed:
+                self._train(feed, on_step, evaluate, until)
+                self.save()
+        except KeyboardInterrupt:
+            if self._whole and self.step and self.team.size == 1:
+                self.save()
+            raise
 
     def averaged(self) -> ResUNet:
         """Return a copy of the network with the averaged weights, ready to predict."""
@@ -193,7 +182,54 @@ class Trainer:
                 self.folder, tensors, about, part_mib=settings.checkpoint_part_mib, half=settings.checkpoint_half
             )
         except OutputError as error:
-            self.on_note(str(error))
+            self.listener.warn(str(error))
+        else:
+            self.saved = self.step
+
+    def _train(
+        self,
+        feed: Feed,
+        on_step: Callable[[Step], None],
+        evaluate: Callable[[], Mapping[str, float]] | None,
+        until: float,
+    ) -> None:
+        if evaluate and self._evaluates_now():  # the run before was stopped as it did
+            self._evaluate(evaluate)
+        saved = clock = time.monotonic()
+        marked = self.step
+        for images, labels in feed:
+            if self.finished:
+                break
+            with self._unbroken() as wished:
+                rate = self._advance(images, labels)
+                if self._reads_now():
+                    self._read()
+                    crops = (self.step - marked) * self.settings.batch * self.team.size
+                    self._rate = crops / max(1e-9, time.monotonic() - clock)
+                    if self._notes_now():
+                        self._note(rate)
+                        clock, marked = time.monotonic(), self.step
+            on_step(Step(self.step, self.loss, rate, self._rate))
+            if evaluate and self._evaluates_now():
+                self._evaluate(evaluate)
+                clock, marked = time.monotonic(), self.step
+            if time.monotonic() - saved > 60 * self.settings.checkpoint_minutes:
+                self.save()
+                saved = time.monotonic()
+            if self._leaves(wished() or time.monotonic() > until):
+                break
+
+    @contextmanager
+    def _unbroken(self) -> Iterator[Callable[[], bool]]:
+        """Give a context in which the state is that of no step, so an interruption has to wait."""
+        with self.listener.shield() as wished:
+            self._whole = False
+            yield wished
+            self._whole = True
+
+    def _leaves(self, wish: bool) -> bool:
+        """Tell whether to leave off; several processes ask each other where they wait for the device anyway."""
+        return self.team.agree(wish, self.device) if self.team.size == 1 or self._reads_now() else False
 
     def _prepare(self) -> None:
         layout = layout_of(self.network.width)
@@ -270,17 +306,23 @@ class Trainer:
             row = self.history.pop()
         self.history.append({**row, **(figures or {})})
 
-    def _evaluate(self, evaluate: Callable[[], Mapping[str, float]], rate: float) -> None:
+    def _evaluates_now(self) -> bool:
+        every = max(1, self.settings.steps // self.settings.evaluations)
+        done = bool(self.history) and self.history[-1]["step"] == self.step and "relaxed_f1" in self.history[-1]
+        return self.step % every == 0 and 0 < self.step < self.settings.steps and not done
+
+    def _evaluate(self, evaluate: Callable[[], Mapping[str, float]]) -> None:
         self._read()
         figures = evaluate()
-        self._note(rate, figures)
-        if not self.settings.patience:
-            return
-        if self.best is None or figures["relaxed_f1"] > self.best[0]:
-            weights = {k: v.clone() for k, v in self.average.items()}
-            self.best, self.without_better = (figures["relaxed_f1"], self.step, weights), 0
-        else:
-            self.without_better += 1
+        with self._unbroken():
+            self._note(learning_rate_at(self.step - 1, self.settings), figures)
+            if not self.settings.patience:
+                return
+            if self.best is None or figures["relaxed_f1"] > self.best[0]:
+                weights = {k: v.clone() for k, v in self.average.items()}
+                self.best, self.without_better = (figures["relaxed_f1"], self.step, weights), 0
+            else:
+                self.without_better += 1
 
     def _with_weights(self, weights: Mapping[str, Tensor]) -> ResUNet:
         kind = type(self.network)
@@ -320,6 +362,7 @@ class Trainer:
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         self.scaler.load_state_dict(about["scaler"])
         self.step, self.loss, self.history = about["step"], about["loss"], about["history"]
+        self.saved = self.step
         self.without_better = about["without_better"]
         if about["best"]:
             self.best = (about["best"][0], about["best"][1], part("best."))

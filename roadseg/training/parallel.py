@@ -62,11 +62,11 @@ class Team:
         return summed.cpu().numpy()
 
     def agree(self, wish: bool, device: torch.device) -> bool:
-        """Return what the leading process wishes."""
+        """Return whether any process wishes it."""
         if self.size == 1:
             return wish
         said = torch.tensor([int(wish)], device=device)
-        distributed.broadcast(said, 0)
+        distributed.all_reduce(said)
         return bool(said.item())
 
     def wait(self) -> None:

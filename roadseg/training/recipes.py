@@ -110,11 +110,6 @@ def as_toml(settings: TrainSettings) -> str:
     return "\n".join(lines) + "\n"
 
 
-def settings_from(found: Mapping[str, Any]) -> TrainSettings:
-    """Return settings from the dictionary ``asdict`` made of them, also after it was JSON."""
-    return settled(DEFAULT, ("", {name: value for name, value in found.items() if value is not None}))
-
-
 def _laid_over(settings: Any, layer: Mapping[str, Any], source: str) -> Any:
     kinds = get_type_hints(type(settings))
     changes: dict[str, Any] = {}

@@ -1,0 +1,228 @@
+"""SIGTERM ends every command as Ctrl-C does: cleaned up, in words, and so that the same command goes on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from affine import Affine
+from conftest import picture, roadseg, run_python, write_raster
+from test_network_centrelines import lives
+from test_train import make_folder
+
+from roadseg.cli import interruption
+from roadseg.cli.interruption import Interruptions, Terminated
+from roadseg.model.card import read_card
+
+UNTURNED = Affine.translation(236_789, 901_234) @ Affine.scale(1, -1)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+    """Give the time as the handlers see it, and put the handlers back at the end."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}.items():
+        signal.signal(number, handler)
+    now = [0.0]
+    monkeypatch.setattr(interruption.time, "monotonic", lambda: now[0])
+    yield now
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(("number", "kind"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
+def test_a_signal_raises_and_its_repetition_does_not_disturb_the_cleaning_up(
+    clock: list[float], number: int, kind: type[BaseException]
+) -> None:
+    def work() -> None:
+        with Interruptions().heeded():
+            try:
+                signal.raise_signal(number)
+            finally:
+                clock[0] = 1.9
+                signal.raise_signal(number)
+                cleaned.append(True)
+
+    cleaned: list[bool] = []
+    with pytest.raises(KeyboardInterrupt) as caught:
+        work()
+    assert (caught.type, cleaned) == (kind, [True])
+    clock[0] = 4
+    with pytest.raises(kind):  # the process is about to end, but may hang
+        signal.raise_signal(number)
+
+
+def test_a_shield_makes_a_signal_wait(clock: list[float], capfd: pytest.CaptureFixture[str]) -> None:
+    def work() -> None:
+        with signals.heeded(), signals.shield():
+            with signals.shield() as wished:
+                reached.append(wished())
+                signal.raise_signal(signal.SIGTERM)
+                reached.append(wished())
+            reached.append("the end")
+
+    signals, reached = Interruptions(), list[object]()
+    with pytest.raises(Terminated):
+        work()
+    assert reached == [False, True, "the end"]
+    assert "stopping when this step is done" in capfd.readouterr().err
+
+
+def test_an_impatient_signal_breaks_the_shield(clock: list[float]) -> None:
+    def work() -> None:
+        with signals.heeded(), signals.shield():
+            signal.raise_signal(signal.SIGINT)
+            reached.append("first")
+            clock[0] = 2.1
+            signal.raise_signal(signal.SIGINT)
+            reached.append("second")
+
+    signals, reached = Interruptions(), list[str]()
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert reached == ["first"]
+
+
+def test_handlers_are_there_only_while_heeded_and_only_in_the_main_thread(clock: list[float]) -> None:
+    def handlers() -> list[object]:
+        return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+
+    def elsewhere() -> None:
+        with signals.heeded():
+            seen.append(handlers())
+
+    signals, seen, usual = Interruptions(), [], handlers()
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert seen == [usual]
+    with signals.heeded():
+        assert all(handler not in usual for handler in handlers())
+    assert handlers() == usual
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as nohup and background jobs do
+    with signals.heeded():
+        assert handlers()[0] is signal.SIG_IGN
+
+
+def test_importing_installs_nothing() -> None:
+    code = (
+        "import signal\nhandlers = lambda: [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]\n"
+        "before = handlers()\nimport roadseg.cli, roadseg.train, roadseg.predict, roadseg.network.crew\n"
+        "print(handlers() == before)"
+    )
+    assert run_python(code).split() == ["True"]
+
+
+# In processes of their own
+
+
+def start(folder: Path, *arguments: object) -> subprocess.Popen[str]:
+    def usual_signals() -> None:
+        for number, handler in {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}.items():
+            signal.signal(number, handler)
+
+    return subprocess.Popen(
+        [sys.executable, "-m", "roadseg", *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=usual_signals,  # noqa: PLW1509 (background jobs ignore Ctrl-C)
+    )
+
+
+def wait_for(process: subprocess.Popen[str], happened: Callable[[], object]) -> None:
+    while process.poll() is None and not happened():
+        time.sleep(0.005)
+    assert process.poll() is None
+
+
+def assert_terminated(process: subprocess.Popen[str], words: str) -> str:
+    stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stdout) == (143, ""), stderr
+    assert stderr.splitlines()[-1] == f"roadseg: terminated; the same command {words}"
+    assert "Traceback" not in stderr
+    return str(stderr)
+
+
+def test_predict(tmp_path: Path, model_file: Path) -> None:
+    write_raster(tmp_path / "scene.tif", picture(700, 900).astype(np.uint8), transform=UNTURNED)
+    command = ["predict", "scene.tif", "-o", "roads.tif", "--vector", "roads.gpkg", "--model", model_file]
+    command += ["--block", "224", "--overlap", "16", "--device", "cpu"]
+    process = start(tmp_path, *command)
+    wait_for(process, lambda: list(tmp_path.glob("roads.tif.partial/probability_*.tif")))
+    process.send_signal(signal.SIGTERM)
+    assert_terminated(process, "goes on from here")
+    assert {path.name for path in tmp_path.iterdir()} == {"scene.tif", "roads.tif.partial"}
+    again = roadseg(*command, "--json", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["blocks_resumed"] > 0
+    assert {path.name for path in tmp_path.iterdir()} == {"scene.tif", "roads.tif", "roads.gpkg"}
+
+
+@pytest.mark.parametrize(("workers", "to_all"), [(1, False), (2, False), (2, True)])
+def test_vectorize(tmp_path: Path, workers: int, to_all: bool) -> None:
+    noise = cv2.GaussianBlur(np.random.default_rng(0).uniform(0, 254, (3000, 3000)).astype(np.float32), (0, 0), 4)
+    roads = (noise > 127).astype(np.uint8)
+    write_raster(tmp_path / "noise.tif", roads[None], transform=UNTURNED, nodata=255)
+    process = start(tmp_path, "vectorize", "noise.tif", "-o", "o.gpkg", "--block", "256", "--workers", workers)
+    wait_for(process, lambda: list(tmp_path.glob(".o.gpkg-*/*")))
+    (os.killpg if to_all else os.kill)(process.pid, signal.SIGTERM)
+    assert_terminated(process, "begins anew, nothing half-done is left")
+    assert [path.name for path in tmp_path.iterdir()] == ["noise.tif"]
+    deadline = time.monotonic() + 20
+    while lives(process.pid):
+        assert time.monotonic() < deadline, "a worker hangs"
+        time.sleep(0.05)
+
+
+def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import os, signal\nfrom roadseg.network.crew import Crew\n"
+        "def mine(shared, task):\n    return os.getpid()\n"
+        "if __name__ == '__main__':\n"
+        "    with Crew(None, 2) as crew:\n"
+        "        print(*crew.map(mine, range(4)), flush=True)\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stdout is not None
+    assert process.stdout.readline().split()
+    process.wait(timeout=60)
+    deadline = time.monotonic() + 20
+    while lives(process.pid):
+        assert time.monotonic() < deadline, "a worker outlives its parent"
+        time.sleep(0.05)
+    process.stdout.close()
+
+
+def test_train(tmp_path: Path) -> None:
+    make_folder(tmp_path / "data", ("a", "b", "c"))
+    command = ["train", "data", "--width", "2", "--steps", "100", "--batch", "2", "--crop", "32", "--device", "cpu"]
+    command += ["-o", "m.safetensors"]
+    process = start(tmp_path, *command)
+    assert process.stderr is not None
+    while not process.stderr.readline().startswith("roadseg: step "):
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    said = assert_terminated(process, "goes on from here")
+    (saved,) = (tmp_path / "m.run").glob("checkpoint-*")
+    step = int(saved.name.split("-")[1])
+    assert f"roadseg: step {step} of 100 is saved in m.run" in said.splitlines()
+    assert 5 <= step < 100
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "m.run"}
+    again = roadseg(*command, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert f"going on at step {step} of 100" in again.stderr
+    assert read_card(tmp_path / "m.safetensors").recipe["steps_taken"] == 100

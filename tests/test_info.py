@@ -1,0 +1,114 @@
+"""What is said about a model: in lines that can be read, each thing once."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import roadseg
+
+from roadseg.info import describe_card, describe_recipe, group_measurements
+from roadseg.model.card import Measurement, ModelCard
+from roadseg.model.resunet import ResUNet
+from roadseg.model.weights import save_model
+from roadseg.settings import AugmentSettings, TrainSettings
+from roadseg.training.provenance import recipe_of
+
+LISTED = {
+    "width": 16,
+    "loss": "bce",
+    "stages": [
+        {"steps": 3900, "crop": 160, "seed": 0, "from": "random weights"},
+        {"steps": 1400, "crop": 160, "seed": 1, "from": "stage 1"},
+        {"steps": 1400, "crop": 160, "seed": 1, "from": "stage 1"},
+    ],
+    "crops": 95200,
+}
+
+
+def card(name: str, recipe: dict[str, object], *figures: Measurement) -> ModelCard:
+    return ModelCard(name=name, recipe=recipe, measurements=figures, hash="0123456789abcdef")
+
+
+def test_a_stage_says_what_differs() -> None:
+    first = TrainSettings(steps=10, learning_rate=1e-3, precision="float32", augment=AugmentSettings(rotate_deg=20))
+    assert describe_recipe(card("plain", recipe_of(first, None, processes=1, steps_taken=10))) == [
+        ("1", "from random weights: steps 10, augment.rotate_deg 20, learning_rate 0.001, precision float32")
+    ]
+    assert describe_recipe(card("bare", recipe_of(TrainSettings(), None))) == [("1", "from random weights: steps 4600")]
+    assert describe_recipe(card("untold", {})) == []
+
+
+def test_listed_stages_are_numbered() -> None:
+    assert describe_recipe(card("listed", LISTED)) == [
+        ("1", "from random weights: steps 3900, width 16, crop 160"),
+        ("2", "steps 1400, seed 1"),
+        ("3", "from stage 1: steps 1400"),
+        ("", "together: crops 95200"),
+    ]
+
+
+def test_starts_are_unfolded_the_oldest_first() -> None:
+    settings = TrainSettings(width=16, crop=160, steps=2, seed=1)
+    second = card("second", recipe_of(settings, card("listed", LISTED), processes=2, steps_taken=1))
+    third = recipe_of(replace(settings, steps=3, tf32=False), replace(second, hash="fedcba9876543210"), processes=1)
+    assert describe_recipe(card("third", third))[3:] == [
+        ("", "together: crops 95200"),
+        ("4", "from listed (0123456789ab): steps 2, processes 2, steps_taken 1"),
+        ("5", "from second (fedcba987654): steps 3, tf32 false, processes 1"),
+    ]
+
+
+@pytest.mark.parametrize("start", ["gone.safetensors", {"name": "nameless", "hash": "", "recipe": {}}])
+def test_a_start_of_which_nothing_is_known_is_named(start: object) -> None:
+    name = start if isinstance(start, str) else "nameless ()"
+    assert describe_recipe(card("orphan", {"steps": 5, "start": start})) == [("1", f"from {name}: steps 5")]
+
+
+def test_measurements_are_grouped_by_data_and_command() -> None:
+    figures = [
+        Measurement(name, 0.5, "a share", data, command)
+        for name, data, command in (("a", "X", "one"), ("b", "X", "two"), ("c", "Y", ""), ("d", "X", "one"))
+    ]
+    groups = group_measurements(card("measured", {}, *figures))
+    names = {data: {c: [f.name for f in found] for c, found in group.items()} for data, group in groups.items()}
+    assert names == {"X": {"one": ["a", "d"], "two": ["b"]}, "Y": {"": ["c"]}}
+
+
+def test_the_bundled_model_fits_100_columns_and_says_its_data_once() -> None:
+    told = roadseg("info", "compact").stdout
+    assert max(map(len, told.splitlines())) <= 100
+    assert told.count("kept apart from the 96 used for training") == 1
+    assert told.count("evaluate pred/ dev/masks/") == 1
+    rows = [line.split() for line in told.splitlines()]
+    assert ["1", "from", "random", "weights:", "steps", "3900,"] in [row[:6] for row in rows]
+    assert "    IoU                       0.5724  of the road class" in told
+
+
+def test_narrow_terminals_and_long_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    from roadseg.cli.terminal import wrapped
+
+    path = "/a/very-long-path" * 5
+    assert wrapped("crs  ", f"{path} is\nwhere it lies").splitlines() == [f"crs  {path}", "     is where it lies"]
+    assert wrapped("x  ", "") == "x"
+    assert max(map(len, wrapped("x  ", "word " * 40).splitlines())) <= 60
+
+
+def test_a_recipe_is_the_same_from_a_file(tmp_path: Path) -> None:
+    first = card("first", recipe_of(TrainSettings(width=2, steps=7), None, processes=1))
+    settings = TrainSettings(width=2, steps=2, drop_at=(0.5,), pixel_m=0.5)
+    made = ModelCard(name="second", width=2, recipe=recipe_of(settings, first, processes=1))
+    save_model(tmp_path / "second.safetensors", ResUNet(width=2), made)
+    told = roadseg("info", tmp_path / "second.safetensors").stdout.splitlines()
+    at = told.index("recipe")
+    assert told[at + 1 : at + 4] == [
+        "  1  from random weights: steps 7, width 2",
+        "  2  from first (0123456789ab): steps 2, pixel_m 0.5, drop_at [0.5]",
+        "",
+    ]
+
+
+def test_the_range_of_ground_resolutions_is_said_where_there_is_one() -> None:
+    for seen, words in (((0.3, 0.9), "0.6 m per pixel, trained on images of 0.3 to 0.9 m"), (None, "0.6 m per pixel")):
+        told = dict(describe_card(ModelCard(name="m", gsd_m=0.6, gsd_range_m=seen)))
+        assert told["ground resolution"] == words
