@@ -281,6 +281,34 @@ def test_an_unreadable_tile_stops_or_is_left_out_by_choice(data: Path, spoil: An
     assert any("b.tif" in text for text in said)
 
 
+def test_dev_tiles_are_read_before_any_step(data: Path) -> None:
+    dev = data.with_name("dev")
+    for index, name in enumerate("xy"):
+        write_pair(dev, name, col=1000 + 170 * index)
+    damage(dev / "images/x.tif")
+    with pytest.raises(SceneError, match=r"x\.tif"):
+        loaded(DataSettings(data, dev=dev), data)
+    said: list[str] = []
+    found = loaded(DataSettings(data, dev=dev, skip_unreadable=True), data, said=said)
+    assert [area.tile.pair.image.name for area in found.dev] == ["y.tif"]
+    assert any("x.tif" in sentence for sentence in said)
+
+
+def test_dev_tiles_without_road_are_refused_before_any_step(data: Path) -> None:
+    write_pair(data.with_name("dev"), "x", col=1000, label=np.zeros((1, 130, 170), np.uint8))
+    with pytest.raises(TrainingError, match="no road to score"):
+        loaded(DataSettings(data, dev=data.with_name("dev")), data)
+
+
+def test_a_tile_is_trained_on_or_for_validation(data: Path) -> None:
+    with pytest.raises(TrainingError, match=r"at once.*a\.tif"):
+        loaded(DataSettings(data, dev=data / ".." / "data"), data)
+    manifest = data / "pairs.csv"
+    manifest.write_text("image,mask,split\nimages/a.tif,masks/a.tif,train\nimages/a.tif,masks/a.tif,dev\n")
+    with pytest.raises(TrainingError, match=r"at once.*a\.tif"):
+        loaded(DataSettings(manifest), data)
+
+
 def test_nothing_left_is_an_error(data: Path) -> None:
     for path in (data / "images").iterdir():
         path.write_text("no raster")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from roadseg.errors import RoadsegError, TrainingError
 from roadseg.progress import Listener
+from roadseg.raster.files import some
 from roadseg.raster.roads import windows
 from roadseg.settings import DataSettings
 from roadseg.tiles.keep import keep_aside
@@ -79,12 +80,17 @@ def load(
     found = look_at(pairs, settings, listener, skip)
     gsd = common_gsd(found, gsd_m)
     found = brought_to(found, gsd_m)
+    if settings.dev_fraction and dev_pairs:
+        raise TrainingError("validation data are named and asked for as a fraction; choose --dev or --dev-fraction")
+    both = {pair.image.resolve() for pair in pairs} & {pair.image.resolve() for pair in dev_pairs}
+    if both:
+        raise TrainingError(
+            f"trained on and for validation at once: {some(sorted(map(str, both)), 3)}; keep them apart"
+        )
     dev = brought_to(look_at(dev_pairs, settings, listener, skip), gsd)
-    areas = [DevArea(tile, tile.grid.window) for tile in dev]
+    areas = [DevArea(tile, tile.grid.window) for tile in readable(dev, skip)]
     ready, where = held(found, settings.memory_gb, skip)
     if settings.dev_fraction:
-        if areas:
-            raise TrainingError("validation data are named and asked for as a fraction; choose --dev or --dev-fraction")
         ready, areas = keep_aside(ready, found, settings, margin_px=crop, seed=seed)
     try:
         tiles = Tiles(ready, crop=crop, road_share=settings.road_share)
@@ -180,6 +186,31 @@ def held(
         else:
             skip(str(one))
     return ready, f"{'in memory' if fits else 'read from their files as needed'} (they take {sizes})"
+
+
+def readable(dev: Sequence[FileTile], skip: Callable[[str], None] | None) -> list[FileTile]:
+    """Read validation tiles from end to end before hours are spent, and return those that can be.
+
+    Raises
+    ------
+    SceneError
+        If a file is damaged and is not to be skipped.
+    TrainingError
+        If there are tiles, but no road in them to score against.
+    """
+    found, road = [], False
+    for tile in dev:
+        try:
+            parts = [bool((tile.read(part)[1] == 1).any()) for part in windows(tile.grid.window, _SCAN_PX)]
+            road |= any(parts)
+            found.append(tile)
+        except RoadsegError as error:
+            if skip is None:
+                raise
+            skip(str(error))
+    if dev and not road:
+        raise TrainingError("the dev tiles hold no road to score against; choose other ones")
+    return found
 
 
 def _read_through(tile: FileTile) -> FileTile:
