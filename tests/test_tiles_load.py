@@ -123,7 +123,7 @@ def test_dev_tiles_are_seen_at_the_models_resolution(data: Path) -> None:
     assert {area.window.height for area in areas} == {260}
     with areas[0].open((0.1, 0.2, 0.3)) as pair:
         assert areas[0].label(pair).shape == (260, 340)
-    with pytest.raises(TrainingError, match="3 bands, the model wants 4"):
+    with pytest.raises(SceneError, match="has no band 4"):
         load_dev(data, bands=4, gsd_m=1.0, listener=Listener())
 
 
@@ -307,6 +307,17 @@ def test_a_tile_is_trained_on_or_for_validation(data: Path) -> None:
     manifest.write_text("image,mask,split\nimages/a.tif,masks/a.tif,train\nimages/a.tif,masks/a.tif,dev\n")
     with pytest.raises(TrainingError, match=r"at once.*a\.tif"):
         loaded(DataSettings(manifest), data)
+
+
+def test_dev_tiles_give_the_bands_of_the_model(tmp_path: Path) -> None:
+    write_pair(tmp_path, "x")
+    with rasterio.open(tmp_path / "images/x.tif") as file:
+        second = file.read(2)
+    area = load_dev(tmp_path, bands=1, gsd_m=1.0, listener=Listener())[0]
+    assert area.tile.bands == 1
+    chosen = load_dev(tmp_path, bands=1, gsd_m=1.0, listener=Listener(), chosen=(2,))[0]
+    image, label = chosen.tile.read(chosen.tile.grid.window)
+    assert np.array_equal(image[0][label != VOID], second[label != VOID])
 
 
 def test_nothing_left_is_an_error(data: Path) -> None:

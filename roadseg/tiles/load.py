@@ -106,8 +106,12 @@ def load(
     return TrainingData(tiles, tuple(areas), gsd, about, *_names(settings))
 
 
-def load_dev(place: Path, *, bands: int, gsd_m: float, listener: Listener) -> tuple[DevArea, ...]:
+def load_dev(
+    place: Path, *, bands: int, gsd_m: float, listener: Listener, chosen: tuple[int, ...] | None = None
+) -> tuple[DevArea, ...]:
     """Return the tiles of a folder or CSV file as a model with so many bands would see them.
+
+    Which bands are ``chosen``, else the colours of three and the first of any other number.
 
     Raises
     ------
@@ -115,10 +119,11 @@ def load_dev(place: Path, *, bands: int, gsd_m: float, listener: Listener) -> tu
         If they cannot be used.
     """
     pairs = find_pairs(place)
-    areas = brought_to(look_at(pairs.dev or pairs.train, DataSettings(), listener, None), gsd_m)
+    taken = chosen or (None if bands == 3 else tuple(range(1, bands + 1)))
+    areas = brought_to(look_at(pairs.dev or pairs.train, DataSettings(bands=taken), listener, None), gsd_m)
     odd = next((tile for tile in areas if tile.bands != bands), None)
     if odd:
-        raise TrainingError(f"{odd.name} gives {odd.bands} bands, the model wants {bands}; use other tiles")
+        raise TrainingError(f"{odd.name} gives {odd.bands} bands, the model wants {bands}; choose them with --bands")
     return tuple(DevArea(tile, tile.grid.window) for tile in areas)
 
 
