@@ -179,6 +179,7 @@ def recalibrate(
     settings: TrainSettings,
     *,
     dev: Path,
+    bands: tuple[int, ...] | None = None,
     device: str = "auto",
     overwrite: bool = False,
     listener: Listener | None = None,
@@ -191,6 +192,8 @@ def recalibrate(
         As for ``train``; what ``about`` leaves out stays as it is.
     settings
         ``start`` is the model; ``calibration`` and ``dtype`` count.
+    bands
+        Of the tiles; None takes the colours, or the first that the model needs.
 
     Raises
     ------
@@ -205,7 +208,7 @@ def recalibrate(
     settings = replace(settings, precision=choose_precision(settings.precision, place))
     listener.say(f"calibrating {card.name} on the tiles of {dev}; device {place} ({why})")
     final = as_stored(network, settings.dtype).to(place)
-    areas = load_dev(dev, bands=card.bands, gsd_m=card.gsd_m, listener=listener)
+    areas = load_dev(dev, bands=card.bands, gsd_m=card.gsd_m, listener=listener, chosen=bands)
     jury = jury_of(areas, Team(), place, window_px=card.window_px)
     verdict = judge(final, card, jury, settings.calibration, data=_where(areas, dev.name), pictures=0)
     named = {name: text for name, text in asdict(about).items() if text}

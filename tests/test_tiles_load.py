@@ -124,7 +124,7 @@ def test_dev_tiles_are_seen_at_the_models_resolution(data: Path) -> None:
     assert {area.window.height for area in areas} == {260}
     with areas[0].open((0.1, 0.2, 0.3)) as pair:
         assert areas[0].label(pair).shape == (260, 340)
-    with pytest.raises(TrainingError, match="3 bands, the model wants 4"):
+    with pytest.raises(SceneError, match="has no band 4"):
         load_dev(data, bands=4, gsd_m=1.0, listener=Listener())
 
 
@@ -284,6 +284,45 @@ def test_an_unreadable_tile_stops_or_is_left_out_by_choice(data: Path, spoil: An
     found = loaded(replace(settings, skip_unreadable=True), data, said=said)
     assert [Path(tile.name).stem for tile in found.tiles.tiles] == ["a", "c"]
     assert any("b.tif" in text for text in said)
+
+
+def test_dev_tiles_are_read_before_any_step(data: Path) -> None:
+    dev = data.with_name("dev")
+    for index, name in enumerate("xy"):
+        write_pair(dev, name, col=1000 + 170 * index)
+    damage(dev / "images/x.tif")
+    with pytest.raises(SceneError, match=r"x\.tif"):
+        loaded(DataSettings(data, dev=dev), data)
+    said: list[str] = []
+    found = loaded(DataSettings(data, dev=dev, skip_unreadable=True), data, said=said)
+    assert [area.tile.pair.image.name for area in found.dev] == ["y.tif"]
+    assert any("x.tif" in sentence for sentence in said)
+
+
+def test_dev_tiles_without_road_are_refused_before_any_step(data: Path) -> None:
+    write_pair(data.with_name("dev"), "x", col=1000, label=np.zeros((1, 130, 170), np.uint8))
+    with pytest.raises(TrainingError, match="no road to score"):
+        loaded(DataSettings(data, dev=data.with_name("dev")), data)
+
+
+def test_a_tile_is_trained_on_or_for_validation(data: Path) -> None:
+    with pytest.raises(TrainingError, match=r"at once.*a\.tif"):
+        loaded(DataSettings(data, dev=data / ".." / "data"), data)
+    manifest = data / "pairs.csv"
+    manifest.write_text("image,mask,split\nimages/a.tif,masks/a.tif,train\nimages/a.tif,masks/a.tif,dev\n")
+    with pytest.raises(TrainingError, match=r"at once.*a\.tif"):
+        loaded(DataSettings(manifest), data)
+
+
+def test_dev_tiles_give_the_bands_of_the_model(tmp_path: Path) -> None:
+    write_pair(tmp_path, "x")
+    with rasterio.open(tmp_path / "images/x.tif") as file:
+        second = file.read(2)
+    area = load_dev(tmp_path, bands=1, gsd_m=1.0, listener=Listener())[0]
+    assert area.tile.bands == 1
+    chosen = load_dev(tmp_path, bands=1, gsd_m=1.0, listener=Listener(), chosen=(2,))[0]
+    image, label = chosen.tile.read(chosen.tile.grid.window)
+    assert np.array_equal(image[0][label != VOID], second[label != VOID])
 
 
 def test_nothing_left_is_an_error(data: Path) -> None:

@@ -173,7 +173,7 @@ def train(
         )
         where: dict[str, Any] = {"device": device, "overwrite": overwrite, "listener": listener}
         if settings.steps == 0 and dev is not None:
-            summary = recalibrate(output, about, settings, dev=dev, **where)
+            summary = recalibrate(output, about, settings, dev=dev, bands=source.bands, **where)
         else:
             summary = train_model(source, output, about, settings, **where)
         if as_json and speaks:

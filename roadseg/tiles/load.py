@@ -7,6 +7,7 @@ from pathlib import Path
 
 from roadseg.errors import RoadsegError, TrainingError
 from roadseg.progress import Listener
+from roadseg.raster.files import some
 from roadseg.raster.roads import windows
 from roadseg.settings import DataSettings
 from roadseg.tiles.keep import keep_aside
@@ -82,12 +83,17 @@ def load(
     found = look_at(pairs, settings, listener, skip)
     gsd, gsd_range = common_gsd(found, gsd_m), gsd_range_of(found)
     found = brought_to(found, gsd_m)
+    if settings.dev_fraction and dev_pairs:
+        raise TrainingError("validation data are named and asked for as a fraction; choose --dev or --dev-fraction")
+    both = {pair.image.resolve() for pair in pairs} & {pair.image.resolve() for pair in dev_pairs}
+    if both:
+        raise TrainingError(
+            f"trained on and for validation at once: {some(sorted(map(str, both)), 3)}; keep them apart"
+        )
     dev = brought_to(look_at(dev_pairs, settings, listener, skip), gsd)
-    areas = [DevArea(tile, tile.grid.window) for tile in dev]
+    areas = [DevArea(tile, tile.grid.window) for tile in readable(dev, skip)]
     ready, where = held(found, settings.memory_gb, skip)
     if settings.dev_fraction:
-        if areas:
-            raise TrainingError("validation data are named and asked for as a fraction; choose --dev or --dev-fraction")
         ready, areas = keep_aside(ready, found, settings, margin_px=crop, seed=seed)
     try:
         tiles = Tiles(ready, crop=crop, road_share=settings.road_share)
@@ -103,8 +109,12 @@ def load(
     return TrainingData(tiles, tuple(areas), gsd, gsd_range, about, *_names(settings))
 
 
-def load_dev(place: Path, *, bands: int, gsd_m: float, listener: Listener) -> tuple[DevArea, ...]:
+def load_dev(
+    place: Path, *, bands: int, gsd_m: float, listener: Listener, chosen: tuple[int, ...] | None = None
+) -> tuple[DevArea, ...]:
     """Return the tiles of a folder or CSV file as a model with so many bands would see them.
+
+    Which bands are ``chosen``, else the colours of three and the first of any other number.
 
     Raises
     ------
@@ -112,10 +122,11 @@ def load_dev(place: Path, *, bands: int, gsd_m: float, listener: Listener) -> tu
         If they cannot be used.
     """
     pairs = find_pairs(place)
-    areas = brought_to(look_at(pairs.dev or pairs.train, DataSettings(), listener, None), gsd_m)
+    taken = chosen or (None if bands == 3 else tuple(range(1, bands + 1)))
+    areas = brought_to(look_at(pairs.dev or pairs.train, DataSettings(bands=taken), listener, None), gsd_m)
     odd = next((tile for tile in areas if tile.bands != bands), None)
     if odd:
-        raise TrainingError(f"{odd.name} gives {odd.bands} bands, the model wants {bands}; use other tiles")
+        raise TrainingError(f"{odd.name} gives {odd.bands} bands, the model wants {bands}; choose them with --bands")
     return tuple(DevArea(tile, tile.grid.window) for tile in areas)
 
 
@@ -183,6 +194,31 @@ def held(
         else:
             skip(str(one))
     return ready, f"{'in memory' if fits else 'read from their files as needed'} (they take {sizes})"
+
+
+def readable(dev: Sequence[FileTile], skip: Callable[[str], None] | None) -> list[FileTile]:
+    """Read validation tiles from end to end before hours are spent, and return those that can be.
+
+    Raises
+    ------
+    SceneError
+        If a file is damaged and is not to be skipped.
+    TrainingError
+        If there are tiles, but no road in them to score against.
+    """
+    found, road = [], False
+    for tile in dev:
+        try:
+            parts = [bool((tile.read(part)[1] == 1).any()) for part in windows(tile.grid.window, _SCAN_PX)]
+            road |= any(parts)
+            found.append(tile)
+        except RoadsegError as error:
+            if skip is None:
+                raise
+            skip(str(error))
+    if dev and not road:
+        raise TrainingError("the dev tiles hold no road to score against; choose other ones")
+    return found
 
 
 def _read_through(tile: FileTile) -> FileTile:
