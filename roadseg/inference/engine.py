@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from roadseg.errors import DeviceError
+from roadseg.model.memory import ran_out
 from roadseg.model.resunet import ResUNet, normalize
 from roadseg.settings import EngineSettings, Precision
 
@@ -126,7 +127,9 @@ class TorchEngine:
             part = windows[first : first + self.batch_size]
             try:
                 done.append(self._symmetric(part) if self.symmetric else self._forward(part))
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not ran_out(error):
+                    raise
                 if len(part) == 1:
                     raise DeviceError(
                         f"{self.device} has no memory for even one window; free some, or use --device cpu"

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from roadseg.errors import DeviceError
+from roadseg.model.memory import ran_out
 from roadseg.model.resunet import ResidualBlock, ResUNet, StemBlock
 from roadseg.settings import TrainSettings
 from roadseg.training.losses import loss_of, pixel_sums
@@ -54,7 +55,9 @@ class Differentiator:
         while True:
             try:
                 return self._in_parts(x, labels, taught)
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not ran_out(error):
+                    raise
                 if self.team.size > 1 or self.parts >= len(x):
                     raise DeviceError(
                         f"{x.device} has too little memory to train on {len(x)} crops of {x.shape[-1]} px; "
