@@ -16,8 +16,8 @@ from roadseg.raster.picture import write_picture
 from roadseg.settings import TrainSettings
 from roadseg.training.checkpoint import remove_checkpoints
 from roadseg.training.figures import TileSample, draw_curves, draw_samples
-from roadseg.training.loop import Row
 from roadseg.training.recipes import as_toml
+from roadseg.training.record import Row
 from roadseg.whole import write_whole
 
 _COLUMNS = ("step", "loss", "learning_rate", "crops_per_s", "break_even", "relaxed_f1", "best_iou", "threshold")

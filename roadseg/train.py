@@ -162,11 +162,11 @@ def train(
             data=where,
             pictures=2 * team.leads,
         )
-        if verdict.score and trainer.history:
-            trainer.history[-1].update(verdict.score.figures())
+        if verdict.score and trainer.record.history:
+            trainer.record.history[-1].update(verdict.score.figures())
         if team.leads:
             save_model(output, final, judged(card, verdict), dtype=settings.dtype)
-            folder.finish(trainer.history, [(s.name, s.score, s.image, s.roads) for s in verdict.samples])
+            folder.finish(trainer.record.history, [(s.name, s.score, s.image, s.roads) for s in verdict.samples])
         team.wait()
     seconds = round(time.monotonic() - started, 1)
     _conclude(output, verdict, folder, listener)
@@ -277,7 +277,7 @@ def _run(trainer: Trainer, folder: RunFolder, areas: Areas, listener: Listener, 
                 f"step {step.step} of {settings.steps}: loss {step.loss:.4f}, learning rate {step.learning_rate:.2g}, "
                 f"{step.crops_per_s:.1f} crops/s, {_duration(left)} left"
             )
-            folder.follow(trainer.history)
+            folder.follow(trainer.record.history)
 
     def evaluate() -> Mapping[str, float]:
         score = jury.score(engine_of(trainer.averaged(), trainer.mean, trainer.std))
@@ -289,9 +289,9 @@ def _run(trainer: Trainer, folder: RunFolder, areas: Areas, listener: Listener, 
     finally:
         if not trainer.finished and trainer.saved is not None:
             listener.say(f"step {trainer.saved} of {settings.steps} is saved in {folder.path}")
-    folder.follow(trainer.history)
-    if trainer.best:
-        listener.say(f"kept the weights of step {trainer.best[1]}, relaxed F1 {trainer.best[0]:.4f}")
+    folder.follow(trainer.record.history)
+    if trainer.record.best:
+        listener.say(f"kept the weights of step {trainer.record.best[1]}, relaxed F1 {trainer.record.best[0]:.4f}")
 
 
 def _where(areas: Areas, name: str) -> str:

@@ -114,7 +114,7 @@ def test_resumed_run_ends_with_the_same_weights(tmp_path: Path, stop: int, chang
     assert_same_weights(undisturbed.average, resumed.average)
     assert_same_weights(undisturbed.network.state_dict(), resumed.network.state_dict())
     assert resumed.loss == undisturbed.loss
-    assert [row["loss"] for row in resumed.history] == [row["loss"] for row in undisturbed.history]
+    assert [row["loss"] for row in resumed.record.history] == [row["loss"] for row in undisturbed.record.history]
 
 
 def test_leaves_off_in_time_and_goes_on(tmp_path: Path) -> None:
@@ -310,14 +310,16 @@ def test_an_interrupted_run_saves_what_is_whole_and_ends_the_same(
     resumed, work = work, trainer(tmp_path / "a", settings)
     work.run(evaluate=evaluate)
     assert_same_weights(work.result().state_dict(), resumed.result().state_dict())
-    assert [row.get("relaxed_f1") for row in work.history] == [row.get("relaxed_f1") for row in resumed.history]
+    assert [row.get("relaxed_f1") for row in work.record.history] == [
+        row.get("relaxed_f1") for row in resumed.record.history
+    ]
 
 
 def test_history_holds_the_dev_figures_at_their_step(tmp_path: Path) -> None:
     work = trainer(tmp_path)
     work.run(evaluate=lambda: {"relaxed_f1": 0.25})
-    assert [row["step"] for row in work.history] == list(range(1, 9))
-    assert [row["step"] for row in work.history if "relaxed_f1" in row] == [2, 4, 6]
+    assert [row["step"] for row in work.record.history] == list(range(1, 9))
+    assert [row["step"] for row in work.record.history if "relaxed_f1" in row] == [2, 4, 6]
 
 
 def test_learning_rate_warms_up_then_falls_to_zero() -> None:

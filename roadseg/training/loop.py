@@ -27,6 +27,7 @@ from roadseg.training.dataset import Tiles
 from roadseg.training.feed import Feed
 from roadseg.training.gradient import Differentiator, compile_blocks, layout_of
 from roadseg.training.parallel import Team
+from roadseg.training.record import Record
 from roadseg.training.schedule import learning_rate_at, make_optimizer
 
 _READ_EVERY = {"cuda": 20}
@@ -34,7 +35,6 @@ _ROWS = 500
 _FREE = {"checkpoint_minutes", "checkpoint_part_mib", "checkpoint_half", "calibration", "dtype", "minutes"}
 """Settings that may change while a run goes on."""
 
-Row = dict[str, float]
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
 
@@ -99,9 +99,7 @@ class Trainer:
         self.differentiate = Differentiator(network, settings, self.scaler, self.team, self.listener.warn)
         self.average = {k: v.detach().clone() for k, v in network.state_dict().items()}
         self.step, self.loss = 0, math.nan
-        self.history: list[Row] = []
-        self.best: tuple[float, int, dict[str, Tensor]] | None = None
-        self.without_better = 0
+        self.record = Record(settings)
         self.saved: int | None = None
         self._whole = True
         self._unread: list[Tensor] = []
@@ -111,8 +109,7 @@ class Trainer:
     @property
     def finished(self) -> bool:
         """Whether there is nothing left to train."""
-        patient = not self.settings.patience or self.without_better < self.settings.patience
-        return self.step >= self.settings.steps or not patient
+        return self.step >= self.settings.steps or not self.record.patient
 
     def run(
         self,
@@ -154,7 +151,7 @@ class Trainer:
 
     def result(self) -> ResUNet:
         """Return what is to be kept: the averaged weights, or the best of them if training may stop early."""
-        return self._with_weights(self.best[2] if self.best else self.average)
+        return self._with_weights(self.record.best[2] if self.record.best else self.average)
 
     def save(self) -> None:
         """Write a checkpoint; on a full disk say so and go on with the one before."""
@@ -165,16 +162,14 @@ class Trainer:
         tensors |= {f"average.{k}": v for k, v in self.average.items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items() if v is not None}
-        if self.best:
-            tensors |= {f"best.{k}": v for k, v in self.best[2].items()}
+        if self.record.best:
+            tensors |= {f"best.{k}": v for k, v in self.record.best[2].items()}
         about = {
             "step": self.step,
             "loss": self.loss,
             "settings": self._fixed_settings(),
-            "history": self.history,
-            "best": self.best[:2] if self.best else None,
-            "without_better": self.without_better,
             "scaler": self.scaler.state_dict(),
+            **self.record.about(),
         }
         settings = self.settings
         try:
@@ -193,7 +188,7 @@ class Trainer:
         evaluate: Callable[[], Mapping[str, float]] | None,
         until: float,
     ) -> None:
-        if evaluate and self._evaluates_now():  # the run before was stopped as it did
+        if evaluate and self.record.evaluates_at(self.step):  # the run before was stopped as it did
             self._evaluate(evaluate)
         saved = clock = time.monotonic()
         marked = self.step
@@ -207,10 +202,10 @@ class Trainer:
                     crops = (self.step - marked) * self.settings.batch * self.team.size
                     self._rate = crops / max(1e-9, time.monotonic() - clock)
                     if self._notes_now():
-                        self._note(rate)
+                        self.record.note(self.step, self.loss, rate, self._rate)
                         clock, marked = time.monotonic(), self.step
             on_step(Step(self.step, self.loss, rate, self._rate))
-            if evaluate and self._evaluates_now():
+            if evaluate and self.record.evaluates_at(self.step):
                 self._evaluate(evaluate)
                 clock, marked = time.monotonic(), self.step
             if time.monotonic() - saved > 60 * self.settings.checkpoint_minutes:
@@ -300,29 +295,12 @@ class Trainer:
                 )
             self.loss = value if math.isnan(self.loss) else 0.98 * self.loss + 0.02 * value
 
-    def _note(self, rate: float, figures: Mapping[str, float] | None = None) -> None:
-        row = {"step": self.step, "loss": self.loss, "learning_rate": rate, "crops_per_s": self._rate}
-        if self.history and self.history[-1]["step"] == self.step:
-            row = self.history.pop()
-        self.history.append({**row, **(figures or {})})
-
-    def _evaluates_now(self) -> bool:
-        every = max(1, self.settings.steps // self.settings.evaluations)
-        done = bool(self.history) and self.history[-1]["step"] == self.step and "relaxed_f1" in self.history[-1]
-        return self.step % every == 0 and 0 < self.step < self.settings.steps and not done
-
     def _evaluate(self, evaluate: Callable[[], Mapping[str, float]]) -> None:
         self._read()
         figures = evaluate()
         with self._unbroken():
-            self._note(learning_rate_at(self.step - 1, self.settings), figures)
-            if not self.settings.patience:
-                return
-            if self.best is None or figures["relaxed_f1"] > self.best[0]:
-                weights = {k: v.clone() for k, v in self.average.items()}
-                self.best, self.without_better = (figures["relaxed_f1"], self.step, weights), 0
-            else:
-                self.without_better += 1
+            self.record.note(self.step, self.loss, learning_rate_at(self.step - 1, self.settings), self._rate)
+            self.record.judge(self.step, figures, self.average)
 
     def _with_weights(self, weights: Mapping[str, Tensor]) -> ResUNet:
         kind = type(self.network)
@@ -361,8 +339,6 @@ class Trainer:
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         self.scaler.load_state_dict(about["scaler"])
-        self.step, self.loss, self.history = about["step"], about["loss"], about["history"]
-        self.saved = self.step
-        self.without_better = about["without_better"]
-        if about["best"]:
-            self.best = (about["best"][0], about["best"][1], part("best."))
+        self.step = self.saved = about["step"]
+        self.loss = about["loss"]
+        self.record.restore(about, part("best."))
