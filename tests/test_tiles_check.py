@@ -36,7 +36,7 @@ def write_pair(
     write_raster(folder / f"masks/{name}.tif", mask[None], transform=PLACE, nodata=255)
 
 
-def checked(settings: DataSettings, folder: Path) -> Checked:
+def checked(settings: DataSettings, folder: Path, said: list[str] | None = None) -> Checked:
     return check(
         settings,
         crop=32,
@@ -44,7 +44,7 @@ def checked(settings: DataSettings, folder: Path) -> Checked:
         seed=0,
         beside=folder / "m.safetensors",
         sheet=folder / "sheet.png",
-        listener=Listener(),
+        listener=Listener(warn=(said if said is not None else []).append),
     )
 
 
@@ -72,6 +72,19 @@ def test_odd_pairs_come_first_and_are_told_why(data: Path, tmp_path: Path) -> No
     assert picture.shape[1] > 4 * THUMB_PX
     amber = (picture[..., 2] > 180) & (picture[..., 1] > 130) & (picture[..., 0] < 60)
     assert amber.sum() > 500
+
+
+def test_labels_that_are_all_off_alike_are_told_of_together(tmp_path: Path) -> None:
+    for name, shift in (("a", 12), ("b", 12), ("c", 12)):
+        write_pair(tmp_path / "off", name, shift=shift)
+        write_pair(tmp_path / "on", name)
+    said: list[str] = []
+    for folder in ("off", "on"):
+        checked(DataSettings(tmp_path / folder), tmp_path, said)
+    assert [text for text in said if "taken together" in text] == [
+        "taken together, labels seem misplaced: they would fit better 12 px right; "
+        "are images and labels of the same ground and CRS?"
+    ]
 
 
 def test_unreadable_pairs_are_obstacles_unless_left_out(data: Path, tmp_path: Path) -> None:

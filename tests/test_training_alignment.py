@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from shared import tiles
 
-from roadseg.training.alignment import CLEAR, best_shift
+from roadseg.training.alignment import CLEAR, Shift, best_shift, fit_at_shifts
 
 
 def world(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -19,29 +19,49 @@ def world(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([grey, grey * 0.95, grey * 0.9]).clip(0, 255).astype(np.uint8), label
 
 
+def shift_of(image: np.ndarray, label: np.ndarray) -> Shift | None:
+    fit = fit_at_shifts(image, label)
+    return None if fit is None else best_shift([fit])
+
+
 @pytest.mark.parametrize(("rows", "cols"), [(0, 0), (9, -6), (-15, 11), (0, 20)])
 def test_the_shift_is_found(rows: int, cols: int) -> None:
     image, label = world()
-    found = best_shift(image, np.roll(label, (-rows, -cols), (0, 1)))
+    found = shift_of(image, np.roll(label, (-rows, -cols), (0, 1)))
     assert found is not None
     assert (abs(found.rows - rows), abs(found.cols - cols)) <= (1, 1)
     assert found.clear > CLEAR
 
 
+def test_tiles_together_tell_what_none_tells_alone() -> None:
+    fits = []
+    for seed in range(10):
+        image, label = world(seed)
+        noise = np.random.default_rng(seed + 100).normal(0, 140, image.shape[1:])
+        faint = (image + noise).clip(0, 255).astype(np.uint8)
+        fit = fit_at_shifts(faint, np.roll(label, (-9, 6), (0, 1)))
+        assert fit is not None
+        fits.append(fit)
+    assert sorted(best_shift([fit]).clear for fit in fits)[5] < CLEAR
+    together = best_shift(fits)
+    assert (abs(together.rows - 9), abs(together.cols + 6)) <= (1, 1)
+    assert together.clear > CLEAR
+
+
 def test_unrelated_labels_are_not_believed() -> None:
-    found = best_shift(world(1)[0], np.ascontiguousarray(world(2)[1][::-1, ::-1]))
+    found = shift_of(world(1)[0], np.ascontiguousarray(world(2)[1][::-1, ::-1]))
     assert found is None or found.clear < CLEAR
 
 
 @pytest.mark.parametrize("value", [0, 1, 255])
 def test_nothing_to_see_says_nothing(value: int) -> None:
     image, label = world()
-    assert best_shift(image, np.full_like(label, value)) is None
-    assert best_shift(image[:, :60], label[:60]) is None
+    assert shift_of(image, np.full_like(label, value)) is None
+    assert shift_of(image[:, :60], label[:60]) is None
 
 
 def test_a_flat_image_says_nothing() -> None:
-    assert best_shift(np.full((3, 260, 330), 90, np.uint8), world()[1]) is None
+    assert shift_of(np.full((3, 260, 330), 90, np.uint8), world()[1]) is None
 
 
 @pytest.mark.slow
@@ -53,7 +73,7 @@ def test_real_tiles_are_rarely_suspected_and_often_caught() -> None:
     for mask in sorted((folder / "masks").iterdir())[::4]:
         with rasterio.open(folder / "images" / mask.name) as image, rasterio.open(mask) as file:
             values, label = image.read(), file.read(1)
-        still, moved = best_shift(values, label), best_shift(values, np.roll(label, (-14, 11), (0, 1)))
+        still, moved = shift_of(values, label), shift_of(values, np.roll(label, (-14, 11), (0, 1)))
         count += 1
         suspected += bool(still and still.clear >= CLEAR and np.hypot(*still[:2]) > 5)
         caught += bool(moved and moved.clear >= CLEAR and np.hypot(moved.rows - 14, moved.cols + 11) <= 5)

@@ -1,6 +1,7 @@
 """A look at training data before an hour is spent: what is odd in each pair, what makes training impossible."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from roadseg.tiles.look import brought_to, look_at
 from roadseg.tiles.sheet import THUMB_PX, Entry, Thumb
 from roadseg.tiles.sheet import sheet as contact_sheet
 from roadseg.tiles.source import FileTile
-from roadseg.training.alignment import CLEAR, best_shift
+from roadseg.training.alignment import CLEAR, Fit, best_shift, fit_at_shifts
 from roadseg.training.dataset import VOID
 
 SHOWN = 24
@@ -54,6 +55,8 @@ class Look:
         To sort by.
     thumb
         To look at; None if it cannot be read.
+    fit
+        How well the labels fit the image at each shift, if that can be told.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Look:
     remarks: tuple[str, ...]
     oddness: float
     thumb: Thumb | None
+    fit: Fit | None = None
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,10 @@ def check(
         except RoadsegError as error:
             bad.append(str(error))
         listener.advance(1)
+    fits = [look.fit for look in looks if look.fit is not None]
+    together = _misplaced(fits) if len(fits) > 1 else ""
+    if together:
+        listener.warn(f"taken together, {together}; are images and labels of the same ground and CRS?")
     looks += [Look("unusable", "", "", 0.0, 0.0, (sentence,), math.inf, None) for sentence in bad]
     looks.sort(key=lambda look: -look.oddness)
     if looks:
@@ -157,7 +165,8 @@ def look_closer(tile: FileTile, crop: int) -> Look:
         remarks.append((2.0, "most of it is void"))
     if min(tile.shape) < crop:
         remarks.append((5.0, f"smaller than a crop of {crop} px, so it is mirrored at its borders"))
-    off = _misplaced(tile, thumb)
+    fit = _fit(tile, thumb)
+    off = _misplaced([fit]) if fit is not None else ""
     if off:
         remarks.append((30.0, off))
     share = road / known if known else 0.0
@@ -171,6 +180,7 @@ def look_closer(tile: FileTile, crop: int) -> Look:
         tuple(text for _, text in sorted(remarks, reverse=True)),
         sum(weight for weight, _ in remarks) + share,
         thumb,
+        fit,
     )
 
 
@@ -194,8 +204,8 @@ def _scan(tile: FileTile) -> tuple[Thumb, int, int]:
     return Thumb(image, shares[0], shares[1]), known, road
 
 
-def _misplaced(tile: FileTile, thumb: Thumb) -> str:
-    """Say how far labels seem to lie off, looking where most road is; empty if they do not."""
+def _fit(tile: FileTile, thumb: Thumb) -> Fit | None:
+    """Measure how well labels fit at each shift, where most road is."""
     factor = -(-max(tile.shape) // THUMB_PX)
     side = max(1, _ALIGN_PX // factor)
     around = cv2.boxFilter(thumb.road, -1, (side, side), normalize=False, borderType=cv2.BORDER_CONSTANT)
@@ -206,8 +216,13 @@ def _misplaced(tile: FileTile, thumb: Thumb) -> str:
         for middle, size, n in zip((row, col), (height, width), tile.shape, strict=True)
     )
     found = tile.labelled(Window(top, left, height, width))
-    shift = best_shift(found.image, found.label)
-    if shift is None or shift.clear < CLEAR or math.hypot(shift.rows, shift.cols) <= _OFF_PX:
+    return fit_at_shifts(found.image, found.label)
+
+
+def _misplaced(fits: Sequence[Fit]) -> str:
+    """Say how far labels seem to lie off; empty if they do not."""
+    shift = best_shift(fits)
+    if shift.clear < CLEAR or math.hypot(shift.rows, shift.cols) <= _OFF_PX:
         return ""
     down = f"{abs(shift.rows)} px {'down' if shift.rows > 0 else 'up'}"
     across = f"{abs(shift.cols)} px {'right' if shift.cols > 0 else 'left'}"

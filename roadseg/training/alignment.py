@@ -3,8 +3,10 @@
 A road has edges along its rim and few inside. The image's edges, measured against their surroundings, are
 correlated with the labels' rim (minus their inside) at every shift up to a reach; where the best shift stands out
 clearly and is not zero, the labels are likely off by it. Trees, shadows and few roads make it silent, not wrong.
+Labels of many tiles that are off by the same are found by adding up how well each shift fits all of them.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -20,6 +22,10 @@ _FLAT = 0.01
 _VOID = 255
 
 
+Fit = NDArray[np.float64]
+"""How well labels fit at each shift, rows first, none in the middle; of mean 0 and standard deviation 1."""
+
+
 class Shift(NamedTuple):
     """How far the image's roads lie below and to the right of their labels, in pixels, and how clearly so."""
 
@@ -28,8 +34,16 @@ class Shift(NamedTuple):
     clear: float
 
 
-def best_shift(image: NDArray[np.uint8], label: NDArray[np.uint8], *, reach_px: int = 32) -> Shift | None:
-    """Find the shift at which labels fit an image best.
+def best_shift(fits: Sequence[Fit]) -> Shift:
+    """Find the shift at which the labels of one tile or of several fit their images best."""
+    fit = _standardized(np.sum(fits, axis=0))
+    row, col = np.unravel_index(int(fit.argmax()), fit.shape)
+    reach_px = len(fit) // 2
+    return Shift(int(row) - reach_px, int(col) - reach_px, float(fit.max()))
+
+
+def fit_at_shifts(image: NDArray[np.uint8], label: NDArray[np.uint8], *, reach_px: int = 32) -> Fit | None:
+    """Measure how well labels fit an image at every shift.
 
     Parameters
     ----------
@@ -42,7 +56,7 @@ def best_shift(image: NDArray[np.uint8], label: NDArray[np.uint8], *, reach_px: 
 
     Returns
     -------
-    The shift; None where there is no road or nothing to see.
+    (2 * reach_px + 1, 2 * reach_px + 1); None where there is no road or nothing to see.
     """
     road = (label == 1).astype(np.uint8)
     square = np.ones((3, 3), np.uint8)
@@ -58,8 +72,11 @@ def best_shift(image: NDArray[np.uint8], label: NDArray[np.uint8], *, reach_px: 
     size = [cv2.getOptimalDFTSize(n + reach_px) for n in label.shape]
     spectrum = np.fft.rfft2(edges, size) * np.conj(np.fft.rfft2(wanted, size))
     fit = np.roll(np.fft.irfft2(spectrum, size), (reach_px, reach_px), (0, 1))[: 2 * reach_px + 1, : 2 * reach_px + 1]
-    row, col = np.unravel_index(int(fit.argmax()), fit.shape)
-    return Shift(int(row) - reach_px, int(col) - reach_px, float((fit.max() - fit.mean()) / fit.std()))
+    return _standardized(fit)
+
+
+def _standardized(fit: Fit) -> Fit:
+    return np.asarray((fit - fit.mean()) / fit.std())
 
 
 def _edges(image: NDArray[np.uint8]) -> NDArray[np.float32]:
