@@ -100,8 +100,11 @@ def train(
     """
     started = time.monotonic()
     check_target(output, overwrite=overwrite, inputs=())
-    with joined(device) as (team, own), RunFolder(output, writes=team.leads) as folder:
-        listener = listener or Listener()
+    listener = listener or Listener()
+    with (
+        joined(device) as (team, own),
+        RunFolder(output, writes=team.leads, warn=listener.warn) as folder,
+    ):
         listener = listener if team.leads else Listener(shield=listener.shield)
         place, why = choose_device(own)
         settings = replace(settings, precision=choose_precision(settings.precision, place))
