@@ -150,7 +150,7 @@ def test_calibrates_a_trained_model_anew(data: Path, tmp_path: Path, dtype: Weig
     assert (card.hash, card.name, card.licence) == (old.hash, "second", "CC0")
     assert (card.threshold, old.temperature, old.bias) == (0.5, 1.0, 0.0)
     assert card.bias != 0
-    assert card.recipe["calibrated_on"] == "1 tiles of dev"
+    assert card.recipe["calibrated_on"] == "1 tile of dev"
     assert card.recipe["steps"] == 4
     assert summary.dev is not None
     assert summary.dev.relaxed_f1 == {m.name: m.value for m in card.measurements}["relaxed F1"]
