@@ -118,6 +118,13 @@ def test_pairs_that_are_none_are_refused(tmp_path: Path, spoil: object, message:
         LabelledScene(image(tmp_path), spoil(tmp_path), AS_IS)  # type: ignore[operator]
 
 
+def test_a_damaged_mask_says_what_is_wrong_and_where(tmp_path: Path) -> None:
+    path = mask(tmp_path, road(300, 330), tiled=True, blockxsize=64, blockysize=64)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(SceneError, match=r"read at row 0, column 0 \((?!Read failed).*\); the file is damaged"):
+        mask_values(path)
+
+
 @pytest.mark.parametrize("values", [np.full((9, 7), 77, np.uint8), np.full((9, 7), 0.5, np.float32)])
 def test_grey_values_are_no_mask(tmp_path: Path, values: np.ndarray) -> None:
     with pytest.raises(SceneError, match="no road mask; it needs 1 for road"):

@@ -22,7 +22,7 @@ from rasterio.windows import Window as RasterWindow
 from roadseg.blocks import Window
 from roadseg.errors import SceneError
 from roadseg.raster.encoding import LEVELS, NODATA, quantize
-from roadseg.raster.files import open_input, open_raster
+from roadseg.raster.files import open_input, open_raster, reason
 from roadseg.raster.grid import Grid
 
 Kind = Literal["probability", "mask 0/1", "mask 0/255"]
@@ -198,7 +198,9 @@ class RoadRaster:
             raw = self._file.read(self._band, resampling=Resampling.average, **size).astype(np.float32)
             valid = self._file.read_masks(self._band, **size) > 0
         except RasterioError as error:
-            raise SceneError(f"{self.path} cannot be read ({error}); the file is damaged or out of reach") from error
+            raise SceneError(
+                f"{self.path} cannot be read ({reason(error)}); the file is damaged or out of reach"
+            ) from error
         scale = {"probability": self._scale, "mask 0/1": 1.0, "mask 0/255": 1 / 255}[self._kind or "probability"]
         probability = np.nan_to_num(raw * np.float32(scale) + np.float32(self._offset)).clip(0, 1)
         return probability, valid & np.isfinite(raw)
@@ -234,7 +236,10 @@ class RoadRaster:
         try:
             values: NDArray[Any] = read(self._band, window=place)
         except RasterioError as error:
-            raise SceneError(f"{self.path} cannot be read ({error}); the file is damaged or out of reach") from error
+            raise SceneError(
+                f"{self.path} cannot be read at row {window.row}, column {window.col} "
+                f"({reason(error)}); the file is damaged or out of reach"
+            ) from error
         return values
 
 

@@ -109,7 +109,7 @@ class Scene:
             self._file.close()
             if isinstance(error, SceneError):
                 raise
-            raise SceneError(f"{path} cannot be read: {error}") from error
+            raise SceneError(f"{path} cannot be read ({reason(error)}); the file is damaged or out of reach") from error
 
     def __enter__(self) -> Self:
         return self
@@ -192,7 +192,9 @@ class Scene:
             raw = self._file.read(self.bands, window=place, out_shape=size, resampling=Resampling.average)
             valid = self._validity(self._file, raw, window, (height, width))
         except RasterioError as error:
-            raise SceneError(f"{self.path} cannot be read: {error}") from error
+            raise SceneError(
+                f"{self.path} cannot be read ({reason(error)}); the file is damaged or out of reach"
+            ) from error
         shown = self._to_unit(raw) if self.stretch else raw.astype(np.float32) / 255
         rgb = shown[[0, 1, 2]] if len(shown) >= 3 else shown[[0, 0, 0]]
         return np.where(valid, np.rint(rgb.clip(0, 1) * 255), 255).astype(np.uint8)
