@@ -306,6 +306,21 @@ def test_dev_tiles_without_road_are_refused_before_any_step(data: Path) -> None:
         loaded(DataSettings(data, dev=data.with_name("dev")), data)
 
 
+def test_road_that_a_nodata_tag_hides_is_told(tmp_path: Path) -> None:
+    label = np.zeros((1, 130, 170), np.uint8)
+    label[0, :, 80:90] = 255
+    write_pair(tmp_path, "a", label=label)
+    with pytest.raises(TrainingError, match=r"only one class.* 255 is road .* nodata tag .*gdal_edit\.py -unsetnodata"):
+        loaded(DataSettings(tmp_path), tmp_path)
+    write_pair(tmp_path, "a", label=label, nodata=None)
+    assert loaded(DataSettings(tmp_path), tmp_path).tiles.road_fraction > 0
+    whole = np.zeros((1, 130, 170), np.uint8)
+    write_pair(tmp_path, "a", label=whole)
+    write_raster(tmp_path / "images/a.tif", picture(130, 170).astype(np.uint8), transform=PLACE)
+    with pytest.raises(TrainingError, match=r"only one class.* pixels$"):
+        loaded(DataSettings(tmp_path), tmp_path)
+
+
 def test_a_tile_is_trained_on_or_for_validation(data: Path) -> None:
     with pytest.raises(TrainingError, match=r"at once.*a\.tif"):
         loaded(DataSettings(data, dev=data / ".." / "data"), data)

@@ -191,7 +191,11 @@ class Tiles:
             raise TrainingError("every pixel of the masks is void (255); label some as road (1) and not road (0)")
         self.road_fraction /= labelled
         if self.road_fraction in {0.0, 1.0}:
-            raise TrainingError("the masks hold only one class; they need both road (1) and not road (0) pixels")
+            hidden = not self.road_fraction and labelled < sum(rows * cols for rows, cols in (t.shape for t in tiles))
+            tag = "; where 255 is road and a nodata tag hides it, take that away with gdal_edit.py -unsetnodata"
+            raise TrainingError(
+                "the masks hold only one class; they need both road (1) and not road (0) pixels" + tag * hidden
+            )
         self._places = places(surveys, crop=crop, road_share=road_share)
 
     def pixel_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
