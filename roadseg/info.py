@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from roadseg.model.card import Measurement, ModelCard, bundled_models, find_model, read_card
+from roadseg.progress import counted
 from roadseg.raster.scene import Scene, SceneSettings
 from roadseg.training.provenance import stages_of
 
@@ -33,7 +34,7 @@ def describe_card(card: ModelCard) -> list[tuple[str, str]]:
         ("description", card.description),
         (
             "architecture",
-            f"{card.architecture}, width {card.width}, {card.bands} bands, {card.upsample} upsampling",
+            f"{card.architecture}, width {card.width}, {counted(card.bands, 'band')}, {card.upsample} upsampling",
         ),
         ("ground resolution", f"{card.gsd_m:g} m per pixel{_seen(card)}"),
         ("window", f"{card.window_px} px"),

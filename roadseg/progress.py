@@ -1,4 +1,4 @@
-"""How the library talks while it works: it never prints, it tells a listener."""
+"""How the library talks while it works: it never prints, it tells a listener, and counts as people do."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -6,6 +6,11 @@ from dataclasses import dataclass
 
 Shield = Callable[[], AbstractContextManager[Callable[[], bool]]]
 """Gives a context in which an interruption waits until the end, where it is raised, and what tells whether one does."""
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun, which gets an s unless the number is 1."""
+    return f"{count} {noun}" + ("s" if count != 1 else "")
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from roadseg.inference.engine import choose_device, choose_precision
 from roadseg.model.card import ModelCard, find_model
 from roadseg.model.resunet import ResUNet
 from roadseg.model.weights import as_stored, load_model, save_model
-from roadseg.progress import Listener
+from roadseg.progress import Listener, counted
 from roadseg.raster.output import check_target
 from roadseg.run import RunFolder
 from roadseg.scoring.jury import DevScore, Jury
@@ -100,8 +100,11 @@ def train(
     """
     started = time.monotonic()
     check_target(output, overwrite=overwrite, inputs=())
-    with joined(device) as (team, own), RunFolder(output, writes=team.leads) as folder:
-        listener = listener or Listener()
+    listener = listener or Listener()
+    with (
+        joined(device) as (team, own),
+        RunFolder(output, writes=team.leads, warn=listener.warn) as folder,
+    ):
         listener = listener if team.leads else Listener(shield=listener.shield)
         place, why = choose_device(own)
         settings = replace(settings, precision=choose_precision(settings.precision, place))
@@ -129,7 +132,7 @@ def train(
         listener.say(
             f"{found.about}; width {settings.width}; device {place} ({why}), {settings.precision}"
             + (f"; {team.size} processes" if team.size > 1 else "")
-            + (f"; going on at step {first} of {settings.steps}" if first else f"; {settings.steps} steps")
+            + (f"; going on at step {first} of {settings.steps}" if first else f"; {counted(settings.steps, 'step')}")
         )
         _run(
             trainer,
@@ -144,7 +147,7 @@ def train(
             return TrainSummary("", steps, seconds, trainer.loss, finished=False, dev=None)
         final = as_stored(trainer.result(), settings.dtype)
         teacher = taught_by.card if taught_by else None
-        known = f"{len(found.tiles.tiles)} tiles of {found.name}"
+        known = f"{counted(len(found.tiles.tiles), 'tile')} of {found.name}"
         card = ModelCard(
             **asdict(told(about, known, start, teacher)),
             mean=trainer.mean,
@@ -212,7 +215,11 @@ def recalibrate(
     jury = jury_of(areas, Team(), place, window_px=card.window_px)
     verdict = judge(final, card, jury, settings.calibration, data=_where(areas, dev.name), pictures=0)
     named = {name: text for name, text in asdict(about).items() if text}
-    recipe = {**card.recipe, "calibrated_on": f"{len(areas)} tiles of {dev.name}", "calibration": settings.calibration}
+    recipe = {
+        **card.recipe,
+        "calibrated_on": f"{counted(len(areas), 'tile')} of {dev.name}",
+        "calibration": settings.calibration,
+    }
     save_model(output, final, judged(replace(card, **named, recipe=recipe), verdict), dtype=settings.dtype)
     _conclude(output, verdict, None, listener)
     return TrainSummary(str(output), 0, round(time.monotonic() - started, 1), None, finished=True, dev=verdict.score)
@@ -245,7 +252,7 @@ def first_network(bands: int, settings: TrainSettings) -> tuple[ResUNet, ModelCa
     form, wanted = (card.bands, card.width, card.upsample), (bands, settings.width, settings.upsample)
     if form != wanted:
         raise TrainingError(
-            f"{settings.start} has {form[0]} bands, width {form[1]} and {form[2]} upsampling, the run wants "
+            f"{settings.start} has {counted(form[0], 'band')}, width {form[1]} and {form[2]} upsampling, the run wants "
             f"{wanted[0]}, {wanted[1]} and {wanted[2]}; choose --width and --upsample to match"
         )
     return network, card
@@ -295,7 +302,7 @@ def _run(trainer: Trainer, folder: RunFolder, areas: Areas, listener: Listener, 
 
 
 def _where(areas: Areas, name: str) -> str:
-    return f"{len(areas)} tiles of {name}, on which calibration and threshold were chosen"
+    return f"{counted(len(areas), 'tile')} of {name}, on which calibration and threshold were chosen"
 
 
 def _conclude(output: Path, verdict: Verdict, folder: RunFolder | None, listener: Listener) -> None:

@@ -38,6 +38,14 @@ def test_a_stage_says_what_differs() -> None:
     assert describe_recipe(card("untold", {})) == []
 
 
+def test_one_band_is_one() -> None:
+    lines = [
+        dict(describe_card(ModelCard(name="m", bands=bands, mean=(0.5,) * bands, std=(0.2,) * bands)))
+        for bands in (1, 2)
+    ]
+    assert [line["architecture"].split(", ")[2] for line in lines] == ["1 band", "2 bands"]
+
+
 def test_listed_stages_are_numbered() -> None:
     assert describe_recipe(card("listed", LISTED)) == [
         ("1", "from random weights: steps 3900, width 16, crop 160"),

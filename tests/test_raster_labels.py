@@ -1,9 +1,11 @@
 """An image and its mask: one ground, one grid, and void wherever either does not know."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 from affine import Affine
 from conftest import METRES, ROTATED, picture, write_raster
 
@@ -118,7 +120,49 @@ def test_pairs_that_are_none_are_refused(tmp_path: Path, spoil: object, message:
         LabelledScene(image(tmp_path), spoil(tmp_path), AS_IS)  # type: ignore[operator]
 
 
+def test_a_damaged_mask_says_what_is_wrong_and_where(tmp_path: Path) -> None:
+    path = mask(tmp_path, road(300, 330), tiled=True, blockxsize=64, blockysize=64)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(SceneError, match=r"read at row 0, column 0 \((?!Read failed).*\); the file is damaged"):
+        mask_values(path)
+
+
 @pytest.mark.parametrize("values", [np.full((9, 7), 77, np.uint8), np.full((9, 7), 0.5, np.float32)])
 def test_grey_values_are_no_mask(tmp_path: Path, values: np.ndarray) -> None:
     with pytest.raises(SceneError, match="no road mask; it needs 1 for road"):
         mask_values(mask(tmp_path, values))
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "message"),
+    [
+        (
+            [0, 1],
+            {"dtype": "float32"},
+            r"holds 0, 1 as float32, no .* by gdal_translate -ot Byte \S+mask\.tif new\.tif$",
+        ),
+        ([0, 1, np.nan], {"dtype": "float64"}, r"holds 0, 1 as float64, .* gdalwarp -ot Byte -dstnodata 255 \S+ new"),
+        ([0, 1, -9], {"dtype": "float32", "nodata": -9}, r"holds 0, 1 as .* gdalwarp -ot Byte -dstnodata 255 "),
+        ([0, 0.25, 0.75], {"dtype": "float32"}, r"holds 0, 0\.25, 0\.75 as float32, .* --calc \"A>=0\.5\""),
+        ([0, 4], {"dtype": "float32"}, r"holds 0, 4 as float32, .*\"A==4\""),
+        (
+            [0, 3, 255],
+            {},
+            r"holds 0, 3, 255, no .* gdal_calc\.py -A \S+mask\.tif --calc \"A==3\" --type Byte .*new\.tif$",
+        ),
+        ([0, 1, 2], {}, r"holds 0, 1, 2, no .* \"A==N\" .*, N the class of road$"),
+        ([0, 1, 2, 3, 4, 5], {}, r"holds 0 to 5, no road mask"),
+        ([0, 1000], {"dtype": "uint16"}, r"holds 0 to 1000, no .* \"A==N\""),
+        ([0, 127, 254], {"scale": 1 / 254}, r"holds 0, 127, 254 with a scale tag, .* by roadseg predict --mask$"),
+    ],
+)
+def test_what_is_no_mask_is_told_with_the_cure(
+    tmp_path: Path, values: list[float], options: dict[str, Any], message: str
+) -> None:
+    rows = np.repeat(np.array(values, options.get("dtype", "uint8"))[:, None], 9, axis=1)
+    path = mask(tmp_path, rows, nodata=options.get("nodata"))
+    if "scale" in options:
+        with rasterio.open(path, "r+") as file:
+            file.scales = (options["scale"],)
+    with pytest.raises(SceneError, match=message):
+        mask_values(path)

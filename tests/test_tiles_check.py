@@ -112,6 +112,9 @@ def test_the_command_prints_a_table_and_trains_nothing(data: Path, tmp_path: Pat
     assert "small.tif: smaller than a crop" in done.stdout
     assert (tmp_path / "m.check.png").exists()
     assert not output.exists()
+    done = roadseg("train", data, "-o", output, "--check", "--crop", "32", "-q", "--bands", "3,1")
+    assert "5 training tiles in memory" in done.stdout
+    assert "; bands 3,1 of 3; 1 m per pixel" in done.stdout
     (data / "masks/void.tif").unlink()
     (data / "images/void.tif").unlink()
     (data / "images/good.tif").write_text("no raster")

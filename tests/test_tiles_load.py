@@ -11,6 +11,7 @@ import rasterio
 import shapely
 from affine import Affine
 from conftest import METRES, picture, write_raster
+from rasterio.enums import ColorInterp
 from shapely import LineString
 
 from roadseg.errors import RoadsegError, SceneError, TrainingError
@@ -305,13 +306,68 @@ def test_dev_tiles_without_road_are_refused_before_any_step(data: Path) -> None:
         loaded(DataSettings(data, dev=data.with_name("dev")), data)
 
 
+def test_road_that_a_nodata_tag_hides_is_told(tmp_path: Path) -> None:
+    label = np.zeros((1, 130, 170), np.uint8)
+    label[0, :, 80:90] = 255
+    write_pair(tmp_path, "a", label=label)
+    with pytest.raises(TrainingError, match=r"only one class.* 255 is road .* nodata tag .*gdal_edit\.py -unsetnodata"):
+        loaded(DataSettings(tmp_path), tmp_path)
+    write_pair(tmp_path, "a", label=label, nodata=None)
+    assert loaded(DataSettings(tmp_path), tmp_path).tiles.road_fraction > 0
+    whole = np.zeros((1, 130, 170), np.uint8)
+    write_pair(tmp_path, "a", label=whole)
+    write_raster(tmp_path / "images/a.tif", picture(130, 170).astype(np.uint8), transform=PLACE)
+    with pytest.raises(TrainingError, match=r"only one class.* pixels$"):
+        loaded(DataSettings(tmp_path), tmp_path)
+
+
 def test_a_tile_is_trained_on_or_for_validation(data: Path) -> None:
     with pytest.raises(TrainingError, match=r"at once.*a\.tif"):
         loaded(DataSettings(data, dev=data / ".." / "data"), data)
     manifest = data / "pairs.csv"
     manifest.write_text("image,mask,split\nimages/a.tif,masks/a.tif,train\nimages/a.tif,masks/a.tif,dev\n")
-    with pytest.raises(TrainingError, match=r"at once.*a\.tif"):
+    with pytest.raises(TrainingError, match=r"a\.tif twice, in lines 2 and 3"):
         loaded(DataSettings(manifest), data)
+
+
+def test_bands_that_are_not_used_are_told(tmp_path: Path) -> None:
+    for name, count in (("a", 4), ("b", 5)):
+        write_pair(tmp_path, name)
+        values = picture(130, 170, bands=count).astype(np.uint8)
+        write_raster(tmp_path / f"images/{name}.tif", values, transform=PLACE, photometric="minisblack")
+    write_pair(tmp_path / "rgb", "c")
+    rgba = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]
+    opaque = np.concatenate([picture(130, 170), np.full((1, 130, 170), 255)]).astype(np.uint8)
+    write_raster(tmp_path / "rgb/images/c.tif", opaque, transform=PLACE, colours=rgba)
+    assert loaded(DataSettings(tmp_path), tmp_path).about.endswith("0 dev tiles; bands 1,2,3 of 4 or 1,2,3 of 5")
+    assert loaded(DataSettings(tmp_path, bands=(4, 1)), tmp_path).about.endswith("; bands 4,1 of 4 or 4,1 of 5")
+    assert "bands" not in loaded(DataSettings(tmp_path / "rgb"), tmp_path).about
+    assert "bands" not in loaded(DataSettings(tmp_path / "rgb", bands=(3, 1, 2)), tmp_path).about
+
+
+@pytest.mark.parametrize(
+    ("count", "message"),
+    [
+        (1, r"a\.tif has 1 band where 3 .*; --bands 1 trains a model for 1 band, --bands 1,1,1 one for 3$"),
+        (2, r"a\.tif has 2 bands where 3 .*; --bands 1,2 trains a model for 2 bands$"),
+    ],
+)
+def test_too_few_bands_have_a_cure_without_a_model(tmp_path: Path, count: int, message: str) -> None:
+    write_pair(tmp_path, "a")
+    write_raster(tmp_path / "images/a.tif", picture(130, 170, bands=count).astype(np.uint8), transform=PLACE)
+    with pytest.raises(SceneError, match=message):
+        loaded(DataSettings(tmp_path), tmp_path)
+    assert loaded(DataSettings(tmp_path, bands=tuple(range(1, count + 1))), tmp_path).tiles.bands == count
+    with pytest.raises(SceneError, match="the model wants 3 bands"):
+        load_dev(tmp_path, bands=3, gsd_m=1.0, listener=Listener())
+
+
+def test_one_tile_is_one(data: Path) -> None:
+    write_pair(data.with_name("one"), "x", col=1000)
+    found = loaded(DataSettings(data.with_name("one"), dev=data), data)
+    assert found.about.startswith("1 training tile in memory")
+    assert found.about.endswith("; 3 dev tiles")
+    assert loaded(DataSettings(data, dev=data.with_name("one")), data).about.endswith("; 1 dev tile")
 
 
 def test_dev_tiles_give_the_bands_of_the_model(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Which image goes with which mask, by folder and by CSV file."""
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -32,11 +33,25 @@ def test_a_csv_file_names_pairs_and_splits(tmp_path: Path) -> None:
     assert found.dev == [(tmp_path / "b.tif", tmp_path / "m/b.tif")]
 
 
+@pytest.mark.parametrize("separator", [";", "\t", ","])
+def test_a_csv_file_may_be_written_as_excel_does(tmp_path: Path, separator: str) -> None:
+    rows = [("Image", "MASK ", "Split"), ("a, north.tif", "a;1.tif", "train"), ("b.tif", "b.tif", "Val")]
+    with (tmp_path / "data.csv").open("w", encoding="utf-8-sig", newline="") as file:
+        csv.writer(file, delimiter=separator).writerows(rows)
+    found = find_pairs(tmp_path / "data.csv")
+    assert found.train == [(tmp_path / "a, north.tif", tmp_path / "a;1.tif")]
+    assert found.dev == [(tmp_path / "b.tif", tmp_path / "b.tif")]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("image,mask\na.tif,\n", "no image or no mask in line 2"),
-        ("picture,mask\na.tif,b.tif\n", "its columns are image,mask,split"),
+        ("picture,mask\na.tif,b.tif\n", r"has the columns picture, mask; name them image,mask,split"),
+        ("image|mask\na.tif|b.tif\n", r"has the columns image\|mask; name"),
+        ("a.tif,b.tif\n", r"has the columns a\.tif, b\.tif; name"),
+        ("image,mask\na.tif,b.tif\n\nc.tif,b.tif\nx/../a.tif,b.tif\n", "twice, in lines 2 and 5; keep one"),
+        ("image,mask,split\na.tif,b.tif,train\na.tif,b.tif,test\n", "twice, in lines 2 and 3; keep one"),
         ("image,mask,split\na.tif,b.tif,extra\n", "the split extra in line 2"),
         ("image,mask,split\na.tif,b.tif,dev\n", "names nothing to train on"),
         ("", "names nothing to train on"),

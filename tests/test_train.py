@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import get_args
 
 import numpy as np
@@ -149,7 +150,7 @@ def test_calibrates_a_trained_model_anew(data: Path, tmp_path: Path, dtype: Weig
     assert (card.hash, card.name, card.licence) == (old.hash, "second", "CC0")
     assert (card.threshold, old.temperature, old.bias) == (0.5, 1.0, 0.0)
     assert card.bias != 0
-    assert card.recipe["calibrated_on"] == "1 tiles of dev"
+    assert card.recipe["calibrated_on"] == "1 tile of dev"
     assert card.recipe["steps"] == 4
     assert summary.dev is not None
     assert summary.dev.relaxed_f1 == {m.name: m.value for m in card.measurements}["relaxed F1"]
@@ -205,6 +206,47 @@ def test_output_that_cannot_be_written_is_found_before_training(
 ) -> None:
     (tmp_path / "m.run").write_text("in the way")
     with pytest.raises(OutputError, match=r"m\.run"):
+        train(DataSettings(data), tmp_path / "m.safetensors", About("m"), SETTINGS)
+
+
+def test_pictures_that_cannot_be_written_cost_no_run(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class FullBoard:
+        def add_scalar(self, *_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("roadseg.run._board", lambda _: FullBoard())
+    names = ("history.csv", "curves.png", "tensorboard", "samples.png")
+    for name in names:
+        (tmp_path / "m.run" / name).mkdir(parents=True)
+    said, warned = list[str](), list[str]()
+    settings = DataSettings(data, dev=make_folder(tmp_path / "dev", ("d",)))
+    output = tmp_path / "m.safetensors"
+    train(settings, output, About("m"), SETTINGS, listener=Listener(say=said.append, warn=warned.append))
+    assert [text.split(" (")[0] for text in warned] == [f"cannot write {tmp_path / 'm.run' / name}" for name in names]
+    assert f"what to look at: {tmp_path / 'm.run'}" in said
+    assert read_card(output).name == "m"
+    assert not list((tmp_path / "m.run").glob("*.new"))
+
+
+@pytest.mark.parametrize("fails", ["opens", "closes"])
+def test_a_board_that_fails_costs_no_run(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    board = SimpleNamespace(add_scalar=lambda *_: None, flush=lambda: None, close=full)
+    monkeypatch.setattr("roadseg.run._board", full if fails == "opens" else lambda _: board)
+    warned: list[str] = []
+    train(DataSettings(data), tmp_path / "m.safetensors", About("m"), SETTINGS, listener=Listener(warn=warned.append))
+    assert [text.count("tensorboard (No space left") for text in warned] == [1]
+
+
+def test_settings_that_cannot_be_written_stop_a_run(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "m.run/config.toml").mkdir(parents=True)
+    with pytest.raises(OutputError, match=r"config\.toml"):
         train(DataSettings(data), tmp_path / "m.safetensors", About("m"), SETTINGS)
 
 

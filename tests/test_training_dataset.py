@@ -196,5 +196,5 @@ def test_cells_grow_with_the_data() -> None:
 
 def test_tiles_of_other_bands_are_refused() -> None:
     grey = tile("grey", 40, 50)
-    with pytest.raises(TrainingError, match="grey has 1 bands, a 3; choose with --bands"):
+    with pytest.raises(TrainingError, match="grey has 1 band, a 3; choose with --bands"):
         Tiles([tile("a", 40, 50), Tile("grey", grey.image[:1], grey.label, grey.valid)], crop=16)

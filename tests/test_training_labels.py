@@ -123,6 +123,8 @@ def test_layers(tmp_path: Path) -> None:
     with pytest.raises(SceneError, match=r"several layers \(north, south\); choose with --label-layer"):
         read_roads(path, Widths(given_m=7))
     assert len(read_roads(path, Widths(given_m=7), layer="south").geometries) == 4
+    with pytest.raises(SceneError, match=r"has no layer zz; it has north, south$"):
+        read_roads(path, Widths(given_m=7), layer="zz")
     write(path, LINES[:1], named="lines")
     assert len(read_roads(path, Widths(given_m=7)).geometries) == 1
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from roadseg.errors import ModelError, OutputError
 from roadseg.model.card import METADATA_KEY, ModelCard, read_card
 from roadseg.model.resunet import ResUNet
+from roadseg.progress import counted
 from roadseg.settings import Upsampling, WeightType
 
 
@@ -85,7 +86,7 @@ def load_model(path: Path) -> tuple[ResUNet, ModelCard]:
     misfits += [f"{name} unexpected" for name in tensors if name not in wanted]
     if misfits:
         raise ModelError(
-            f"the weights in {path} do not fit a ResUNet of width {card.width} with {card.bands} bands: "
+            f"the weights in {path} do not fit a ResUNet of width {card.width} with {counted(card.bands, 'band')}: "
             f"{'; '.join(misfits[:3])}{' …' if len(misfits) > 3 else ''}"
         )
     if card.hash and weights_hash(tensors) != card.hash:

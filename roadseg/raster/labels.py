@@ -4,7 +4,9 @@ Both come on the model's grid. A mask is brought there by coverage: a pixel is r
 ground is. 1 is road, 0 not road, 255 void; a pixel the image does not know is void whatever the mask says.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -15,6 +17,7 @@ from rasterio.crs import CRS
 from roadseg.blocks import Window
 from roadseg.errors import SceneError
 from roadseg.raster.encoding import NODATA
+from roadseg.raster.files import some
 from roadseg.raster.grid import Grid
 from roadseg.raster.resample import resample, taps
 from roadseg.raster.roads import Kind, RoadRaster, Values, mask_kind
@@ -23,6 +26,7 @@ from roadseg.raster.scene import Scene, SceneSettings
 VOID = NODATA
 
 _SAME_PX = 0.5
+_NAMED = 4
 
 
 class Labelled(NamedTuple):
@@ -141,9 +145,12 @@ def mask_values(path: Path) -> Values:
         If it cannot be read, has several bands, or is no mask by its type or values.
     """
     with RoadRaster(path) as mask:
-        values = None if mask.is_scaled else mask.values()
-    if values is None or mask_kind(values) is None:
-        raise SceneError(f"{path} is no road mask; it needs 1 for road, 0 for not road, 255 for not known")
+        if mask.is_scaled:
+            raise SceneError(_no_mask(path, *_scaled_and_cure(mask)))
+        values = mask.values()
+    if mask_kind(values) is None:
+        found = np.flatnonzero(values.present).tolist()
+        raise SceneError(_no_mask(path, _listed(found), _picking(path, found)))
     return values
 
 
@@ -155,6 +162,38 @@ def ground_text(grid: Grid) -> str:
         return f"x {xmin:.10g} to {xmax:.10g}, y {ymin:.10g} to {ymax:.10g} in its own coordinates"
     west, south, east, north = lonlat
     return f"{west:.4f} to {east:.4f}° E, {south:.4f} to {north:.4f}° N"
+
+
+def _no_mask(path: Path, found: str, cure: str) -> str:
+    return (
+        f"{path} holds {found}, no road mask; it needs 1 for road, 0 for not road, 255 for not known, "
+        f"for example by {cure}"
+    )
+
+
+def _scaled_and_cure(mask: RoadRaster) -> tuple[str, str]:
+    """Say what is in a file that is no mask by its type or its scale tag, and how to make one of it."""
+    values, unknown = mask.first_values(_NAMED)
+    if not np.issubdtype(mask.dtype, np.floating):
+        return f"{_listed(values)} with a scale tag, as probabilities have", "roadseg predict --mask"
+    cure = _picking(mask.path, values)
+    if set(values) <= {0, 1, VOID}:
+        make = "gdalwarp -ot Byte -dstnodata 255" if unknown else "gdal_translate -ot Byte"
+        cure = f"{make} {quote(str(mask.path))} new.tif"
+    return f"{_listed(values)} as {mask.dtype}", cure
+
+
+def _listed(values: Sequence[float]) -> str:
+    return some([f"{v:g}" for v in values]) if len(values) <= _NAMED else f"{min(values):g} to {max(values):g}"
+
+
+def _picking(path: Path, values: Sequence[float]) -> str:
+    """Return a command that makes a mask of what is road in a file with other values."""
+    classes = [value for value in values if value not in {0, VOID}]
+    which = f"=={classes[0]:g}" if len(classes) == 1 else "==N"
+    formula = f"A{which if all(float(value).is_integer() for value in classes) else '>=0.5'}"
+    meaning = ", N the class of road" if formula == "A==N" else ""
+    return f'gdal_calc.py -A {quote(str(path))} --calc "{formula}" --type Byte --outfile new.tif{meaning}'
 
 
 def _bring_together(scene: Scene, mask: RoadRaster) -> bool:

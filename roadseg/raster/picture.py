@@ -169,11 +169,16 @@ def write_picture(path: Path, rgb: Bytes) -> None:
     OutputError
         If it cannot be written.
     """
-    _, png = cv2.imencode(".png", np.ascontiguousarray(rgb[::-1].transpose(1, 2, 0)))
     try:
-        write_whole(path, png.tobytes())
+        write_whole(path, as_png(rgb))
     except OSError as error:
         raise OutputError(f"cannot write {path} ({error.strerror}); choose another place") from error
+
+
+def as_png(rgb: Bytes) -> bytes:
+    """Return (3, height, width) uint8 as the bytes of a PNG."""
+    _, png = cv2.imencode(".png", np.ascontiguousarray(rgb[::-1].transpose(1, 2, 0)))
+    return bytes(png)
 
 
 def _pale(rgb: Bytes) -> NDArray[np.float32]:

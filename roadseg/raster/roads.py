@@ -22,7 +22,7 @@ from rasterio.windows import Window as RasterWindow
 from roadseg.blocks import Window
 from roadseg.errors import SceneError
 from roadseg.raster.encoding import LEVELS, NODATA, quantize
-from roadseg.raster.files import open_input, open_raster
+from roadseg.raster.files import open_input, open_raster, reason
 from roadseg.raster.grid import Grid
 
 Kind = Literal["probability", "mask 0/1", "mask 0/255"]
@@ -58,6 +58,8 @@ class RoadRaster:
         Of the file, or the one it was brought to.
     tags
         Its metadata.
+    dtype
+        Of its values.
 
     Raises
     ------
@@ -85,7 +87,7 @@ class RoadRaster:
         self._source = file
         self.grid = Grid(file.crs.to_wkt() if file.crs else None, file.transform, file.height, file.width)
         self.tags: dict[str, str] = file.tags()
-        self._dtype = np.dtype(file.dtypes[self._band - 1])
+        self.dtype = np.dtype(file.dtypes[self._band - 1])
         self._kind: Kind | None = None
         by_value = file.nodata == NODATA and file.mask_flag_enums[self._band - 1] == [MaskFlags.nodata]
         self._as_stored = self._stores_levels() and by_value
@@ -111,7 +113,7 @@ class RoadRaster:
     @property
     def is_scaled(self) -> bool:
         """Whether the file holds probabilities by its type or its scale tag."""
-        return bool(np.issubdtype(self._dtype, np.floating)) or self._scale != 1
+        return bool(np.issubdtype(self.dtype, np.floating)) or self._scale != 1
 
     def overviews(self) -> list[int]:
         """Return by how much each overview is coarser than the file."""
@@ -130,11 +132,24 @@ class RoadRaster:
             raw, valid = self._read_raw(window)
             known = raw[valid]
             if known.size and not 0 <= int(known.min()) <= int(known.max()) <= 255:
-                raise SceneError(f"{self.path} holds {known.min()} to {known.max()}, no road mask; make it 0 and 1")
+                raise SceneError(
+                    f"{self.path} holds {known.min()} to {known.max()}, no road mask; make it 0 and 1, for example "
+                    'with gdal_calc.py --calc "A==N" --type Byte, N the class of road'
+                )
             present |= np.bincount(known.astype(np.uint8).ravel(), minlength=256) > 0
             if present[2:255].any():
                 break
         return Values(present, self._file.nodata == NODATA)
+
+    def first_values(self, most: int) -> tuple[list[float], bool]:
+        """Return values the file holds, about as many as wanted, and whether pixels are not known: for messages."""
+        found, unknown = np.zeros(0), False
+        for window in windows(self.grid.window, _SCAN_PX):
+            raw, valid = self._read_raw(window)
+            found, unknown = np.union1d(found, raw[valid]), unknown or not valid.all()
+            if len(found) > most:
+                break
+        return found.tolist(), unknown
 
     def take_as(self, kind: Kind) -> None:
         """Settle how values are understood; needed before reading."""
@@ -198,14 +213,16 @@ class RoadRaster:
             raw = self._file.read(self._band, resampling=Resampling.average, **size).astype(np.float32)
             valid = self._file.read_masks(self._band, **size) > 0
         except RasterioError as error:
-            raise SceneError(f"{self.path} cannot be read ({error}); the file is damaged or out of reach") from error
+            raise SceneError(
+                f"{self.path} cannot be read ({reason(error)}); the file is damaged or out of reach"
+            ) from error
         scale = {"probability": self._scale, "mask 0/1": 1.0, "mask 0/255": 1 / 255}[self._kind or "probability"]
         probability = np.nan_to_num(raw * np.float32(scale) + np.float32(self._offset)).clip(0, 1)
         return probability, valid & np.isfinite(raw)
 
     def _stores_levels(self) -> bool:
         """Say whether the file holds the levels themselves, as ``roadseg predict`` writes them."""
-        return bool(self._dtype == np.uint8 and abs(self._scale * LEVELS - 1) < 1e-6 and self._offset == 0)
+        return bool(self.dtype == np.uint8 and abs(self._scale * LEVELS - 1) < 1e-6 and self._offset == 0)
 
     def _levels(self, raw: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
         if self._stores_levels():
@@ -234,7 +251,10 @@ class RoadRaster:
         try:
             values: NDArray[Any] = read(self._band, window=place)
         except RasterioError as error:
-            raise SceneError(f"{self.path} cannot be read ({error}); the file is damaged or out of reach") from error
+            raise SceneError(
+                f"{self.path} cannot be read at row {window.row}, column {window.col} "
+                f"({reason(error)}); the file is damaged or out of reach"
+            ) from error
         return values
 
 

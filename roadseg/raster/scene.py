@@ -22,6 +22,7 @@ from rasterio.windows import Window as RasterWindow
 
 from roadseg.blocks import Block, Window, reflected
 from roadseg.errors import SceneError
+from roadseg.progress import counted
 from roadseg.raster.files import open_input, open_raster, reason
 from roadseg.raster.grid import Grid, model_grid
 from roadseg.raster.resample import resample, taps
@@ -53,6 +54,8 @@ class SceneSettings:
         (low, high) per band, where an earlier look at the same scene settled it.
     any_gsd
         Take the scene's grid as it is, whatever its pixels measure.
+    trains
+        A model is yet to be made of it, so another number of bands would do; only messages heed this.
     fill
         Per band, on the 0–1 scale: what unknown pixels hold.
     """
@@ -64,6 +67,7 @@ class SceneSettings:
     value_range: tuple[float, float] | None = None
     stretch: tuple[tuple[float, float], ...] | None = None
     any_gsd: bool = False
+    trains: bool = False
     fill: tuple[float, ...] = (0.0, 0.0, 0.0)
 
 
@@ -105,7 +109,7 @@ class Scene:
             self._file.close()
             if isinstance(error, SceneError):
                 raise
-            raise SceneError(f"{path} cannot be read: {error}") from error
+            raise SceneError(f"{path} cannot be read ({reason(error)}); the file is damaged or out of reach") from error
 
     def __enter__(self) -> Self:
         return self
@@ -125,6 +129,11 @@ class Scene:
     def gsd_factors(self) -> tuple[float, float]:
         """Model pixels per scene pixel, down and across; 1 where the scene is used as it is."""
         return self.grid_model.height / self.grid.height, self.grid_model.width / self.grid.width
+
+    @property
+    def band_total(self) -> int:
+        """How many bands the file has besides an alpha band."""
+        return sum(meaning is not ColorInterp.alpha for meaning in self._file.colorinterp)
 
     def local_files(self) -> list[Path]:
         """Return the files it is made of, a mosaic's sources among them, as far as they lie on this machine."""
@@ -183,7 +192,9 @@ class Scene:
             raw = self._file.read(self.bands, window=place, out_shape=size, resampling=Resampling.average)
             valid = self._validity(self._file, raw, window, (height, width))
         except RasterioError as error:
-            raise SceneError(f"{self.path} cannot be read: {error}") from error
+            raise SceneError(
+                f"{self.path} cannot be read ({reason(error)}); the file is damaged or out of reach"
+            ) from error
         shown = self._to_unit(raw) if self.stretch else raw.astype(np.float32) / 255
         rgb = shown[[0, 1, 2]] if len(shown) >= 3 else shown[[0, 0, 0]]
         return np.where(valid, np.rint(rgb.clip(0, 1) * 255), 255).astype(np.uint8)
@@ -229,9 +240,16 @@ class Scene:
         if missing:
             raise SceneError(f"{self.path} has no band {missing[0]}: it has {file.count}; choose with --bands")
         if len(bands) != wanted:
+            if self.settings.trains:
+                own = ",".join(map(str, bands))
+                cure = f"--bands {own} trains a model for {counted(len(bands), 'band')}"
+                grey = ", --bands 1,1,1 one for 3" if len(bands) == 1 else ""
+                raise SceneError(
+                    f"{self.path} has {counted(len(bands), 'band')} where {wanted} are taken unless told; {cure}{grey}"
+                )
             grey = " (for a grey image: --bands 1,1,1)" if file.count < wanted == 3 else ""
             raise SceneError(
-                f"the model wants {wanted} bands and {self.path} offers {len(bands)}; "
+                f"the model wants {counted(wanted, 'band')} and {self.path} offers {len(bands)}; "
                 f"choose {wanted} with --bands{grey}"
             )
         return bands

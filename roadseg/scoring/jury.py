@@ -36,6 +36,7 @@ from roadseg.metrics.pixels import (
     no_pixels,
     relaxed,
 )
+from roadseg.progress import counted
 from roadseg.raster.encoding import quantize
 from roadseg.raster.scene import Scene
 from roadseg.settings import CalibrationGoal, PredictSettings
@@ -83,7 +84,7 @@ class DevScore:
         """Return the figures as a sentence."""
         return (
             f"relaxed break-even {self.break_even:.4f}, relaxed F1 {self.relaxed_f1:.4f} at {self.threshold:.3f}, "
-            f"IoU {self.iou:.4f} ({self.tiles} tiles)"
+            f"IoU {self.iou:.4f} ({counted(self.tiles, 'tile')})"
         )
 
     def figures(self) -> dict[str, float]:

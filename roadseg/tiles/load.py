@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roadseg.errors import RoadsegError, TrainingError
-from roadseg.progress import Listener
+from roadseg.progress import Listener, counted
 from roadseg.raster.files import some
 from roadseg.raster.roads import windows
 from roadseg.settings import DataSettings
@@ -104,8 +104,9 @@ def load(
             f"what is left beside the ground kept for validation cannot be trained on ({error}); "
             "choose a smaller --dev-fraction or --dev-block"
         ) from error
-    kept = f"{len(areas)} areas kept for validation" if settings.dev_fraction else f"{len(areas)} dev tiles"
-    about = f"{len(tiles.tiles)} training tiles {where}, {100 * tiles.road_fraction:.1f} % road; {kept}"
+    area, number = counted(len(areas), "area"), counted(len(tiles.tiles), "training tile")
+    kept = f"{area} kept for validation" if settings.dev_fraction else counted(len(areas), "dev tile")
+    about = f"{number} {where}, {100 * tiles.road_fraction:.1f} % road; {kept}{_bands_of(found)}"
     return TrainingData(tiles, tuple(areas), gsd, gsd_range, about, *_names(settings))
 
 
@@ -123,10 +124,14 @@ def load_dev(
     """
     pairs = find_pairs(place)
     taken = chosen or (None if bands == 3 else tuple(range(1, bands + 1)))
-    areas = brought_to(look_at(pairs.dev or pairs.train, DataSettings(bands=taken), listener, None), gsd_m)
+    areas = brought_to(
+        look_at(pairs.dev or pairs.train, DataSettings(bands=taken), listener, None, trains=False), gsd_m
+    )
     odd = next((tile for tile in areas if tile.bands != bands), None)
     if odd:
-        raise TrainingError(f"{odd.name} gives {odd.bands} bands, the model wants {bands}; choose them with --bands")
+        raise TrainingError(
+            f"{odd.name} gives {counted(odd.bands, 'band')}, the model wants {bands}; choose them with --bands"
+        )
     return tuple(DevArea(tile, tile.grid.window) for tile in areas)
 
 
@@ -226,6 +231,14 @@ def _read_through(tile: FileTile) -> FileTile:
     for window in windows(tile.grid.window, _SCAN_PX):
         tile.read(window)
     return tile
+
+
+def _bands_of(tiles: Sequence[FileTile]) -> str:
+    """Say which bands are used, if some are not."""
+    kinds = sorted({(tile.settings.bands or (), tile.band_total) for tile in tiles})
+    if all(total <= len(set(bands)) for bands, total in kinds):
+        return ""
+    return "; bands " + " or ".join(f"{','.join(map(str, bands))} of {total}" for bands, total in kinds)
 
 
 def _names(settings: DataSettings) -> tuple[str, str]:

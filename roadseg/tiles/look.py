@@ -33,9 +33,16 @@ class _Sized(Protocol):
 
 
 def look_at(
-    pairs: Sequence[Pair], settings: DataSettings, listener: Listener, skip: Callable[[str], None] | None
+    pairs: Sequence[Pair],
+    settings: DataSettings,
+    listener: Listener,
+    skip: Callable[[str], None] | None,
+    *,
+    trains: bool = True,
 ) -> list[FileTile]:
     """Open all pairs and find out how their masks are meant: a mask without road cannot tell alone.
+
+    Whether a model is to be made of them, or there is one, is heeded by messages alone.
 
     Raises
     ------
@@ -46,7 +53,7 @@ def look_at(
     for pair in pairs:
         try:
             values.append(mask_values(pair.mask))
-            found.append(look(pair, settings, files))
+            found.append(look(pair, settings, files, trains=trains))
         except SceneError as error:
             del values[len(found) :]
             if skip is None:
@@ -58,7 +65,7 @@ def look_at(
     return [replace(tile, kind=kind) for tile in found]
 
 
-def look(pair: Pair, settings: DataSettings, files: OpenFiles) -> FileTile:
+def look(pair: Pair, settings: DataSettings, files: OpenFiles, *, trains: bool = True) -> FileTile:
     """Open a pair and settle how it is read.
 
     Raises
@@ -67,11 +74,12 @@ def look(pair: Pair, settings: DataSettings, files: OpenFiles) -> FileTile:
         If it cannot be used.
     """
     count = len(settings.bands) if settings.bands else 3
-    wanted = SceneSettings(bands=settings.bands, band_count=count, any_gsd=True, fill=(0.0,) * count)
+    wanted = SceneSettings(bands=settings.bands, band_count=count, any_gsd=True, fill=(0.0,) * count, trains=trains)
     with LabelledScene(*pair, wanted) as opened:
         sizes = opened.grid.pixel_size_m()
         wanted = replace(wanted, bands=opened.scene.bands, stretch=opened.scene.stretch)
-        return FileTile(pair, wanted, "mask 0/1", opened.grid, float(np.mean(sizes)) if sizes else None, files)
+        pixel_m = float(np.mean(sizes)) if sizes else None
+        return FileTile(pair, wanted, "mask 0/1", opened.grid, pixel_m, opened.scene.band_total, files)
 
 
 def kind_of(values: Sequence[Values], masks: Sequence[Path], listener: Listener) -> Kind:

@@ -2,7 +2,7 @@
 
 import csv
 import glob
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +10,8 @@ from roadseg.errors import TrainingError
 from roadseg.raster.files import RASTERS, match_stems, some
 
 _SPLITS = {"": "train", "train": "train", "training": "train"}
+_SEPARATORS = ",;\t"
+_COLUMNS = ("image", "mask", "split")
 _SPLITS |= dict.fromkeys(("dev", "val", "valid", "validation"), "dev") | {"test": "test"}
 
 
@@ -47,28 +49,45 @@ def find_pairs(data: Path) -> Pairs:
 def read_manifest(path: Path) -> Pairs:
     """Read pairs from a CSV file with columns image, mask and perhaps split (train, dev or test).
 
-    Paths are relative to the file. Rows of split test are left alone.
+    Paths are relative to the file. Rows of split test are left alone. Columns may be separated by commas, semicolons
+    or tabs, and their names written in capitals.
 
     Raises
     ------
     TrainingError
-        If a column or a value is missing, a split is unknown, or nothing is to be trained on.
+        If a column or a value is missing, a split is unknown, a pair is there twice, or nothing is to be trained on.
     """
-    try:
-        rows = list(csv.DictReader(path.read_text("utf-8-sig").splitlines(), skipinitialspace=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise TrainingError(f"{path} cannot be read as CSV ({error}); save it as UTF-8 text") from error
     found: dict[str, list[Pair]] = {"train": [], "dev": [], "test": []}
-    for number, row in enumerate(rows, 2):
-        image, mask, split = ((row.get(key) or "").strip() for key in ("image", "mask", "split"))
+    lines: dict[Pair, int] = {}
+    for number, row in _rows(path):
+        image, mask, split = ((row.get(key) or "").strip() for key in _COLUMNS)
         if not image or not mask:
             raise TrainingError(f"{path} names no image or no mask in line {number}; its columns are image,mask,split")
         if split.lower() not in _SPLITS:
             raise TrainingError(f"{path} has the split {split} in line {number}; write train, dev or test")
-        found[_SPLITS[split.lower()]].append(Pair(path.parent / image, path.parent / mask))
+        pair = Pair(path.parent / image, path.parent / mask)
+        first = lines.setdefault(Pair(pair.image.resolve(), pair.mask.resolve()), number)
+        if first != number:
+            raise TrainingError(f"{path} names {image} with {mask} twice, in lines {first} and {number}; keep one")
+        found[_SPLITS[split.lower()]].append(pair)
     if not found["train"]:
         raise TrainingError(f"{path} names nothing to train on; add lines image,mask under a head of these words")
     return Pairs(found["train"], found["dev"])
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str | None]]]:
+    """Yield the number of each line of a manifest, and its values by column."""
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+        head = next((line for line in lines if line.strip()), "")
+        table = csv.DictReader(lines, delimiter=max(_SEPARATORS, key=head.count), skipinitialspace=True)
+        table.fieldnames = names = [name.strip().lower() for name in table.fieldnames or ()]
+        rows = [(table.line_num, row) for row in table]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise TrainingError(f"{path} cannot be read as CSV ({error}); save it as UTF-8 text") from error
+    if names and not {"image", "mask"} <= set(names):
+        raise TrainingError(f"{path} has the columns {some(names)}; name them {','.join(_COLUMNS)} in the first line")
+    yield from rows
 
 
 def find_images(places: Sequence[Path]) -> list[Path]:

@@ -53,6 +53,8 @@ class FileTile:
         On which they are read.
     pixel_m
         Metres per pixel of the file, None if it does not know.
+    band_total
+        How many bands the image has, used or not, besides an alpha band.
     files
         Shared by tiles of one run.
     cut
@@ -64,6 +66,7 @@ class FileTile:
     kind: Kind
     grid: Grid
     pixel_m: float | None
+    band_total: int
     files: OpenFiles
     cut: Cut | None = None
     _levels: NDArray[np.uint8] | None = None
@@ -75,7 +78,7 @@ class FileTile:
 
     @property
     def bands(self) -> int:
-        """How many bands the image has."""
+        """How many bands of the image are used."""
         return self.settings.band_count
 
     @property

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from roadseg.blocks import Window
 from roadseg.errors import TrainingError
+from roadseg.progress import counted
 from roadseg.training.sampling import VOID, Survey, places, survey
 
 __all__ = ["VOID", "Batch", "Source", "Tile", "Tiles"]
@@ -175,7 +176,9 @@ class Tiles:
         self.tiles, self.crop, self.bands, self._road_share = tuple(tiles), crop, tiles[0].bands, road_share
         odd = next((tile for tile in tiles if tile.bands != self.bands), None)
         if odd:
-            raise TrainingError(f"{odd.name} has {odd.bands} bands, {tiles[0].name} {self.bands}; choose with --bands")
+            raise TrainingError(
+                f"{odd.name} has {counted(odd.bands, 'band')}, {tiles[0].name} {self.bands}; choose with --bands"
+            )
         in_memory = all(tile.in_memory for tile in tiles)
         self._threads = threads or min(2 if in_memory else 16, os.cpu_count() or 1)
         self._moments, labelled, self.road_fraction = np.zeros((3, self.bands)), 0, 0.0
@@ -188,7 +191,11 @@ class Tiles:
             raise TrainingError("every pixel of the masks is void (255); label some as road (1) and not road (0)")
         self.road_fraction /= labelled
         if self.road_fraction in {0.0, 1.0}:
-            raise TrainingError("the masks hold only one class; they need both road (1) and not road (0) pixels")
+            hidden = not self.road_fraction and labelled < sum(rows * cols for rows, cols in (t.shape for t in tiles))
+            tag = "; where 255 is road and a nodata tag hides it, take that away with gdal_edit.py -unsetnodata"
+            raise TrainingError(
+                "the masks hold only one class; they need both road (1) and not road (0) pixels" + tag * hidden
+            )
         self._places = places(surveys, crop=crop, road_share=road_share)
 
     def pixel_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -129,8 +129,7 @@ def read_roads(path: Path, widths: Widths, *, layer: str | None = None, within: 
 
 def _only_layer(path: Path) -> str:
     try:
-        layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
-        kinds = {name: str(pyogrio.read_info(path, layer=name)["geometry_type"]) for name in layers}
+        kinds = {name: str(pyogrio.read_info(path, layer=name)["geometry_type"]) for name in _layers(path)}
     except (DataSourceError, DataLayerError) as error:
         raise SceneError(f"{path} cannot be read as a vector file: {error}") from error
     usable = [name for name, kind in kinds.items() if kind.split(" ")[0].removeprefix("2.5D ") not in _OTHERS]
@@ -142,6 +141,11 @@ def _only_layer(path: Path) -> str:
     return named[0] if len(usable) > 1 else usable[0]
 
 
+def _layers(path: Path) -> list[str]:
+    """Return the layers that have geometries."""
+    return [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
+
+
 def _read_layer(path: Path, layer: str, wanted: Sequence[str], within: Within | None) -> _Table:
     try:
         about = pyogrio.read_info(path, layer=layer, force_total_bounds=True)
@@ -150,6 +154,9 @@ def _read_layer(path: Path, layer: str, wanted: Sequence[str], within: Within | 
         box = within(about["crs"]) if within else None
         meta, _, wkb, values = pyogrio.raw.read(path, layer=layer, columns=columns, force_2d=True, bbox=box)
     except (DataSourceError, DataLayerError) as error:
+        has = _layers(path) if isinstance(error, DataLayerError) else [layer]
+        if layer not in has:
+            raise SceneError(f"{path} has no layer {layer}; it has {', '.join(has)}") from error
         raise SceneError(f"{path} cannot be read as a vector file: {error}") from error
     with np.errstate(invalid="ignore"):
         geometries = shapely.from_wkb(wkb)
