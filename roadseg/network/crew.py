@@ -6,7 +6,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -36,6 +36,8 @@ class Crew:
         if workers > 1:
             spawn = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(workers, spawn, initializer=_start, initargs=(shared,))
+            self._clerk = ThreadPoolExecutor(1, "roadseg-crew")
+            """Starts workers as it submits: interruptions come to the main thread and so leave none half-born."""
 
     def __enter__(self) -> "Crew":
         return self
@@ -44,6 +46,7 @@ class Crew:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._pool:
+            self._clerk.shutdown(cancel_futures=True)
             self._pool.shutdown(cancel_futures=True)
 
     def map(self, function: Callable[[Any, Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
@@ -54,7 +57,7 @@ class Crew:
             return
         waiting: deque[Future[Result]] = deque()
         for task in tasks:
-            waiting.append(self._pool.submit(_call, function, task))
+            waiting.append(self._clerk.submit(self._pool.submit, _call, function, task).result())
             if len(waiting) > 2 * self.workers:
                 yield waiting.popleft().result()
         while waiting:
