@@ -182,8 +182,7 @@ def roadseg(*arguments: object, stdin: str | None = None, **options: Any) -> sub
         input=stdin,
         capture_output=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "100"},
-        timeout=120,
-        **{"text": True, **options},
+        **{"text": True, "timeout": 120, **options},
     )
 
 
