@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from roadseg.errors import RoadsegError, TrainingError
 from roadseg.progress import Listener, counted
@@ -17,6 +18,8 @@ from roadseg.tiles.memory import free_bytes
 from roadseg.tiles.pairs import Pair, find_images, find_pairs
 from roadseg.tiles.source import DevArea, FileTile
 from roadseg.training.dataset import Source, Tiles
+
+Result = TypeVar("Result")
 
 _SCAN_PX = 2048
 _READERS = 4
@@ -182,23 +185,10 @@ def held(
     if not fits and skip is None:
         return list(tiles), f"read from their files as needed (they take {sizes})"
 
-    def read(tile: FileTile) -> Source | RoadsegError:
-        try:
-            return tile.whole() if fits else _read_through(tile)
-        except RoadsegError as error:
-            return error
+    def read(tile: FileTile) -> Source:
+        return tile.whole() if fits else _read_through(tile)
 
-    with ThreadPoolExecutor(_READERS) as pool:
-        found = list(pool.map(read, tiles))
-    ready: list[Source] = []
-    for one in found:
-        if not isinstance(one, RoadsegError):
-            ready.append(one)
-        elif skip is None:
-            raise one
-        else:
-            skip(str(one))
-    return ready, f"{'in memory' if fits else 'read from their files as needed'} (they take {sizes})"
+    return _each(read, tiles, skip), f"{'in memory' if fits else 'read from their files as needed'} (they take {sizes})"
 
 
 def readable(dev: Sequence[FileTile], skip: Callable[[str], None] | None) -> list[FileTile]:
@@ -211,19 +201,38 @@ def readable(dev: Sequence[FileTile], skip: Callable[[str], None] | None) -> lis
     TrainingError
         If there are tiles, but no road in them to score against.
     """
-    found, road = [], False
-    for tile in dev:
-        try:
-            parts = [bool((tile.read(part)[1] == 1).any()) for part in windows(tile.grid.window, _SCAN_PX)]
-            road |= any(parts)
-            found.append(tile)
-        except RoadsegError as error:
-            if skip is None:
-                raise
-            skip(str(error))
-    if dev and not road:
+
+    def read(tile: FileTile) -> tuple[FileTile, bool]:
+        parts = [bool((tile.read(part)[1] == 1).any()) for part in windows(tile.grid.window, _SCAN_PX)]
+        return tile, any(parts)
+
+    found = _each(read, dev, skip)
+    if dev and not any(road for _, road in found):
         raise TrainingError("the dev tiles hold no road to score against; choose other ones")
-    return found
+    return [tile for tile, _ in found]
+
+
+def _each(
+    read: Callable[[FileTile], Result], tiles: Sequence[FileTile], skip: Callable[[str], None] | None
+) -> list[Result]:
+    """Read tiles, several at a time; one that is damaged is told of and left out, or raised where none may be."""
+
+    def tried(tile: FileTile) -> Result | RoadsegError:
+        try:
+            return read(tile)
+        except RoadsegError as error:
+            return error
+
+    ready: list[Result] = []
+    with ThreadPoolExecutor(_READERS) as pool:
+        for one in list(pool.map(tried, tiles)):
+            if not isinstance(one, RoadsegError):
+                ready.append(one)
+            elif skip is None:
+                raise one
+            else:
+                skip(str(one))
+    return ready
 
 
 def _read_through(tile: FileTile) -> FileTile:
