@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from roadseg.errors import DeviceError
 from roadseg.model.memory import ran_out
-from roadseg.model.resunet import ResUNet, normalize
+from roadseg.model.resunet import ResUNet, road_probability
 from roadseg.settings import EngineSettings, Precision
 
 Array = NDArray[np.float32]
@@ -146,11 +146,10 @@ class TorchEngine:
     def _forward(self, windows: Tensor) -> Tensor:
         on_cuda = self.device.type == "cuda"
         pixels = (windows.pin_memory() if on_cuda else windows).to(self.device, non_blocking=on_cuda)
-        x = normalize(pixels, self.mean, self.std).contiguous(memory_format=torch.channels_last)
         dtype = getattr(torch, self.precision)
-        with torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32):
-            logits = self.network(x)
-        return torch.sigmoid(logits[:, 0].float() / self.temperature + self.bias)
+        return road_probability(
+            self.network, pixels, self.mean, self.std, dtype=dtype, temperature=self.temperature, bias=self.bias
+        )
 
     def _symmetric(self, windows: Tensor) -> Tensor:
         """Return the mean answer to the eight symmetries of each window."""

@@ -167,6 +167,31 @@ def normalize(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     return (pixels.float() - per_band(mean)).div_(per_band(std))
 
 
+def road_probability(
+    network: nn.Module, pixels: Tensor, mean: Sequence[float], std: Sequence[float], *,
+    dtype: torch.dtype, temperature: float, bias: float,
+) -> Tensor:  # fmt: skip
+    """Look at pixels through a network; prediction and teachers both come through here.
+
+    Parameters
+    ----------
+    network, pixels, mean, std
+        A ResUNet or what was made of it, where the pixels are; these as for ``normalize``.
+    dtype
+        Number format of the convolutions.
+    temperature, bias
+        Calibration: the logit is divided by the one, then the other is added.
+
+    Returns
+    -------
+    (n, height, width) float32 in [0, 1].
+    """
+    x = normalize(pixels, mean, std).contiguous(memory_format=torch.channels_last)
+    with torch.autocast(pixels.device.type, dtype=dtype, enabled=dtype != torch.float32):
+        logits = network(x)
+    return torch.sigmoid(logits[:, 0].float() / temperature + bias)  # (n, height, width)
+
+
 @dataclass(frozen=True)
 class Layer:
     """A row of the layer table: dotted name, kind, output (channels, height, width), parameters."""

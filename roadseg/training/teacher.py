@@ -9,10 +9,9 @@ from torch import Tensor
 
 from roadseg.errors import TrainingError
 from roadseg.model.card import ModelCard, find_model
-from roadseg.model.resunet import ResUNet, normalize
+from roadseg.model.resunet import ResUNet, road_probability
 from roadseg.model.weights import load_model
 from roadseg.settings import Precision
-from roadseg.training.gradient import layout_of
 
 _SAME_GSD = 0.15
 """How far ground resolutions may differ: as far as prediction reads a scene as it is."""
@@ -30,18 +29,16 @@ class Teacher:
     """
 
     def __init__(self, network: ResUNet, card: ModelCard, *, device: torch.device, precision: Precision) -> None:
-        layout = layout_of(network.width)
-        self.network = network.eval().to(device).to(memory_format=layout)  # type: ignore[call-overload]
+        self.network = network.eval().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.card, self.dtype = card, getattr(torch, precision)
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """Map images (n, bands, height, width) float32 in [0, 1] to probabilities (n, height, width) float32."""
         card = self.card
-        x = normalize(images, card.mean, card.std).contiguous(memory_format=layout_of(self.network.width))
-        with torch.autocast(images.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
-            logits = self.network(x)
-        return torch.sigmoid(logits[:, 0].float() / card.temperature + card.bias)  # (n, height, width)
+        return road_probability(
+            self.network, images, card.mean, card.std, dtype=self.dtype, temperature=card.temperature, bias=card.bias
+        )
 
 
 def find_teacher(
