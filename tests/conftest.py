@@ -1,6 +1,7 @@
 """Worlds to test in: drawn scenes, engines that answer what they see, and a network small enough to run at once."""
 
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -183,6 +184,25 @@ def roadseg(*arguments: object, stdin: str | None = None, **options: Any) -> sub
         capture_output=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "100"},
         **{"text": True, "timeout": 120, **options},
+    )
+
+
+def start_roadseg(folder: Path, *arguments: object) -> subprocess.Popen[str]:
+    """Start the command line in a process of its own that heeds signals as from a terminal; do not wait for it."""
+
+    def usual_signals() -> None:
+        for number, handler in {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}.items():
+            signal.signal(number, handler)
+
+    return subprocess.Popen(
+        [sys.executable, "-m", "roadseg", *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=usual_signals,  # noqa: PLW1509 (background jobs ignore Ctrl-C)
     )
 
 

@@ -1,7 +1,6 @@
 """The command line does what it says, says what went wrong in one sentence, and exits with the right status."""
 
 import json
-import os
 import random
 import re
 import shutil
@@ -16,7 +15,7 @@ import pytest
 import rasterio
 import typer.testing
 from affine import Affine
-from conftest import METRES, ROTATED, picture, roadseg, write_raster
+from conftest import METRES, ROTATED, picture, roadseg, start_roadseg, write_raster
 
 from roadseg.cli import app
 
@@ -416,25 +415,11 @@ def results(folder):
 def undisturbed(tmp_path_factory, large, model_file):
     """Return the results of a run that nobody disturbed, and how long it worked after its first word."""
     folder = prepared(tmp_path_factory.mktemp("undisturbed") / "work", large, model_file)
-    process = start(folder)
+    process = start_roadseg(folder, *COMMAND)
     said, began = process.stderr.readline(), time.monotonic()
     process.communicate(timeout=300)
     assert process.returncode == 0, said
     return results(folder), time.monotonic() - began
-
-
-def start(folder, *more):
-    """Start the command; return when it is about to."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "roadseg", *COMMAND, *more],
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 (ignored in background jobs)
-    )
 
 
 def kill_at_random_moments(folder, undisturbed, times, seed):
@@ -442,7 +427,7 @@ def kill_at_random_moments(folder, undisturbed, times, seed):
     expected, seconds = undisturbed
     chance, stopped = random.Random(seed), 0
     for _ in range(times):
-        process = start(folder)
+        process = start_roadseg(folder, *COMMAND)
         process.stderr.readline()
         time.sleep(chance.uniform(0, 0.9 * seconds))
         process.send_signal(signal.SIGKILL)
@@ -472,7 +457,7 @@ def test_kill_minus_9_at_20_random_moments_loses_nothing(folder, undisturbed):
 
 def test_ctrl_c_is_status_130_and_the_same_command_goes_on(folder, undisturbed):
     expected, _ = undisturbed
-    process = start(folder)
+    process = start_roadseg(folder, *COMMAND)
     while process.poll() is None and not list(folder.glob("roads.tif.partial/probability_*.tif")):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 from affine import Affine
-from conftest import picture, roadseg, run_python, write_raster
+from conftest import picture, roadseg, run_python, start_roadseg, write_raster
 from test_network_centrelines import lives
 from test_train import make_folder
 
@@ -124,23 +124,6 @@ def test_importing_installs_nothing() -> None:
 # In processes of their own
 
 
-def start(folder: Path, *arguments: object) -> subprocess.Popen[str]:
-    def usual_signals() -> None:
-        for number, handler in {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}.items():
-            signal.signal(number, handler)
-
-    return subprocess.Popen(
-        [sys.executable, "-m", "roadseg", *map(str, arguments)],
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=usual_signals,  # noqa: PLW1509 (background jobs ignore Ctrl-C)
-    )
-
-
 def wait_for(process: subprocess.Popen[str], happened: Callable[[], object]) -> None:
     while process.poll() is None and not happened():
         time.sleep(0.005)
@@ -159,7 +142,7 @@ def test_predict(tmp_path: Path, model_file: Path) -> None:
     write_raster(tmp_path / "scene.tif", picture(700, 900).astype(np.uint8), transform=UNTURNED)
     command = ["predict", "scene.tif", "-o", "roads.tif", "--vector", "roads.gpkg", "--model", model_file]
     command += ["--block", "224", "--overlap", "16", "--device", "cpu"]
-    process = start(tmp_path, *command)
+    process = start_roadseg(tmp_path, *command)
     wait_for(process, lambda: list(tmp_path.glob("roads.tif.partial/probability_*.tif")))
     process.send_signal(signal.SIGTERM)
     assert_terminated(process, "goes on from here")
@@ -175,7 +158,7 @@ def test_vectorize(tmp_path: Path, workers: int, to_all: bool) -> None:
     noise = cv2.GaussianBlur(np.random.default_rng(0).uniform(0, 254, (3000, 3000)).astype(np.float32), (0, 0), 4)
     roads = (noise > 127).astype(np.uint8)
     write_raster(tmp_path / "noise.tif", roads[None], transform=UNTURNED, nodata=255)
-    process = start(tmp_path, "vectorize", "noise.tif", "-o", "o.gpkg", "--block", "256", "--workers", workers)
+    process = start_roadseg(tmp_path, "vectorize", "noise.tif", "-o", "o.gpkg", "--block", "256", "--workers", workers)
     wait_for(process, lambda: list(tmp_path.glob(".o.gpkg-*/*")))
     (os.killpg if to_all else os.kill)(process.pid, signal.SIGTERM)
     assert_terminated(process, "begins anew, nothing half-done is left")
@@ -211,7 +194,7 @@ def test_train(tmp_path: Path) -> None:
     make_folder(tmp_path / "data", ("a", "b", "c"))
     command = ["train", "data", "--width", "2", "--steps", "100", "--batch", "2", "--crop", "32", "--device", "cpu"]
     command += ["-o", "m.safetensors"]
-    process = start(tmp_path, *command)
+    process = start_roadseg(tmp_path, *command)
     assert process.stderr is not None
     while not process.stderr.readline().startswith("roadseg: step "):
         assert process.poll() is None

@@ -1,11 +1,8 @@
 """``roadseg vectorize`` on the command line: results, sentences, exit statuses."""
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,7 +11,7 @@ import numpy as np
 import pyogrio
 import pytest
 import shapely
-from conftest import roadseg, run_python
+from conftest import roadseg, run_python, start_roadseg
 from test_cli import Said, here, say
 from test_vectorize import UNTURNED, UTM, bad_rasters, drawn, write
 
@@ -169,16 +166,7 @@ def test_ctrl_c_leaves_nothing(tmp_path):
     rng = np.random.default_rng(0)
     noise = cv2.GaussianBlur(rng.uniform(0, 254, (3000, 3000)).astype(np.float32), (0, 0), 4)
     write(tmp_path / "noise.tif", np.where(noise > 127, 250, 0).astype(np.uint8), transform=UNTURNED, crs=UTM)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "roadseg", "vectorize", "noise.tif", "-o", "o.gpkg", "--block", "256"],
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 (ignored in background jobs)
-    )
+    process = start_roadseg(tmp_path, "vectorize", "noise.tif", "-o", "o.gpkg", "--block", "256")
     while process.poll() is None and not list(tmp_path.glob(".o.gpkg-*/*")):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
