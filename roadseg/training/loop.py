@@ -140,6 +140,7 @@ class Trainer:
             with together(), Feed(self.tiles, self.settings, self.team, self.device, self.step) as feed:
                 self._train(feed, on_step, evaluate, until)
                 self.save()
+                self.team.wait()  # nobody leaves, and takes the connection along, before all are here
         except KeyboardInterrupt:
             if self._whole and self.step and self.team.size == 1:
                 self.save()
