@@ -1,14 +1,16 @@
 """roadseg turns aerial imagery into roads.
 
-The way of the data, and where each step lives::
+How data flows, and where each step lives::
 
-    Scene ──blocks──▶ Block        roadseg.raster.scene, roadseg.blocks
-          ──windows─▶ batch        roadseg.inference.block
-          ──ResUNet─▶ probability  roadseg.inference.engine, roadseg.model
-          ──blend───▶ Block core   roadseg.inference.blend
-          ──quantize▶ GeoTIFF      roadseg.raster.encoding, .partial, .output
-          ──trace───▶ PixelGraph   roadseg.network.centrelines
-          ──repair──▶ RoadNetwork  roadseg.network.repair, .geometry, .write
+    Scene ──blocks──▶ Block        roadseg.raster.scene, roadseg.windows
+          ──windows─▶ batch        roadseg.prediction.block
+          ──ResUNet─▶ probability  roadseg.prediction.engines, roadseg.model
+          ──blend───▶ Block core   roadseg.prediction.blend
+          ──quantize▶ GeoTIFF      roadseg.raster.encoding, .partial, .cog
+          ──clean───▶ road mask    roadseg.roads.mask
+          ──trace───▶ PixelGraph   roadseg.roads.centerlines
+          ──repair──▶ RoadNetwork  roadseg.roads.repair, .centerlines.geometry
+          ──write───▶ vector file  roadseg.roads.files
 
 Each command of the command line is one module with one function that shows the whole chain:
 ``roadseg.predict``, ``roadseg.vectorize``, ``roadseg.evaluate``, ``roadseg.train``. ``roadseg.cli``

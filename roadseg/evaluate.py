@@ -15,23 +15,23 @@ from pathlib import Path
 import numpy as np
 
 import roadseg
-from roadseg.counting import Counter, Pair, find_pairs, is_network, kind_of
 from roadseg.errors import OutputError, SceneError
-from roadseg.extraction import extract
-from roadseg.metrics import cldice, pixels, scores
+from roadseg.evaluation import scores
+from roadseg.evaluation.rasters import Counter, Pair, find_pairs, is_network, kind_of
+from roadseg.evaluation.report import html
+from roadseg.files import check_target, write_whole
+from roadseg.metrics import cldice, pixels
 from roadseg.metrics.apls import apls
 from roadseg.metrics.graph import road_graph
 from roadseg.metrics.lines import compare_lines
-from roadseg.metrics.report import html
 from roadseg.metrics.topo import topo
-from roadseg.network.graph import RoadNetwork
-from roadseg.network.read import read_lines
 from roadseg.progress import Listener
 from roadseg.raster.ground import Lines, ground_at, to_ground
-from roadseg.raster.levels import find_levels
-from roadseg.raster.output import check_target
+from roadseg.raster.probability import find_levels
+from roadseg.roads.extract import extract
+from roadseg.roads.files.read import read_lines
+from roadseg.roads.network import RoadNetwork
 from roadseg.settings import EvaluateOutputs, EvaluateSettings, VectorizeSettings
-from roadseg.whole import write_whole
 
 _TRUE_ROADS = VectorizeSettings(min_area_m2=0, max_hole_m2=0, min_length_m=0, bridge_m=0)
 """A network is made of true roads as they are: nothing is dropped, filled or bridged."""

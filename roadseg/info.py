@@ -8,7 +8,7 @@ from typing import Any
 from roadseg.model.card import Measurement, ModelCard, bundled_models, find_model, read_card
 from roadseg.progress import counted
 from roadseg.raster.scene import Scene, SceneSettings
-from roadseg.training.provenance import stages_of
+from roadseg.training.card import stages_of
 
 
 @dataclass(frozen=True)

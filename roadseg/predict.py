@@ -9,20 +9,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from roadseg.batch import Batch, in_turn, stems
 from roadseg.errors import OutputError
-from roadseg.extraction import extract, is_metric
-from roadseg.inference.engine import TorchEngine
-from roadseg.job import Job, Model, scene_settings, wanted_area
+from roadseg.files import Batch, check_target, in_turn, stems
 from roadseg.model.card import find_model
 from roadseg.model.weights import load_model
+from roadseg.prediction.engines.torch import TorchEngine
+from roadseg.prediction.scene_run import Job, Model, scene_settings, wanted_area
 from roadseg.progress import Listener
 from roadseg.raster.files import bounded_cache
-from roadseg.raster.output import check_target
 from roadseg.raster.partial import Partial, published
 from roadseg.raster.scene import Scene
+from roadseg.roads.extract import extract, is_metric
+from roadseg.roads.files.outputs import check_crs, check_vectors, stage
 from roadseg.settings import EngineSettings, Outputs, PredictSettings, VectorizeSettings, VectorOutputs
-from roadseg.vectors import check_crs, check_vectors, stage
 
 
 @dataclass(frozen=True)

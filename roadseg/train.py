@@ -16,21 +16,21 @@ from typing import Any
 import torch
 
 from roadseg.errors import TrainingError
-from roadseg.inference.engine import choose_device, choose_precision
+from roadseg.files import check_target
 from roadseg.model.card import ModelCard, find_model
 from roadseg.model.resunet import ResUNet
 from roadseg.model.weights import as_stored, load_model, save_model
+from roadseg.prediction.engines.torch import choose_device, choose_precision
 from roadseg.progress import Listener, counted
-from roadseg.raster.output import check_target
-from roadseg.run import RunFolder
-from roadseg.scoring.jury import DevScore, Jury
-from roadseg.scoring.verdict import Verdict, engine_of, judge, judged
 from roadseg.settings import DataSettings, TrainSettings
-from roadseg.tiles.load import TrainingData, load, load_dev
-from roadseg.tiles.source import DevArea
+from roadseg.training.calibrate import Verdict, engine_of, judge, judged
+from roadseg.training.card import About, recipe_of, told
+from roadseg.training.data.file_tiles import DevArea
+from roadseg.training.data.load import TrainingData, load, load_dev
+from roadseg.training.dev_score import DevScore, Jury
+from roadseg.training.distributed import Team, joined
 from roadseg.training.loop import Step, Trainer
-from roadseg.training.parallel import Team, joined
-from roadseg.training.provenance import About, recipe_of, told
+from roadseg.training.run_folder import RunFolder
 from roadseg.training.teacher import find_teacher
 
 __all__ = ["About", "TrainSummary", "recalibrate", "train"]

@@ -11,18 +11,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from roadseg.batch import Batch, in_turn, stems
-from roadseg.extraction import describe, extract, is_metric, threshold_of
-from roadseg.network.areas import RoadAreas
-from roadseg.network.write import SUFFIXES
-from roadseg.preview import draw, over_image, over_raster
+from roadseg.files import Batch, draft_folder, in_turn, publish, stems
 from roadseg.progress import Listener
-from roadseg.raster.files import bounded_cache, draft_folder
-from roadseg.raster.levels import Levels, find_levels
-from roadseg.raster.output import publish
+from roadseg.raster.files import bounded_cache
 from roadseg.raster.picture import write_picture
+from roadseg.raster.probability import Levels, find_levels
+from roadseg.roads.areas.polygons import RoadAreas
+from roadseg.roads.extract import describe, extract, is_metric, threshold_of
+from roadseg.roads.files.outputs import Roads, check_crs, check_vectors, stage
+from roadseg.roads.files.write import SUFFIXES
+from roadseg.roads.preview import draw, over_image, over_raster
 from roadseg.settings import VectorizeSettings, VectorOutputs
-from roadseg.vectors import Roads, check_crs, check_vectors, stage
 
 
 @dataclass(frozen=True)

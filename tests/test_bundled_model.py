@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from conftest import roadseg
+from commands import roadseg
 
 from roadseg.metrics.pixels import FULL, break_even_level, count_pixels, exact, no_pixels, relaxed
 from roadseg.model.card import bundled_models, read_card

@@ -15,7 +15,8 @@ import pytest
 import rasterio
 import typer.testing
 from affine import Affine
-from conftest import METRES, ROTATED, picture, roadseg, start_roadseg, write_raster
+from commands import roadseg, start_roadseg
+from worlds import METRES, ROTATED, picture, write_raster
 
 from roadseg.cli import app
 

@@ -14,9 +14,10 @@ import cv2
 import numpy as np
 import pytest
 from affine import Affine
-from conftest import picture, roadseg, run_python, start_roadseg, write_raster
-from test_network_centrelines import lives
+from commands import roadseg, run_python, start_roadseg
+from test_roads_centerlines import lives
 from test_train import make_folder
+from worlds import picture, write_raster
 
 from roadseg.cli import interruption
 from roadseg.cli.interruption import Interruptions, Terminated
@@ -115,7 +116,7 @@ def test_handlers_are_there_only_while_heeded_and_only_in_the_main_thread(clock:
 def test_importing_installs_nothing() -> None:
     code = (
         "import signal\nhandlers = lambda: [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]\n"
-        "before = handlers()\nimport roadseg.cli, roadseg.train, roadseg.predict, roadseg.network.crew\n"
+        "before = handlers()\nimport roadseg.cli, roadseg.train, roadseg.predict, roadseg.roads.mask.workers\n"
         "print(handlers() == before)"
     )
     assert run_python(code).split() == ["True"]
@@ -172,7 +173,7 @@ def test_vectorize(tmp_path: Path, workers: int, to_all: bool) -> None:
 def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(
-        "import os, signal\nfrom roadseg.network.crew import Crew\n"
+        "import os, signal\nfrom roadseg.roads.mask.workers import Crew\n"
         "def mine(shared, task):\n    return os.getpid()\n"
         "if __name__ == '__main__':\n"
         "    with Crew(None, 2) as crew:\n"

@@ -11,7 +11,7 @@ import numpy as np
 import pyogrio
 import pytest
 import shapely
-from conftest import roadseg, run_python, start_roadseg
+from commands import roadseg, run_python, start_roadseg
 from test_cli import Said, here, say
 from test_vectorize import UNTURNED, UTM, bad_rasters, drawn, write
 

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from roadseg.cli import app
 from roadseg.errors import OutputError, RoadsegError, SceneError
 from roadseg.evaluate import as_json, evaluate
-from roadseg.metrics.errors import FALSE, MET, MISSED, RIGHT
+from roadseg.evaluation.error_map import FALSE, MET, MISSED, RIGHT
 from roadseg.raster.encoding import LEVELS
 from roadseg.settings import EvaluateOutputs, EvaluateSettings
 

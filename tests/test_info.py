@@ -4,14 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import roadseg
+from commands import roadseg
 
 from roadseg.info import describe_card, describe_recipe, group_measurements
 from roadseg.model.card import Measurement, ModelCard, find_model, read_card
 from roadseg.model.resunet import ResUNet
 from roadseg.model.weights import save_model
 from roadseg.settings import AugmentSettings, TrainSettings
-from roadseg.training.provenance import recipe_of
+from roadseg.training.card import recipe_of
 
 LISTED = {
     "width": 16,

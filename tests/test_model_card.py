@@ -5,7 +5,7 @@ import struct
 from dataclasses import replace
 
 import pytest
-from conftest import run_python
+from commands import run_python
 
 from roadseg.errors import ModelError
 from roadseg.model.card import FORMAT, METADATA_KEY, Measurement, ModelCard, card_from_json, find_model, read_card

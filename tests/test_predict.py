@@ -11,7 +11,8 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
-from conftest import METRES, ROTATED, Constant, Identity, Placed, model_of, picture, write_raster
+from engines import Constant, Identity, Placed, model_of
+from worlds import METRES, ROTATED, picture, write_raster
 
 from roadseg.errors import DeviceError, ModelError, OutputError, RoadsegError, SceneError
 from roadseg.predict import name_outputs, predict, predict_many

@@ -7,8 +7,9 @@ import pytest
 from rasterio.env import get_gdal_config
 
 from roadseg.errors import OutputError, SceneError
-from roadseg.raster.files import bounded_cache, match_stems, ready_folder
-from roadseg.raster.roads import RoadRaster
+from roadseg.files import match_stems, ready_folder
+from roadseg.raster.files import bounded_cache
+from roadseg.raster.road_raster import RoadRaster
 from roadseg.raster.scene import Scene, SceneSettings
 
 

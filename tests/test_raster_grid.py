@@ -4,13 +4,13 @@ import math
 
 import pytest
 from affine import Affine
-from conftest import METRES, ROTATED
 from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.crs import CRS
+from worlds import METRES, ROTATED
 
-from roadseg.blocks import Window
 from roadseg.raster.grid import Grid, model_grid
+from roadseg.windows import Window
 
 
 def wkt(code):

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from conftest import METRES, ROTATED, picture, write_raster
 from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
+from worlds import METRES, ROTATED, picture, write_raster
 
-from roadseg.blocks import Window
 from roadseg.errors import SceneError
 from roadseg.raster.scene import Scene, SceneSettings
+from roadseg.windows import Window
 
 FILL = (0.2, 0.4, 0.6)
 SETTINGS = SceneSettings(fill=FILL)

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import roadseg
+from commands import roadseg
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -12,7 +12,8 @@ import pytest
 import rasterio
 import torch
 from affine import Affine
-from conftest import roadseg, write_raster
+from commands import roadseg
+from worlds import write_raster
 
 from roadseg.errors import ModelError, OutputError, RoadsegError, TrainingError
 from roadseg.model.card import ModelCard, read_card
@@ -20,10 +21,10 @@ from roadseg.model.resunet import ResUNet
 from roadseg.model.weights import load_model, save_model
 from roadseg.progress import Listener
 from roadseg.settings import CalibrationGoal, DataSettings, TrainSettings, WeightType
-from roadseg.tiles.look import common_gsd
-from roadseg.tiles.pairs import find_pairs
 from roadseg.train import About, recalibrate, train
-from roadseg.training.dataset import Tile
+from roadseg.training.data.pairs import find_pairs
+from roadseg.training.data.tiles import Tile
+from roadseg.training.data.validate import common_gsd
 from roadseg.training.recipes import read_config, settled
 
 SETTINGS = TrainSettings(width=2, steps=4, batch=2, crop=32, warmup_steps=1, evaluations=2)
@@ -216,7 +217,7 @@ def test_pictures_that_cannot_be_written_cost_no_run(
         def add_scalar(self, *_: object) -> None:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("roadseg.run._board", lambda _: FullBoard())
+    monkeypatch.setattr("roadseg.training.run_folder._board", lambda _: FullBoard())
     names = ("history.csv", "curves.png", "tensorboard", "samples.png")
     for name in names:
         (tmp_path / "m.run" / name).mkdir(parents=True)
@@ -238,7 +239,7 @@ def test_a_board_that_fails_costs_no_run(
         raise OSError(28, "No space left on device")
 
     board = SimpleNamespace(add_scalar=lambda *_: None, flush=lambda: None, close=full)
-    monkeypatch.setattr("roadseg.run._board", full if fails == "opens" else lambda _: board)
+    monkeypatch.setattr("roadseg.training.run_folder._board", full if fails == "opens" else lambda _: board)
     warned: list[str] = []
     train(DataSettings(data), tmp_path / "m.safetensors", About("m"), SETTINGS, listener=Listener(warn=warned.append))
     assert [text.count("tensorboard (No space left") for text in warned] == [1]

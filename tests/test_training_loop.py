@@ -19,11 +19,11 @@ from roadseg.model.resunet import ResUNet
 from roadseg.progress import Listener
 from roadseg.settings import Precision, TrainSettings
 from roadseg.training import checkpoint
-from roadseg.training.dataset import Tile, Tiles
-from roadseg.training.gradient import compile_blocks
+from roadseg.training.data.tiles import Tile, Tiles
+from roadseg.training.gradients import compile_blocks
 from roadseg.training.loop import Step, Trainer
+from roadseg.training.optimizer import learning_rate_at
 from roadseg.training.recipes import PAPER
-from roadseg.training.schedule import learning_rate_at
 
 SETTINGS = TrainSettings(width=4, steps=8, batch=2, crop=32, warmup_steps=2, checkpoint_minutes=0, precision="float32")
 

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from conftest import roadseg
+from commands import roadseg
 
 from roadseg.errors import TrainingError
 from roadseg.settings import AugmentSettings, TrainSettings

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from roadseg.inference.engine import TorchEngine
 from roadseg.model.card import ModelCard
 from roadseg.model.resunet import ResUNet
 from roadseg.model.weights import save_model
+from roadseg.prediction.engines.torch import TorchEngine
 from roadseg.settings import EngineSettings
 from roadseg.training.teacher import Teacher, find_teacher
 

@@ -11,13 +11,13 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
-from conftest import ROTATED, write_raster
+from worlds import ROTATED, write_raster
 
 import roadseg.vectorize
 from roadseg.errors import OutputError, RoadsegError, SceneError
-from roadseg.network.areas import RoadAreas
 from roadseg.progress import Listener
 from roadseg.raster.crs import DEGREES, carry
+from roadseg.roads.areas.polygons import RoadAreas
 from roadseg.settings import VectorizeSettings, VectorOutputs
 from roadseg.vectorize import name_outputs, vectorize
 
@@ -178,7 +178,7 @@ def test_masks_give_the_same_network_without_probabilities(tmp_path, road):
 @pytest.mark.parametrize("settings", [{"block_px": 64}, {"block_px": 101, "workers": 2}])
 @pytest.mark.parametrize("areas", [False, True])
 def test_neither_blocks_nor_workers_show_in_the_file(tmp_path, settings, areas, monkeypatch):
-    monkeypatch.setattr("roadseg.extraction.processors", lambda: 2)
+    monkeypatch.setattr("roadseg.roads.extract.processors", lambda: 2)
     path = write(tmp_path / "t.tif", drawn())
     files = []
     for name, how in (("a", {}), ("b", settings)):
@@ -188,7 +188,7 @@ def test_neither_blocks_nor_workers_show_in_the_file(tmp_path, settings, areas, 
 
 
 def test_more_workers_than_processors_are_not_started(tmp_path, heard, monkeypatch):
-    monkeypatch.setattr("roadseg.extraction.processors", lambda: 1)
+    monkeypatch.setattr("roadseg.roads.extract.processors", lambda: 1)
     path = write(tmp_path / "t.tif", drawn())
     assert len(run(path, workers=64, block_px=64, listener=heard.listener).roads) == 3
     assert "64 workers were asked for; 1 are used, one per processor" in heard

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 from skimage.morphology import skeletonize
 
-from roadseg.network.graph import PixelGraph
+from roadseg.roads.pixel_graph import PixelGraph
 
 
 def strips(shape, *roads):

@@ -11,7 +11,7 @@ from roadseg.cli.values import slack_of
 from roadseg.settings import EvaluateOutputs, EvaluateSettings, Neighbourhood
 
 if TYPE_CHECKING:
-    from roadseg.metrics.scores import Scores
+    from roadseg.evaluation.scores import Scores
 
 _EVALUATE = EvaluateSettings()
 
@@ -91,7 +91,7 @@ def evaluate(
 
 
 def _print_scores(found: "Scores") -> None:
-    from roadseg.metrics.report import number
+    from roadseg.evaluation.report import number
 
     width = max(len(figure.name) for figure in found.figures)
     for figure in found.figures:

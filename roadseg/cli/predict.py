@@ -96,7 +96,7 @@ def predict(
     """
     check_stdout(output, as_json=as_json)
     with reporting(verbose), listening(quiet=quiet, progress=progress, unit="Mpx") as listener:
-        from roadseg.batch import find_files, make_folders
+        from roadseg.files import find_files, make_folders
         from roadseg.predict import load, name_outputs, predict_many
 
         settings = PredictSettings(

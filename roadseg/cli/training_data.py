@@ -79,7 +79,7 @@ def show_check(
     progress: bool | None,
 ) -> None:
     """Look at the data and print what was found; exit status 1 if they cannot be trained on."""
-    from roadseg.tiles.check import check
+    from roadseg.training.data.check import check
 
     with reporting(verbose), listening(quiet=quiet, progress=progress, unit="pairs") as listener:
         sheet = output.with_name(f"{output.name.removesuffix('.safetensors')}.check.png")

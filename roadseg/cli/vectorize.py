@@ -112,7 +112,7 @@ def vectorize(
     form = _format_for_stdout(output, form, as_json=as_json)
     _check_pairs(kind, junctions, preview, image)
     with reporting(verbose, resumes=False), listening(quiet=quiet, progress=progress, unit="Mpx") as listener:
-        from roadseg.batch import find_files, make_folders
+        from roadseg.files import find_files, make_folders
         from roadseg.vectorize import Summary, name_outputs, vectorize_many
 
         settings = VectorizeSettings(

@@ -13,9 +13,9 @@ from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import CRSError, RasterioError
 
-from roadseg.blocks import Window
 from roadseg.errors import SceneError
 from roadseg.raster.grid import Grid
+from roadseg.windows import Window
 
 
 @dataclass(frozen=True)

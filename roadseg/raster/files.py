@@ -1,11 +1,7 @@
 """Finding rasters in folders, opening them, and the memory GDAL may take for it."""
 
 import os
-import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -14,10 +10,7 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
-from roadseg.errors import OutputError, SceneError
-
-RASTERS = (".tif", ".tiff", ".vrt", ".png", ".jp2", ".img", ".bmp", ".gif", ".jpg", ".jpeg")
-"""Endings of files that are taken for rasters where a folder is named."""
+from roadseg.errors import SceneError
 
 _CACHE_BYTES = 128 << 20
 
@@ -61,93 +54,3 @@ def open_input(path: str) -> DatasetReader:
 def reason(error: Exception) -> str:
     """Return what GDAL says is wrong, without a full stop."""
     return str(error.__cause__ or error).strip().rstrip(".")
-
-
-@dataclass(frozen=True)
-class Matched:
-    """Files of two folders: ``pairs`` by stem in their order, and the stems that only one folder has."""
-
-    pairs: dict[str, tuple[Path, Path]]
-    alone: tuple[list[str], list[str]]
-
-
-def match_stems(left: Path, right: Path, endings: Sequence[str] = RASTERS) -> Matched:
-    """Match the files of two folders by stem.
-
-    Raises
-    ------
-    SceneError
-        If a stem occurs twice in a folder.
-    """
-    ours, theirs = stems(left, endings), stems(right, endings)
-    common = sorted(ours.keys() & theirs.keys())
-    alone = sorted(ours.keys() - theirs.keys()), sorted(theirs.keys() - ours.keys())
-    return Matched({stem: (ours[stem], theirs[stem]) for stem in common}, alone)
-
-
-def stems(folder: Path, endings: Sequence[str] = RASTERS) -> dict[str, Path]:
-    """Return the files of a folder by stem.
-
-    Raises
-    ------
-    SceneError
-        If a stem occurs twice.
-    """
-    found: dict[str, Path] = {}
-    for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in endings):
-        if path.stem in found:
-            raise SceneError(f"{folder} holds {found[path.stem].name} and {path.name}; keep one of them")
-        found[path.stem] = path
-    return found
-
-
-def some(names: Sequence[str], most: int = 8) -> str:
-    """Return a list of names for a message, cut where it gets long."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-@contextmanager
-def draft_folder(target: Path) -> Iterator[Path]:
-    """Give a hidden folder beside an output, in which it can be made; it is removed at the end, whatever happens.
-
-    Raises
-    ------
-    OutputError
-        If there can be none.
-    """
-    try:
-        folder = tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent, ignore_cleanup_errors=True)
-    except OSError as error:
-        raise OutputError(f"cannot write beside {target} ({error.strerror}); choose another place") from error
-    with folder as name:
-        yield Path(name)
-
-
-@contextmanager
-def ready_folder(path: Path, cure: str) -> Iterator[Path]:
-    """Give a folder that can be written to, made if need be; what was made and is still empty at the end is removed.
-
-    Parameters
-    ----------
-    path
-        The folder; those above it are made too.
-    cure
-        What to do if it cannot be written to, for the message.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be made or written to.
-    """
-    made = [folder for folder in (path, *path.parents) if not folder.exists()]
-    try:
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=path).close()
-        except OSError as error:
-            raise OutputError(f"cannot write to {path} ({error.strerror}); {cure}") from error
-        yield path
-    finally:
-        with suppress(OSError):
-            for folder in made:
-                folder.rmdir()

@@ -15,7 +15,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
-from roadseg.blocks import Window
+from roadseg.windows import Window
 
 _WGS84_RADIUS_M = 6_378_137.0
 _WGS84_ECCENTRICITY_SQUARED = 0.00669437999014

@@ -21,13 +21,13 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
-from roadseg.blocks import Window
 from roadseg.errors import OutputError
+from roadseg.files import NEW, publish, write_whole
+from roadseg.raster.cog import MAKE_ROOM
 from roadseg.raster.encoding import Product
 from roadseg.raster.files import open_raster
 from roadseg.raster.grid import Grid
-from roadseg.raster.output import MAKE_ROOM, publish
-from roadseg.whole import NEW, write_whole
+from roadseg.windows import Window
 
 _FINGERPRINT = "fingerprint.json"
 

@@ -12,9 +12,9 @@ import rasterio
 from numpy.typing import NDArray
 
 from roadseg.errors import OutputError
+from roadseg.files import write_whole
 from roadseg.raster.encoding import dequantize
 from roadseg.raster.files import open_raster
-from roadseg.whole import write_whole
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float64]

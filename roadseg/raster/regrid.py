@@ -8,11 +8,11 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-from roadseg.blocks import Window
 from roadseg.raster.encoding import dequantize
 from roadseg.raster.files import open_raster
 from roadseg.raster.grid import Grid
 from roadseg.raster.resample import resample, taps
+from roadseg.windows import Window
 
 
 def needed_window(window: Window, grid_in: Grid, grid_out: Grid) -> Window:

@@ -20,12 +20,12 @@ from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterWindow
 
-from roadseg.blocks import Block, Window, reflected
 from roadseg.errors import SceneError
 from roadseg.progress import counted
 from roadseg.raster.files import open_input, open_raster, reason
 from roadseg.raster.grid import Grid, model_grid
 from roadseg.raster.resample import resample, taps
+from roadseg.windows import Block, Window, reflected
 
 COARSEST = 4.0
 """Scenes with pixels this many times larger than the model's are refused."""

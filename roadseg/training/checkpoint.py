@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from roadseg.errors import OutputError, TrainingError
-from roadseg.whole import write_whole
+from roadseg.files import write_whole
 
 _NAME = re.compile(r"checkpoint-(\d+)-(\d+)-of-(\d+)\.safetensors")
 _MIB = 1 << 20

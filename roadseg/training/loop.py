@@ -21,14 +21,14 @@ from roadseg.errors import OutputError, TrainingError
 from roadseg.model.resunet import ResUNet, normalize
 from roadseg.progress import Listener, unshielded
 from roadseg.settings import TrainSettings
-from roadseg.training.augment import augment
 from roadseg.training.checkpoint import read_checkpoint, write_checkpoint
-from roadseg.training.dataset import Tiles
-from roadseg.training.feed import Feed
-from roadseg.training.gradient import Differentiator, compile_blocks, layout_of
-from roadseg.training.parallel import Team
-from roadseg.training.record import Record
-from roadseg.training.schedule import learning_rate_at, make_optimizer
+from roadseg.training.data.augment import augment
+from roadseg.training.data.feed import Feed
+from roadseg.training.data.tiles import Tiles
+from roadseg.training.distributed import Team
+from roadseg.training.gradients import Differentiator, compile_blocks, layout_of
+from roadseg.training.history import Record
+from roadseg.training.optimizer import learning_rate_at, make_optimizer
 
 _READ_EVERY = {"cuda": 20}
 _ROWS = 500

@@ -19,9 +19,9 @@ import rasterio.features
 import shapely
 from numpy.typing import NDArray
 
-from roadseg.blocks import Window
-from roadseg.network.areas import road_areas, to_ground
-from roadseg.network.ground import Ground
+from roadseg.roads.areas.polygons import road_areas, to_ground
+from roadseg.roads.ground import Ground
+from roadseg.windows import Window
 
 MPX = float(os.environ.get("ROADSEG_BENCHMARK_MPX", "60"))
 HEIGHT, WIDTH = round((MPX * 1e6) ** 0.5) - 50, round((MPX * 1e6) ** 0.5) + 50

@@ -20,8 +20,8 @@ from measuring import CRS, in_own_process, peak_rss_mb, show, texture, write_sce
 
 from roadseg.progress import Listener
 from roadseg.settings import DataSettings
-from roadseg.tiles.load import load
-from roadseg.training.dataset import Tile, Tiles
+from roadseg.training.data.load import load
+from roadseg.training.data.tiles import Tile, Tiles
 
 LARGE_PX = int(os.environ.get("ROADSEG_BENCHMARK_PX", "40000"))
 PIECE_PX = 4000

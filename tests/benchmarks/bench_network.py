@@ -20,9 +20,9 @@ import rasterio
 import torch
 from numpy.typing import NDArray
 
-from roadseg.inference.engine import TorchEngine
 from roadseg.model.resunet import ResUNet, normalize
 from roadseg.predict import predict
+from roadseg.prediction.engines.torch import TorchEngine
 from roadseg.settings import EngineSettings, Outputs, PredictSettings
 
 MPX = float(os.environ.get("ROADSEG_BENCHMARK_MPX", "60"))

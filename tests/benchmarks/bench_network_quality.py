@@ -23,12 +23,12 @@ from shared import tiles
 from roadseg.metrics.apls import apls, score
 from roadseg.metrics.graph import road_graph
 from roadseg.metrics.lines import LineCounts, compare_lines, line_score
-from roadseg.network.centrelines import centrelines
-from roadseg.network.clean import Cleaning
-from roadseg.network.geometry import to_ground
-from roadseg.network.ground import Ground
-from roadseg.network.repair import Limits, repair
 from roadseg.predict import load, predict
+from roadseg.roads.centerlines.centerlines import centrelines
+from roadseg.roads.centerlines.geometry import to_ground
+from roadseg.roads.ground import Ground
+from roadseg.roads.mask.clean import Cleaning
+from roadseg.roads.repair.repair import Limits, repair
 from roadseg.settings import EngineSettings, Outputs, PredictSettings
 
 LEVEL = 0.5 * 254

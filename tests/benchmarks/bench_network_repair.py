@@ -18,13 +18,13 @@ import measuring
 import numpy as np
 import pytest
 
-from roadseg.network.centrelines import centrelines
-from roadseg.network.clean import Cleaning
-from roadseg.network.edges import degrees
-from roadseg.network.geometry import to_ground
-from roadseg.network.graph import PixelGraph
-from roadseg.network.ground import Ground
-from roadseg.network.repair import Limits, repair
+from roadseg.roads.centerlines.centerlines import centrelines
+from roadseg.roads.centerlines.geometry import to_ground
+from roadseg.roads.ground import Ground
+from roadseg.roads.mask.clean import Cleaning
+from roadseg.roads.pixel_graph import PixelGraph
+from roadseg.roads.repair.edges import degrees
+from roadseg.roads.repair.repair import Limits, repair
 
 MPX = float(os.environ.get("ROADSEG_BENCHMARK_MPX", "16"))
 SCENES = int(os.environ.get("ROADSEG_BENCHMARK_SCENES", "36"))

@@ -13,7 +13,8 @@ import measuring
 import pytest
 import rasterio
 
-from roadseg import job, predict
+from roadseg import predict
+from roadseg.prediction import scene_run as job
 from roadseg.raster.encoding import dequantize
 from roadseg.raster.scene import Scene
 from roadseg.settings import Outputs, PredictSettings

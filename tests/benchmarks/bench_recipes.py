@@ -21,14 +21,14 @@ from shared import tiles as shared_tiles
 from torch import Tensor, nn
 from torch.nn import functional
 
-from roadseg.inference import engine as engines
 from roadseg.model.resunet import ResUNet, parameter_count
+from roadseg.prediction.engines import torch as engines
 from roadseg.progress import Listener
-from roadseg.scoring.jury import DevScore, Jury
-from roadseg.scoring.verdict import engine_of
 from roadseg.settings import DataSettings, TrainSettings
-from roadseg.tiles.load import load
-from roadseg.training.dataset import Tiles
+from roadseg.training.calibrate import engine_of
+from roadseg.training.data.load import load
+from roadseg.training.data.tiles import Tiles
+from roadseg.training.dev_score import DevScore, Jury
 from roadseg.training.loop import Trainer
 from roadseg.training.recipes import DEFAULT, PAPER
 

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from roadseg.settings import AugmentSettings
-from roadseg.training.augment import augment
-from roadseg.training.dataset import Tile, Tiles
+from roadseg.training.data.augment import augment
+from roadseg.training.data.tiles import Tile, Tiles
 
 CROP, BATCH, BATCHES = 224, 16, 12
 STILL = AugmentSettings(flips=False, quarter_turns=False, gamma=0, contrast=0, brightness=0, balance=0)

@@ -18,9 +18,10 @@ from drawing import DENSE, RURAL, road_probability
 from numpy.typing import NDArray
 from skimage.morphology import skeletonize
 
-from roadseg.blocks import Window
-from roadseg.network import centrelines, clean
-from roadseg.network.clean import Cleaning
+from roadseg.roads.centerlines import centerlines as centrelines
+from roadseg.roads.mask import clean
+from roadseg.roads.mask.clean import Cleaning
+from roadseg.windows import Window
 
 MPX = float(os.environ.get("ROADSEG_BENCHMARK_MPX", "16.8"))
 CLEANING = Cleaning(high=127, low=76, min_area_px=60, max_hole_px=60)

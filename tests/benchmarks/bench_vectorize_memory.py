@@ -18,9 +18,9 @@ import pytest
 from drawing import DENSE, RURAL, road_probability
 from numpy.typing import NDArray
 
-from roadseg.blocks import Window
-from roadseg.network.centrelines import centrelines
-from roadseg.network.clean import Cleaning
+from roadseg.roads.centerlines.centerlines import centrelines
+from roadseg.roads.mask.clean import Cleaning
+from roadseg.windows import Window
 
 SIDE = int(os.environ.get("ROADSEG_BENCHMARK_SIDE", "30000"))
 TILE_PX = 2048

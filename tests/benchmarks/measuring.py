@@ -20,9 +20,9 @@ import torch
 from numpy.typing import NDArray
 from rasterio.windows import Window as RasterWindow
 
-from roadseg.inference.engine import Engine
-from roadseg.job import Model
 from roadseg.model.card import ModelCard
+from roadseg.prediction.engines.torch import Engine
+from roadseg.prediction.scene_run import Model
 
 CRS = "EPSG:26986"
 WINDOW, STRIDE = 224, 192

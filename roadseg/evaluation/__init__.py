@@ -1,0 +1,1 @@
+"""Scoring predicted roads against the truth: rasters, networks, reports."""

@@ -1,0 +1,262 @@
+"""Files: finding inputs by name, checking outputs before any work, and writing files whole or not at all."""
+
+import errno
+import glob
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Generic, TypeVar
+
+from roadseg.errors import OutputError, RoadsegError, SceneError
+from roadseg.progress import Listener
+
+Done = TypeVar("Done")
+Job = TypeVar("Job")
+
+
+@dataclass(frozen=True)
+class Batch(Generic[Done]):
+    """What became of several files: summaries of those done, and the errors of the others."""
+
+    done: tuple[Done, ...]
+    failed: tuple[tuple[str, RoadsegError], ...]
+
+
+def in_turn(
+    jobs: Sequence[tuple[str, Job]],
+    do: Callable[[str, Job], Done],
+    *,
+    listener: Listener,
+    on_done: Callable[[Done], None],
+) -> Batch[Done]:
+    """Do one job after the other, telling each as it is done; what goes wrong with one stops no other.
+
+    Parameters
+    ----------
+    jobs
+        Names of files, and what is to become of each.
+    do
+        Does one.
+    listener
+        Is warned of what goes wrong, if there are several jobs.
+    on_done
+        Gets what ``do`` returned.
+    """
+    done: list[Done] = []
+    failed: list[tuple[str, RoadsegError]] = []
+    for name, job in jobs:
+        try:
+            done.append(do(name, job))
+            on_done(done[-1])
+        except RoadsegError as error:
+            if len(jobs) > 1:
+                listener.warn(str(error))
+            failed.append((name, error))
+    return Batch(tuple(done), tuple(failed))
+
+
+def find_files(names: Iterable[str]) -> list[str]:
+    """Expand the patterns among names of files (``*``, ``?``, ``[…]``); other names stay as they are.
+
+    Raises
+    ------
+    SceneError
+        If a pattern fits nothing, or there is no name at all.
+    """
+    found: list[str] = []
+    for name in names:
+        if glob.has_magic(name) and "://" not in name and not Path(name).exists():
+            matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 (absolute patterns)
+            if not matches:
+                raise SceneError(f"nothing fits the pattern {name}; check the path")
+            found += matches
+        else:
+            found.append(name)
+    if not found:
+        raise SceneError("no scene was named; give at least one file")
+    return found
+
+
+def stems(names: Sequence[str]) -> list[str]:
+    """Return the names without folder and ending, by which results are called.
+
+    Raises
+    ------
+    SceneError
+        If two are the same.
+    """
+    found = [PurePosixPath(name.split("?")[0]).stem for name in names]
+    twice = next((stem for stem in found if found.count(stem) > 1), None)
+    if twice:
+        raise SceneError(f"two scenes are called {twice} and would overwrite each other; take them apart")
+    return found
+
+
+def make_folders(paths: Iterable[Path]) -> None:
+    """Make the folders that several files' results go to, if they are missing.
+
+    Raises
+    ------
+    OutputError
+        If one cannot be made.
+    """
+    for path in paths:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = "it is a file" if path.exists() else error.strerror
+            raise OutputError(f"cannot make the folder {path} ({reason}); choose another place") from error
+
+
+RASTERS = (".tif", ".tiff", ".vrt", ".png", ".jp2", ".img", ".bmp", ".gif", ".jpg", ".jpeg")
+"""Endings of files that are taken for rasters where a folder is named."""
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Files of two folders: ``pairs`` by stem in their order, and the stems that only one folder has."""
+
+    pairs: dict[str, tuple[Path, Path]]
+    alone: tuple[list[str], list[str]]
+
+
+def match_stems(left: Path, right: Path, endings: Sequence[str] = RASTERS) -> Matched:
+    """Match the files of two folders by stem.
+
+    Raises
+    ------
+    SceneError
+        If a stem occurs twice in a folder.
+    """
+    ours, theirs = files_by_stem(left, endings), files_by_stem(right, endings)
+    common = sorted(ours.keys() & theirs.keys())
+    alone = sorted(ours.keys() - theirs.keys()), sorted(theirs.keys() - ours.keys())
+    return Matched({stem: (ours[stem], theirs[stem]) for stem in common}, alone)
+
+
+def files_by_stem(folder: Path, endings: Sequence[str] = RASTERS) -> dict[str, Path]:
+    """Return the files of a folder by stem.
+
+    Raises
+    ------
+    SceneError
+        If a stem occurs twice.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in endings):
+        if path.stem in found:
+            raise SceneError(f"{folder} holds {found[path.stem].name} and {path.name}; keep one of them")
+        found[path.stem] = path
+    return found
+
+
+def some(names: Sequence[str], most: int = 8) -> str:
+    """Return a list of names for a message, cut where it gets long."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+@contextmanager
+def draft_folder(target: Path) -> Iterator[Path]:
+    """Give a hidden folder beside an output, in which it can be made; it is removed at the end, whatever happens.
+
+    Raises
+    ------
+    OutputError
+        If there can be none.
+    """
+    try:
+        folder = tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise OutputError(f"cannot write beside {target} ({error.strerror}); choose another place") from error
+    with folder as name:
+        yield Path(name)
+
+
+@contextmanager
+def ready_folder(path: Path, cure: str) -> Iterator[Path]:
+    """Give a folder that can be written to, made if need be; what was made and is still empty at the end is removed.
+
+    Parameters
+    ----------
+    path
+        The folder; those above it are made too.
+    cure
+        What to do if it cannot be written to, for the message.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be made or written to.
+    """
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=path).close()
+        except OSError as error:
+            raise OutputError(f"cannot write to {path} ({error.strerror}); {cure}") from error
+        yield path
+    finally:
+        with suppress(OSError):
+            for folder in made:
+                folder.rmdir()
+
+
+def check_target(target: Path, *, overwrite: bool, inputs: Iterable[Path]) -> None:
+    """Find out before any work whether an output may be written.
+
+    Raises
+    ------
+    OutputError
+        If its folder is missing or read-only, it is an input, or it exists and may not be replaced.
+    """
+    if not target.parent.is_dir():
+        raise OutputError(f"the folder {target.parent} does not exist; create it first")
+    if target.is_dir():
+        raise OutputError(f"{target} is a folder; name a file in it")
+    if target.exists() and any(path.exists() and target.samefile(path) for path in inputs):
+        raise OutputError(f"{target} is also the input; choose another output")
+    if target.exists() and not overwrite:
+        raise OutputError(f"{target} exists; choose another name or add --overwrite")
+    if not os.access(target.parent, os.W_OK):
+        raise OutputError(f"the folder {target.parent} is not writable; choose another place")
+
+
+def publish(made: Path, target: Path) -> None:
+    """Move a finished file to its place, across file systems too."""
+    try:
+        try:
+            made.replace(target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            beside = target.with_name(f".{target.name}{NEW}")
+            try:
+                shutil.copyfile(made, beside)
+                beside.replace(target)
+            finally:
+                beside.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write {target} ({error.strerror}); the result lies in {made}") from error
+
+
+NEW = ".new"
+"""Ending of a file on its way to its place."""
+
+
+def write_whole(path: Path, data: "bytes | memoryview[int]") -> None:
+    """Write a file beside its place, flush it to the disk, then rename it."""
+    beside = path.with_name(path.name + NEW)
+    try:
+        with beside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise

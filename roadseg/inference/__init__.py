@@ -1,1 +1,0 @@
-"""From pixels to probabilities: engines, windows, blending."""

@@ -1,1 +1,0 @@
-"""Road networks as vectors."""

@@ -1,0 +1,1 @@
+"""From the pixels of a scene to road probability, block by block."""

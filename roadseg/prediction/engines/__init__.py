@@ -1,0 +1,1 @@
+"""What runs the model on a batch of windows."""

@@ -1,0 +1,227 @@
+"""Engines turn batches of windows into road probabilities, on whatever device there is.
+
+An engine is called with an iterator of batches and gives back an iterator of results. On CUDA one
+batch is always in flight: the next one is packed and sent, and the last one blended, while the device works;
+its answer is on its way back before anyone asks for it. When the device runs out of memory the batch
+is halved and tried again, and stays halved. Nothing is chosen in silence: ``TorchEngine.choice`` says in
+words what runs where, and why.
+"""
+
+import itertools
+import re
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from roadseg.errors import DeviceError
+from roadseg.model.device import ran_out
+from roadseg.model.resunet import ResUNet, road_probability
+from roadseg.settings import EngineSettings, Precision
+
+Array = NDArray[np.float32]
+_Pending = tuple[Tensor, torch.cuda.Event | None]
+_KINDS = ("auto", "cpu", "cuda", "mps")
+
+_BATCH = {"cpu": 1, "cuda": 64, "mps": 8}
+_WINDOW_BYTES_PER_CHANNEL = 12 * 4 * 224 * 224
+"""The last decoder level holds about 12 full-size float32 maps for each channel of the first level."""
+
+
+class Engine(Protocol):
+    """Anything that turns windows into probabilities."""
+
+    batch_size: int
+    """Number of windows it likes to get at a time."""
+
+    def __call__(self, batches: Iterable[NDArray[np.generic]]) -> Iterator[Array]:
+        """Map (n, bands, h, w) uint8, or float32 on a 0–1 scale, to (n, h, w) float32 in [0, 1]."""
+
+
+class TorchEngine:
+    """A ResUNet on a device.
+
+    Parameters
+    ----------
+    network
+        The weights; a copy is prepared for prediction and moved to the device.
+    mean, std
+        Normalization per band on the 0–1 scale, from the model card.
+    settings
+        Where and how.
+    temperature, bias
+        Calibration: the logit is divided by the one, then the other is added.
+
+    Attributes
+    ----------
+    choice
+        What runs where, and why, in words.
+    numbers
+        What of it the answers depend on, by more than rounding of batches.
+
+    Raises
+    ------
+    DeviceError
+        If the device asked for is not there.
+    """
+
+    def __init__(
+        self,
+        network: ResUNet,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        settings: EngineSettings,
+        *,
+        temperature: float = 1.0,
+        bias: float = 0.0,
+    ) -> None:
+        self.device, why = choose_device(settings.device)
+        self.precision = choose_precision(settings.precision, self.device)
+        self.batch_size = settings.batch_size or choose_batch(self.device, network.width)
+        self.mean, self.std, self.temperature, self.bias = mean, std, temperature, bias
+        self.symmetric = settings.tta
+        self.network = (
+            for_prediction(network).to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        )
+        self.choice = f"device {self.device} ({why}), {self.precision}, batches of {self.batch_size}"
+        self.numbers = f"{self.device.type} {self.precision}{' symmetric' if self.symmetric else ''}"
+
+    def __call__(self, batches: Iterable[NDArray[np.generic]]) -> Iterator[Array]:
+        """Predict batch after batch, one ahead of what is given out.
+
+        Raises
+        ------
+        DeviceError
+            If the device has no room for even one window.
+        """
+        ahead: _Pending | None = None
+        for batch in batches:
+            started = self._start(torch.from_numpy(batch))
+            if ahead is not None:
+                yield self._finish(*ahead)
+            ahead = started
+        if ahead is not None:
+            yield self._finish(*ahead)
+
+    def _start(self, windows: Tensor) -> _Pending:
+        """Set the device to work and order the answer back, without waiting for either."""
+        probability = self._predict(windows)
+        if self.device.type != "cuda":
+            return probability, None
+        answer = probability.to("cpu", non_blocking=True)  # pinned
+        return answer, torch.cuda.current_stream(self.device).record_event()
+
+    def _finish(self, probability: Tensor, arrived: torch.cuda.Event | None) -> Array:
+        if arrived is not None:
+            arrived.synchronize()
+        return probability.cpu().numpy()
+
+    def _predict(self, windows: Tensor) -> Tensor:
+        """Predict as many windows at a time as there is memory for; keep to the number found."""
+        done: list[Tensor] = []
+        first = 0
+        while first < len(windows):
+            part = windows[first : first + self.batch_size]
+            try:
+                done.append(self._symmetric(part) if self.symmetric else self._forward(part))
+            except RuntimeError as error:
+                if not ran_out(error):
+                    raise
+                if len(part) == 1:
+                    raise DeviceError(
+                        f"{self.device} has no memory for even one window; free some, or use --device cpu"
+                    ) from error
+            else:
+                first += len(part)
+                continue
+            self.batch_size = (len(part) + 1) // 2  # here, where the error no longer holds what the failed try made
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+        return done[0] if len(done) == 1 else torch.cat(done)
+
+    @torch.inference_mode()
+    def _forward(self, windows: Tensor) -> Tensor:
+        on_cuda = self.device.type == "cuda"
+        pixels = (windows.pin_memory() if on_cuda else windows).to(self.device, non_blocking=on_cuda)
+        dtype = getattr(torch, self.precision)
+        return road_probability(
+            self.network, pixels, self.mean, self.std, dtype=dtype, temperature=self.temperature, bias=self.bias
+        )
+
+    def _symmetric(self, windows: Tensor) -> Tensor:
+        """Return the mean answer to the eight symmetries of each window."""
+        total = torch.zeros(())
+        for turns, mirrored in itertools.product(range(4), (False, True)):
+            seen = windows.flip(-1) if mirrored else windows
+            answer = self._forward(seen.rot90(turns, (-2, -1))).rot90(-turns, (-2, -1))
+            total = total.to(answer.device) + (answer.flip(-1) if mirrored else answer)
+        return total / 8
+
+
+def choose_device(wanted: str) -> tuple[torch.device, str]:
+    """Return the device for a wish, and why.
+
+    Raises
+    ------
+    DeviceError
+        If it is not there, or no such kind is known.
+    """
+    kind, colon, number = wanted.partition(":")
+    if kind not in _KINDS or (colon and (kind != "cuda" or not re.fullmatch("[0-9]+", number))):
+        raise DeviceError(f"there is no device {wanted!r}; choose auto, cpu, cuda, cuda:N or mps")
+    have_cuda, have_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if kind == "auto":
+        if have_cuda:
+            return torch.device("cuda"), f"found {torch.cuda.get_device_name()}"
+        return (torch.device("mps"), "no CUDA device") if have_mps else (torch.device("cpu"), "no GPU found")
+    if kind == "cuda" and not have_cuda:
+        built = "" if torch.version.cuda else " (this PyTorch is built without CUDA)"
+        raise DeviceError(f"no CUDA device is available{built}; use --device cpu or --device auto")
+    if kind == "cuda" and number and int(number) >= torch.cuda.device_count():
+        raise DeviceError(f"there is no {wanted}; this machine has {torch.cuda.device_count()} CUDA device(s)")
+    if kind == "mps" and not have_mps:
+        raise DeviceError("no MPS device is available; use --device cpu or --device auto")
+    return torch.device(wanted), "as asked"
+
+
+def choose_precision(wanted: Precision, device: torch.device) -> Precision:
+    """Return the number format for a wish on a device."""
+    if wanted != "auto":
+        return wanted
+    if device.type != "cuda":
+        return "float32"
+    return "bfloat16" if torch.cuda.get_device_capability(device)[0] >= 8 else "float16"
+
+
+def choose_batch(device: torch.device, width: int) -> int:
+    """Return how many windows at a time keep a device busy and leave room in its memory.
+
+    On CUDA at most half of the memory is taken, of all there is, not of what happens to be free: the same
+    machine then always takes the same number, and gives the same bytes when a run is picked up.
+    """
+    most = _BATCH[device.type]
+    if device.type != "cuda":
+        return most
+    room = torch.cuda.get_device_properties(device).total_memory // 2
+    fitting = room // (_WINDOW_BYTES_PER_CHANNEL * width)
+    return min(most, 1 << max(0, fitting.bit_length() - 1))
+
+
+def for_prediction(network: ResUNet) -> ResUNet:
+    """Return a copy with each batch norm that follows a convolution folded into it.
+
+    The numbers stay the same but for rounding; a third of the passes over memory go away.
+    """
+    copy = ResUNet(bands=network.bands, width=network.width, upsample=network.upsample)
+    copy.load_state_dict(network.state_dict())
+    copy.eval().requires_grad_(requires_grad=False)
+    for block in copy.modules():
+        pairs = {"StemBlock": ("conv1", "norm"), "ResidualBlock": ("conv1", "norm2")}
+        if type(block).__name__ in pairs:
+            conv, norm = pairs[type(block).__name__]
+            setattr(block, conv, nn.utils.fuse_conv_bn_eval(getattr(block, conv), getattr(block, norm)))
+            setattr(block, norm, nn.Identity())
+    return copy

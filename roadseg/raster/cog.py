@@ -1,0 +1,62 @@
+"""Outputs that are either finished or not there.
+
+Whatever is written is made beside its place and moved there when it is whole; rasters become
+cloud-optimized GeoTIFFs (COG), made by GDAL.
+"""
+
+import errno
+import itertools
+import os
+from pathlib import Path
+
+import rasterio
+import rasterio.shutil
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import RasterioError
+
+from roadseg.errors import OutputError
+from roadseg.raster.files import open_raster
+
+MAKE_ROOM = "make room and repeat the command, the finished blocks are kept"
+
+
+def write_cog(source: Path, target: Path, *, overviews: str = "AVERAGE") -> None:
+    """Make a cloud-optimized GeoTIFF with overviews of a raster.
+
+    GDAL keeps the overviews in a file of their own on the way; to compress that one would double the time.
+
+    Raises
+    ------
+    OutputError
+        If the disk is full or the source is gone.
+    """
+    options = {
+        "driver": "COG",
+        "compress": "DEFLATE",
+        "level": 1,
+        "blocksize": 512,
+        "overview_resampling": overviews,
+        "bigtiff": "IF_SAFER",
+        "sparse_ok": "TRUE",
+        "num_threads": "ALL_CPUS",
+    }
+    try:
+        env = {"GDAL_NUM_THREADS": "ALL_CPUS", "CHECK_DISK_FREE_SPACE": "TRUE", "COG_TMP_COMPRESSION": "NONE"}
+        with rasterio.Env(**env):
+            rasterio.shutil.copy(source, target, **options)
+        _check_complete(target)
+    except (CPLE_BaseError, RasterioError, OSError) as error:
+        target.unlink(missing_ok=True)
+        raise OutputError(f"cannot write {target} ({error.__cause__ or error}); {MAKE_ROOM}") from error
+
+
+def _check_complete(path: Path) -> None:
+    """Raise OSError unless all tiles lie inside the file: GDAL is silent when the disk fills up as it closes one."""
+    size = path.stat().st_size
+    with open_raster(path) as file:
+        rows, cols = (-(-n // 512) for n in file.shape)
+        for row, col in itertools.product(range(rows), range(cols)):
+            offset = file.get_tag_item(f"BLOCK_OFFSET_{col}_{row}", "TIFF", bidx=1)
+            length = file.get_tag_item(f"BLOCK_SIZE_{col}_{row}", "TIFF", bidx=1)
+            if offset and int(offset) + int(length or 0) > size:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

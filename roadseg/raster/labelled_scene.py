@@ -1,0 +1,218 @@
+"""An image and its road mask, read together: pixels, labels, and what is not known on either side.
+
+Both come on the model's grid. A mask is brought there by coverage: a pixel is road where at least half of its known
+ground is. 1 is road, 0 not road, 255 void; a pixel the image does not know is void whatever the mask says.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from shlex import quote
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+
+from roadseg.errors import SceneError
+from roadseg.files import some
+from roadseg.raster.encoding import NODATA
+from roadseg.raster.grid import Grid
+from roadseg.raster.resample import resample, taps
+from roadseg.raster.road_raster import Kind, RoadRaster, Values, mask_kind
+from roadseg.raster.scene import Scene, SceneSettings
+from roadseg.windows import Window
+
+VOID = NODATA
+
+_SAME_PX = 0.5
+_NAMED = 4
+
+
+class Labelled(NamedTuple):
+    """Pixels with their labels.
+
+    Parameters
+    ----------
+    image
+        (bands, height, width) uint8.
+    label
+        (height, width) uint8: 1 road, 0 not road, 255 void.
+    valid
+        (height, width) bool: where the image is known.
+    """
+
+    image: NDArray[np.uint8]
+    label: NDArray[np.uint8]
+    valid: NDArray[np.bool_]
+
+
+class LabelledScene:
+    """An open image with its mask; use it as a context manager, from one thread at a time.
+
+    Parameters
+    ----------
+    image, mask
+        Files on one grid, or the mask in another CRS over the same ground.
+    settings
+        How to read the image.
+    kind
+        How the mask's values are meant, see ``mask_values``.
+
+    Attributes
+    ----------
+    scene
+        The image.
+    grid
+        On which both are read.
+
+    Raises
+    ------
+    SceneError
+        If a file cannot be used or the two do not lie on the same ground.
+    """
+
+    def __init__(self, image: Path, mask: Path, settings: SceneSettings, kind: Kind = "mask 0/1") -> None:
+        self.scene = Scene(str(image), settings)
+        try:
+            self._mask = RoadRaster(mask)
+        except SceneError:
+            self.scene.close()
+            raise
+        try:
+            self._mask.take_as(kind)
+            if _bring_together(self.scene, self._mask):
+                self._mask.bring_to(self.scene.grid)
+        except SceneError:
+            self.close()
+            raise
+        self.grid = self.scene.grid_model
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close both files."""
+        self.scene.close()
+        self._mask.close()
+
+    def read(self, window: Window) -> Labelled:
+        """Return a window inside the grid.
+
+        Raises
+        ------
+        SceneError
+            If a file is damaged there or the mask holds what it should not.
+        """
+        block = self.scene.read(window)
+        values = block.values if block.values.dtype == np.uint8 else np.rint(block.values * 255).astype(np.uint8)
+        return Labelled(values, np.where(block.valid, self.read_label(window), np.uint8(VOID)), block.valid)
+
+    def picture(self, window: Window, height: int, width: int) -> NDArray[np.uint8]:
+        """Return a window of the grid for people, (3, height, width) uint8, unknown pixels white."""
+        down, across = self.scene.gsd_factors
+        fine = Window(
+            round(window.row / down),
+            round(window.col / across),
+            round(window.height / down),
+            round(window.width / across),
+        ).intersection(self.scene.grid.window)
+        return self.scene.picture(fine, height, width)
+
+    def read_label(self, window: Window) -> NDArray[np.uint8]:
+        """Return the mask in a window inside the grid, whatever the image knows: (height, width) uint8."""
+        if self.scene.gsd_factors == (1.0, 1.0):
+            return self._mask.read(window)
+        fine, grid = self.scene.grid, self.grid
+        rows = taps(window.row, window.row_stop, size_in=fine.height, size_out=grid.height)
+        cols = taps(window.col, window.col_stop, size_in=fine.width, size_out=grid.width)
+        label = self._mask.read(Window(rows.start, cols.start, rows.stop - rows.start, cols.stop - cols.start))
+        share, known = resample((label == 1)[None], label != VOID, rows, cols)
+        return np.where(known, (share[0] >= 0.5).astype(np.uint8), np.uint8(VOID))
+
+
+def mask_values(path: Path) -> Values:
+    """Look through a mask for the values it holds, (256,) bool.
+
+    Raises
+    ------
+    SceneError
+        If it cannot be read, has several bands, or is no mask by its type or values.
+    """
+    with RoadRaster(path) as mask:
+        if mask.is_scaled:
+            raise SceneError(_no_mask(path, *_scaled_and_cure(mask)))
+        values = mask.values()
+    if mask_kind(values) is None:
+        found = np.flatnonzero(values.present).tolist()
+        raise SceneError(_no_mask(path, _listed(found), _picking(path, found)))
+    return values
+
+
+def ground_text(grid: Grid) -> str:
+    """Say where a grid lies, for people: in degrees if that is known, else in its own coordinates."""
+    lonlat = grid.lonlat_bounds()
+    if lonlat is None:
+        xmin, ymin, xmax, ymax = grid.bounds()
+        return f"x {xmin:.10g} to {xmax:.10g}, y {ymin:.10g} to {ymax:.10g} in its own coordinates"
+    west, south, east, north = lonlat
+    return f"{west:.4f} to {east:.4f}° E, {south:.4f} to {north:.4f}° N"
+
+
+def _no_mask(path: Path, found: str, cure: str) -> str:
+    return (
+        f"{path} holds {found}, no road mask; it needs 1 for road, 0 for not road, 255 for not known, "
+        f"for example by {cure}"
+    )
+
+
+def _scaled_and_cure(mask: RoadRaster) -> tuple[str, str]:
+    """Say what is in a file that is no mask by its type or its scale tag, and how to make one of it."""
+    values, unknown = mask.first_values(_NAMED)
+    if not np.issubdtype(mask.dtype, np.floating):
+        return f"{_listed(values)} with a scale tag, as probabilities have", "roadseg predict --mask"
+    cure = _picking(mask.path, values)
+    if set(values) <= {0, 1, VOID}:
+        make = "gdalwarp -ot Byte -dstnodata 255" if unknown else "gdal_translate -ot Byte"
+        cure = f"{make} {quote(str(mask.path))} new.tif"
+    return f"{_listed(values)} as {mask.dtype}", cure
+
+
+def _listed(values: Sequence[float]) -> str:
+    return some([f"{v:g}" for v in values]) if len(values) <= _NAMED else f"{min(values):g} to {max(values):g}"
+
+
+def _picking(path: Path, values: Sequence[float]) -> str:
+    """Return a command that makes a mask of what is road in a file with other values."""
+    classes = [value for value in values if value not in {0, VOID}]
+    which = f"=={classes[0]:g}" if len(classes) == 1 else "==N"
+    formula = f"A{which if all(float(value).is_integer() for value in classes) else '>=0.5'}"
+    meaning = ", N the class of road" if formula == "A==N" else ""
+    return f'gdal_calc.py -A {quote(str(path))} --calc "{formula}" --type Byte --outfile new.tif{meaning}'
+
+
+def _bring_together(scene: Scene, mask: RoadRaster) -> bool:
+    """Check that a mask lies on its image; say whether it has to be reprojected first."""
+    here, there = scene.grid, mask.grid
+    where = f"{scene.path} at {ground_text(here)}; {mask.path} at {ground_text(there)}"
+    other_crs = bool(here.crs and there.crs and CRS.from_wkt(here.crs) != CRS.from_wkt(there.crs))
+    if other_crs:
+        a, b = here.lonlat_bounds(), there.lonlat_bounds()
+        if a and b and (a[0] > b[2] or b[0] > a[2] or a[1] > b[3] or b[1] > a[3]):
+            raise SceneError(f"image and mask lie in different places ({where}); give both their true georeference")
+        return True
+    if (here.height, here.width) != (there.height, there.width):
+        sizes = f"{here.width} × {here.height} and {there.width} × {there.height} px"
+        raise SceneError(f"{scene.path} and {mask.path} differ in size ({sizes}); cut both to the same ground")
+    if mask.placed and not here.transform.is_identity:
+        step = ~here.transform @ there.transform
+        corners = [(0, 0), (here.width, 0), (0, here.height)]
+        off = max(abs(v - w) for corner in corners for v, w in zip(step @ corner, corner, strict=True))
+        if off > _SAME_PX:
+            raise SceneError(f"image and mask lie in different places ({where}); give both the same georeference")
+    return False

@@ -1,0 +1,215 @@
+"""A raster of roads as the network is made of it: 255 levels of probability, on the grid asked for.
+
+Roads are extracted at the resolution of the model that made the raster: finer pixels are averaged,
+coarser ones interpolated, so that neighbouring reads agree bit for bit. A reader can be sent to another
+process; the file is opened where it is read.
+"""
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roadseg.errors import SceneError
+from roadseg.raster.area import Area
+from roadseg.raster.encoding import LEVELS, NODATA
+from roadseg.raster.files import bounded_cache
+from roadseg.raster.grid import Grid, model_grid
+from roadseg.raster.resample import resample, taps
+from roadseg.raster.road_raster import Kind, RoadRaster, mask_kind, windows
+from roadseg.windows import Window
+
+_STRIP_PX = 1 << 22
+_SCAN_PX = 2048
+_TILE_PX = 512
+
+Bytes = NDArray[np.uint8]
+
+
+class Levels:
+    """Reads windows of a raster of roads on another grid of the same ground; may be pickled.
+
+    Parameters
+    ----------
+    path
+        Of the raster.
+    kind
+        What it holds, see ``find_levels``.
+    source, grid
+        The file's grid, and the one to read on.
+    threshold
+        Noted in the file; None if there is none.
+    area
+        Pixels outside of it are not known; None wants all of them.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        kind: Kind,
+        source: Grid,
+        grid: Grid,
+        *,
+        threshold: float | None = None,
+        area: Area | None = None,
+    ) -> None:
+        self.path, self.kind, self.source, self.grid = path, kind, source, grid
+        self.threshold, self.area = threshold, area
+        self._open: tuple[int, RoadRaster] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": None}
+
+    @property
+    def is_mask(self) -> bool:
+        """Whether the raster tells road from not road, and nothing of how likely it is."""
+        return self.kind != "probability"
+
+    def __call__(self, window: Window) -> Bytes:
+        """Return a window inside the grid.
+
+        Returns
+        -------
+        (height, width) uint8: probability × 254, 0 or 254 of a mask, and 255 where not known.
+
+        Raises
+        ------
+        SceneError
+            If values do not fit the kind, or the file is damaged.
+        """
+        with bounded_cache():
+            values = self._read(window)
+        wanted = self.area.covers(self.grid, window) if self.area else None
+        if wanted is not None:
+            values[~wanted] = NODATA
+        return values
+
+    def at(self, places: NDArray[np.int32]) -> Bytes:
+        """Return the levels of (n, 2) row, col, (n,) uint8; 255 beyond the grid too."""
+        levels = np.full(len(places), NODATA, dtype=np.uint8)
+        inside = ((places >= 0) & (places < (self.grid.height, self.grid.width))).all(axis=1)
+        tile = places // _TILE_PX
+        order = np.lexsort((tile[:, 1], tile[:, 0], ~inside))[: int(inside.sum())]
+        changes = np.flatnonzero((np.diff(tile[order], axis=0) != 0).any(axis=1)) + 1
+        for group in np.split(order, changes) if len(order) else ():
+            (row, col), (last_row, last_col) = places[group].min(axis=0).tolist(), places[group].max(axis=0).tolist()
+            values = self(Window(row, col, last_row - row + 1, last_col - col + 1))
+            levels[group] = values[places[group, 0] - row, places[group, 1] - col]
+        return levels
+
+    def close(self) -> None:
+        """Close the file; the next read opens it again."""
+        if self._open and self._open[0] == os.getpid():
+            self._open[1].__exit__(None, None, None)
+        self._open = None
+
+    def emptiness(self, threshold: float) -> str:
+        """Say why no road was found: nothing is known, or nothing reaches the threshold."""
+        highest, known = 0, False
+        for window in windows(self.grid.window, _SCAN_PX):
+            values = self(window)
+            seen = values[values != NODATA]
+            known |= bool(seen.size)
+            highest = max(highest, int(seen.max(initial=0)))
+        if not known:
+            return "no pixel of it is known"
+        if self.is_mask:
+            return "it holds no road" if not highest else "what is road in it is too small"
+        if highest < threshold * LEVELS:
+            return f"its highest probability is {highest / LEVELS:.2f}, the threshold {threshold:.2f}"
+        return "what reaches the threshold is too small"
+
+    def _raster(self) -> RoadRaster:
+        """Return the open file of this process, an overview where that is fine enough."""
+        if self._open is None or self._open[0] != os.getpid():
+            raster = RoadRaster(self.path)
+            shrink = min(self.source.height / self.grid.height, self.source.width / self.grid.width)
+            usable = [i for i, level in enumerate(raster.overviews()) if level <= shrink and not self.is_mask]
+            if usable:
+                raster.__exit__(None, None, None)
+                raster = RoadRaster(self.path, overview=usable[-1])
+            raster.take_as(self.kind)
+            self._open = (os.getpid(), raster)
+        return self._open[1]
+
+    def _read(self, window: Window) -> Bytes:
+        raster = self._raster()
+        if (raster.grid.height, raster.grid.width) == (self.grid.height, self.grid.width):
+            return self._leveled(raster.read(window))
+        ratio = raster.grid.height * raster.grid.width / (self.grid.height * self.grid.width)
+        rows = max(1, int(_STRIP_PX / max(1.0, window.width * ratio)))
+        strips = [
+            self._resampled(raster, Window(row, window.col, min(rows, window.row_stop - row), window.width))
+            for row in range(window.row, window.row_stop, rows)
+        ]
+        return np.concatenate(strips)
+
+    def _resampled(self, raster: RoadRaster, window: Window) -> Bytes:
+        rows = taps(window.row, window.row_stop, size_in=raster.grid.height, size_out=self.grid.height)
+        cols = taps(window.col, window.col_stop, size_in=raster.grid.width, size_out=self.grid.width)
+        need = Window(rows.start, cols.start, rows.stop - rows.start, cols.stop - cols.start)
+        seen = self._leveled(raster.read(need))
+        values, known = resample(seen[None], seen != NODATA, rows, cols)
+        levels = np.where(values[0] >= LEVELS / 2, LEVELS, 0) if self.is_mask else np.rint(values[0])
+        return np.where(known, levels, NODATA).astype(np.uint8)
+
+    def _leveled(self, values: Bytes) -> Bytes:
+        """Give road in a mask the level of probability one."""
+        return np.where(values == 1, np.uint8(LEVELS), values) if self.is_mask else values
+
+
+def find_levels(path: Path, *, pixel_m: float | None = None) -> tuple[Levels, list[str]]:
+    """Find out what a raster of roads holds and on which grid its roads are to be extracted.
+
+    Parameters
+    ----------
+    path
+        Anything GDAL opens with one band: probabilities, or a mask of 0 and 1 or 0 and 255.
+    pixel_m
+        Metres per pixel to read it at; None takes those of the model noted in it, else its own pixels.
+
+    Returns
+    -------
+    Its reader, and sentences on what was taken for what.
+
+    Raises
+    ------
+    SceneError
+        If it is no raster of roads, or has no CRS and ``pixel_m`` is given.
+    """
+    with bounded_cache(), RoadRaster(path) as raster:
+        kind: Kind | None = "probability" if raster.is_scaled else mask_kind(raster.values())
+        if kind is None:
+            raise SceneError(
+                f"{path} holds grey values but no scale; if they are probabilities say so, with "
+                "gdal_edit -scale 0.00392157 for 0–255, else make a mask of 0 and 1"
+            )
+        notes = [f"{path}: a mask of 0 and 255, 255 taken for road"] if kind == "mask 0/255" else []
+        grid = _extraction_grid(raster, pixel_m)
+        noted = None if kind != "probability" else _number(raster.tags.get("ROADSEG_THRESHOLD"))
+        return Levels(path, kind, raster.grid, grid, threshold=noted), notes
+
+
+def _extraction_grid(raster: RoadRaster, asked: float | None) -> Grid:
+    own = raster.grid.pixel_size_m()
+    wanted = asked or _number(raster.tags.get("ROADSEG_GSD_M"))
+    if own is None or wanted is None:
+        if asked:
+            raise SceneError(
+                f"{raster.path} has no CRS that tells metres, so it cannot be read at {asked:g} m; "
+                "assign one with gdal_edit, or leave --gsd out"
+            )
+        return raster.grid
+    return model_grid(raster.grid, gsd_m=wanted, pixel_m=own)
+
+
+def _number(text: str | None) -> float | None:
+    """Return a positive number noted as text, None if it is no such thing."""
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number > 0 else None

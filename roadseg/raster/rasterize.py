@@ -1,0 +1,211 @@
+"""Roads drawn as vectors become a mask: every pixel whose centre lies within half a road's width is road.
+
+Widths are true metres on the ground whatever the CRS of lines or raster: lines are widened in a metric projection at
+the raster, and the outlines carried to its pixels. Long segments are divided first, for a straight line
+on one map is not straight on another. The mask is written block by block, so memory does not depend on its size.
+"""
+
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import rasterio.features
+import rasterio.warp
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
+from rasterio.crs import CRS
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
+
+from roadseg.errors import OutputError, SceneError
+from roadseg.files import publish
+from roadseg.raster.encoding import NODATA
+from roadseg.raster.grid import Grid, units_per_metre
+from roadseg.raster.ground import Ground, ground_at, to_ground
+from roadseg.raster.road_raster import windows
+
+Geometries = NDArray[np.object_]
+
+_BLOCK_PX = 4096
+_SEGMENT_M = 250.0
+
+
+def near(geometries: Geometries, crs: str | None, grid: Grid, *, reach_m: float) -> NDArray[np.intp]:
+    """Return the numbers of the geometries that may touch a grid, in their order.
+
+    Parameters
+    ----------
+    geometries
+        Lines or polygons.
+    crs
+        Of them; None takes the grid's.
+    grid
+        Where.
+    reach_m
+        How far around it they may lie.
+
+    Raises
+    ------
+    SceneError
+        If only one side has a CRS, or the grid cannot be carried to the other.
+    """
+    return np.sort(shapely.STRtree(geometries).query(shapely.box(*box_in(grid, crs, reach_m=reach_m))))
+
+
+def box_in(grid: Grid, crs: str | None, *, reach_m: float) -> tuple[float, float, float, float]:
+    """Return the rectangle (xmin, ymin, xmax, ymax) around a grid in the CRS of labels.
+
+    Raises
+    ------
+    SceneError
+        If only one side has a CRS, or the grid cannot be carried to the other.
+    """
+    if (crs is None) != (grid.crs is None):
+        lacking = "the labels have no CRS and the image has one" if crs is None else "the image has no CRS"
+        raise SceneError(f"{lacking}, so labels cannot be placed on it; assign one, with ogr2ogr -a_srs or gdal_edit")
+    xmin, ymin, xmax, ymax = grid.bounds()
+    if crs is not None and grid.crs is not None and not _same(crs, grid.crs):
+        try:
+            xmin, ymin, xmax, ymax = rasterio.warp.transform_bounds(grid.crs, crs, xmin, ymin, xmax, ymax)
+        except (CPLE_BaseError, RasterioError) as error:
+            raise SceneError(f"the image cannot be carried to the CRS of the labels ({error}); check both") from error
+    away = reach_m * _units_per_metre(crs, (xmin + xmax) / 2, (ymin + ymax) / 2)
+    return xmin - away, ymin - away, xmax + away, ymax + away
+
+
+def write_mask(
+    path: Path,
+    grid: Grid,
+    geometries: Geometries,
+    widths_m: NDArray[np.float64],
+    crs: str | None,
+    tags: Mapping[str, str],
+) -> None:
+    """Draw roads on a grid and write the mask: 1 road, 0 not road; it is there whole or not at all.
+
+    Parameters
+    ----------
+    path
+        Of the mask.
+    grid
+        Of the mask.
+    geometries
+        Lines to widen; polygons are taken as they are.
+    widths_m
+        Of each line, whole width in metres.
+    crs
+        Of the geometries.
+    tags
+        Metadata to write.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    SceneError
+        If the geometries cannot be carried to the grid.
+    """
+    areas = road_areas(geometries, widths_m, crs, grid)
+    tree = shapely.STRtree(areas)
+    draft = path.with_name(f".{path.stem}.{os.getpid()}.tif")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            file = rasterio.open(draft, "w", **_profile(grid))
+        with file:
+            file.update_tags(**tags)
+            for window in windows(grid.window, _BLOCK_PX):
+                box = shapely.box(window.col, window.row, window.col_stop, window.row_stop)
+                here = areas[tree.query(box)]
+                place = rasterio.windows.Window(window.col, window.row, window.width, window.height)
+                file.write(_burnt(here, window.row, window.col, (window.height, window.width)), 1, window=place)
+        publish(draft, path)
+    except (RasterioError, OSError) as error:
+        raise OutputError(f"cannot write {path} ({error}); choose another --cache") from error
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def road_areas(geometries: Geometries, widths_m: NDArray[np.float64], crs: str | None, grid: Grid) -> Geometries:
+    """Return the outlines of roads in pixels of a grid, x for columns and y for rows.
+
+    Raises
+    ------
+    SceneError
+        If they cannot be carried there.
+    """
+    if not len(geometries):
+        return geometries
+    xmin, ymin, xmax, ymax = grid.bounds()
+    ground = ground_at([np.array([[xmin, ymin], [xmax, ymax]])], grid.crs).crs
+    left, low, right, high = shapely.total_bounds(geometries).tolist()
+    lines = shapely.segmentize(geometries, _SEGMENT_M * _units_per_metre(crs, (left + right) / 2, (low + high) / 2))
+    metric = _carried(lines, crs, ground)
+    is_line = shapely.get_dimensions(metric) == 1
+    half = np.where(is_line, widths_m / 2, 0.0)
+    wide = shapely.buffer(metric, half, quad_segs=8)
+    if grid.crs is not None:
+        wide = _carried(wide, ground, grid.crs)
+    to_pixels = ~grid.transform
+    matrix = np.array([[to_pixels.a, to_pixels.b], [to_pixels.d, to_pixels.e]])
+    shift = np.array([to_pixels.c, to_pixels.f])
+    placed: Geometries = shapely.transform(wide, lambda xy: xy @ matrix.T + shift)
+    return placed
+
+
+def _burnt(areas: Geometries, row: int, col: int, shape: tuple[int, int]) -> NDArray[np.uint8]:
+    if not len(areas):
+        return np.zeros(shape, dtype=np.uint8)
+    burnt: NDArray[np.uint8] = rasterio.features.rasterize(
+        areas, out_shape=shape, transform=Affine.translation(col, row), fill=0, default_value=1, dtype="uint8"
+    )
+    return burnt
+
+
+def _carried(geometries: Geometries, source: str | None, target: str | None) -> Geometries:
+    """Carry geometries to another CRS; without one they stay."""
+    if source is None or target is None or _same(source, target):
+        return geometries
+    place = Ground(target, "")
+    carried: Geometries = shapely.transform(geometries, lambda xy: to_ground([xy], source, place)[0])
+    return carried
+
+
+def _same(one: str, other: str) -> bool:
+    return bool(_crs(one) == _crs(other))
+
+
+def _crs(text: str) -> CRS:
+    try:
+        return CRS.from_user_input(text)
+    except CRSError as error:
+        raise SceneError(f"the CRS {text[:60]} is not known to GDAL; assign another one") from error
+
+
+def _units_per_metre(crs: str | None, x: float, y: float) -> float:
+    """Return how many units of a CRS a metre on the ground is at most, around a place."""
+    return max(units_per_metre(_crs(crs).to_wkt(), x, y) or (1.0, 1.0)) if crs else 1.0
+
+
+def _profile(grid: Grid) -> dict[str, Any]:
+    return {
+        "driver": "GTiff",
+        "height": grid.height,
+        "width": grid.width,
+        "count": 1,
+        "dtype": "uint8",
+        "nodata": NODATA,
+        "crs": grid.crs,
+        "transform": grid.transform,
+        "tiled": True,
+        "blockxsize": 512,
+        "blockysize": 512,
+        "compress": "DEFLATE",
+        "zlevel": 1,
+        "bigtiff": "IF_SAFER",
+    }

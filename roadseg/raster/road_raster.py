@@ -1,0 +1,294 @@
+"""Rasters of roads, as they are scored: probabilities as 255 levels, masks as 0 and 1, 255 not known.
+
+What a file holds is told by its scale tag (probabilities), its type (floats are probabilities) or
+its values: 0 and 1 make a mask, 0 and 255 make one too if 255 is not marked as nodata. Anything
+else is refused with the cure. Reading is by window, so memory does not depend on the raster.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.errors import RasterioError
+from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window as RasterWindow
+
+from roadseg.errors import SceneError
+from roadseg.raster.encoding import LEVELS, NODATA, quantize
+from roadseg.raster.files import open_input, open_raster, reason
+from roadseg.raster.grid import Grid
+from roadseg.windows import Window
+
+Kind = Literal["probability", "mask 0/1", "mask 0/255"]
+
+_SCAN_PX = 2048
+_SAME_PX = 0.01
+
+
+@dataclass(frozen=True)
+class Values:
+    """Which integers a file holds among its known pixels: (256,) bool, and whether 255 is nodata by a tag."""
+
+    present: NDArray[np.bool_]
+    tagged: bool
+
+    def __or__(self, other: "Values") -> "Values":
+        return Values(self.present | other.present, self.tagged or other.tagged)
+
+
+class RoadRaster:
+    """An open raster of roads; use it as a context manager.
+
+    Parameters
+    ----------
+    path
+        Anything GDAL opens, with one band besides an alpha band.
+    overview
+        Which of the file's overviews to read instead; None reads the file itself.
+
+    Attributes
+    ----------
+    grid
+        Of the file, or the one it was brought to.
+    tags
+        Its metadata.
+    dtype
+        Of its values.
+
+    Raises
+    ------
+    SceneError
+        If it cannot be opened or has several bands.
+    """
+
+    def __init__(self, path: Path, *, overview: int | None = None) -> None:
+        self.path = path
+        self._file: Any = open_input(str(path))
+        bands = [i + 1 for i, meaning in enumerate(self._file.colorinterp) if meaning is not ColorInterp.alpha]
+        if len(bands) != 1:
+            count = len(bands)
+            self._file.close()
+            image = "is it the image? roadseg predict makes roads of it, else " if count >= 3 else ""
+            raise SceneError(
+                f"{path} has {count} bands where one is wanted; {image}pick it first, with gdal_translate -b 1"
+            )
+        self._band = bands[0]
+        file = self._file
+        self._scale, self._offset = file.scales[self._band - 1], file.offsets[self._band - 1]
+        if overview is not None:  # which knows nothing of scales
+            file.close()
+            file = self._file = open_raster(path, overview_level=overview)
+        self._source = file
+        self.grid = Grid(file.crs.to_wkt() if file.crs else None, file.transform, file.height, file.width)
+        self.tags: dict[str, str] = file.tags()
+        self.dtype = np.dtype(file.dtypes[self._band - 1])
+        self._kind: Kind | None = None
+        by_value = file.nodata == NODATA and file.mask_flag_enums[self._band - 1] == [MaskFlags.nodata]
+        self._as_stored = self._stores_levels() and by_value
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        self._source.close()
+
+    @property
+    def placed(self) -> bool:
+        """Whether the file says where it lies."""
+        return not self._source.transform.is_identity
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether the file holds probabilities by its type or its scale tag."""
+        return bool(np.issubdtype(self.dtype, np.floating)) or self._scale != 1
+
+    def overviews(self) -> list[int]:
+        """Return by how much each overview is coarser than the file."""
+        return list(self._file.overviews(self._band))
+
+    def values(self) -> Values:
+        """Look through an unscaled file for the values it holds; stops when it cannot be a mask.
+
+        Raises
+        ------
+        SceneError
+            If there is a value below 0 or above 255.
+        """
+        present = np.zeros(256, dtype=np.bool_)
+        for window in windows(self.grid.window, _SCAN_PX):
+            raw, valid = self._read_raw(window)
+            known = raw[valid]
+            if known.size and not 0 <= int(known.min()) <= int(known.max()) <= 255:
+                raise SceneError(
+                    f"{self.path} holds {known.min()} to {known.max()}, no road mask; make it 0 and 1, for example "
+                    'with gdal_calc.py --calc "A==N" --type Byte, N the class of road'
+                )
+            present |= np.bincount(known.astype(np.uint8).ravel(), minlength=256) > 0
+            if present[2:255].any():
+                break
+        return Values(present, self._file.nodata == NODATA)
+
+    def first_values(self, most: int) -> tuple[list[float], bool]:
+        """Return values the file holds, about as many as wanted, and whether pixels are not known: for messages."""
+        found, unknown = np.zeros(0), False
+        for window in windows(self.grid.window, _SCAN_PX):
+            raw, valid = self._read_raw(window)
+            found, unknown = np.union1d(found, raw[valid]), unknown or not valid.all()
+            if len(found) > most:
+                break
+        return found.tolist(), unknown
+
+    def take_as(self, kind: Kind) -> None:
+        """Settle how values are understood; needed before reading."""
+        self._kind = kind
+
+    def bring_to(self, grid: Grid) -> None:
+        """Read on another grid from now on: probabilities bilinear, masks by the nearest pixel.
+
+        Raises
+        ------
+        SceneError
+            If the file or the grid does not say where it lies.
+        """
+        if grid.crs is None or self.grid.crs is None:
+            raise SceneError(
+                f"{self.path} or its truth has no CRS, so it cannot be resampled; assign one with gdal_edit"
+            )
+        smooth = self._kind == "probability"
+        self._as_stored = False
+        self._file = WarpedVRT(
+            self._file,
+            crs=CRS.from_wkt(grid.crs),
+            transform=grid.transform,
+            height=grid.height,
+            width=grid.width,
+            resampling=Resampling.bilinear if smooth else Resampling.nearest,
+            nodata=self._file.nodata,
+            add_alpha=self._file.nodata is None and ColorInterp.alpha not in self._file.colorinterp,
+        )
+        self.grid = grid
+
+    def read(self, window: Window) -> NDArray[np.uint8]:
+        """Return a window inside the grid as (height, width) uint8, 255 where not known.
+
+        Returns
+        -------
+        Probability × 254, or 0 and 1 of a mask.
+
+        Raises
+        ------
+        SceneError
+            If values do not fit the kind, or the file is damaged.
+        """
+        if self._kind == "probability" and self._as_stored:
+            levels: NDArray[np.uint8] = self._read_band(window)
+            return levels
+        raw, valid = self._read_raw(window)
+        if self._kind == "probability":
+            return self._levels(raw, valid)
+        road = raw == (1 if self._kind == "mask 0/1" else 255)
+        if self._kind == "mask 0/1":
+            valid &= raw != NODATA
+        if (valid & ~road & (raw != 0)).any():
+            raise SceneError(f"{self.path} holds values besides 0 and 1, so it is no mask of roads; make it one first")
+        return np.where(valid, road.astype(np.uint8), np.uint8(NODATA))
+
+    def reduced(self, height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return probability and validity of the whole file at another size, (height, width) each, for people."""
+        size = {"out_shape": (height, width)}
+        try:
+            raw = self._file.read(self._band, resampling=Resampling.average, **size).astype(np.float32)
+            valid = self._file.read_masks(self._band, **size) > 0
+        except RasterioError as error:
+            raise SceneError(
+                f"{self.path} cannot be read ({reason(error)}); the file is damaged or out of reach"
+            ) from error
+        scale = {"probability": self._scale, "mask 0/1": 1.0, "mask 0/255": 1 / 255}[self._kind or "probability"]
+        probability = np.nan_to_num(raw * np.float32(scale) + np.float32(self._offset)).clip(0, 1)
+        return probability, valid & np.isfinite(raw)
+
+    def _stores_levels(self) -> bool:
+        """Say whether the file holds the levels themselves, as ``roadseg predict`` writes them."""
+        return bool(self.dtype == np.uint8 and abs(self._scale * LEVELS - 1) < 1e-6 and self._offset == 0)
+
+    def _levels(self, raw: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        if self._stores_levels():
+            return np.where(valid, raw, np.uint8(NODATA))
+        scale, offset = self._scale, self._offset
+        probability = np.where(valid, raw, 0).astype(np.float32) * np.float32(scale) + np.float32(offset)
+        low, high = float(probability.min()), float(probability.max())
+        if low < -1e-3 or high > 1 + 1e-3:
+            raise SceneError(
+                f"{self.path} holds {low:.4g} to {high:.4g}, not probabilities from 0 to 1; rescale it, "
+                "for example with gdal_translate -scale"
+            )
+        return quantize(probability, valid)
+
+    def _read_raw(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        raw = self._read_band(window)
+        valid = self._read_band(window, mask=True) > 0
+        if np.issubdtype(raw.dtype, np.floating):
+            valid &= np.isfinite(raw)
+        return raw, valid
+
+    def _read_band(self, window: Window, *, mask: bool = False) -> NDArray[Any]:
+        """Return the values of a window, or GDAL's mask of it."""
+        place = RasterWindow(window.col, window.row, window.width, window.height)
+        read = self._file.read_masks if mask else self._file.read
+        try:
+            values: NDArray[Any] = read(self._band, window=place)
+        except RasterioError as error:
+            raise SceneError(
+                f"{self.path} cannot be read at row {window.row}, column {window.col} "
+                f"({reason(error)}); the file is damaged or out of reach"
+            ) from error
+        return values
+
+
+def mask_kind(values: Values) -> Kind | None:
+    """Return what values make of a file, or of several of one kind; None if it is no mask."""
+    if values.present[2:255].any():
+        return None
+    if values.present[255] and not values.present[1] and not values.tagged:
+        return "mask 0/255"
+    return "mask 0/1"
+
+
+def mismatch(prediction: RoadRaster, truth: RoadRaster) -> str | None:
+    """Return why two rasters do not share a grid, None if they do.
+
+    A raster that does not say where it lies is taken to lie on the other if it has its size.
+    """
+    a, b = prediction.grid, truth.grid
+    if prediction.placed and truth.placed:
+        if a.crs and b.crs and CRS.from_wkt(a.crs) != CRS.from_wkt(b.crs):
+            names = (CRS.from_wkt(crs).to_string() for crs in (a.crs, b.crs))
+            return "has another CRS ({} against {})".format(*(name[:40] for name in names))
+        step = ~b.transform @ a.transform
+        corners = [(0, 0), (a.width, 0), (0, a.height)]
+        if (a.height, a.width) == (b.height, b.width):
+            off = max(abs(v - w) for corner in corners for v, w in zip(step @ corner, corner, strict=True))
+            return None if off <= _SAME_PX else f"lies up to {off:.4g} px off"
+    if (a.height, a.width) != (b.height, b.width):
+        return f"has {a.height} × {a.width} px against {b.height} × {b.width}"
+    return None
+
+
+def windows(area: Window, size: int) -> Iterator[Window]:
+    """Yield squares that tile a window, row by row."""
+    for row in range(area.row, area.row_stop, size):
+        for col in range(area.col, area.col_stop, size):
+            yield Window(row, col, size, size).intersection(area)

@@ -1,0 +1,1 @@
+"""From road probability to road networks and road areas."""

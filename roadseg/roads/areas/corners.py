@@ -1,0 +1,170 @@
+"""Corners of the outlines in one block of a mask, and which areas go on in the next.
+
+A lattice point is a corner if a pixel edge along its row and one down its column end there. It belongs to
+one block, that of the pixel to its southeast, so blocks need not agree on anything. Where four pixels form a
+chequer two corners share the place. Areas (4 neighbours) are labelled block by block and united over the
+seams. The cost is a few passes over the pixels; what remains is 13 bytes a corner.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
+
+from roadseg.roads.pixel_graph import Ints
+from roadseg.windows import Window
+
+Bytes = NDArray[np.uint8]
+Int32s = NDArray[np.int32]
+
+WEST, NORTH, ALONG, CHEQUER = 1, 2, 4, 8
+"""Bits of a corner: its edge along the row goes west; its edge down the column goes north; who leaves along
+the row has road on the right hand; it is one of two on a chequer, whose edges down the column are still open."""
+
+_NORTHWEST, _NORTHEAST, _SOUTHWEST, _SOUTHEAST = 1, 2, 4, 8
+
+
+class Mask(Protocol):
+    """A raster of 0 and 1 that is read by window."""
+
+    def read(self, window: Window) -> Bytes:
+        """Return (window.height, window.width) uint8 of any window inside the raster."""
+
+
+@dataclass(frozen=True)
+class Corners:
+    """Corners of a block, row by row; a chequer's western one comes first.
+
+    Parameters
+    ----------
+    row, col
+        (corners,) int32 place of the lattice point, which is the upper left corner of pixel (row, col).
+    bits
+        (corners,) uint8, see ``WEST``.
+    label
+        (corners,) int32: the area it is a corner of; on a chequer that of the western or eastern pixel of road.
+    """
+
+    row: Int32s
+    col: Int32s
+    bits: Bytes
+    label: Int32s
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A block's corners, how many labels it has, and those on its border.
+
+    ``above`` and ``left`` are the labels of the pixels just outside, the one to the northwest first; ``bottom`` and
+    ``right`` those of its own last pixels, with one from outside in front.
+    """
+
+    corners: Corners
+    count: int
+    above: Int32s
+    left: Int32s
+    bottom: Int32s
+    right: Int32s
+
+
+def trace_block(mask: Mask, window: Window, height: int, width: int) -> Traced:
+    """Find the corners that belong to a block of a mask of ``height`` × ``width`` px."""
+    pixels = _read_with_margin(mask, window, height, width)
+    count, found = cv2.connectedComponents(pixels, connectivity=4, ltype=cv2.CV_32S)
+    labels = np.asarray(found, dtype=np.int32)
+    row, col = window.height, window.width
+    border = labels[0, : col + 1], labels[: row + 1, 0], labels[row, : col + 1], labels[: row + 1, col]
+    return Traced(_corners(pixels, labels, window), count - 1, *(side.copy() for side in border))
+
+
+def _read_with_margin(mask: Mask, window: Window, height: int, width: int) -> Bytes:
+    """Read a block with one more pixel above and to the left, and beyond the raster's end; outside is no road."""
+    margin = Window(window.row - 1, window.col - 1, window.height + 1, window.width + 1)
+    inside = margin.intersection(Window(0, 0, height, width))
+    below, right = int(window.row_stop == height), int(window.col_stop == width)
+    pixels = np.zeros((margin.height + below, margin.width + right), dtype=np.uint8)
+    pixels[inside.slices(margin)] = mask.read(inside)
+    return pixels
+
+
+class Seams:
+    """Which labels of different blocks mean the same area."""
+
+    def __init__(self, width: int) -> None:
+        self.count = 0
+        self._above = np.zeros(width + 1, dtype=np.int32)
+        self._bottom = self._above.copy()
+        self._left = np.zeros(0, dtype=np.int32)
+        self._pairs: list[Ints] = []
+
+    def unite(self, block: Traced, window: Window) -> None:
+        """Number a block's labels on, and remember which of them are known already, under another number."""
+        if window.col == 0:
+            self._above, self._bottom = self._bottom, np.zeros_like(self._bottom)
+            self._left = np.zeros(window.height + 1, dtype=np.int32)
+        known = np.concatenate([self._above[window.col : window.col_stop + 1], self._left])
+        here = np.concatenate([block.above, block.left])
+        both = np.flatnonzero((known > 0) & (here > 0))
+        pairs = np.stack([known[both], here[both] + self.count], axis=1).astype(np.int64)
+        self._pairs.append(np.unique(pairs, axis=0))
+        self._bottom[window.col + 1 : window.col_stop + 1] = self._numbered(block.bottom[1:])
+        self._left = self._numbered(block.right)
+        self.count += block.count
+
+    def areas(self) -> Ints:
+        """Return the number of the area that every label stands for."""
+        return united(self.count + 1, np.concatenate([np.zeros((0, 2), np.int64), *self._pairs]))
+
+    def _numbered(self, labels: Int32s) -> Int32s:
+        return np.where(labels > 0, labels + np.int32(self.count), np.int32(0))
+
+
+def united(count: int, pairs: Ints) -> Ints:
+    """Return (count,) which group each number below ``count`` is in; (n, 2) pairs are in the same."""
+    graph = csr_array((np.ones(len(pairs), dtype=np.bool_), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
+    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
+
+
+def _corner_table() -> Bytes:
+    """Return what a corner is like, for each of the 16 ways to fill the pixels around it.
+
+    Its bits: whether its edge along the row goes west, its edge down the column north, and whether one leaves along the
+    row if the road shall lie on the right hand.
+    """
+    table = np.zeros(16, dtype=np.uint8)
+    for code in range(16):
+        nw, ne, sw, se = (bool(code & bit) for bit in (_NORTHWEST, _NORTHEAST, _SOUTHWEST, _SOUTHEAST))
+        west, north = nw != sw, nw != ne
+        leaves_along = nw if west else se
+        table[code] = west * WEST + north * NORTH + leaves_along * ALONG
+    table[[_NORTHEAST | _SOUTHWEST, _NORTHWEST | _SOUTHEAST]] = WEST | CHEQUER, WEST | CHEQUER | ALONG
+    return table
+
+
+_TABLE = _corner_table()
+
+
+def _corners(pixels: Bytes, labels: Int32s, window: Window) -> Corners:
+    """Find the corners that belong to a block."""
+    down = pixels[:-1] ^ pixels[1:]
+    along = pixels[:, :-1] ^ pixels[:, 1:]
+    found = (down[:, :-1] | down[:, 1:]) & (along[:-1] | along[1:])
+    row, col = np.divmod(np.flatnonzero(found.view(np.bool_)), found.shape[1])
+    code = np.zeros(len(row), dtype=np.uint8)
+    for bit, (south, east) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
+        code |= pixels[row + south, col + east] << np.uint8(bit)
+    bits = _TABLE[code]
+    times = np.where(bits & CHEQUER, 2, 1)
+    row, col, bits = np.repeat(row, times), np.repeat(col, times), np.repeat(bits, times)
+    eastern = np.flatnonzero(bits & CHEQUER)[1::2]
+    bits[eastern] &= np.uint8(255 - WEST)
+    square = np.stack([labels[row + south, col + east] for south in (0, 1) for east in (0, 1)])
+    label = square.max(axis=0)
+    chequer = np.flatnonzero(bits & CHEQUER)
+    east = (bits[chequer] & WEST) == 0
+    label[chequer] = np.where(east, square[1, chequer] + square[3, chequer], square[0, chequer] + square[2, chequer])
+    return Corners((row + window.row).astype(np.int32), (col + window.col).astype(np.int32), bits, label)

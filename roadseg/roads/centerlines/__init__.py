@@ -1,0 +1,1 @@
+"""Road masks become centerlines: thin, trace, merge, measure."""

@@ -1,0 +1,1 @@
+"""Road networks in vector files: reading, writing, styles."""

@@ -1,0 +1,163 @@
+"""GeoPackages that are there already: adding layers without touching the others, and styles.
+
+The work is done on a copy, which takes the place of the original at the end: a run that is killed
+leaves the original as it was. GDAL commits a layer in several transactions, so working in
+place would not do that. The copy is made through SQLite's own backup, which is a consistent state. A
+package that another program has open is refused, for its journal would not fit the new file.
+"""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pyogrio
+from pyogrio.errors import DataSourceError
+
+from roadseg.errors import OutputError
+from roadseg.roads.files.layers import Layer
+from roadseg.roads.files.style import qml
+from roadseg.roads.files.write import FIXED_DATE, write_layer
+
+_RESERVED = ("gpkg_", "rtree_", "sqlite_", "layer_styles")
+_STYLES = "layer_styles"
+_COLUMNS = {
+    "f_table_catalog": "",
+    "f_table_schema": "",
+    "f_table_name": "",
+    "f_geometry_column": "geom",
+    "styleName": "roadseg",
+    "styleQML": "",
+    "styleSLD": "",
+    "useAsDefault": True,
+    "description": "as roadseg draws it",
+    "owner": "",
+    "ui": "",
+    "update_time": FIXED_DATE,
+}
+"""Columns of QGIS's table of styles, with what ours hold."""
+
+
+def check_layers(path: Path, names: Sequence[str], *, chosen: bool, overwrite: bool) -> None:
+    """Find out before any work whether layers may be put into a package that may be there.
+
+    Parameters
+    ----------
+    path
+        Of the package.
+    names
+        Of the layers to come.
+    chosen
+        Whether the user named them, which allows to add them to a package that is there.
+    overwrite
+        Whether they may replace layers of those names.
+
+    Raises
+    ------
+    OutputError
+        If the file is no GeoPackage, has a layer of the name, or is open elsewhere.
+    """
+    bad = next((name for name in names if name.lower().startswith(_RESERVED)), None)
+    if bad:
+        raise OutputError(f"{bad} is no name for a layer, GeoPackages use it themselves; choose another --layer")
+    if not path.exists():
+        return
+    if any(path.with_name(path.name + ending).exists() for ending in ("-wal", "-journal")):
+        raise OutputError(f"{path} is open in another program; close it there and repeat the command")
+    there = layer_names(path)
+    if not chosen and not overwrite:
+        raise OutputError(
+            f"{path} exists; choose another name, add --layer NAME to put a layer of that name into it, or "
+            f"--overwrite to replace its layers {' and '.join(names)}"
+        )
+    twice = next((name for name in names if name.lower() in {other.lower() for other in there}), None)
+    if twice and not overwrite:
+        raise OutputError(f"{path} has a layer {twice} already; choose another --layer or add --overwrite")
+
+
+def layer_names(path: Path) -> list[str]:
+    """Return the layers of a GeoPackage.
+
+    Raises
+    ------
+    OutputError
+        If it is none.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(100)
+        if head[68:72] not in {b"GPKG", b"GP10", b"GP11"}:
+            raise OutputError(f"{path} is there and is no GeoPackage; choose another name, or remove it")
+        return [str(name) for name in pyogrio.list_layers(path)[:, 0]]
+    except (DataSourceError, OSError) as error:
+        raise OutputError(f"{path} is there and cannot be read ({error}); choose another name") from error
+
+
+def write_geopackage(path: Path, layers: Sequence[Layer], *, original: Path) -> None:
+    """Write layers with their styles as a GeoPackage.
+
+    Parameters
+    ----------
+    path
+        Where; nothing is there yet.
+    layers
+        What.
+    original
+        A GeoPackage whose other layers are kept, if there is one.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    if original.exists():
+        _copy(original, path)
+    own = _styles_of(path) if original.exists() else []
+    for layer in layers:
+        write_layer(path, layer, "GeoPackage")
+    try:
+        _store_styles(path, layers, own)
+    except sqlite3.Error as error:
+        raise OutputError(f"cannot write {path.name} ({error}); make room or choose another place") from error
+
+
+def _copy(source: Path, target: Path) -> None:
+    try:
+        with closing(_connect(source, "ro")) as old, closing(_connect(target, "rwc")) as new:
+            old.backup(new)
+    except sqlite3.Error as error:
+        raise OutputError(f"{source} cannot be copied ({error}); choose another name") from error
+
+
+def _styles_of(path: Path) -> list[dict[str, object]]:
+    """Return the rows of the table of styles."""
+    with closing(_connect(path, "ro")) as package:
+        package.row_factory = sqlite3.Row
+        found = package.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (_STYLES,)).fetchone()
+        return [dict(row) for row in package.execute("SELECT * FROM layer_styles")] if found else []
+
+
+def _store_styles(path: Path, layers: Sequence[Layer], own: Sequence[Mapping[str, object]]) -> None:
+    """Give each layer a style, where the user has not given it one."""
+    if not any(name == _STYLES for name in layer_names(path)):
+        _make_table(path)
+    with closing(_connect(path, "rw")) as package, package:  # commits at the end, and brings all to the disk
+        for layer in layers:
+            package.execute("DELETE FROM layer_styles WHERE f_table_name = ?", (layer.name,))
+            theirs = [row for row in own if row["f_table_name"] == layer.name]
+            for row in theirs or [{**_COLUMNS, "f_table_name": layer.name, "styleQML": qml(layer.kind)}]:
+                names, marks = ", ".join(f'"{name}"' for name in row), ", ".join("?" * len(row))
+                package.execute(f"INSERT INTO layer_styles ({names}) VALUES ({marks})", tuple(row.values()))  # noqa: S608
+
+
+def _make_table(path: Path) -> None:
+    """Let GDAL make the table of styles and list it among the contents, as QGIS does."""
+    kinds = {True: np.bool_, FIXED_DATE: "datetime64[ms]"}
+    empty = [np.empty(0, dtype=kinds.get(value, object)) for value in _COLUMNS.values()]
+    options = {"FID": "id"}
+    pyogrio.raw.write(path, None, empty, list(_COLUMNS), layer=_STYLES, driver="GPKG", layer_options=options)
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True)

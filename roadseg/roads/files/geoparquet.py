@@ -1,0 +1,61 @@
+"""GeoParquet 1.1: a Parquet file with shapes as WKB, their boxes beside them, and a note on the CRS.
+
+The boxes are a column of their own, which readers use to skip what lies elsewhere. pyarrow writes the
+file; it is an extra of the installation. Source: the GeoParquet specification, version 1.1.0.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import shapely
+
+from roadseg.errors import OutputError
+from roadseg.roads.files.layers import Layer
+
+_ROWS = 1 << 16
+
+
+def write_geoparquet(path: Path, layer: Layer, projjson: Mapping[str, Any] | None) -> None:
+    """Write a layer.
+
+    Raises
+    ------
+    OutputError
+        If pyarrow is not installed or the file cannot be written.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise OutputError("GeoParquet wants pyarrow; install it with: pip install 'roadseg[parquet]'") from error
+    corners = shapely.bounds(layer.shapes)
+    sides = [pa.array(side) for side in corners.T]
+    columns = {
+        **{name: pa.array(values, from_pandas=values.dtype.kind == "f") for name, values in layer.columns.items()},
+        "bbox": pa.StructArray.from_arrays(sides, names=["xmin", "ymin", "xmax", "ymax"]),
+        "geometry": pa.array(shapely.to_wkb(layer.shapes), type=pa.binary()),
+    }
+    note = json.dumps(_note(layer, projjson), sort_keys=True)
+    table = pa.table(columns).replace_schema_metadata({"geo": note})
+    try:
+        pq.write_table(table, path, compression="zstd", row_group_size=_ROWS)
+    except OSError as error:
+        raise OutputError(f"cannot write {path.name} ({error}); make room or choose another place") from error
+
+
+def _note(layer: Layer, projjson: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what the file says of its geometry; a CRS of null stands for one that is not known."""
+    column: dict[str, Any] = {
+        "encoding": "WKB",
+        "geometry_types": [layer.kind],
+        "crs": projjson,
+        "edges": "planar",
+        "covering": {"bbox": {side: ["bbox", side] for side in ("xmin", "ymin", "xmax", "ymax")}},
+    }
+    if len(layer):
+        column["bbox"] = shapely.total_bounds(layer.shapes).tolist()
+    if layer.kind == "Polygon":
+        column["orientation"] = "counterclockwise"
+    return {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}

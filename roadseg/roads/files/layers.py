@@ -1,0 +1,67 @@
+"""Layers: what a vector file holds, shapes with a row of attributes each, made of networks and areas."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roadseg.roads.areas.polygons import RoadAreas
+from roadseg.roads.network import RoadNetwork
+
+Kind = Literal["LineString", "Point", "Polygon"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of a vector file.
+
+    Parameters
+    ----------
+    name
+        Of the layer.
+    kind
+        Of all its shapes.
+    crs
+        Well-known text, or None.
+    shapes
+        (rows,) shapely geometries.
+    columns
+        (rows,) each: int64, float64 (NaN where there is no value) or bool.
+    """
+
+    name: str
+    kind: Kind
+    crs: str | None
+    shapes: NDArray[np.object_]
+    columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+
+def road_layer(network: RoadNetwork, name: str) -> Layer:
+    """Return the roads of a network, a line each, in their order; ``u`` and ``v`` are the nodes at both ends."""
+    return _of_table(name, "LineString", network.crs, network.table())
+
+
+def junction_layer(network: RoadNetwork, name: str) -> Layer:
+    """Return the nodes of a network, a point each, dead ends (degree 1) among them."""
+    return _of_table(name, "Point", network.crs, network.node_table())
+
+
+def area_layer(areas: RoadAreas, name: str) -> Layer:
+    """Return road areas, a polygon each."""
+    columns = {"area_m2": _rounded(areas.area_m2), "component": areas.component}
+    return Layer(name, "Polygon", areas.crs, areas.polygons, columns)
+
+
+def _of_table(name: str, kind: Kind, crs: str | None, table: Mapping[str, NDArray[Any]]) -> Layer:
+    columns = {key: _rounded(values) for key, values in table.items() if key != "geometry"}
+    return Layer(name, kind, crs, table["geometry"], columns)
+
+
+def _rounded(values: NDArray[Any]) -> NDArray[Any]:
+    """Keep millimetres and thousandths; what lies behind is noise, and makes text files large."""
+    return np.round(values, 3) if values.dtype.kind == "f" else np.ascontiguousarray(values)

@@ -1,0 +1,146 @@
+"""Where roads go: their CRS, the layers of each file, and files that appear all together or not at all."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import shapely
+
+from roadseg.errors import OutputError, SceneError
+from roadseg.files import check_target
+from roadseg.raster.crs import DEGREES, carry, projjson, same, well_known
+from roadseg.roads.areas.polygons import RoadAreas
+from roadseg.roads.files.geopackage import check_layers, write_geopackage
+from roadseg.roads.files.layers import Layer, area_layer, junction_layer, road_layer
+from roadseg.roads.files.write import IN_DEGREES, files_of, format_of, write_layer
+from roadseg.roads.network import RoadNetwork
+from roadseg.settings import VectorizeSettings, VectorOutputs
+
+Roads = RoadNetwork | RoadAreas
+
+ROADS, JUNCTIONS = "roads", "junctions"
+"""Names of the layers."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """A layer to come: its name, and whether it is of junctions."""
+
+    name: str
+    junctions: bool = False
+
+
+def contents(outputs: VectorOutputs, target: Path, *, areas: bool) -> list[Content]:
+    """Return the layers that go into a file; only a GeoPackage takes several."""
+    roads = outputs.layer or ROADS
+    junctions = Content(JUNCTIONS if roads == ROADS else f"{roads}_{JUNCTIONS}", junctions=True)
+    if target == outputs.junctions:
+        return [junctions]
+    alone = areas or outputs.junctions or format_of(target, outputs.format) != "GeoPackage"
+    return [Content(roads)] if alone else [Content(roads), junctions]
+
+
+def check_vectors(outputs: VectorOutputs, settings: VectorizeSettings, inputs: Sequence[Path]) -> None:
+    """Find out before any work whether the files may be written.
+
+    Raises
+    ------
+    OutputError
+        If one may not, or two are the same.
+    """
+    targets = [path.resolve() for path in outputs.paths()]
+    if len(set(targets)) < len(targets):
+        raise OutputError("two outputs have the same name; give each one of its own")
+    for target in outputs.paths():
+        packed = target != outputs.preview and format_of(target, outputs.format) == "GeoPackage"
+        check_target(target, overwrite=settings.overwrite or packed, inputs=inputs)
+        if packed:
+            names = [content.name for content in contents(outputs, target, areas=settings.areas)]
+            check_layers(target, names, chosen=outputs.layer is not None, overwrite=settings.overwrite)
+
+
+def check_crs(outputs: VectorOutputs, settings: VectorizeSettings, crs: str | None) -> None:
+    """Find out before any work whether roads in a CRS can be carried to that of the files.
+
+    Raises
+    ------
+    SceneError
+        If the raster has none, or that asked for is not known.
+    OutputError
+        If a format allows no other than longitude and latitude.
+    """
+    asked = well_known(settings.crs) if settings.crs else None
+    forms = {format_of(path, outputs.format) for path in (outputs.vector, outputs.junctions) if path}
+    in_degrees = sorted(forms & set(IN_DEGREES))
+    if in_degrees and asked and not same(asked, DEGREES):
+        raise OutputError(f"{in_degrees[0]} holds longitude and latitude only; leave --crs out, or write .gpkg")
+    if crs is None and (asked or in_degrees):
+        why = f"for {in_degrees[0]}" if in_degrees else f"to {settings.crs}"
+        raise SceneError(f"without a CRS roads cannot be carried {why}; assign one with gdal_edit, or write .gpkg")
+
+
+def in_crs(roads: Roads, crs: str) -> Roads:
+    """Carry roads to another CRS; what was measured stays what it is on the ground.
+
+    Raises
+    ------
+    SceneError
+        If the CRS is not known, or the roads have none.
+    """
+    if roads.crs is None:
+        raise SceneError(f"without a CRS roads cannot be carried to {crs}; assign one to the raster, with gdal_edit")
+    if same(roads.crs, crs):
+        return roads
+    own, target = roads.crs, well_known(crs)
+    if isinstance(roads, RoadNetwork):
+        nodes, vertices = carry(roads.nodes, own, crs), carry(roads.vertices, own, crs)
+        return replace(roads, crs=target, nodes=nodes, vertices=vertices)
+    moved = shapely.transform(roads.polygons, lambda xy: carry(xy, own, crs))
+    return replace(roads, crs=target, polygons=shapely.orient_polygons(moved))
+
+
+def stage(roads: Roads, outputs: VectorOutputs, crs: str | None, folder: Path) -> list[tuple[Path, Path]]:
+    """Make the vector files in a folder.
+
+    Parameters
+    ----------
+    roads
+        What to write.
+    outputs
+        Where to.
+    crs
+        Of the files; None keeps that of the roads, or takes what the format wants.
+    folder
+        Holds them until they are moved.
+
+    Returns
+    -------
+    What was made, and where it is to go.
+
+    Raises
+    ------
+    SceneError
+        If the roads cannot be carried to the CRS.
+    OutputError
+        If something cannot be written.
+    """
+    made = []
+    for target in [outputs.vector, *([outputs.junctions] if outputs.junctions else [])]:
+        form = format_of(target, outputs.format)
+        wanted = crs or (DEGREES if form in IN_DEGREES else None)
+        carried = in_crs(roads, wanted) if wanted else roads
+        layers = [_layer(carried, c) for c in contents(outputs, target, areas=isinstance(roads, RoadAreas))]
+        path = folder / target.name
+        path.unlink(missing_ok=True)  # what a run left that was killed
+        if form == "GeoPackage":
+            write_geopackage(path, layers, original=target)
+        else:
+            write_layer(path, layers[0], form, projjson=projjson(carried.crs) if carried.crs else None)
+        made += [(file, target.with_name(file.name)) for file in files_of(path)]
+    return made
+
+
+def _layer(roads: Roads, content: Content) -> Layer:
+    if isinstance(roads, RoadAreas):
+        return area_layer(roads, content.name)
+    return junction_layer(roads, content.name) if content.junctions else road_layer(roads, content.name)

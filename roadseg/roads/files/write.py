@@ -1,0 +1,123 @@
+"""Writing vector files: layers of shapes with attributes, in the format a file's ending tells.
+
+Rows keep the order they are given in (a FlatGeobuf is ordered by place, for its index) and dates
+are fixed, so the same network gives the same bytes. GeoJSON is that of RFC 7946: longitude and
+latitude in WGS 84, 7 decimals, rings counter-clockwise. A file is written where it is told; to make it
+appear whole or not at all is the caller's.
+"""
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyogrio
+import shapely
+from pyogrio.errors import CRSError, DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError
+
+from roadseg.errors import OutputError
+from roadseg.roads.files.layers import Layer
+from roadseg.settings import VectorFormat
+
+SUFFIXES: dict[str, VectorFormat] = {
+    ".gpkg": "GeoPackage",
+    ".fgb": "FlatGeobuf",
+    ".geojson": "GeoJSON",
+    ".json": "GeoJSON",
+    ".geojsonl": "GeoJSONSeq",
+    ".geojsons": "GeoJSONSeq",
+    ".parquet": "GeoParquet",
+    ".geoparquet": "GeoParquet",
+}
+"""Which format the ending of a file stands for; ``.shp`` is left out on purpose."""
+
+IN_DEGREES = ("GeoJSON", "GeoJSONSeq")
+"""Formats whose coordinates are longitude and latitude in WGS 84."""
+
+FIXED_DATE = "1970-01-01T00:00:00.000Z"
+"""Stands for the date of writing, so that equal contents are equal bytes."""
+
+_DRIVERS: dict[VectorFormat, tuple[str, dict[str, str]]] = {
+    "GeoPackage": ("GPKG", {"GEOMETRY_NAME": "geom"}),
+    "FlatGeobuf": ("FlatGeobuf", {"SPATIAL_INDEX": "YES"}),
+    "GeoJSON": ("GeoJSON", {"RFC7946": "YES", "COORDINATE_PRECISION": "7", "SIGNIFICANT_FIGURES": "15"}),
+    "GeoJSONSeq": ("GeoJSONSeq", {"RS": "NO", "COORDINATE_PRECISION": "7", "SIGNIFICANT_FIGURES": "15"}),
+    "Shapefile": ("ESRI Shapefile", {"ENCODING": "UTF-8"}),
+}
+_SHORT = {"probability_mean": "prob_mean", "probability_min": "prob_min", "component": "component"}
+_ERRORS = (CRSError, DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError, OSError)
+
+
+def format_of(path: Path, asked: VectorFormat | None = None) -> VectorFormat:
+    """Return the format asked for, or that of a file's ending.
+
+    Raises
+    ------
+    OutputError
+        If the ending is not known, or stands for shapefiles, which cut field names to 10 letters.
+    """
+    if asked:
+        return asked
+    suffix = path.suffix.lower()
+    if suffix == ".shp":
+        raise OutputError(
+            f"{path} would be a shapefile, which cuts field names to 10 letters and knows no true or false; "
+            "write .gpkg, or add --format Shapefile if it has to be"
+        )
+    if suffix not in SUFFIXES:
+        listed = ", ".join(f"{ending} ({name})" for ending, name in SUFFIXES.items())
+        raise OutputError(f"{path} has an ending of no vector format; choose one of {listed}, or name a --format")
+    return SUFFIXES[suffix]
+
+
+def write_layer(path: Path, layer: Layer, form: VectorFormat, *, projjson: Mapping[str, Any] | None = None) -> None:
+    """Write a layer as a new file, or into a GeoPackage that is there, where it replaces one of its name.
+
+    Parameters
+    ----------
+    path
+        Where; in a folder of its own, for some formats write several files.
+    layer
+        What; formats in ``IN_DEGREES`` want it in EPSG:4326.
+    form
+        Which format.
+    projjson
+        The layer's CRS as PROJJSON, which GeoParquet notes.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written, or a package that the format needs is missing.
+    """
+    if form == "GeoParquet":
+        from roadseg.roads.files.geoparquet import write_geoparquet
+
+        write_geoparquet(path, layer, projjson)
+        return
+    driver, options = _DRIVERS[form]
+    names = [_SHORT.get(name, name) if form == "Shapefile" else name for name in layer.columns]
+    date = os.environ.get("OGR_CURRENT_DATE", FIXED_DATE)
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": date, "OGR_SQLITE_SYNCHRONOUS": "OFF"})
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="'crs' was not provided")
+            pyogrio.raw.write(
+                path,
+                shapely.to_wkb(layer.shapes),
+                field_data=list(layer.columns.values()),
+                fields=names,
+                geometry_type=layer.kind,
+                crs=layer.crs,
+                driver=driver,
+                layer=layer.name,
+                layer_options=options,
+            )
+    except _ERRORS as error:
+        raise OutputError(f"cannot write {path.name} ({error}); make room or choose another place") from error
+
+
+def files_of(path: Path) -> Sequence[Path]:
+    """Return the files a written one consists of, its main file last."""
+    others = sorted(other for other in path.parent.glob(f"{path.stem}.*") if other != path)
+    return [*(others if path.suffix.lower() == ".shp" else []), path]

@@ -1,0 +1,1 @@
+"""From probability to a clean road mask, in blocks on disk."""

@@ -1,0 +1,127 @@
+"""Road networks on the ground: what geometry makes of a repaired pixel graph, and what is written.
+
+A network holds arrays, not objects: an edge is a row, its vertices are a slice of one long array. Edges
+refer to their nodes by index, so edges that meet share the very same point.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from roadseg.errors import RoadsegError
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+Objects = NDArray[np.object_]
+
+_EDGE_COLUMNS = (
+    "length_m",
+    "width_m",
+    "probability_mean",
+    "probability_min",
+    "inferred",
+    "areal",
+    "component",
+)
+
+
+@dataclass(frozen=True)
+class RoadNetwork:
+    """A road network on the ground.
+
+    Parameters
+    ----------
+    crs
+        Well-known text, or None if it is not known; then all lengths are in pixels.
+    nodes
+        (nodes, 2) float64 x, y.
+    degree
+        (nodes,) int64: how many edge ends meet there; a loop counts twice.
+    at_border
+        (nodes,) bool: whether the road goes on where nothing is known.
+    ends
+        (edges, 2) int64: the nodes at the first and last vertex of each edge; equal for a loop.
+    starts
+        (edges + 1,) int64: edge ``i`` owns the vertices from ``starts[i]`` up to ``starts[i + 1]``.
+    vertices
+        (vertices, 2) float64 x, y along the edges, both end nodes included, bit for bit.
+    length_m, width_m
+        (edges,) float64 metres on the ground (pixels without a CRS).
+    probability_mean, probability_min
+        (edges,) float64 along the middle line; NaN for masks.
+    inferred, areal
+        (edges,) bool, see ``PixelGraph``.
+    component
+        (edges,) int64: edges with the same number hang together; numbered from 0 in the order of the edges.
+    """
+
+    crs: str | None
+    nodes: Floats
+    degree: Ints
+    at_border: Bools
+    ends: Ints
+    starts: Ints
+    vertices: Floats
+    length_m: Floats
+    width_m: Floats
+    probability_mean: Floats
+    probability_min: Floats
+    inferred: Bools
+    areal: Bools
+    component: Ints
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def lines(self) -> Objects:
+        """Return (edges,) shapely LineStrings."""
+        edge = np.repeat(np.arange(len(self)), np.diff(self.starts))
+        made: Objects = shapely.linestrings(self.vertices, indices=edge) if len(self) else np.empty(0, dtype=object)
+        return made
+
+    def junctions(self) -> Objects:
+        """Return shapely Points where at least three edges end."""
+        made: Objects = shapely.points(self.nodes[self.degree >= 3])
+        return made
+
+    def table(self) -> dict[str, NDArray[Any]]:
+        """Return the edges as columns, the geometry first: ready for a data frame or a file."""
+        columns = {name: getattr(self, name) for name in _EDGE_COLUMNS}
+        u, v = self.ends.T
+        return {"geometry": self.lines(), "u": u, "v": v, **columns}
+
+    def node_table(self) -> dict[str, NDArray[Any]]:
+        """Return the nodes as columns; ``u`` and ``v`` of the edges count its rows."""
+        points: Objects = shapely.points(self.nodes)
+        node = np.arange(len(self.nodes))
+        return {"geometry": points, "node": node, "degree": self.degree, "at_border": self.at_border}
+
+    def to_networkx(self) -> "nx.MultiGraph[int]":
+        """Return a graph for networkx: nodes with ``pos`` (x, y), edges with all columns of the table.
+
+        Edges are keyed by their row, so parallel ones and loops keep apart.
+
+        Raises
+        ------
+        RoadsegError
+            If networkx is not installed.
+        """
+        try:
+            import networkx as nx
+        except ImportError as error:
+            raise RoadsegError("networkx is not installed; pip install 'roadseg[graph]'") from error
+        made: nx.MultiGraph[int] = nx.MultiGraph(crs=self.crs)
+        border, places = self.at_border.tolist(), self.nodes.tolist()
+        made.add_nodes_from((i, {"pos": tuple(places[i]), "at_border": border[i]}) for i in range(len(places)))
+        columns = {name: column.tolist() for name, column in self.table().items() if name not in {"u", "v"}}
+        rows = zip(*columns.values(), strict=True)
+        for key, ((u, v), row) in enumerate(zip(self.ends.tolist(), rows, strict=True)):
+            made.add_edge(u, v, key=key, **dict(zip(columns, row, strict=True)))
+        return made

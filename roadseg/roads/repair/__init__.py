@@ -1,0 +1,1 @@
+"""Repairing traced networks: spurs, gaps, junctions."""

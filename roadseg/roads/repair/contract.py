@@ -1,0 +1,120 @@
+"""Edges are joined where nothing else meets them, and split where something does."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roadseg.roads.centerlines.chains import put_in_order
+from roadseg.roads.pixel_graph import Ints, PixelGraph
+from roadseg.roads.repair.edges import Vertices, pick, slices, strung
+
+
+def contract(graph: PixelGraph, *, keep: Ints | None = None) -> PixelGraph:
+    """Join the two edges that meet in a node of degree two; a ring keeps one node.
+
+    Seen and inferred edges stay apart, so do areal ones and others. The node becomes a vertex with
+    the mean area and level of its neighbours. Nodes without an edge are dropped.
+
+    Parameters
+    ----------
+    graph
+        Its edges may come in any order.
+    keep
+        Which edges there are, ascending; None: all.
+    """
+    edges = np.arange(len(graph.ends)) if keep is None else keep
+    partner = _partners(graph, edges)
+    if (partner < 0).all():
+        return _tidied(graph if keep is None else pick(graph, keep, all_nodes=True))
+    laid = put_in_order(partner)
+    order, first, last = edges[laid.order], laid.starts[:-1], laid.starts[1:] - 1
+    joint = np.ones(len(order), dtype=bool)
+    joint[first] = False
+    counts = np.diff(graph.starts)[order]
+    places, area, level = strung(graph, graph.starts[order], counts, turned=laid.turned, lead=joint)
+    counts += joint
+    at = (np.cumsum(counts) - counts)[joint]
+    starts = np.concatenate([[0], np.cumsum(np.add.reduceat(counts, first))])
+    ends = np.where(laid.turned[:, None], graph.ends[order, ::-1], graph.ends[order])
+    places[at] = np.rint(graph.nodes[ends[joint, 0]])
+    joined = replace(
+        graph,
+        ends=np.stack([ends[first, 0], ends[last, 1]], axis=1),
+        starts=starts,
+        places=places,
+        area=_filled(area, at, starts),
+        level=_filled(level, at, starts),
+        inferred=graph.inferred[order[first]],
+        areal=graph.areal[order[first]],
+    )
+    return _tidied(joined)
+
+
+def split_edges(graph: PixelGraph, vertices: Ints, *, behind: Vertices | None = None) -> PixelGraph:
+    """Make nodes of some vertices.
+
+    Parameters
+    ----------
+    graph
+        Its nodes keep their numbers; the new ones follow in the order of ``vertices``.
+    vertices
+        (n,) ascending indices, each once.
+    behind
+        More vertices, put behind all others; no edge owns them yet.
+    """
+    edge = np.searchsorted(graph.starts, vertices, side="right") - 1
+    parts = 1 + np.bincount(edge, minlength=len(graph.ends))
+    owner = np.repeat(np.arange(len(parts)), parts)
+    first = np.cumsum(parts) - parts
+    second = slices(first + 1, parts - 1)
+    ends = graph.ends[owner]
+    new = len(graph.nodes) + np.arange(len(vertices))
+    ends[second, 0], ends[second - 1, 1] = new, new
+    begin, stop = graph.starts[:-1][owner], graph.starts[1:][owner]
+    begin[second], stop[second - 1] = vertices + 1, vertices
+    places, area, level = strung(graph, begin, stop - begin, behind=behind)
+    return PixelGraph(
+        nodes=np.concatenate([graph.nodes, graph.places[vertices]]),
+        at_border=np.concatenate([graph.at_border, np.zeros(len(vertices), dtype=bool)]),
+        ends=ends,
+        starts=np.concatenate([[0], np.cumsum(stop - begin)]),
+        places=places,
+        area=area,
+        level=level,
+        inferred=graph.inferred[owner],
+        areal=graph.areal[owner],
+    )
+
+
+def _partners(graph: PixelGraph, edges: Ints) -> Ints:
+    """Return, for both ends of each of some edges, the end of another one it can be joined to, -1 if there is none."""
+    tail, kind = graph.ends[edges].ravel(), (graph.inferred + 2 * graph.areal)[edges]
+    degree = np.bincount(tail, minlength=len(graph.nodes))
+    half = np.flatnonzero(degree[tail] == 2)
+    one, other = half[np.argsort(tail[half], kind="stable")].reshape(-1, 2).T
+    alike = (kind[one >> 1] == kind[other >> 1]) & (one >> 1 != other >> 1)
+    partner = np.full(len(tail), -1)
+    partner[one[alike]], partner[other[alike]] = other[alike], one[alike]
+    return partner
+
+
+def _tidied(graph: PixelGraph) -> PixelGraph:
+    """Drop nodes without an edge."""
+    used = np.zeros(len(graph.nodes), dtype=bool)
+    used[graph.ends] = True
+    if used.all():
+        return graph
+    names = np.cumsum(used) - 1
+    return replace(graph, nodes=graph.nodes[used], at_border=graph.at_border[used], ends=names[graph.ends])
+
+
+def _filled(values: NDArray[Any], at: Ints, starts: Ints) -> NDArray[Any]:
+    """Put the mean of both neighbours on the same edge in some places; other such neighbours count as zero."""
+    values[at] = 0
+    edge = np.searchsorted(starts, at, side="right") - 1
+    before, behind = np.maximum(at - 1, starts[edge]), np.minimum(at + 1, starts[edge + 1] - 1)
+    before, behind = np.where(before == at, behind, before), np.where(behind == at, before, behind)
+    values[at] = (values[before].astype(np.int64) + values[behind]) // 2
+    return values

@@ -1,1 +1,0 @@
-"""Scoring networks on dev tiles the way prediction works, and what to make of it."""

@@ -1,0 +1,243 @@
+"""A look at training data before an hour is spent: what is odd in each pair, what makes training impossible."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from roadseg.errors import RoadsegError
+from roadseg.files import some
+from roadseg.progress import Listener
+from roadseg.raster.picture import write_picture
+from roadseg.raster.road_raster import windows
+from roadseg.settings import DataSettings
+from roadseg.training.data.alignment import CLEAR, Fit, best_shift, fit_at_shifts
+from roadseg.training.data.contact_sheet import THUMB_PX, Entry, Thumb
+from roadseg.training.data.contact_sheet import sheet as contact_sheet
+from roadseg.training.data.file_tiles import FileTile
+from roadseg.training.data.load import gather, load
+from roadseg.training.data.tiles import VOID
+from roadseg.training.data.validate import brought_to, look_at
+from roadseg.windows import Window
+
+SHOWN = 24
+"""How many pairs the contact sheet shows."""
+
+_SCAN_PX = 2048
+_ALIGN_PX = 1536
+_OFF_PX = 5
+_MOSTLY = 0.5
+
+Counts = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one pair holds.
+
+    Parameters
+    ----------
+    name
+        Of the image file.
+    size, pixel
+        Width × height in pixels and metres per pixel, in words.
+    known
+        Share of the pixels that are labelled.
+    road
+        Share of those that are road.
+    remarks
+        What is odd, the worst first.
+    oddness
+        To sort by.
+    thumb
+        To look at; None if it cannot be read.
+    fit
+        How well the labels fit the image at each shift, if that can be told.
+    """
+
+    name: str
+    size: str
+    pixel: str
+    known: float
+    road: float
+    remarks: tuple[str, ...]
+    oddness: float
+    thumb: Thumb | None
+    fit: Fit | None = None
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a look at all pairs found.
+
+    Parameters
+    ----------
+    looks
+        The oddest first.
+    summary
+        In words: class balance, what would be trained on.
+    obstacles
+        What makes training impossible.
+    """
+
+    looks: tuple[Look, ...]
+    summary: str
+    obstacles: tuple[str, ...]
+
+    def remarks(self) -> dict[str, list[str]]:
+        """Return each odd thing with the names of the pairs it was found in, the worst first."""
+        found: dict[str, list[str]] = {}
+        for look in self.looks:
+            for remark in look.remarks:
+                found.setdefault(remark, []).append(look.name)
+        return found
+
+
+def check(
+    settings: DataSettings, *, crop: int, gsd_m: float | None, seed: int, beside: Path, sheet: Path, listener: Listener
+) -> Checked:
+    """Look at all training pairs, and draw a contact sheet with the oddest first.
+
+    Parameters
+    ----------
+    settings, crop, gsd_m, seed, beside
+        As training would be given them.
+    sheet
+        PNG to write.
+    listener
+        Hears what is noticed; work is counted in pairs.
+
+    Raises
+    ------
+    RoadsegError
+        If there are no pairs at all, or the sheet cannot be written.
+    """
+    pairs, _, failed = gather(settings, beside, listener)
+    bad: list[str] = list(failed)
+    listener.start(len(pairs), 0)
+    try:
+        found = look_at(pairs, settings, listener, bad.append)
+    except RoadsegError as error:
+        found, bad = [], bad or [str(error)]
+    looks = []
+    for tile in found:
+        try:
+            looks.append(look_closer(brought_to([tile], gsd_m)[0], crop))
+        except RoadsegError as error:
+            bad.append(str(error))
+        listener.advance(1)
+    fits = [look.fit for look in looks if look.fit is not None]
+    together = _misplaced(fits) if len(fits) > 1 else ""
+    if together:
+        listener.warn(f"taken together, {together}; are images and labels of the same ground and CRS?")
+    looks += [Look("unusable", "", "", 0.0, 0.0, (sentence,), math.inf, None) for sentence in bad]
+    looks.sort(key=lambda look: -look.oddness)
+    if looks:
+        entries = [Entry(k.thumb, f"{k.name}  {100 * k.road:.1f} % road", "; ".join(k.remarks)) for k in looks[:SHOWN]]
+        write_picture(sheet, contact_sheet(entries))
+    obstacles, summary = _rehearsal(settings, crop, gsd_m, seed, beside)
+    if bad and not settings.skip_unreadable:
+        obstacles = [f"{len(bad)} pair(s) cannot be used; repair them, or leave them out with --skip-unreadable"]
+    return Checked(tuple(looks), summary, tuple(obstacles))
+
+
+def look_closer(tile: FileTile, crop: int) -> Look:
+    """Read a pair from end to end, and tell what it holds and what is odd about it.
+
+    Raises
+    ------
+    RoadsegError
+        If it cannot be read.
+    """
+    thumb, known, road = _scan(tile)
+    remarks: list[tuple[float, str]] = []
+    if not known:
+        remarks.append((50.0, "nothing is labelled: every pixel is void"))
+    elif not road:
+        remarks.append((10.0, "no road is labelled; right if there is none"))
+    elif road == known:
+        remarks.append((40.0, "everything labelled is road"))
+    elif known < _MOSTLY * tile.grid.window.area:
+        remarks.append((2.0, "most of it is void"))
+    if min(tile.shape) < crop:
+        remarks.append((5.0, f"smaller than a crop of {crop} px, so it is mirrored at its borders"))
+    fit = _fit(tile, thumb)
+    off = _misplaced([fit]) if fit is not None else ""
+    if off:
+        remarks.append((30.0, off))
+    share = road / known if known else 0.0
+    height, width = tile.shape
+    return Look(
+        tile.pair.image.name,
+        f"{width} × {height}",
+        f"{tile.pixel_m:.3g}" if tile.pixel_m else "unknown",
+        known / tile.grid.window.area,
+        share,
+        tuple(text for _, text in sorted(remarks, reverse=True)),
+        sum(weight for weight, _ in remarks) + share,
+        thumb,
+        fit,
+    )
+
+
+def _scan(tile: FileTile) -> tuple[Thumb, int, int]:
+    """Read all of a tile once: a small picture of it, and how many pixels are labelled and road."""
+    factor = -(-max(tile.shape) // THUMB_PX)
+    rows, cols = (-(-n // factor) for n in tile.shape)
+    image, shares = np.zeros((rows, cols, 3), np.uint8), np.zeros((2, rows, cols), np.float32)
+    known = road = 0
+    for window in windows(tile.grid.window, max(1, _SCAN_PX // factor) * factor):
+        found = tile.labelled(window)
+        known += int(np.count_nonzero(found.label != VOID))
+        road += int(np.count_nonzero(found.label == 1))
+        size = -(-window.width // factor), -(-window.height // factor)
+        row, col = window.row // factor, window.col // factor
+        place = np.s_[row : row + size[1], col : col + size[0]]
+        rgb = found.image[:3] if len(found.image) >= 3 else found.image[[0, 0, 0]]
+        image[place] = cv2.resize(np.ascontiguousarray(rgb.transpose(1, 2, 0)), size, interpolation=cv2.INTER_AREA)
+        for share, flags in zip(shares, (found.label == 1, found.label == VOID), strict=True):
+            share[place] = cv2.resize(flags.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    return Thumb(image, shares[0], shares[1]), known, road
+
+
+def _fit(tile: FileTile, thumb: Thumb) -> Fit | None:
+    """Measure how well labels fit at each shift, where most road is."""
+    factor = -(-max(tile.shape) // THUMB_PX)
+    side = max(1, _ALIGN_PX // factor)
+    around = cv2.boxFilter(thumb.road, -1, (side, side), normalize=False, borderType=cv2.BORDER_CONSTANT)
+    row, col = np.unravel_index(int(around.argmax()), around.shape)
+    height, width = (min(n, _ALIGN_PX) for n in tile.shape)
+    top, left = (
+        min(max(0, int(middle) * factor - size // 2), n - size)
+        for middle, size, n in zip((row, col), (height, width), tile.shape, strict=True)
+    )
+    found = tile.labelled(Window(top, left, height, width))
+    return fit_at_shifts(found.image, found.label)
+
+
+def _misplaced(fits: Sequence[Fit]) -> str:
+    """Say how far labels seem to lie off; empty if they do not."""
+    shift = best_shift(fits)
+    if shift.clear < CLEAR or math.hypot(shift.rows, shift.cols) <= _OFF_PX:
+        return ""
+    down = f"{abs(shift.rows)} px {'down' if shift.rows > 0 else 'up'}"
+    across = f"{abs(shift.cols)} px {'right' if shift.cols > 0 else 'left'}"
+    way = " and ".join(text for text, size in ((down, shift.rows), (across, shift.cols)) if size)
+    return f"labels seem misplaced: they would fit better {way}"
+
+
+def _rehearsal(
+    settings: DataSettings, crop: int, gsd_m: float | None, seed: int, beside: Path
+) -> tuple[list[str], str]:
+    """Do what training does before its first step; return what stops it, and what would be trained on."""
+    said: list[str] = []
+    try:
+        found = load(settings, crop=crop, gsd_m=gsd_m, seed=seed, beside=beside, listener=Listener(warn=said.append))
+    except RoadsegError as error:
+        return [str(error)], ""
+    left_out = f"; left out: {some(said, 2)}" if said and settings.skip_unreadable else ""
+    return [], f"{found.about}; {found.gsd_m:g} m per pixel{left_out}"

@@ -1,0 +1,110 @@
+"""Batches drawn ahead by a thread, so that the device never waits for the host.
+
+Crop number i of a run depends on nothing but the seed and i. So a run that goes on sees what it would
+have seen, and several processes see the crops that one would, each its share.
+"""
+
+import itertools
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from roadseg.settings import TrainSettings
+from roadseg.training.data.tiles import Batch, Tiles
+from roadseg.training.distributed import Team
+
+_AHEAD = 4
+
+
+class Feed:
+    """An endless iterator of batches; a context manager that ends its thread.
+
+    Parameters
+    ----------
+    tiles
+        Where crops come from.
+    settings
+        Seed, batch and pool.
+    team
+        Whose share of each batch is wanted.
+    device
+        Where batches go; memory is pinned for CUDA.
+    first
+        Step of the first batch.
+    """
+
+    def __init__(self, tiles: Tiles, settings: TrainSettings, team: Team, device: torch.device, first: int) -> None:
+        self.tiles, self.settings, self.team, self.device = tiles, settings, team, device
+        self._orders: dict[int, NDArray[np.intp]] = {}
+        self._batches: queue.Queue[Tensor | BaseException] = queue.Queue(_AHEAD)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._fill, args=(first,), name="roadseg-feed", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopped.set()
+        while self._thread.is_alive():
+            while not self._batches.empty():
+                self._batches.get_nowait()
+            self._thread.join(0.05)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield images (n, bands, crop, crop) and labels (n, crop, crop), both uint8, on the device."""
+        while True:
+            batch = self._batches.get()
+            if isinstance(batch, BaseException):
+                raise batch
+            pixels = batch.to(self.device, non_blocking=True)
+            yield pixels[:, :-1], pixels[:, -1]
+
+    def crop_numbers(self, step: int) -> list[int]:
+        """Return which crops of the run are this process's in a step."""
+        first = step * self.settings.batch * self.team.size
+        mine = range(self.settings.batch * self.team.size)[self.team.share(self.settings.batch)]
+        return [self._in_pool(first + number) for number in mine]
+
+    def _in_pool(self, number: int) -> int:
+        """Map a crop of the run to one of the pool: each once per epoch, in an order of that epoch."""
+        if not self.settings.pool:
+            return number
+        epoch, place = divmod(number, self.settings.pool)
+        if epoch not in self._orders:
+            order = np.random.default_rng([self.settings.seed, epoch, 2]).permutation(self.settings.pool)
+            self._orders = {epoch - 1: self._orders.get(epoch - 1, order), epoch: order}
+        return int(self._orders[epoch][place])
+
+    def _fill(self, step: int) -> None:
+        batches = (self.crop_numbers(later) for later in itertools.count(step))
+        try:
+            with closing(self.tiles.stream(batches, seed=self.settings.seed)) as drawn:
+                for batch in drawn:
+                    if self._stopped.is_set():
+                        break
+                    self._put(self._tensor(batch))
+        except BaseException as error:  # noqa: BLE001 (raised again where batches are taken)
+            self._put(error)
+
+    def _tensor(self, batch: Batch) -> Tensor:
+        pixels = torch.from_numpy(batch.pixels)
+        return pixels.pin_memory() if self.device.type == "cuda" else pixels
+
+    def _put(self, batch: Tensor | BaseException) -> None:
+        while not self._stopped.is_set():
+            try:
+                return self._batches.put(batch, timeout=0.1)
+            except queue.Full:
+                continue
+        return None

@@ -1,0 +1,154 @@
+"""A labelled image that is read from its files, crop by crop, by as many threads as want to."""
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roadseg.raster.grid import Grid
+from roadseg.raster.labelled_scene import VOID, Labelled, LabelledScene
+from roadseg.raster.road_raster import Kind
+from roadseg.raster.scene import SceneSettings
+from roadseg.training.data.holdout_blocks import Cut
+from roadseg.training.data.pairs import Pair
+from roadseg.training.data.tiles import Tile
+from roadseg.windows import Window
+
+_OPEN = 12
+"""How many pairs of files a thread keeps open."""
+
+
+class OpenFiles(threading.local):
+    """Pairs of files as each thread has them open, the ones used last."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[Path, Path], LabelledScene] = OrderedDict()
+
+    def of(self, tile: "FileTile") -> LabelledScene:
+        """Return a tile's files, opened if need be."""
+        if tile.pair not in self._kept:
+            self._kept[tile.pair] = LabelledScene(*tile.pair, tile.settings, tile.kind)
+            while len(self._kept) > _OPEN:
+                self._kept.popitem(last=False)[1].close()
+        self._kept.move_to_end(tile.pair)
+        return self._kept[tile.pair]
+
+
+@dataclass
+class FileTile:
+    """An image with its mask on disk.
+
+    Parameters
+    ----------
+    pair
+        The files.
+    settings
+        How to read them.
+    kind
+        How the mask's values are meant.
+    grid
+        On which they are read.
+    pixel_m
+        Metres per pixel of the file, None if it does not know.
+    band_total
+        How many bands the image has, used or not, besides an alpha band.
+    files
+        Shared by tiles of one run.
+    cut
+        What of it is kept for validation.
+    """
+
+    pair: Pair
+    settings: SceneSettings
+    kind: Kind
+    grid: Grid
+    pixel_m: float | None
+    band_total: int
+    files: OpenFiles
+    cut: Cut | None = None
+    _levels: NDArray[np.uint8] | None = None
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return str(self.pair.image)
+
+    @property
+    def bands(self) -> int:
+        """How many bands of the image are used."""
+        return self.settings.band_count
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.grid.height, self.grid.width
+
+    @property
+    def in_memory(self) -> bool:
+        """It is not."""
+        return False
+
+    def read(self, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Return image (bands, height, width) and label (height, width) in a window inside it."""
+        found = self.labelled(window)
+        if self._levels is not None and not found.valid.all():
+            np.copyto(found.image, self._levels[:, None, None], where=~found.valid)
+        return found.image, found.label
+
+    def fill(self, levels: NDArray[np.uint8]) -> None:
+        """Give image pixels that are not known a colour, (bands,) uint8, from now on."""
+        self._levels = levels
+
+    def labelled(self, window: Window) -> Labelled:
+        """Return a window as training may see it: without what is kept for validation."""
+        found = self.files.of(self).read(window)
+        if self.cut is None or not self.cut.blocks:
+            return found
+        label, valid = found.label.copy(), found.valid & ~self.cut.inside(window)
+        label[self.cut.around(window)] = VOID
+        return Labelled(found.image, label, valid)
+
+    def whole(self) -> Tile:
+        """Return it as a tile in memory."""
+        found = self.labelled(self.grid.window)
+        return Tile(self.name, found.image, found.label, found.valid, self.pixel_m)
+
+    def open(self, fill: tuple[float, ...]) -> LabelledScene:
+        """Open it whole and uncut, unknown pixels in the colour that prediction gives them."""
+        return LabelledScene(*self.pair, replace(self.settings, fill=fill), self.kind)
+
+
+@dataclass(frozen=True)
+class DevArea:
+    """Ground kept for validation: a whole tile, or a block of it.
+
+    Parameters
+    ----------
+    tile
+        In which it lies.
+    window
+        Where.
+    """
+
+    tile: FileTile
+    window: Window
+
+    @property
+    def name(self) -> str:
+        """The image's, and where in it the window begins if it is not all of it."""
+        stem = self.tile.pair.image.stem
+        return stem if self.window == self.tile.grid.window else f"{stem} at {self.window.col}, {self.window.row}"
+
+    def open(self, fill: tuple[float, ...]) -> LabelledScene:
+        """Open image and mask."""
+        return self.tile.open(fill)
+
+    def label(self, scene: LabelledScene) -> NDArray[np.uint8]:
+        """Return the labels in the window, (height, width) uint8; what belongs to training is void."""
+        label = scene.read_label(self.window)
+        if self.tile.cut is not None:
+            label = np.where(self.tile.cut.inside(self.window), label, np.uint8(VOID))
+        return label

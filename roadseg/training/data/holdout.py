@@ -1,0 +1,107 @@
+"""What is kept for validation: some of the files, or blocks of the ground they show."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from roadseg.errors import TrainingError
+from roadseg.raster.grid import units_per_metre
+from roadseg.raster.road_raster import windows
+from roadseg.settings import DataSettings
+from roadseg.training.data.file_tiles import DevArea, FileTile
+from roadseg.training.data.holdout_blocks import Block, Cut, chosen
+from roadseg.training.data.tiles import VOID, Source, Tile
+from roadseg.windows import Window
+
+_SCAN_PX = 2048
+
+
+def keep_aside(
+    ready: Sequence[Source], files: Sequence[FileTile], settings: DataSettings, *, margin_px: int, seed: int
+) -> tuple[list[Source], list[DevArea]]:
+    """Keep a fraction for validation, by blocks of ground or by files.
+
+    Parameters
+    ----------
+    ready
+        Tiles in memory or on disk; those in memory lose what is kept.
+    files
+        The same on disk, and perhaps more.
+    settings
+        How much, and by what.
+    margin_px
+        How far around a block labels are not trained on.
+    seed
+        Another one keeps others.
+
+    Returns
+    -------
+    What is left to train on, and what is kept.
+
+    Raises
+    ------
+    TrainingError
+        If nothing can be kept.
+    """
+    by_name = {tile.name: tile for tile in files}
+    split = _by_files if settings.dev_split == "files" else _by_blocks
+    return split(ready, by_name, settings, margin_px, seed)
+
+
+def _by_files(
+    ready: Sequence[Source], by_name: dict[str, FileTile], settings: DataSettings, _: int, seed: int
+) -> tuple[list[Source], list[DevArea]]:
+    amounts: dict[Block, float] = {(tile.name, 0, 0): float(tile.shape[0] * tile.shape[1]) for tile in ready}
+    if len(amounts) < 2:
+        raise TrainingError("there is only one file, so none can be kept for validation; use --dev-split blocks")
+    names = {name for name, _, _ in chosen(amounts, settings.dev_fraction, seed)}
+    areas = [DevArea(by_name[name], by_name[name].grid.window) for name in sorted(names)]
+    return [tile for tile in ready if tile.name not in names], areas
+
+
+def _by_blocks(
+    ready: Sequence[Source], by_name: dict[str, FileTile], settings: DataSettings, margin_px: int, seed: int
+) -> tuple[list[Source], list[DevArea]]:
+    cuts = lattices([by_name[tile.name] for tile in ready], settings.dev_block_m, margin_px=margin_px)
+    amounts: dict[Block, float] = {}
+    for tile, cut in zip(ready, cuts, strict=True):
+        for window in windows(Window(0, 0, *tile.shape), _SCAN_PX):
+            for block, count in cut.amounts(tile.read(window)[1] != VOID, window).items():
+                amounts[block] = amounts.get(block, 0.0) + count
+    if len(amounts) < 2:
+        raise TrainingError("the labels fill only one block, so none can be kept; choose a smaller --dev-block")
+    blocks = chosen(amounts, settings.dev_fraction, seed)
+    cuts = [replace(cut, blocks=blocks) for cut in cuts]
+    areas = [
+        DevArea(replace(by_name[tile.name], cut=cut), window)
+        for tile, cut in zip(ready, cuts, strict=True)
+        for window in cut.windows(tile.shape)
+    ]
+    return [without(tile, cut) for tile, cut in zip(ready, cuts, strict=True)], areas
+
+
+def lattices(tiles: Iterable[FileTile], block_m: float, *, margin_px: int) -> list[Cut]:
+    """Lay blocks over tiles; those in one CRS share a lattice that is fixed to the ground."""
+    steps: dict[str, tuple[float, float]] = {}
+    found = []
+    for tile in tiles:
+        grid, t = tile.grid, tile.grid.transform
+        per_metre = units_per_metre(grid.crs, *(t @ (grid.width / 2, grid.height / 2))) if grid.crs else None
+        if per_metre is None:
+            scale = tile.settings.gsd_m / block_m
+            found.append(Cut(tile.name, (scale, 0.0, 0.0, 0.0, scale, 0.0), margin_px=margin_px))
+            continue
+        name = str(grid.crs)
+        x, y = steps.setdefault(name, (block_m * per_metre[0], block_m * per_metre[1]))
+        found.append(Cut(name, (t.a / x, t.b / x, t.c / x, t.d / y, t.e / y, t.f / y), margin_px=margin_px))
+    return found
+
+
+def without(tile: Source, cut: Cut) -> Source:
+    """Return a tile without what is kept for validation; one in memory loses it."""
+    if isinstance(tile, FileTile):
+        return replace(tile, cut=cut)
+    if isinstance(tile, Tile):
+        whole = Window(0, 0, *tile.shape)
+        tile.label[cut.around(whole)] = VOID
+        tile.valid[cut.inside(whole)] = False
+    return tile

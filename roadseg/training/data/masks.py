@@ -1,0 +1,155 @@
+"""Masks made of vector roads, one for each image, kept so that they are made once.
+
+A mask's name holds a hash of all it depends on: the label file (its place, size and time), the layer, the widths, and
+the image's grid. Another of these makes another file; a file that is there is whole.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+from affine import Affine
+
+from roadseg.errors import SceneError, TrainingError
+from roadseg.files import ready_folder, some
+from roadseg.progress import Listener
+from roadseg.raster.files import open_input
+from roadseg.raster.grid import Grid
+from roadseg.raster.labelled_scene import ground_text
+from roadseg.raster.rasterize import box_in, near, write_mask
+from roadseg.settings import DataSettings
+from roadseg.training.data.pairs import Pair
+from roadseg.training.data.vector_roads import RoadLabels, read_roads
+from roadseg.training.data.widths import WIDTHS_M, Widths, read_width_table
+
+_DRAWING = 1
+"""Version of how roads are drawn; another one makes other masks."""
+
+_REACH_M = 100.0
+_THIN = 1e-9
+
+
+def draw_masks(
+    images: Sequence[Path], settings: DataSettings, cache: Path, listener: Listener
+) -> tuple[list[Pair], list[str]]:
+    """Draw the labels on each image's grid, as far as that was not done before.
+
+    Parameters
+    ----------
+    images
+        Georeferenced scenes.
+    settings
+        Names the labels and their widths.
+    cache
+        Folder for the masks; made if need be.
+    listener
+        Hears what was left out.
+
+    Returns
+    -------
+    The pairs, and a sentence about each image that cannot be used (``skip_unreadable`` only).
+
+    Raises
+    ------
+    SceneError, TrainingError
+        If an image or the labels cannot be used, or they do not overlap.
+    OutputError
+        If a mask cannot be written.
+    """
+    if settings.labels is None:
+        raise TrainingError("images alone teach nothing; name the roads with --labels")
+    table = read_width_table(settings.width_table) if settings.width_table else WIDTHS_M
+    widths = Widths(settings.width_attribute, settings.road_width_m, table)
+    identity = _identity(settings.labels, settings.label_layer, widths)
+    grids, failed = _grids(images, skip=settings.skip_unreadable)
+    pairs = {image: cache / f"{image.stem}-{_key(identity, grid)}.tif" for image, grid in grids.items()}
+    missing = [image for image, mask in pairs.items() if not mask.exists()]
+    if missing:
+        wanted = [grids[image] for image in missing]
+        with ready_folder(cache, "choose another --cache"):
+            roads = read_roads(
+                settings.labels, widths, layer=settings.label_layer, within=lambda crs: _box(wanted, crs)
+            )
+            for note in roads.notes:
+                listener.warn(note)
+            _draw(roads, settings.labels, {image: (grids[image], pairs[image]) for image in missing}, listener)
+    listener.say(f"{len(missing)} mask(s) drawn from {settings.labels}, {len(pairs) - len(missing)} found in {cache}")
+    return [Pair(image, mask) for image, mask in pairs.items()], failed
+
+
+def _draw(roads: RoadLabels, labels: Path, wanted: dict[Path, tuple[Grid, Path]], listener: Listener) -> None:
+    rows = {image: near(roads.geometries, roads.crs, grid, reach_m=_REACH_M) for image, (grid, _) in wanted.items()}
+    if not any(len(found) for found in rows.values()):
+        image, (grid, _) = next(iter(wanted.items()))
+        raise SceneError(
+            f"{labels} and the images lie in different places (labels {_extent(roads)}; {image} {ground_text(grid)}); "
+            "check the CRS of both"
+        )
+    empty = [str(image) for image, found in rows.items() if not len(found)]
+    if empty:
+        listener.warn(
+            f"{len(empty)} image(s) have no road of {labels}, so all of them counts as not road; "
+            f"leave them out if they are not mapped: {some(empty, 3)}"
+        )
+    for image, (grid, mask) in wanted.items():
+        here = rows[image]
+        tags = {"ROADSEG_LABELS": labels.name}
+        write_mask(mask, grid, roads.geometries[here], roads.widths_m[here], roads.crs, tags)
+
+
+def _grids(images: Sequence[Path], *, skip: bool) -> tuple[dict[Path, Grid], list[str]]:
+    grids, failed = {}, []
+    for image in images:
+        try:
+            with open_input(str(image)) as file:
+                crs = file.crs.to_wkt() if file.crs else None
+                if crs is None and file.transform.is_identity:
+                    raise SceneError(f"{image} does not say where it lies; give it a georeference to draw labels on it")
+                grids[image] = Grid(crs, file.transform, file.height, file.width)
+        except SceneError as error:
+            if not skip:
+                raise
+            failed.append(str(error))
+    return grids, failed
+
+
+def _box(grids: Sequence[Grid], crs: str | None) -> tuple[float, float, float, float]:
+    """Return the rectangle around all grids in the CRS of the labels, with some reach."""
+    boxes = np.array([box_in(grid, crs, reach_m=_REACH_M) for grid in grids])
+    low, high = boxes[:, :2].min(axis=0).tolist(), boxes[:, 2:].max(axis=0).tolist()
+    return low[0], low[1], high[0], high[1]
+
+
+def _extent(roads: RoadLabels) -> str:
+    bounds = roads.bounds
+    if bounds is None:
+        xmin, ymin, xmax, ymax = shapely.total_bounds(roads.geometries).tolist()
+    else:
+        xmin, ymin, xmax, ymax = bounds
+    if not np.isfinite([xmin, ymin, xmax, ymax]).all():
+        return "nowhere"
+    return ground_text(
+        Grid(roads.crs, Affine(max(xmax - xmin, _THIN), 0, xmin, 0, -max(ymax - ymin, _THIN), ymax), 1, 1)
+    )
+
+
+def _identity(labels: Path, layer: str | None, widths: Widths) -> dict[str, Any]:
+    try:
+        found = labels.stat()
+    except OSError as error:
+        raise SceneError(f"{labels} does not exist; check the path") from error
+    return {
+        "drawing": _DRAWING,
+        "labels": [str(labels.resolve()), found.st_size, found.st_mtime_ns],
+        "layer": layer,
+        "widths": [widths.attribute, widths.given_m, sorted(widths.table.items())],
+    }
+
+
+def _key(identity: dict[str, Any], grid: Grid) -> str:
+    place = [grid.crs, list(grid.transform)[:6], grid.height, grid.width]
+    return hashlib.sha256(json.dumps([identity, place]).encode()).hexdigest()[:16]

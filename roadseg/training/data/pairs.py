@@ -1,0 +1,128 @@
+"""Which image goes with which mask: by stem in two folders, or by a line of a CSV file."""
+
+import csv
+import glob
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from roadseg.errors import TrainingError
+from roadseg.files import RASTERS, match_stems, some
+
+_SPLITS = {"": "train", "train": "train", "training": "train"}
+_SEPARATORS = ",;\t"
+_COLUMNS = ("image", "mask", "split")
+_SPLITS |= dict.fromkeys(("dev", "val", "valid", "validation"), "dev") | {"test": "test"}
+
+
+class Pair(NamedTuple):
+    """An image and its mask."""
+
+    image: Path
+    mask: Path
+
+
+class Pairs(NamedTuple):
+    """Pairs to train on, and those kept for validation."""
+
+    train: list[Pair]
+    dev: list[Pair]
+
+
+def find_pairs(data: Path) -> Pairs:
+    """Match the files in ``images/`` and ``masks/`` of a folder by stem, or read them from a CSV file.
+
+    Raises
+    ------
+    TrainingError, SceneError
+        If there is no pair, an image or mask without partner, or the CSV file is not as it should be.
+    """
+    if data.is_dir():
+        return Pairs(_in_folder(data), [])
+    if not data.exists():
+        raise TrainingError(f"{data} does not exist; give a folder with images/ and masks/, or a CSV file")
+    if data.suffix.lower() != ".csv":
+        raise TrainingError(f"{data} is no folder and no CSV file; scenes go with --labels, tiles into a folder")
+    return read_manifest(data)
+
+
+def read_manifest(path: Path) -> Pairs:
+    """Read pairs from a CSV file with columns image, mask and perhaps split (train, dev or test).
+
+    Paths are relative to the file. Rows of split test are left alone. Columns may be separated by commas, semicolons
+    or tabs, and their names written in capitals.
+
+    Raises
+    ------
+    TrainingError
+        If a column or a value is missing, a split is unknown, a pair is there twice, or nothing is to be trained on.
+    """
+    found: dict[str, list[Pair]] = {"train": [], "dev": [], "test": []}
+    lines: dict[Pair, int] = {}
+    for number, row in _rows(path):
+        image, mask, split = ((row.get(key) or "").strip() for key in _COLUMNS)
+        if not image or not mask:
+            raise TrainingError(f"{path} names no image or no mask in line {number}; its columns are image,mask,split")
+        if split.lower() not in _SPLITS:
+            raise TrainingError(f"{path} has the split {split} in line {number}; write train, dev or test")
+        pair = Pair(path.parent / image, path.parent / mask)
+        first = lines.setdefault(Pair(pair.image.resolve(), pair.mask.resolve()), number)
+        if first != number:
+            raise TrainingError(f"{path} names {image} with {mask} twice, in lines {first} and {number}; keep one")
+        found[_SPLITS[split.lower()]].append(pair)
+    if not found["train"]:
+        raise TrainingError(f"{path} names nothing to train on; add lines image,mask under a head of these words")
+    return Pairs(found["train"], found["dev"])
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str | None]]]:
+    """Yield the number of each line of a manifest, and its values by column."""
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+        head = next((line for line in lines if line.strip()), "")
+        table = csv.DictReader(lines, delimiter=max(_SEPARATORS, key=head.count), skipinitialspace=True)
+        table.fieldnames = names = [name.strip().lower() for name in table.fieldnames or ()]
+        rows = [(table.line_num, row) for row in table]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise TrainingError(f"{path} cannot be read as CSV ({error}); save it as UTF-8 text") from error
+    if names and not {"image", "mask"} <= set(names):
+        raise TrainingError(f"{path} has the columns {some(names)}; name them {','.join(_COLUMNS)} in the first line")
+    yield from rows
+
+
+def find_images(places: Sequence[Path]) -> list[Path]:
+    """Return the images that files, folders and patterns name, each once.
+
+    Raises
+    ------
+    TrainingError
+        If there is none.
+    """
+    found: list[Path] = []
+    for place in places:
+        if place.is_dir():
+            found += sorted(path for path in place.iterdir() if path.suffix.lower() in RASTERS)
+        elif glob.has_magic(str(place)) and not place.exists():
+            found += [Path(name) for name in sorted(glob.glob(str(place), recursive=True))]  # noqa: PTH207
+        else:
+            found.append(place)
+    if not found:
+        raise TrainingError(f"there are no images in {some([str(place) for place in places])}; GeoTIFFs are expected")
+    return list(dict.fromkeys(found))
+
+
+def _in_folder(folder: Path) -> list[Pair]:
+    for name in ("images", "masks"):
+        if not (folder / name).is_dir():
+            raise TrainingError(
+                f"{folder} has no folder {name}/; training data are images/ and masks/ with equal names"
+            )
+    matched = match_stems(folder / "images", folder / "masks")
+    alone = sorted(matched.alone[0] + matched.alone[1])
+    if alone:
+        raise TrainingError(
+            f"{len(alone)} file(s) in {folder} have no partner of the same name ({some(alone, 3)}); add or move them"
+        )
+    if not matched.pairs:
+        raise TrainingError(f"{folder}/images holds no image; GeoTIFFs are expected")
+    return [Pair(*files) for files in matched.pairs.values()]

@@ -1,0 +1,293 @@
+"""Labelled tiles and the random crops drawn from them.
+
+Crop number i of a run depends on nothing but the seed, i and the labels: not on whether tiles lie in memory or are
+read from files, nor on what was drawn before. So a resumed run sees exactly the crops that the uninterrupted
+run would have seen, and crops can be drawn ahead by other threads while the device computes.
+"""
+
+import hashlib
+import json
+import os
+from collections import deque
+from collections.abc import Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from roadseg.errors import TrainingError
+from roadseg.progress import counted
+from roadseg.training.data.sampling import VOID, Survey, places, survey
+from roadseg.windows import Window
+
+__all__ = ["VOID", "Batch", "Source", "Tile", "Tiles"]
+
+Bytes = NDArray[np.uint8]
+
+_CELLS = 1 << 21
+"""Most cells that all tiles are looked at in; larger data get larger cells."""
+
+_AHEAD = 2
+"""How many batches are drawn ahead besides those that threads are at."""
+
+
+class Source(Protocol):
+    """A labelled image to draw crops from, in memory or not; it may be read from several threads."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    @property
+    def bands(self) -> int:
+        """How many bands the image has."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+
+    @property
+    def pixel_m(self) -> float | None:
+        """Metres per pixel, None if the file does not know."""
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether reading costs no more than copying."""
+
+    def read(self, window: Window) -> tuple[Bytes, Bytes]:
+        """Return image (bands, height, width) and label (height, width) in a window inside it."""
+
+    def fill(self, levels: Bytes) -> None:
+        """Give image pixels that are not known a colour, (bands,) uint8, from now on."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One labelled image in memory.
+
+    Parameters
+    ----------
+    name
+        For messages.
+    image
+        (bands, height, width) uint8.
+    label
+        (height, width) uint8: 1 road, 0 not road, 255 void.
+    valid
+        (height, width) bool: where the image is known.
+    pixel_m
+        Metres per pixel, None if the file does not know.
+    """
+
+    name: str
+    image: Bytes
+    label: Bytes
+    valid: NDArray[np.bool_]
+    pixel_m: float | None = None
+
+    @property
+    def bands(self) -> int:
+        """How many bands the image has."""
+        return len(self.image)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.label.shape[0], self.label.shape[1]
+
+    @property
+    def in_memory(self) -> bool:
+        """It is."""
+        return True
+
+    def read(self, window: Window) -> tuple[Bytes, Bytes]:
+        """Return views of image and label."""
+        place = window.slices()
+        return self.image[:, place[0], place[1]], self.label[place]
+
+    def fill(self, levels: Bytes) -> None:
+        """Give unknown image pixels a colour, in place."""
+        np.copyto(self.image, levels[:, None, None], where=~self.valid)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Crops of one step.
+
+    Parameters
+    ----------
+    pixels
+        (n, bands + 1, side, side) uint8 in one piece, ready for one copy to a device: the image, then its label.
+    """
+
+    pixels: Bytes
+
+    @property
+    def images(self) -> Bytes:
+        """(n, bands, side, side) uint8."""
+        return self.pixels[:, :-1]
+
+    @property
+    def labels(self) -> Bytes:
+        """(n, side, side) uint8."""
+        return self.pixels[:, -1]
+
+
+class Tiles:
+    """Labelled images, ready to be cropped.
+
+    Parameters
+    ----------
+    tiles
+        At least one, all with the same number of bands; one smaller than a crop is mirrored, its mirror image void.
+    crop
+        Side of a crop in pixels.
+    road_share
+        Which share of the crops is drawn in proportion to the road in them; of the rest all places are equally likely.
+    threads
+        That draw ahead; None chooses: 2 from memory, one for each core from files, 16 at most.
+
+    Attributes
+    ----------
+    bands
+        Of all tiles.
+    road_fraction
+        Road among the labelled pixels.
+
+    Raises
+    ------
+    TrainingError
+        If there is no tile, nothing is labelled, or only one class occurs.
+    """
+
+    def __init__(
+        self,
+        tiles: Sequence[Source],
+        *,
+        crop: int,
+        road_share: float = 0.0,
+        threads: int | None = None,
+    ) -> None:
+        if not tiles:
+            raise TrainingError("there are no training tiles; give a folder with images/ and masks/")
+        self.tiles, self.crop, self.bands, self._road_share = tuple(tiles), crop, tiles[0].bands, road_share
+        odd = next((tile for tile in tiles if tile.bands != self.bands), None)
+        if odd:
+            raise TrainingError(
+                f"{odd.name} has {counted(odd.bands, 'band')}, {tiles[0].name} {self.bands}; choose with --bands"
+            )
+        in_memory = all(tile.in_memory for tile in tiles)
+        self._threads = threads or min(2 if in_memory else 16, os.cpu_count() or 1)
+        self._moments, labelled, self.road_fraction = np.zeros((3, self.bands)), 0, 0.0
+        surveys = self._look(cell_px([tile.shape for tile in tiles], crop))
+        for one in surveys:
+            self._moments += one.moments
+            labelled += int(one.known.sum())
+            self.road_fraction += float(one.road.sum())
+        if not labelled:
+            raise TrainingError("every pixel of the masks is void (255); label some as road (1) and not road (0)")
+        self.road_fraction /= labelled
+        if self.road_fraction in {0.0, 1.0}:
+            hidden = not self.road_fraction and labelled < sum(rows * cols for rows, cols in (t.shape for t in tiles))
+            tag = "; where 255 is road and a nodata tag hides it, take that away with gdal_edit.py -unsetnodata"
+            raise TrainingError(
+                "the masks hold only one class; they need both road (1) and not road (0) pixels" + tag * hidden
+            )
+        self._places = places(surveys, crop=crop, road_share=road_share)
+
+    def pixel_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return mean and standard deviation per band on a 0–1 scale, void pixels left out."""
+        count, total, squares = self._moments
+        mean = total / count
+        std = np.sqrt(np.maximum(squares / count - np.square(mean), 1e-12 * 255**2))
+        return tuple((mean / 255).tolist()), tuple((std / 255).tolist())
+
+    def fingerprint(self) -> str:
+        """Return a word that tells data apart by sizes of tiles, sums of their pixels and amount of road."""
+        shapes = [tile.shape for tile in self.tiles]
+        facts = [shapes, self.crop, self._road_share, self.road_fraction, self._moments.tolist()]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+    def fill(self, colour: Sequence[float]) -> None:
+        """Give unknown image pixels a colour (0–1 scale), as prediction will do."""
+        levels = np.rint(np.array(colour) * 255).astype(np.uint8)
+        for tile in self.tiles:
+            tile.fill(levels)
+
+    def draw(self, count: int, *, seed: int, step: int, margin_px: int = 0) -> Batch:
+        """Draw the crops of one training step: those numbered from ``step * count``."""
+        return self.crops(range(step * count, (step + 1) * count), seed=seed, margin_px=margin_px)
+
+    def crops(self, numbers: Sequence[int], *, seed: int, margin_px: int = 0) -> Batch:
+        """Draw crops by their numbers.
+
+        Parameters
+        ----------
+        numbers
+            Of crops; the same number is the same crop.
+        seed
+            Another one makes other crops of the same numbers.
+        margin_px
+            How much larger crops are on each side, about the same middle; beyond a tile's border the image is
+            mirrored and the label void.
+
+        Raises
+        ------
+        SceneError
+            If a file can no longer be read.
+        """
+        side = self.crop + 2 * margin_px
+        pixels = np.empty((len(numbers), self.bands + 1, side, side), dtype=np.uint8)
+        for out, number in zip(pixels, numbers, strict=True):
+            tile, row, col = self._places.draw(np.random.default_rng([seed, number]))
+            cut(self.tiles[tile], Window(row - margin_px, col - margin_px, side, side), out)
+        return Batch(pixels)
+
+    def stream(
+        self, batches: Iterable[Sequence[int]], *, seed: int, margin_px: int = 0
+    ) -> Generator[Batch, None, None]:
+        """Yield batches of numbered crops in order, drawn ahead by threads; to be closed if it is left early."""
+        waiting: deque[Future[Batch]] = deque()
+        pool = ThreadPoolExecutor(self._threads, "roadseg-crops")
+        try:
+            for numbers in batches:
+                waiting.append(pool.submit(self.crops, numbers, seed=seed, margin_px=margin_px))
+                if len(waiting) >= self._threads + _AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _look(self, cell: int) -> list[Survey]:
+        def look(tile: Source) -> Survey:
+            return survey(tile.read, tile.shape, tile.bands, cell)
+
+        with ThreadPoolExecutor(self._threads) as pool:
+            return list(pool.map(look, self.tiles))
+
+
+def cell_px(shapes: Sequence[tuple[int, int]], crop: int) -> int:
+    """Return the side of the cells in which tiles are looked at: 8 px, more if there would be too many."""
+    cell = 8
+    while sum(-(-height // cell) * -(-width // cell) for height, width in shapes) > _CELLS:
+        cell *= 2
+    return max(1, min(cell, crop // 4))
+
+
+def cut(tile: Source, window: Window, out: Bytes) -> None:
+    """Copy a window to ``out``, (bands + 1, height, width); beyond the tile it is mirrored and void."""
+    real = window.intersection(Window(0, 0, *tile.shape))
+    image, label = tile.read(real)
+    if real == window:
+        out[:-1], out[-1] = image, label
+        return
+    top, left = real.row - window.row, real.col - window.col
+    bottom, right = window.row_stop - real.row_stop, window.col_stop - real.col_stop
+    for target, band in zip(out, image, strict=False):
+        target[:] = cv2.copyMakeBorder(band, top, bottom, left, right, cv2.BORDER_REFLECT_101)
+    out[-1] = VOID
+    out[-1][real.slices(window)] = label

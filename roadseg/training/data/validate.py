@@ -1,0 +1,147 @@
+"""A look at pairs before they are read: do they open, lie together, and agree on pixel size and on what 255 means."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from roadseg.errors import SceneError, TrainingError
+from roadseg.files import some
+from roadseg.progress import Listener
+from roadseg.raster.labelled_scene import LabelledScene, mask_values
+from roadseg.raster.road_raster import Kind, Values, mask_kind
+from roadseg.raster.scene import SceneSettings
+from roadseg.settings import DataSettings
+from roadseg.training.data.file_tiles import FileTile, OpenFiles
+from roadseg.training.data.pairs import Pair
+
+_ODD = 0.15
+
+
+class _Sized(Protocol):
+    """Something with a name and a pixel size."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    @property
+    def pixel_m(self) -> float | None:
+        """Metres per pixel, None if it is not known."""
+
+
+def look_at(
+    pairs: Sequence[Pair],
+    settings: DataSettings,
+    listener: Listener,
+    skip: Callable[[str], None] | None,
+    *,
+    trains: bool = True,
+) -> list[FileTile]:
+    """Open all pairs and find out how their masks are meant: a mask without road cannot tell alone.
+
+    Whether a model is to be made of them, or there is one, is heeded by messages alone.
+
+    Raises
+    ------
+    SceneError, TrainingError
+        If a file cannot be used and is not to be skipped.
+    """
+    files, found, values = OpenFiles(), [], []
+    for pair in pairs:
+        try:
+            values.append(mask_values(pair.mask))
+            found.append(look(pair, settings, files, trains=trains))
+        except SceneError as error:
+            del values[len(found) :]
+            if skip is None:
+                raise
+            skip(str(error))
+    if pairs and not found:
+        raise TrainingError("none of the pairs can be used; repair them or name others")
+    kind = kind_of(values, [tile.pair.mask for tile in found], listener)
+    return [replace(tile, kind=kind) for tile in found]
+
+
+def look(pair: Pair, settings: DataSettings, files: OpenFiles, *, trains: bool = True) -> FileTile:
+    """Open a pair and settle how it is read.
+
+    Raises
+    ------
+    SceneError
+        If it cannot be used.
+    """
+    count = len(settings.bands) if settings.bands else 3
+    wanted = SceneSettings(bands=settings.bands, band_count=count, any_gsd=True, fill=(0.0,) * count, trains=trains)
+    with LabelledScene(*pair, wanted) as opened:
+        sizes = opened.grid.pixel_size_m()
+        wanted = replace(wanted, bands=opened.scene.bands, stretch=opened.scene.stretch)
+        pixel_m = float(np.mean(sizes)) if sizes else None
+        return FileTile(pair, wanted, "mask 0/1", opened.grid, pixel_m, opened.scene.band_total, files)
+
+
+def kind_of(values: Sequence[Values], masks: Sequence[Path], listener: Listener) -> Kind:
+    """Settle what 255 means in all masks together: road where no mask has a 1, else unknown."""
+    together = values[0] if values else Values(np.zeros(256, dtype=np.bool_), tagged=False)
+    for other in values[1:]:
+        together |= other
+    kind = mask_kind(together) or "mask 0/1"
+    if kind == "mask 0/255":
+        listener.warn(f"{masks[0]}: 255 taken for road, as no pixel is 1" + (", nor in others" if masks[1:] else ""))
+        return kind
+    alone = [mask.name for mask, held in zip(masks, values, strict=True) if mask_kind(held) == "mask 0/255"]
+    if alone:
+        listener.warn(
+            f"{len(alone)} mask(s) hold 0 and 255 but no 1, and others do; their 255 is taken for unknown: "
+            f"{some(alone, 3)}"
+        )
+    return kind
+
+
+def common_gsd(tiles: Sequence[_Sized], given: float | None) -> float:
+    """Return the ground resolution to train at, in metres per pixel.
+
+    Raises
+    ------
+    TrainingError
+        If it is not known, or tiles differ by more than 15 % and none was given.
+    """
+    if given:
+        return given
+    sizes = [tile.pixel_m for tile in tiles if tile.pixel_m]
+    if not sizes:
+        raise TrainingError("no tile tells its pixel size; give it with --gsd, in metres")
+    middle = float(np.median(sizes))
+    odd = next((t for t in tiles if t.pixel_m and abs(t.pixel_m / middle - 1) > _ODD), None)
+    if odd:
+        raise TrainingError(
+            f"{odd.name} has pixels of {odd.pixel_m:.3g} m, most tiles have {middle:.3g} m; "
+            "bring all to one size with --gsd, in metres"
+        )
+    return round(middle, 3)
+
+
+def gsd_range_of(tiles: Sequence[_Sized]) -> tuple[float, float] | None:
+    """Return the finest and the coarsest ground resolution of tiles, in metres per pixel; None if none tells its."""
+    sizes = [round(tile.pixel_m, 3) for tile in tiles if tile.pixel_m]
+    return (min(sizes), max(sizes)) if sizes else None
+
+
+def brought_to(tiles: Sequence[FileTile], gsd_m: float | None) -> list[FileTile]:
+    """Read tiles at a ground resolution from now on; those within 15 % stay as they are.
+
+    Raises
+    ------
+    SceneError
+        If pixels are far too coarse.
+    """
+    if gsd_m is None:
+        return list(tiles)
+    files, found = OpenFiles(), []
+    for tile in tiles:
+        settings = replace(tile.settings, any_gsd=False, gsd_m=gsd_m)
+        with LabelledScene(*tile.pair, settings, tile.kind) as opened:
+            found.append(replace(tile, settings=settings, grid=opened.grid, files=files))
+    return found

@@ -1,0 +1,222 @@
+"""Roads from vector files: lines or areas, how wide each is, and which are out of sight.
+
+Any file GDAL opens, and GeoParquet where pyarrow is installed. Class, tunnel and level are looked for as columns and
+in the ``other_tags`` that GDAL makes of OpenStreetMap files. Tunnels, covered ways and levels below the ground are
+left out.
+"""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyogrio
+import shapely
+from numpy.typing import NDArray
+from pyogrio.errors import DataLayerError, DataSourceError
+
+from roadseg.errors import SceneError
+from roadseg.training.data.widths import Widths
+
+CLASSES = ("highway", "fclass", "class", "road_class")
+"""Columns that may hold the class of a road, in this order."""
+
+_HIDDEN = ("tunnel", "covered", "layer")
+_TAGS = "other_tags"
+_NO = {"", "no", "n", "false", "f", "0", "none", "nan", "null"}
+_KINDS = (
+    shapely.GeometryType.LINESTRING,
+    shapely.GeometryType.MULTILINESTRING,
+    shapely.GeometryType.POLYGON,
+    shapely.GeometryType.MULTIPOLYGON,
+)
+_POLYGONS = _KINDS[2:]
+_OTHERS = ("Point", "MultiPoint")
+
+Box = tuple[float, float, float, float]
+Within = Callable[[str | None], Box]
+
+
+@dataclass(frozen=True)
+class RoadLabels:
+    """Roads of a vector file.
+
+    Parameters
+    ----------
+    geometries
+        (n,) lines and polygons in ``crs``.
+    widths_m
+        (n,) float64 whole width of the lines in metres.
+    crs
+        ``EPSG:n`` or WKT; None if the file names none.
+    notes
+        What was left out, and why.
+    bounds
+        (xmin, ymin, xmax, ymax) of the whole layer, if it is known.
+    """
+
+    geometries: NDArray[np.object_]
+    widths_m: NDArray[np.float64]
+    crs: str | None
+    notes: tuple[str, ...]
+    bounds: Box | None = None
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A layer as read: geometries and the wanted columns that it has."""
+
+    geometries: NDArray[np.object_]
+    columns: dict[str, Sequence[Any]]
+    crs: str | None
+    bounds: Box | None = None
+
+
+def read_roads(path: Path, widths: Widths, *, layer: str | None = None, within: Within | None = None) -> RoadLabels:
+    """Read the roads of a vector file.
+
+    Parameters
+    ----------
+    path
+        GeoPackage, GeoJSON, FlatGeobuf, shapefile, OSM extract, GeoParquet …
+    widths
+        How wide they are.
+    layer
+        Which layer; without it the only one that holds lines or polygons.
+    within
+        Gives for the file's CRS the rectangle that is wanted; there may be nothing in it.
+
+    Raises
+    ------
+    SceneError
+        If it cannot be read, holds no roads, or several layers do.
+    TrainingError
+        If nothing tells how wide they are.
+    """
+    if not path.exists():
+        raise SceneError(f"{path} does not exist; check the path")
+    wanted = [*CLASSES, *_HIDDEN, _TAGS, *([widths.attribute] if widths.attribute else [])]
+    table = _read_parquet(path, wanted) if path.suffix.lower() in {".parquet", ".geoparquet"} else None
+    table = table or _read_layer(path, layer or _only_layer(path), wanted, within)
+    if widths.attribute and widths.attribute not in table.columns:
+        raise SceneError(f"{path} has no attribute {widths.attribute}; name another with --width-attribute")
+    if not len(table.geometries) and table.bounds:
+        return RoadLabels(table.geometries, np.zeros(0), table.crs, (), table.bounds)
+    kinds = shapely.get_type_id(table.geometries)
+    drawn = np.isin(kinds, _KINDS) & ~shapely.is_empty(table.geometries)
+    hidden = _hidden(table)
+    notes = [f"{int(hidden.sum())} road(s) in tunnels or below ground left out"] if hidden.any() else []
+    keep = drawn & ~hidden
+    if not keep.any():
+        raise SceneError(f"{path} holds no roads, neither lines nor areas in sight; give a file that does")
+    areas = np.isin(kinds, _POLYGONS)
+    width = np.zeros(len(keep))
+    lines = keep & ~areas
+    if lines.any():
+        values = _picked(table, widths.attribute, lines)
+        width[lines] = widths.of(int(lines.sum()), _classes(table, lines), values, notes)
+    keep &= areas | (width > 0)
+    if not keep.any():
+        raise SceneError(f"{path} holds no roads: {'; '.join(notes)}; give another file or --width-table")
+    if not np.isfinite(shapely.get_coordinates(table.geometries[keep])).all():
+        raise SceneError(f"{path} holds a coordinate that is not a finite number; repair that road first")
+    said = tuple(f"{path.name}: {note}" for note in notes)
+    return RoadLabels(table.geometries[keep], width[keep], table.crs, said, table.bounds)
+
+
+def _only_layer(path: Path) -> str:
+    try:
+        kinds = {name: str(pyogrio.read_info(path, layer=name)["geometry_type"]) for name in _layers(path)}
+    except (DataSourceError, DataLayerError) as error:
+        raise SceneError(f"{path} cannot be read as a vector file: {error}") from error
+    usable = [name for name, kind in kinds.items() if kind.split(" ")[0].removeprefix("2.5D ") not in _OTHERS]
+    if not usable:
+        raise SceneError(f"{path} holds no lines and no areas; give a file with roads")
+    named = [name for name in usable if name in {"roads", "lines"}]
+    if len(usable) > 1 and len(named) != 1:
+        raise SceneError(f"{path} has several layers ({', '.join(usable)}); choose with --label-layer")
+    return named[0] if len(usable) > 1 else usable[0]
+
+
+def _layers(path: Path) -> list[str]:
+    """Return the layers that have geometries."""
+    return [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
+
+
+def _read_layer(path: Path, layer: str, wanted: Sequence[str], within: Within | None) -> _Table:
+    try:
+        about = pyogrio.read_info(path, layer=layer, force_total_bounds=True)
+        has, bounds = [str(name) for name in about["fields"]], about["total_bounds"]
+        columns = [name for name in dict.fromkeys(wanted) if name in has]
+        box = within(about["crs"]) if within else None
+        meta, _, wkb, values = pyogrio.raw.read(path, layer=layer, columns=columns, force_2d=True, bbox=box)
+    except (DataSourceError, DataLayerError) as error:
+        has = _layers(path) if isinstance(error, DataLayerError) else [layer]
+        if layer not in has:
+            raise SceneError(f"{path} has no layer {layer}; it has {', '.join(has)}") from error
+        raise SceneError(f"{path} cannot be read as a vector file: {error}") from error
+    with np.errstate(invalid="ignore"):
+        geometries = shapely.from_wkb(wkb)
+    names = [str(name) for name in meta["fields"]]
+    table: dict[str, Sequence[Any]] = {name: list(value) for name, value in zip(names, values, strict=True)}
+    return _Table(geometries, table, meta["crs"], bounds if bounds and np.isfinite(bounds).all() else None)
+
+
+def _read_parquet(path: Path, wanted: Sequence[str]) -> _Table | None:
+    """Read GeoParquet; None where pyarrow is missing and GDAL may know."""
+    try:
+        from pyarrow import ArrowException, parquet  # type: ignore[import-untyped, unused-ignore]
+    except ImportError:
+        if "Parquet" in pyogrio.list_drivers():
+            return None
+        raise SceneError(f"{path} is GeoParquet; install pyarrow to read it, or give a GeoPackage") from None
+    try:
+        table = parquet.read_table(path)
+        about = json.loads((table.schema.metadata or {})[b"geo"])
+        name = about["primary_column"]
+        crs = about["columns"][name].get("crs", "OGC:CRS84")
+        geometries = shapely.force_2d(shapely.from_wkb(table[name].to_pylist()))
+    except (ArrowException, OSError, KeyError, ValueError, shapely.errors.GEOSException) as error:
+        raise SceneError(f"{path} cannot be read as GeoParquet ({error}); give a GeoPackage") from error
+    columns = {column: table[column].to_pylist() for column in wanted if column in table.column_names}
+    return _Table(geometries, columns, crs if crs is None or isinstance(crs, str) else json.dumps(crs))
+
+
+def _hidden(table: _Table) -> NDArray[np.bool_]:
+    """Tell which roads are out of sight from above."""
+    hidden = np.zeros(len(table.geometries), dtype=np.bool_)
+    for name in ("tunnel", "covered"):
+        values = _tagged(table, name)
+        hidden |= np.array([str(value).strip().lower() not in _NO for value in values], dtype=np.bool_)
+    return hidden | np.array([_level(value) < 0 for value in _tagged(table, "layer")], dtype=np.bool_)
+
+
+def _level(value: object) -> float:
+    try:
+        return float(str(value))
+    except ValueError:
+        return 0.0
+
+
+def _tagged(table: _Table, name: str) -> Sequence[Any]:
+    """Return the values of a column, or those under its name in the other tags."""
+    if name in table.columns:
+        return table.columns[name]
+    tag = re.compile(f'"{name}"=>"([^"]*)"')
+    found = [tag.search(str(text)) for text in table.columns.get(_TAGS, [""] * len(table.geometries))]
+    return [match[1] if match else None for match in found]
+
+
+def _classes(table: _Table, rows: NDArray[np.bool_]) -> list[str | None] | None:
+    name = next((name for name in CLASSES if name in table.columns), None)
+    return _picked(table, name, rows)
+
+
+def _picked(table: _Table, name: str | None, rows: NDArray[np.bool_]) -> list[Any] | None:
+    if name is None:
+        return None
+    values = table.columns[name]
+    return [value for value, wanted in zip(values, rows.tolist(), strict=True) if wanted]

@@ -1,0 +1,253 @@
+"""Scoring a network on dev tiles the way ``roadseg predict`` would see them, and calibrating it there.
+
+Tiles go through the same windows, the same blending and the same 255 grey levels as a prediction. Counts
+add over tiles (and over processes that train together) and are divided once.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roadseg.errors import TrainingError
+from roadseg.evaluation import error_map as errors
+from roadseg.metrics.calibration import (
+    Calibration,
+    LogitCounts,
+    as_good_as_best,
+    count_logits,
+    expected_error,
+    fit,
+    logit_levels,
+    no_logits,
+)
+from roadseg.metrics.pixels import (
+    FULL,
+    PixelCounts,
+    best_level,
+    break_even_level,
+    count_pixels,
+    exact,
+    level_of,
+    no_pixels,
+    relaxed,
+)
+from roadseg.prediction.block import predict_block
+from roadseg.prediction.engines.torch import TorchEngine
+from roadseg.progress import counted
+from roadseg.raster.encoding import quantize
+from roadseg.raster.scene import Scene
+from roadseg.settings import CalibrationGoal, PredictSettings
+from roadseg.training.data.file_tiles import DevArea
+from roadseg.windows import Plan, Window
+
+Bytes = NDArray[np.uint8]
+Sum = Callable[[NDArray[np.int64]], NDArray[np.int64]]
+
+_PICTURE_PX = 750
+_SLACK_PX = 3
+_FINE = 1_000_000
+
+
+@dataclass(frozen=True)
+class DevScore:
+    """Figures on the dev tiles: counts added over all of them, then divided.
+
+    Parameters
+    ----------
+    break_even
+        Relaxed precision where it equals relaxed recall.
+    threshold
+        The working threshold, at which the next four hold; where relaxed F1 is best unless calibrated to 0.5.
+    relaxed_f1, iou, precision, recall
+        At the threshold; all but the first exact to the pixel.
+    best_iou
+        Over all thresholds.
+    calibration_error
+        See `expected_error`.
+    tiles
+        How many were scored.
+    """
+
+    break_even: float
+    relaxed_f1: float
+    threshold: float
+    iou: float
+    precision: float
+    recall: float
+    best_iou: float
+    calibration_error: float
+    tiles: int
+
+    def in_words(self) -> str:
+        """Return the figures as a sentence."""
+        return (
+            f"relaxed break-even {self.break_even:.4f}, relaxed F1 {self.relaxed_f1:.4f} at {self.threshold:.3f}, "
+            f"IoU {self.iou:.4f} ({counted(self.tiles, 'tile')})"
+        )
+
+    def figures(self) -> dict[str, float]:
+        """Return what a history notes."""
+        return {name: getattr(self, name) for name in ("break_even", "relaxed_f1", "best_iou", "threshold")}
+
+
+@dataclass(frozen=True)
+class DevTile:
+    """A dev tile predicted: where it lies, the probability of road, where it is known, and the labels."""
+
+    area: DevArea
+    probability: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+    label: Bytes
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A dev tile to look at: its name, relaxed F1, and (rows, cols, 3) uint8 pictures without and with roads."""
+
+    name: str
+    score: float
+    image: Bytes
+    roads: Bytes
+
+
+class Jury:
+    """Scores networks on dev tiles.
+
+    Parameters
+    ----------
+    areas
+        Dev tiles, or parts of tiles.
+    share
+        Which of them this process predicts.
+    total
+        Adds counts over the processes that score together.
+    window_px
+        Side of the windows.
+    """
+
+    def __init__(
+        self,
+        areas: Sequence[DevArea],
+        *,
+        share: slice = slice(None),
+        total: Sum = lambda counts: counts,
+        window_px: int = 224,
+    ) -> None:
+        self.areas, self.mine, self.total, self.window_px = tuple(areas), range(len(areas))[share], total, window_px
+
+    def score(self, engine: TorchEngine, *, threshold: float | None = None) -> DevScore:
+        """Predict and count; without a threshold the one with the best relaxed F1 is taken.
+
+        Raises
+        ------
+        TrainingError
+            If the tiles hold no road to score against.
+        """
+        return self.score_each(engine, threshold=threshold)[0]
+
+    def score_each(
+        self, engine: TorchEngine, *, threshold: float | None = None
+    ) -> tuple[DevScore, NDArray[np.float64]]:
+        """Score, and return the relaxed F1 of each tile besides, NaN where there is no road."""
+        each = [count_pixels(quantize(t.probability, t.valid), t.label) for t in self._predicted(engine, self.mine)]
+        score = self._divided(self._summed(each), threshold)
+        level, alone = level_of(score.threshold), np.zeros(len(self.areas), np.int64)
+        for index, counts in zip(self.mine, each, strict=True):
+            f1 = relaxed(counts).f1[level] if counts.road.any() else np.nan
+            alone[index] = -1 if np.isnan(f1) else round(f1 * _FINE)
+        summed = self.total(alone)
+        return score, np.where(summed < 0, np.nan, summed / _FINE)
+
+    def calibrate(self, engine: TorchEngine, goal: CalibrationGoal) -> tuple[Calibration, float | None, DevScore]:
+        """Find what logits must become.
+
+        Parameters
+        ----------
+        engine
+            Without any calibration.
+        goal
+            What probabilities are to mean.
+
+        Returns
+        -------
+        The calibration; the threshold that belongs to it, None where that is yet to be measured; and the
+        score before.
+        """
+        logits, levels, plain = no_logits(), [], []
+        for tile in self._predicted(engine, self.mine):
+            logits += count_logits(tile.probability, tile.valid, tile.label)
+            levels.append(count_pixels(logit_levels(tile.probability, tile.valid), tile.label))
+            plain.append(count_pixels(quantize(tile.probability, tile.valid), tile.label))
+        before = self._divided(self._summed(plain), None)
+        middle = as_good_as_best(relaxed(self._summed(levels)).f1)
+        logits = LogitCounts(*self.total(np.stack([logits.pixels, logits.road])))
+        if goal == "none" or middle is None:
+            return Calibration(), None, before
+        if goal == "probability":
+            return fit(logits), None, before
+        return fit(logits, middle=middle), 0.5, before
+
+    def samples(
+        self, engine: TorchEngine, each: NDArray[np.float64], threshold: float, *, count: int = 2
+    ) -> list[Sample]:
+        """Return the worst and the best tiles, the worst first, with what was right, false and missed."""
+        ranked = [int(i) for i in np.argsort(each, kind="stable") if not np.isnan(each[i])]
+        chosen = ranked if len(ranked) <= 2 * count else ranked[:count] + ranked[len(ranked) - count :]
+        return [self._sample(engine, index, float(each[index]), level_of(threshold)) for index in chosen]
+
+    def _sample(self, engine: TorchEngine, index: int, score: float, level: int) -> Sample:
+        tile = next(self._predicted(engine, [index]))
+        kinds = errors.classify(
+            quantize(tile.probability, tile.valid),
+            tile.label,
+            level=level,
+            slack_px=_SLACK_PX,
+            neighbourhood="square",
+        )
+        factor = -(-max(kinds.shape) // _PICTURE_PX)
+        parts = errors.shares(kinds, factor)
+        with tile.area.open(engine.mean) as pair:
+            photo = pair.picture(tile.area.window, *parts.shape[1:])
+        return Sample(tile.area.name, score, np.moveaxis(photo, 0, 2), errors.paint(parts, photo))
+
+    def _predicted(self, engine: TorchEngine, chosen: Iterable[int]) -> Iterator[DevTile]:
+        for area in (self.areas[index] for index in chosen):
+            with area.open(engine.mean) as pair:
+                yield DevTile(area, *self._predict(pair.scene, area.window, engine), area.label(pair))
+
+    def _predict(
+        self, scene: Scene, area: Window, engine: TorchEngine
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        stride = max(1, self.window_px - PredictSettings().overlap_px)
+        plan = Plan(scene.grid_model.height, scene.grid_model.width, area, self.window_px, stride)
+        probability, valid = np.zeros((area.height, area.width), np.float32), np.zeros((area.height, area.width), bool)
+        for planned in plan.blocks():
+            block = predict_block(scene.read(planned.extent), planned, engine)
+            place = block.window.slices(area)
+            probability[place], valid[place] = block.values, block.valid
+        return probability, valid
+
+    def _summed(self, each: Sequence[PixelCounts]) -> PixelCounts:
+        own = sum(each, no_pixels())
+        parts = self.total(np.stack([own.pixels, own.road, own.near, own.found]))
+        return PixelCounts(own.slack_px, own.neighbourhood, *parts)
+
+    def _divided(self, counts: PixelCounts, threshold: float | None) -> DevScore:
+        strict, loose = exact(counts), relaxed(counts)
+        even, best = break_even_level(loose), best_level(loose.f1)
+        if even is None or best is None:
+            raise TrainingError("the dev tiles hold no road to score against; choose other ones")
+        level = best if threshold is None else level_of(threshold)
+        return DevScore(
+            break_even=float((loose.precision[even] + loose.recall[even]) / 2),
+            relaxed_f1=float(loose.f1[level]),
+            threshold=level / FULL if threshold is None else threshold,
+            iou=float(np.nan_to_num(strict.iou[level])),
+            precision=float(np.nan_to_num(strict.precision[level])),
+            recall=float(np.nan_to_num(strict.recall[level])),
+            best_iou=float(np.nanmax(strict.iou)),
+            calibration_error=expected_error(counts),
+            tiles=len(self.areas),
+        )

@@ -1,0 +1,159 @@
+"""The run folder beside a model in the making: settings, checkpoint, history, and pictures to look at."""
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from roadseg.errors import OutputError
+from roadseg.files import ready_folder, write_whole
+from roadseg.raster.picture import as_png
+from roadseg.settings import TrainSettings
+from roadseg.training.checkpoint import remove_checkpoints
+from roadseg.training.figures import TileSample, draw_curves, draw_samples
+from roadseg.training.history import Row
+from roadseg.training.recipes import as_toml
+
+_COLUMNS = ("step", "loss", "learning_rate", "crops_per_s", "break_even", "relaxed_f1", "best_iou", "threshold")
+
+
+def run_folder(output: Path) -> Path:
+    """Return where a run for a model file keeps its things."""
+    return output.with_name(output.name.removesuffix(".safetensors") + ".run")
+
+
+class RunFolder:
+    """The folder, and what is written there; a context manager that leaves no empty folder behind.
+
+    Parameters
+    ----------
+    output
+        The model file it belongs to.
+    writes
+        Whether this process may write; of several only one does.
+    warn
+        Hears, once for each, of what cannot be written and is not needed: tables and pictures never cost a run.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be written to.
+    """
+
+    def __init__(self, output: Path, *, writes: bool = True, warn: Callable[[str], None] = lambda _: None) -> None:
+        self.path, self._writes = run_folder(output), writes
+        self._ready = ready_folder(self.path, "choose another place") if writes else nullcontext(self.path)
+        self._board: Any = None
+        self._told = -1.0
+        self._warn = warn
+        self._missed: set[str] = set()
+
+    def __enter__(self) -> Self:
+        self._ready.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self._board:
+                self._board.close()
+        except OSError as failure:
+            self._miss("tensorboard", failure)
+        self._ready.__exit__(kind, error, trace)
+
+    def forget(self) -> None:
+        """Remove the checkpoint of an earlier run."""
+        if self._writes:
+            remove_checkpoints(self.path)
+
+    def begin(self, settings: TrainSettings) -> None:
+        """Write ``config.toml``; before, what an earlier run left is untouched.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written.
+        """
+        if not self._writes:
+            return
+        try:
+            write_whole(self.path / "config.toml", as_toml(settings).encode())
+        except OSError as error:
+            raise OutputError(f"cannot write {self.path / 'config.toml'} ({error.strerror}); make room") from error
+        try:
+            self._board = _board(self.path)
+        except OSError as error:
+            self._miss("tensorboard", error)
+
+    def follow(self, history: Sequence[Row]) -> None:
+        """Write the history so far as a table, as curves, and to TensorBoard if that is installed."""
+        if not self._writes or not history:
+            return
+        text = io.StringIO(newline="")
+        table = csv.DictWriter(text, _COLUMNS, restval="", extrasaction="ignore")
+        table.writeheader()
+        table.writerows({k: f"{v:.7g}" if k != "step" else int(v) for k, v in row.items()} for row in history)
+        self._write("history.csv", text.getvalue().encode())
+        self._draw("curves.png", draw_curves(history))
+        try:
+            self._tell_board(history)
+        except OSError as error:
+            self._board = None
+            self._miss("tensorboard", error)
+
+    def finish(self, history: Sequence[Row], samples: Sequence[TileSample]) -> None:
+        """Write what there is to see at the end; the checkpoint has done its work."""
+        self.follow(history)
+        if samples:
+            self._draw("samples.png", draw_samples(samples))
+        try:
+            remove_checkpoints(self.path)
+        except OSError as error:
+            self._warn(f"cannot remove the checkpoint in {self.path} ({error.strerror}); the model does not need it")
+
+    def shown(self) -> str:
+        """Return what there is to look at."""
+        pictures = [name for name in ("curves.png", "samples.png") if self._drawn(name)]
+        return ", ".join(str(self.path / name) for name in pictures) or str(self.path)
+
+    def _drawn(self, name: str) -> bool:
+        return name not in self._missed and (self.path / name).exists()
+
+    def _tell_board(self, history: Sequence[Row]) -> None:
+        if not self._board:
+            return
+        for row in history:
+            if row["step"] > self._told:
+                for name, value in row.items():
+                    self._board.add_scalar(name, value, int(row["step"]))
+        self._told = history[-1]["step"]
+        self._board.flush()
+
+    def _draw(self, name: str, rgb: np.typing.NDArray[np.uint8]) -> None:
+        self._write(name, as_png(np.moveaxis(rgb, 2, 0)))
+
+    def _write(self, name: str, data: bytes) -> None:
+        try:
+            write_whole(self.path / name, data)
+        except OSError as error:
+            self._miss(name, error)
+
+    def _miss(self, name: str, error: OSError) -> None:
+        if name not in self._missed:
+            self._missed.add(name)
+            self._warn(f"cannot write {self.path / name} ({error.strerror or error}); training goes on without it")
+
+
+def _board(folder: Path) -> Any:
+    """Return a TensorBoard writer, None if TensorBoard is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder / "tensorboard"))

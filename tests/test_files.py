@@ -1,0 +1,47 @@
+"""Several files in one command: names, folders, and one bad one that stops no other."""
+
+import pytest
+
+from roadseg.errors import OutputError, SceneError
+from roadseg.files import find_files, in_turn, make_folders, stems
+from roadseg.progress import Listener
+
+
+def test_patterns_are_expanded_in_order_and_names_stay(tmp_path):
+    for name in ("b.tif", "a.tif", "odd[1].tif"):
+        (tmp_path / name).touch()
+    assert find_files([f"{tmp_path}/?.tif", "x.tif"]) == [f"{tmp_path}/a.tif", f"{tmp_path}/b.tif", "x.tif"]
+    assert find_files([f"{tmp_path}/odd[1].tif"]) == [f"{tmp_path}/odd[1].tif"]
+    assert find_files(["https://host/a?b=*"]) == ["https://host/a?b=*"]
+    with pytest.raises(SceneError, match="nothing fits the pattern"):
+        find_files([f"{tmp_path}/*.jp2"])
+    with pytest.raises(SceneError, match="no scene was named"):
+        find_files([])
+
+
+def test_folders_are_made_or_it_is_said_why_not(tmp_path):
+    make_folders([tmp_path / "new" / "deep", tmp_path])
+    assert (tmp_path / "new" / "deep").is_dir()
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"cannot make the folder .*file .it is a file"):
+        make_folders([tmp_path / "file"])
+
+
+def test_stems_are_names_without_folder_ending_and_query():
+    assert stems(["x/a.jp2", "https://host/b.tif?token=1"]) == ["a", "b"]
+    with pytest.raises(SceneError, match="two scenes are called a"):
+        stems(["x/a.tif", "y/a.jp2"])
+
+
+def test_one_that_fails_stops_no_other_and_is_told():
+    def do(name, job):
+        if job < 0:
+            raise SceneError(f"{name} is bad")
+        return job * 2
+
+    heard, told = [], []
+    batch = in_turn([("a", 1), ("b", -1), ("c", 3)], do, listener=Listener(warn=heard.append), on_done=told.append)
+    assert (batch.done, told, heard) == ((2, 6), [2, 6], ["b is bad"])
+    assert [name for name, _ in batch.failed] == ["b"]
+    alone = in_turn([("b", -1)], do, listener=Listener(warn=heard.append), on_done=told.append)
+    assert (alone.done, len(alone.failed), heard) == ((), 1, ["b is bad"])

@@ -1,0 +1,290 @@
+"""The engine gives the network's probabilities, however they are batched, and says what it chose."""
+
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from worlds import picture, stitch, whole
+
+from roadseg.errors import DeviceError
+from roadseg.model.resunet import ResUNet, normalize
+from roadseg.prediction.engines.torch import TorchEngine, choose_batch, choose_device, choose_precision, for_prediction
+from roadseg.settings import EngineSettings
+from roadseg.windows import Plan
+
+MEAN, STD = (0.4, 0.45, 0.5), (0.2, 0.25, 0.3)
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(5)
+    network = ResUNet(width=4)
+    with torch.no_grad():
+        network.train()(torch.randn(8, 3, 64, 64))
+        network.head.weight *= 5
+    return network.eval()
+
+
+def engine_of(network, *, device="cpu", batch=None, precision="auto", **calibration):
+    return TorchEngine(network, MEAN, STD, EngineSettings(device, precision, batch), **calibration)
+
+
+def windows(count, size=64, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, 3, size, size), dtype=np.uint8)
+
+
+def answers(engine, batches):
+    return np.concatenate(list(engine(iter(batches))))
+
+
+def test_it_gives_the_sigmoid_of_the_calibrated_logits(network):
+    batch = windows(3)
+    with torch.no_grad():
+        logits = network(normalize(torch.from_numpy(batch), MEAN, STD))[:, 0]
+    got = answers(engine_of(network, temperature=1.7, bias=-0.4), [batch])
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, torch.sigmoid(logits / 1.7 - 0.4), atol=1e-5)
+
+
+def test_bytes_and_unit_floats_see_the_same(network):
+    batch = windows(2)
+    as_floats = batch.astype(np.float32) / 255
+    np.testing.assert_allclose(
+        answers(engine_of(network), [batch]), answers(engine_of(network), [as_floats]), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("upsample", ["bilinear", "nearest"])
+def test_folding_the_batch_norms_changes_nothing_but_rounding(upsample):
+    torch.manual_seed(2)
+    network = ResUNet(bands=2, width=3, upsample=upsample)
+    network(torch.randn(4, 2, 32, 40))
+    network.eval()
+    weights = {name: value.clone() for name, value in network.state_dict().items()}
+    x = torch.randn(2, 2, 40, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(for_prediction(network)(x), network(x), rtol=1e-4, atol=1e-5)
+    assert all(torch.equal(value, weights[name]) for name, value in network.state_dict().items())
+
+
+def test_the_network_given_is_left_as_it_was(network):
+    engine_of(network)
+    assert all(p.requires_grad for p in network.parameters())
+    assert next(network.parameters()).is_contiguous()
+
+
+def test_batches_come_back_one_by_one_and_in_order(network):
+    engine, batch = engine_of(network), windows(5)
+    asked = []
+
+    def feed():
+        for part in (batch[:2], batch[2:3], batch[3:]):
+            asked.append(len(part))
+            yield part
+
+    results = engine(feed())
+    assert asked == []
+    assert [len(next(results)) for _ in range(3)] == [2, 1, 2]
+    assert next(results, None) is None
+    assert list(engine(iter([]))) == []
+
+
+def test_batch_size_changes_at_most_one_grey_level_in_100_000(network):
+    values, valid = picture(411, 523).astype(np.uint8), np.ones((411, 523), dtype=bool)
+    plan = Plan(411, 523, whole(411, 523), 64, 48, 240)
+    levels = [np.rint(stitch(values, valid, plan, engine_of(network, batch=n)).values * 254) for n in (1, 3, 16)]
+    assert levels[0].std() > 5
+    for other in levels[1:]:
+        difference = np.abs(levels[0] - other)
+        assert difference.max() <= 1
+        assert (difference > 0).mean() < 1e-5
+
+
+class Scarce(ResUNet):
+    """A network that runs out of memory above ``limit`` windows."""
+
+    limit = 2
+    tried: list[int]
+
+    def forward(self, image):
+        self.tried.append(len(image))
+        if len(image) > self.limit:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().forward(image)
+
+
+@pytest.fixture
+def scarce(network):
+    engine = engine_of(network, batch=16)
+    engine.network.__class__ = Scarce
+    engine.network.tried = []
+    return engine
+
+
+def test_out_of_memory_halves_the_batch_for_good(network, scarce):
+    batch = windows(16)
+    np.testing.assert_allclose(answers(scarce, [batch]), answers(engine_of(network), [batch]), atol=1e-6)
+    assert scarce.batch_size == 2
+    assert scarce.network.tried[:4] == [16, 8, 4, 2]
+    assert sum(n for n in scarce.network.tried if n <= 2) == 16
+
+
+def test_what_a_failed_try_made_is_let_go_before_the_next(scarce):
+    made, alive = [], []
+    forward = Scarce.forward
+
+    def fill(network, image):
+        alive.append(sum(reference() is not None for reference in made))
+        scratch = torch.zeros(len(image))
+        made.append(weakref.ref(scratch))
+        return forward(network, image)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Scarce, "forward", fill)
+        answers(scarce, [windows(8)])
+    assert alive == [0] * len(alive)
+    assert len(alive) > 4
+
+
+def test_what_is_already_packed_is_cut_to_the_size_found(scarce):
+    batch = windows(11)
+    assert answers(scarce, [batch, batch[:7]]).shape == (18, 64, 64)
+    assert scarce.network.tried[-4:] == [2, 2, 2, 1]
+
+
+def test_no_room_for_one_window_is_an_error_that_tells_the_cure(scarce):
+    scarce.network.limit = 0
+    with pytest.raises(DeviceError, match=r"for even one window.*--device cpu"):
+        answers(scarce, [windows(3)])
+
+
+def test_blocks_are_the_same_after_running_out_of_memory(network, scarce):
+    values, valid = picture(130, 190).astype(np.uint8), np.ones((130, 190), dtype=bool)
+    plan = Plan(130, 190, whole(130, 190), 64, 48, 96)
+    np.testing.assert_allclose(
+        stitch(values, valid, plan, scarce).values, stitch(values, valid, plan, engine_of(network)).values, atol=1e-6
+    )
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Return a function that pretends to a machine with so many CUDA devices, and MPS or not."""
+
+    def pretend(cuda=0, mps=False, capability=(8, 0)):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "Drawn GPU")
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+    return pretend
+
+
+def test_auto_takes_cuda_then_mps_then_cpu_and_says_why(machine):
+    machine(cuda=2, mps=True)
+    assert choose_device("auto") == (torch.device("cuda"), "found Drawn GPU")
+    machine(mps=True)
+    assert choose_device("auto") == (torch.device("mps"), "no CUDA device")
+    machine()
+    assert choose_device("auto") == (torch.device("cpu"), "no GPU found")
+
+
+def test_a_device_asked_for_is_taken_or_refused(machine):
+    machine(cuda=2)
+    assert choose_device("cuda:1")[0] == torch.device("cuda", 1)
+    assert choose_device("cpu") == (torch.device("cpu"), "as asked")
+    with pytest.raises(DeviceError, match=r"no cuda:2; this machine has 2"):
+        choose_device("cuda:2")
+    with pytest.raises(DeviceError, match="no MPS device"):
+        choose_device("mps")
+    machine()
+    for wish in ("cuda", "cuda:0"):
+        with pytest.raises(DeviceError, match=r"no CUDA device is available.*--device cpu"):
+            choose_device(wish)
+
+
+@pytest.mark.parametrize("wish", ["gpu", "", "cuda:x", "cuda:-1", "cpu:0", "CUDA", "cuda:", "auto:1", "cuda:²"])
+def test_an_unknown_device_lists_the_known(machine, wish):
+    machine(cuda=4)
+    with pytest.raises(DeviceError, match="choose auto, cpu, cuda, cuda:N or mps"):
+        choose_device(wish)
+
+
+def test_precision_fits_the_device_unless_asked_for(machine):
+    machine(cuda=1, capability=(8, 6))
+    cuda, cpu = torch.device("cuda"), torch.device("cpu")
+    assert choose_precision("auto", cuda) == "bfloat16"
+    assert choose_precision("float16", cuda) == "float16"
+    machine(cuda=1, capability=(7, 5))
+    assert choose_precision("auto", cuda) == "float16"
+    assert choose_precision("auto", cpu) == "float32"
+    assert choose_precision("auto", torch.device("mps")) == "float32"
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "width", "batch"), [(80, 64, 64), (8, 64, 16), (2, 64, 4), (2, 16, 16), (0, 64, 1)]
+)
+def test_the_batch_fits_the_whole_memory_of_the_device(monkeypatch, gigabytes, width, batch):
+    class Properties:
+        total_memory = gigabytes << 30
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: Properties)
+    assert choose_batch(torch.device("cuda"), width) == batch
+    assert choose_batch(torch.device("cpu"), width) == engine_of(ResUNet(width=1)).batch_size
+
+
+def test_bfloat16_on_the_cpu_is_close(network):
+    batch = windows(2)
+    exact, coarse = answers(engine_of(network), [batch]), answers(engine_of(network, precision="bfloat16"), [batch])
+    assert coarse.dtype == np.float32
+    assert 0 < np.abs(exact - coarse).mean() < 0.02
+
+
+def test_the_choice_is_said_in_words(network):
+    assert engine_of(network, batch=7).choice == "device cpu (as asked), float32, batches of 7"
+
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+
+
+@pytest.mark.cuda
+@needs_cuda
+@pytest.mark.parametrize(("precision", "close"), [("float32", 1e-3), ("bfloat16", 0.05), ("float16", 0.02)])
+def test_cuda_agrees_with_the_cpu(network, precision, close):
+    batch = windows(9)
+    cpu = answers(engine_of(network), [batch])
+    cuda = answers(engine_of(network, device="cuda", precision=precision), [batch[:5], batch[5:]])
+    assert np.abs(cpu - cuda).max() < close
+
+
+@pytest.mark.cuda
+@needs_cuda
+def test_cuda_out_of_memory_is_survived(network):
+    engine = engine_of(network, device="cuda", batch=8)
+    free, total = torch.cuda.mem_get_info()
+    torch.cuda.set_per_process_memory_fraction(min(1.0, 300e6 / total))
+    try:
+        got = answers(engine, [windows(512, 224)])
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert got.shape == (512, 224, 224)
+    assert engine.batch_size < 512
+    assert free > 0
+
+
+def test_tta_answers_alike_however_a_window_is_turned() -> None:
+    torch.manual_seed(0)
+    network = ResUNet(width=4).eval()
+    window = np.random.default_rng(0).integers(0, 256, (1, 3, 64, 64), dtype=np.uint8)
+    turned = np.ascontiguousarray(np.rot90(window, 1, (-2, -1))[..., ::-1])
+
+    def answer(pixels: np.ndarray, *, tta: bool) -> np.ndarray:
+        engine = TorchEngine(network, (0.4, 0.4, 0.4), (0.2, 0.2, 0.2), EngineSettings("cpu", tta=tta))
+        return next(iter(engine([pixels])))[0]
+
+    def turn(result: np.ndarray) -> np.ndarray:
+        return np.rot90(result, 1, (-2, -1))[..., ::-1]
+
+    assert np.allclose(answer(turned, tta=True), turn(answer(window, tta=True)), atol=1e-5)
+    assert not np.allclose(answer(turned, tta=False), turn(answer(window, tta=False)), atol=1e-3)

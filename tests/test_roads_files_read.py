@@ -1,0 +1,130 @@
+"""Lines and polygons come back from any vector file, or the error says what to do."""
+
+from pathlib import Path
+
+import numpy as np
+import pyogrio
+import pytest
+import shapely
+from shapely.geometry import LineString, MultiLineString, MultiPolygon, Point, Polygon, box
+
+from roadseg.errors import SceneError
+from roadseg.roads.files.read import read_lines, read_polygons
+
+
+def write(path, geometries, *, kind="Unknown", crs="EPSG:26986", layer="roads", append=False):
+    pyogrio.raw.write(
+        path,
+        shapely.to_wkb(np.array(geometries, dtype=object)),
+        field_data=[],
+        fields=[],
+        geometry_type=kind,
+        crs=crs,
+        layer=layer,
+        append=append,
+    )
+
+
+def test_polygons_and_multipolygons_come_back_with_their_crs(tmp_path):
+    path = tmp_path / "aoi.gpkg"
+    parts = MultiPolygon([box(5, 5, 6, 6), box(8, 8, 9, 9)])
+    write(path, [box(0, 0, 3, 2), parts])
+    polygons, crs = read_polygons(path)
+    assert polygons == [box(0, 0, 3, 2), parts]
+    assert crs == "EPSG:26986"
+
+
+def test_lines_come_back_vertex_by_vertex_parts_apart_and_without_height(tmp_path):
+    path = tmp_path / "roads.gpkg"
+    write(
+        path,
+        [LineString([(0, 0, 7), (3, 1, 8)]), MultiLineString([[(1, 1), (2, 2)], [(5, 0), (6, 0), (7, 1)]])],
+    )
+    lines, crs = read_lines(path)
+    assert [line.tolist() for line in lines] == [
+        [[0, 0], [3, 1]],
+        [[1, 1], [2, 2]],
+        [[5, 0], [6, 0], [7, 1]],
+    ]
+    assert crs == "EPSG:26986"
+
+
+def test_geometries_without_coordinates_and_rows_without_geometry_are_dropped(tmp_path):
+    path = tmp_path / "roads.geojson"
+    path.write_text(
+        '{"type":"FeatureCollection","features":['
+        '{"type":"Feature","properties":{},"geometry":null},'
+        '{"type":"Feature","properties":{},"geometry":{"type":"LineString","coordinates":[]}},'
+        '{"type":"Feature","properties":{},"geometry":{"type":"LineString","coordinates":[[0,0],[1,2]]}}]}'
+    )
+    lines, crs = read_lines(path)
+    assert [line.tolist() for line in lines] == [[[0, 0], [1, 2]]]
+    assert crs == "EPSG:4326"
+
+
+def test_the_layer_is_the_one_that_holds_the_kind_asked_for(tmp_path):
+    path = tmp_path / "both.gpkg"
+    write(path, [Point(0, 0)], layer="junctions", kind="Point")
+    write(path, [LineString([(0, 0), (4, 1)])], layer="roads", kind="LineString", append=False)
+    assert len(read_lines(path)[0]) == 1
+
+
+def test_lines_in_two_layers_are_refused_until_one_is_named(tmp_path):
+    path = tmp_path / "two.gpkg"
+    write(path, [LineString([(0, 0), (4, 1)])], layer="old", kind="LineString")
+    write(path, [LineString([(0, 0), (5, 1)])], layer="new", kind="LineString")
+    with pytest.raises(SceneError, match=r"several layers \(old, new\)"):
+        read_lines(path)
+    assert read_lines(path, layer="new")[0][0][1, 0] == 5
+    with pytest.raises(SceneError, match="no layer young; it has old, new"):
+        read_lines(path, layer="young")
+
+
+def test_a_layer_of_lines_without_rows_is_an_empty_network(tmp_path):
+    path = tmp_path / "none.gpkg"
+    write(path, [], kind="LineString")
+    assert read_lines(path) == ([], "EPSG:26986")
+
+
+@pytest.mark.parametrize(
+    ("geometries", "kind"), [([Point(1, 2)], "Point"), ([box(0, 0, 1, 1)], "Unknown"), ([], "Point")]
+)
+def test_a_file_without_lines_is_refused(tmp_path, geometries, kind):
+    path = tmp_path / "other.gpkg"
+    write(path, geometries, kind=kind)
+    with pytest.raises(SceneError, match="holds no lines"):
+        read_lines(path)
+
+
+def test_a_file_without_polygons_is_refused(tmp_path):
+    path = tmp_path / "lines.gpkg"
+    write(path, [LineString([(0, 0), (1, 1)])])
+    with pytest.raises(SceneError, match="holds no polygons"):
+        read_polygons(path)
+    empty = tmp_path / "empty.gpkg"
+    write(empty, [], kind="Polygon")
+    with pytest.raises(SceneError, match="holds no polygons"):
+        read_polygons(empty)
+
+
+def test_a_missing_file_and_a_file_of_another_kind_are_named(tmp_path):
+    with pytest.raises(SceneError, match=r"gone\.gpkg does not exist"):
+        read_polygons(tmp_path / "gone.gpkg")
+    (tmp_path / "notes.gpkg").write_text("not a database")
+    with pytest.raises(SceneError, match=r"notes\.gpkg cannot be read as a vector file"):
+        read_lines(Path(tmp_path / "notes.gpkg"))
+
+
+def test_a_coordinate_that_is_not_finite_is_refused(tmp_path):
+    path = tmp_path / "nan.gpkg"
+    with np.errstate(invalid="ignore"):
+        write(path, [LineString([(0, 0), (np.nan, 1)])])
+    with pytest.raises(SceneError, match="not a finite number"):
+        read_lines(path)
+
+
+def test_a_missing_crs_comes_back_as_none(tmp_path):
+    path = tmp_path / "plain.shp"
+    with pytest.warns(UserWarning, match="'crs' was not provided"):
+        write(path, [Polygon([(0, 0), (2, 0), (0, 3)])], kind="Polygon", crs=None)
+    assert read_polygons(path)[1] is None

@@ -1,0 +1,88 @@
+"""Previews show roads where they lie, over the raster they came from or over any image of the place."""
+
+import numpy as np
+import pytest
+import shapely
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.warp import reproject
+from test_vectorize import UNTURNED, UTM, drawn, write
+from worlds import write_raster
+
+from roadseg.errors import SceneError
+from roadseg.raster.crs import DEGREES, carry
+from roadseg.raster.probability import find_levels
+from roadseg.roads.preview import draw, over_image, over_raster
+from roadseg.settings import VectorizeSettings
+from roadseg.vectorize import vectorize
+
+
+def made(path, **settings):
+    return find_levels(path)[0], vectorize(path, settings=VectorizeSettings(**settings)).roads
+
+
+def painted(before, after):
+    """Return how far each pixel was changed, (height, width)."""
+    return np.abs(after.astype(int) - before).max(axis=0)
+
+
+@pytest.mark.parametrize("areas", [False, True])
+@pytest.mark.parametrize("scale", [1, 12])
+def test_roads_are_painted_where_the_raster_has_them(tmp_path, areas, scale):
+    transform = UNTURNED @ Affine.scale(1 / scale)
+    path = write(
+        tmp_path / "t.tif", drawn(150 * scale, 210 * scale, scale), transform=transform, tags={"ROADSEG_GSD_M": "1"}
+    )
+    levels, roads = made(path, areas=areas)
+    backdrop = over_raster(levels)
+    assert backdrop.rgb.shape == ((3, 150, 210) if scale == 1 else (3, 1429, 2000))
+    picture = draw(roads, backdrop)
+    road = over_raster(levels).rgb[0] > 100
+    yellow = (picture[0] > 180) & (picture[2] < 120)
+    assert yellow[road].mean() > 0.6
+    assert yellow[~road].mean() < 0.03
+
+
+def test_an_image_of_another_crs_and_resolution_shows_the_same_place(tmp_path):
+    levels, roads = made(write(tmp_path / "t.tif", drawn()))
+    values = np.repeat(drawn()[None], 3, axis=0)
+    source, target = CRS.from_string(UTM), CRS.from_epsg(4326)
+    corners = carry(np.array([UNTURNED @ place for place in ((0, 0), (210, 0), (0, 150), (210, 150))]), UTM, DEGREES)
+    transform = Affine.translation(corners[:, 0].min(), corners[:, 1].max()) @ Affine.scale(4e-6, -4e-6)
+    width, height = np.ceil(np.ptp(corners, axis=0) / 4e-6).astype(int).tolist()
+    image = np.zeros((3, height, width), np.uint8)
+    reproject(values, image, src_transform=UNTURNED, src_crs=source, dst_transform=transform, dst_crs=target)
+    path = write_raster(tmp_path / "image.tif", image, crs="EPSG:4326", transform=transform)
+    backdrop = over_image(path, levels)
+    picture = draw(roads, backdrop)
+    road, yellow = backdrop.rgb[0] > 100, (picture[0] > 180) & (picture[2] < 120)
+    assert yellow[road].mean() > 0.6
+    assert yellow[~road].mean() < 0.03
+
+
+def test_only_the_rasters_part_of_a_large_image_is_shown(tmp_path):
+    levels, _ = made(write(tmp_path / "t.tif", drawn()))
+    image = np.arange(400, dtype=np.uint16).clip(0, 255).astype(np.uint8)[None, :, None].repeat(600, axis=2)
+    path = write_raster(tmp_path / "image.tif", image, crs=UTM, transform=UNTURNED @ Affine.translation(-100, -50))
+    backdrop = over_image(path, levels)
+    assert backdrop.rgb.shape == (3, 150, 210)
+    assert backdrop.rgb[:, :, 0].tolist() == [list(range(50, 200))] * 3
+
+
+def test_an_image_that_lies_elsewhere_is_refused(tmp_path):
+    levels, _ = made(write(tmp_path / "t.tif", drawn()))
+    image = np.zeros((3, 30, 40), np.uint8)
+    far = write_raster(tmp_path / "far.tif", image, crs=UTM, transform=UNTURNED @ Affine.translation(5000, 0))
+    with pytest.raises(SceneError, match=r"shows other ground than .*t\.tif"):
+        over_image(far, levels)
+    nowhere = write_raster(tmp_path / "nowhere.tif", image, crs=None, transform=Affine.identity())
+    with pytest.raises(SceneError, match="has no CRS, so roads cannot be drawn over it"):
+        over_image(nowhere, levels)
+
+
+def test_without_roads_the_backdrop_is_shown(tmp_path):
+    levels, roads = made(write(tmp_path / "t.tif", drawn() * 0))
+    for areas in (False, True):
+        picture = draw(made(tmp_path / "t.tif", areas=areas)[1], over_raster(levels))
+        assert painted(over_raster(levels).rgb, picture).max() <= 1
+    assert shapely.is_empty(shapely.MultiLineString(list(roads.lines())))

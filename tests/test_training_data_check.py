@@ -1,0 +1,168 @@
+"""A look at data before training: odd pairs come first, what makes training impossible is said."""
+
+import json
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from affine import Affine
+from commands import roadseg
+from rasterio.warp import transform
+from worlds import METRES, write_raster
+
+from roadseg.progress import Listener
+from roadseg.settings import DataSettings
+from roadseg.training.data.check import Checked, check
+from roadseg.training.data.contact_sheet import THUMB_PX, Entry, Thumb, drawn_over, sheet
+
+PLACE = Affine(1, 0, 230_000, 0, -1, 900_000)
+
+
+def write_pair(
+    folder: Path, name: str, *, shift: int = 0, fill: int | None = None, size: tuple[int, int] = (210, 260)
+) -> None:
+    """Write a field with two roads, whose labels may lie off or be of one value."""
+    rng = np.random.default_rng(len(name) + ord(name[0]))
+    label = np.zeros(size, np.uint8)
+    cv2.line(label, (0, 30), (size[1], 120), 1, 7)
+    cv2.line(label, (60, 0), (110, size[0]), 1, 7)
+    ground = cv2.GaussianBlur(rng.normal(90, 40, size).astype(np.float32), (0, 0), 2)
+    grey = np.where(label == 1, 140, ground) + rng.normal(0, 4, size)
+    mask = np.full_like(label, fill) if fill is not None else np.roll(label, -shift, axis=1)
+    for side in ("images", "masks"):
+        (folder / side).mkdir(parents=True, exist_ok=True)
+    write_raster(folder / f"images/{name}.tif", np.stack([grey] * 3).clip(0, 255).astype(np.uint8), transform=PLACE)
+    write_raster(folder / f"masks/{name}.tif", mask[None], transform=PLACE, nodata=255)
+
+
+def checked(settings: DataSettings, folder: Path, said: list[str] | None = None) -> Checked:
+    return check(
+        settings,
+        crop=32,
+        gsd_m=None,
+        seed=0,
+        beside=folder / "m.safetensors",
+        sheet=folder / "sheet.png",
+        listener=Listener(warn=(said if said is not None else []).append),
+    )
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Make pairs of all kinds."""
+    folder = tmp_path / "data"
+    write_pair(folder, "good")
+    write_pair(folder, "shifted", shift=12)
+    write_pair(folder, "void", fill=255)
+    write_pair(folder, "empty", fill=0)
+    write_pair(folder, "small", size=(20, 400))
+    return folder
+
+
+def test_odd_pairs_come_first_and_are_told_why(data: Path, tmp_path: Path) -> None:
+    found = checked(DataSettings(data), tmp_path)
+    assert [look.name.removesuffix(".tif") for look in found.looks] == ["void", "shifted", "empty", "small", "good"]
+    assert [len(look.remarks) for look in found.looks] == [1, 1, 1, 1, 0]
+    assert found.looks[1].remarks == ("labels seem misplaced: they would fit better 12 px right",)
+    assert found.remarks()["nothing is labelled: every pixel is void"] == ["void.tif"]
+    assert found.obstacles == ()
+    assert "5 training tiles" in found.summary
+    picture = cv2.imread(str(tmp_path / "sheet.png"))
+    assert picture.shape[1] > 4 * THUMB_PX
+    amber = (picture[..., 2] > 180) & (picture[..., 1] > 130) & (picture[..., 0] < 60)
+    assert amber.sum() > 500
+
+
+def test_labels_that_are_all_off_alike_are_told_of_together(tmp_path: Path) -> None:
+    for name, shift in (("a", 12), ("b", 12), ("c", 12)):
+        write_pair(tmp_path / "off", name, shift=shift)
+        write_pair(tmp_path / "on", name)
+    said: list[str] = []
+    for folder in ("off", "on"):
+        checked(DataSettings(tmp_path / folder), tmp_path, said)
+    assert [text for text in said if "taken together" in text] == [
+        "taken together, labels seem misplaced: they would fit better 12 px right; "
+        "are images and labels of the same ground and CRS?"
+    ]
+
+
+def test_unreadable_pairs_are_obstacles_unless_left_out(data: Path, tmp_path: Path) -> None:
+    (data / "images/good.tif").write_text("no raster")
+    found = checked(DataSettings(data), tmp_path)
+    assert math.isinf(found.looks[0].oddness)
+    assert "good.tif is not a raster" in found.looks[0].remarks[0]
+    assert "1 pair(s) cannot be used" in found.obstacles[0]
+    assert checked(DataSettings(data, skip_unreadable=True), tmp_path).obstacles == ()
+
+
+@pytest.mark.parametrize(("fill", "message"), [(0, "only one class"), (1, "only one class"), (255, "is void")])
+def test_labels_that_teach_nothing_are_an_obstacle(tmp_path: Path, fill: int, message: str) -> None:
+    write_pair(tmp_path / "data", "a", fill=fill)
+    found = checked(DataSettings(tmp_path / "data"), tmp_path)
+    assert message in found.obstacles[0]
+    assert (tmp_path / "sheet.png").exists()
+
+
+def test_the_command_prints_a_table_and_trains_nothing(data: Path, tmp_path: Path) -> None:
+    output = tmp_path / "m.safetensors"
+    done = roadseg("train", data, "-o", output, "--check", "--crop", "32", "-q")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[1].split()[:4] == ["void.tif", "260", "×", "210"]
+    assert "small.tif: smaller than a crop" in done.stdout
+    assert (tmp_path / "m.check.png").exists()
+    assert not output.exists()
+    done = roadseg("train", data, "-o", output, "--check", "--crop", "32", "-q", "--bands", "3,1")
+    assert "5 training tiles in memory" in done.stdout
+    assert "; bands 3,1 of 3; 1 m per pixel" in done.stdout
+    (data / "masks/void.tif").unlink()
+    (data / "images/void.tif").unlink()
+    (data / "images/good.tif").write_text("no raster")
+    done = roadseg("train", data, "-o", output, "--check", "--crop", "32")
+    assert done.returncode == 1
+    assert "training is impossible: 1 pair(s) cannot be used" in done.stderr
+
+
+def test_scenes_and_vector_roads_on_the_command_line(data: Path, tmp_path: Path) -> None:
+    """As a shell expands ``--images *.tif``: one image after the option, the others before the next one."""
+    roads = tmp_path / "roads.geojson"
+    x, y = transform(METRES, "EPSG:4326", [230_000, 230_260], [899_970, 899_880])
+    line = {"type": "LineString", "coordinates": list(zip(x, y, strict=True))}
+    feature = {"type": "Feature", "properties": {"highway": "residential"}, "geometry": line}
+    roads.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    images = [data / f"images/{name}.tif" for name in ("good", "shifted", "void")]
+    options = ["--labels", roads, "--road-width", "7", "-o", tmp_path / "m.safetensors", "--crop", "32"]
+    done = roadseg("train", "--images", *images, *options, "--check")
+    assert done.returncode == 0, done.stderr
+    assert "3 mask(s) drawn" in done.stderr
+    assert "3 training tiles" in done.stdout
+    assert len(list((tmp_path / "m.safetensors.masks").iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["a", "b"], "one folder or CSV file"), ([], "one folder or CSV file"), (["a", "--bands", "x"], "--bands wants")],
+)
+def test_wrong_usage(arguments: list[str], message: str, tmp_path: Path) -> None:
+    done = roadseg("train", *arguments, "-o", tmp_path / "m.safetensors")
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_void_and_road_are_drawn_where_they_are() -> None:
+    grey = np.full((40, 60, 3), 100, np.uint8)
+    road, void = np.zeros((2, 40, 60), np.float32)
+    road[:, 10:14], void[20:] = 1, 1
+    drawn = drawn_over(Thumb(grey, road, void))
+    assert (drawn[:20, :10] == 70).all()
+    assert (drawn[..., 0].astype(int) - drawn[..., 2] > 150)[:, 10:14].all()
+    assert 0.3 < (drawn[20:, 20:, 1] < 60).mean() < 0.7
+
+
+def test_a_sheet_of_odd_count_is_whole() -> None:
+    entries = [Entry(None, f"näme {i}", "x" * 300) for i in range(3)]
+    drawn = sheet(entries)
+    assert drawn.shape[0] == 3
+    assert drawn.dtype == np.uint8
+    assert (drawn[:, -40:, -40:] == 255).all()
