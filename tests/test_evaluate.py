@@ -16,7 +16,7 @@ from affine import Affine
 from rasterio.errors import NotGeoreferencedWarning
 from shapely.geometry import LineString, MultiLineString, Point
 from sklearn.metrics import f1_score, jaccard_score
-from test_metrics_apls import city
+from streets import city
 from typer.testing import CliRunner
 
 from roadseg.cli import app

@@ -7,9 +7,10 @@ import pytest
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import shortest_path
 from shared import oracle
+from streets import city
 
-from roadseg.metrics.apls import apls, control_points, score, similarity, snap
-from roadseg.metrics.graph import line_strings, points, road_graph
+from roadseg.metrics.apls import apls, apls_score, control_points, similarity, snap
+from roadseg.metrics.graph import coordinates, line_strings, road_graph
 
 CASES = (
     "identical_line", "identical_cross", "identical_grid", "cross_shift_3m", "cross_shift_5m",
@@ -30,7 +31,7 @@ def test_the_reference_is_met_to_its_last_digit(case):
     expected = world["result"]["cli_defaults"]
     result = apls(edges(world["gt"]), edges(world["prop"]))
     there, back = result.truth_to_prediction, result.prediction_to_truth
-    assert score(result) == pytest.approx(expected["apls"], abs=1e-6)
+    assert apls_score(result) == pytest.approx(expected["apls"], abs=1e-6)
     assert similarity(there) == pytest.approx(expected["gt_to_prop"], abs=1e-6)
     assert similarity(back) == pytest.approx(expected["prop_to_gt"], abs=1e-6)
     assert there.control_points == expected["n_cp_gt"]
@@ -39,22 +40,6 @@ def test_the_reference_is_met_to_its_last_digit(case):
 
 def test_no_reference_case_is_forgotten():
     assert set(oracle("apls.json")) == set(CASES)
-
-
-def city(seed, side=5, *, spread=9.0, keep=1.0, shift=0.0):
-    """Crooked streets around a grid, some of them missing."""
-    rng = np.random.default_rng(seed)
-    corner = np.stack(np.meshgrid(np.arange(side), np.arange(side + 2)), axis=-1) * 90.0
-    corner += rng.normal(0, spread, corner.shape)
-    pairs = [((r, c), (r, c + 1)) for r in range(side + 2) for c in range(side - 1)]
-    pairs += [((r, c), (r + 1, c)) for r in range(side + 1) for c in range(side)]
-    kept = np.random.default_rng(seed + 1).random(len(pairs)) < keep
-    streets = []
-    for (a, b), keep_it in zip(pairs, kept, strict=True):
-        bend = (corner[a] + corner[b]) / 2 + rng.normal(0, 4, 2)
-        if keep_it:
-            streets.append(np.array([corner[a], bend, corner[b]]) + shift)
-    return streets
 
 
 def plain_lengths(graph, places):
@@ -77,7 +62,7 @@ def plain_lengths(graph, places):
 
 def plain_similarity(graph, other):
     own = control_points(graph)
-    snapped = snap(other, points(graph, own))
+    snapped = snap(other, coordinates(graph, own))
     here, there = plain_lengths(graph, own), plain_lengths(other, snapped)
     charges = []
     for a in range(len(own)):
@@ -110,7 +95,7 @@ def test_a_snapped_point_is_the_nearest_one():
     graph = road_graph(city(4))
     xy = np.random.default_rng(0).uniform(-20, 400, (300, 2))
     places = snap(graph, xy)
-    marks = points(graph, places)
+    marks = coordinates(graph, places)
     from shapely import distance, union_all
     from shapely import points as as_points
 
@@ -126,32 +111,32 @@ def test_paths_are_found_the_same_on_both_sides_and_in_any_place():
     one = apls(road_graph(truth), road_graph(prediction))
     other = apls(road_graph(prediction), road_graph(truth))
     assert one.truth_to_prediction == other.prediction_to_truth
-    assert score(one) == pytest.approx(score(other))
+    assert apls_score(one) == pytest.approx(apls_score(other))
     origin = np.array([4.0e6, 5.0e5])
     far = [line + origin for line in truth], [line + origin for line in prediction]
-    assert score(apls(*map(road_graph, far))) == pytest.approx(score(one), abs=1e-6)
+    assert apls_score(apls(*map(road_graph, far))) == pytest.approx(apls_score(one), abs=1e-6)
     assert one == apls(road_graph(truth), road_graph(prediction))
 
 
 def test_what_empty_networks_give():
     empty, roads = road_graph([]), road_graph(city(1))
-    assert score(apls(roads, empty)) == score(apls(empty, roads)) == 0
-    assert np.isnan(score(apls(empty, empty)))
-    assert apls(roads, empty).truth_to_prediction.charge == apls(roads, empty).truth_to_prediction.pairs
+    assert apls_score(apls(roads, empty)) == apls_score(apls(empty, roads)) == 0
+    assert np.isnan(apls_score(apls(empty, empty)))
+    assert apls(roads, empty).truth_to_prediction.penalty == apls(roads, empty).truth_to_prediction.pairs
 
 
 def test_counts_of_tiles_add():
     one = apls(road_graph(city(1)), road_graph(city(1, keep=0.9)))
     two = one + one
-    assert score(two) == pytest.approx(score(one))
+    assert apls_score(two) == pytest.approx(apls_score(one))
     assert two.truth_to_prediction.pairs == 2 * one.truth_to_prediction.pairs
 
 
 def test_the_order_of_lines_does_not_matter_where_no_point_has_two_nearest_edges():
     truth, prediction = city(9), city(9, keep=0.85, shift=0.6)
     shuffled = [truth[i] for i in np.random.default_rng(1).permutation(len(truth))]
-    first = score(apls(road_graph(truth), road_graph(prediction)))
-    assert score(apls(road_graph(shuffled), road_graph(prediction))) == pytest.approx(first, abs=1e-9)
+    first = apls_score(apls(road_graph(truth), road_graph(prediction)))
+    assert apls_score(apls(road_graph(shuffled), road_graph(prediction))) == pytest.approx(first, abs=1e-9)
 
 
 def test_five_hundred_edges_take_less_than_a_second():

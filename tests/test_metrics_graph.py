@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from roadseg.metrics.graph import Places, adjacency, node_places, points, road_graph
+from roadseg.metrics.graph import EdgePoints, adjacency, coordinates, node_points, road_graph
 
 
 def lines(*every):
@@ -60,7 +60,7 @@ def test_edges_run_between_their_nodes_and_large_coordinates_do_no_harm():
     for edge, (first, last), length in zip(graph.edges, graph.ends, graph.lengths, strict=True):
         np.testing.assert_array_equal(edge[[0, -1]], graph.nodes[[first, last]])
         assert np.hypot(*np.diff(edge, axis=0).T).sum() == pytest.approx(length)
-    np.testing.assert_allclose(points(graph, node_places(graph)), graph.nodes)
+    np.testing.assert_allclose(coordinates(graph, node_points(graph)), graph.nodes)
 
 
 def test_a_long_chain_of_short_pieces_is_one_edge():
@@ -80,6 +80,6 @@ def test_of_parallel_edges_the_shortest_counts_and_loops_do_not():
 
 
 def test_places_can_be_picked():
-    places = Places(np.array([4, 7, 9]), np.array([0.0, 1, 2]))
+    places = EdgePoints(np.array([4, 7, 9]), np.array([0.0, 1, 2]))
     assert len(places[1:]) == 2
     assert places[np.array([2])].edge.tolist() == [9]

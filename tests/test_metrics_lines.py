@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import shapely
-from test_metrics_apls import city
+from streets import city
 
 from roadseg.metrics.graph import line_strings, road_graph
 from roadseg.metrics.lines import compare_lines, junctions, line_score
@@ -15,8 +15,8 @@ def graph(*lines):
 
 def test_half_a_road_found():
     counts = compare_lines(graph([(0, 0), (100, 0)]), graph([(0, 1), (50, 1)]), buffer_m=2)
-    assert counts.prediction_m == counts.right_m == 50
-    assert counts.found_m == pytest.approx(50 + 3**0.5, abs=0.01)
+    assert counts.prediction_m == counts.matched_prediction_m == 50
+    assert counts.matched_truth_m == pytest.approx(50 + 3**0.5, abs=0.01)
     score = line_score(counts)
     assert score.completeness == pytest.approx((50 + 3**0.5) / 100, abs=1e-4)
     assert score.correctness == 1
@@ -27,7 +27,7 @@ def test_lengths_equal_those_of_one_great_buffer():
     truth, prediction = road_graph(city(3)), road_graph(city(3, keep=0.6, shift=2))
     counts = compare_lines(truth, prediction, buffer_m=3)
     one, other = (shapely.union_all(line_strings(g)) for g in (truth, prediction))
-    for found, a, b in ((counts.found_m, truth, other), (counts.right_m, prediction, one)):
+    for found, a, b in ((counts.matched_truth_m, truth, other), (counts.matched_prediction_m, prediction, one)):
         area = shapely.buffer(b, 3, quad_segs=16)
         expected = sum(shapely.length(shapely.intersection(line, area)) for line in line_strings(a))
         assert found == pytest.approx(expected, rel=1e-3)
@@ -36,7 +36,7 @@ def test_lengths_equal_those_of_one_great_buffer():
 def test_the_buffer_is_as_wide_as_asked():
     truth = graph([(0, 0), (100, 0)])
     for offset, right in ((2.9, 100), (3.1, 0)):
-        assert compare_lines(truth, graph([(0, offset), (100, offset)])).right_m == pytest.approx(right)
+        assert compare_lines(truth, graph([(0, offset), (100, offset)])).matched_prediction_m == pytest.approx(right)
 
 
 def test_junctions_are_where_three_roads_meet():

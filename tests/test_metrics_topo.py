@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 from shared import oracle
-from test_metrics_apls import city
+from streets import city
 
-from roadseg.metrics.graph import Places, road_graph
+from roadseg.metrics.graph import EdgePoints, road_graph
 from roadseg.metrics.topo import TopoSettings, _matched, _Walker, topo, topo_score
 
 # The reference walks breadth first in degrees, marks the whole straight piece under a start however
@@ -60,7 +60,7 @@ def test_a_network_is_equal_to_itself(seed):
 def marbles(lines, edge, along, **settings):
     graph = road_graph([np.array(line, dtype=np.float64) for line in lines])
     how = TopoSettings(**settings)
-    xy, direction = _Walker(graph).walk(Places(np.array([edge]), np.array([along])), 0, how)
+    xy, direction = _Walker(graph).walk(EdgePoints(np.array([edge]), np.array([along])), 0, how)
     np.testing.assert_allclose(np.hypot(*direction.T), 1)
     return sorted(map(tuple, np.round(xy, 6).tolist()))
 

@@ -84,7 +84,7 @@ class NetworkImage:
     """The counts of one network."""
 
     name: str
-    paths: apls.Apls
+    paths: apls.AplsCounts
     walks: topo.TopoCounts
     lines: lines.LineCounts
 
@@ -152,7 +152,7 @@ def pixel_row(image: PixelImage, level: int) -> ImageScore:
 
 def curves(counts: pixels.PixelCounts) -> list[PrecisionRecall]:
     """Return the relaxed and the exact precision–recall curve."""
-    threshold = [level / pixels.FULL for level in range(pixels.LEVELS)]
+    threshold = [level / pixels.FULL for level in range(pixels.THRESHOLDS)]
     found = []
     slack = f"relaxed, {counts.slack_px:g} px {counts.neighbourhood}"
     for name, curve in ((slack, pixels.relaxed(counts)), ("exact", pixels.exact(counts))):
@@ -176,7 +176,7 @@ def network_figures(images: Sequence[NetworkImage], *, buffer_m: float, junction
     ratio = lines.line_score(near)
     within = f"within {buffer_m:g} m of"
     found = [
-        Figure("APLS", apls.score(paths), f"path lengths alike, harmonic mean of both ways; {similar}"),
+        Figure("APLS", apls.apls_score(paths), f"path lengths alike, harmonic mean of both ways; {similar}"),
         Figure("APLS truth → prediction", apls.similarity(paths.truth_to_prediction), "paths of the truth kept"),
         Figure("APLS prediction → truth", apls.similarity(paths.prediction_to_truth), "predicted paths that are true"),
         Figure("TOPO F1", walk.f1, f"harmonic mean of the two; {walked}"),
@@ -200,7 +200,7 @@ def network_row(image: NetworkImage) -> ImageScore:
     """Return the figures of one network."""
     walk, ratio = topo.topo_score(image.walks), lines.line_score(image.lines)
     values = {
-        "APLS": apls.score(image.paths),
+        "APLS": apls.apls_score(image.paths),
         "TOPO F1": walk.f1,
         "completeness": ratio.completeness,
         "correctness": ratio.correctness,

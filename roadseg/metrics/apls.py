@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 from scipy.sparse.csgraph import dijkstra
 
 from roadseg.metrics.graph import (
+    EdgePoints,
     Floats,
     Ints,
-    Places,
     RoadGraph,
     adjacency,
+    coordinates,
     line_strings,
-    node_places,
-    points,
+    node_points,
 )
 
 SPACING_M = 50.0
@@ -43,45 +43,45 @@ _NEAR, _CHUNK = 2048, 128
 
 @dataclass(frozen=True)
 class PathCounts:
-    """What one direction summed up: pairs of control points and their total charge, 0 to 1 each."""
+    """What one direction summed up: pairs of control points and their total penalty, 0 to 1 each."""
 
     pairs: int
-    charge: float
+    penalty: float
     control_points: int
 
     def __add__(self, other: "PathCounts") -> "PathCounts":
         return PathCounts(
             self.pairs + other.pairs,
-            self.charge + other.charge,
+            self.penalty + other.penalty,
             self.control_points + other.control_points,
         )
 
 
 @dataclass(frozen=True)
-class Apls:
+class AplsCounts:
     """Both directions: truth's paths sought in the prediction, and the prediction's in the truth."""
 
     truth_to_prediction: PathCounts
     prediction_to_truth: PathCounts
 
-    def __add__(self, other: "Apls") -> "Apls":
-        return Apls(
+    def __add__(self, other: "AplsCounts") -> "AplsCounts":
+        return AplsCounts(
             self.truth_to_prediction + other.truth_to_prediction,
             self.prediction_to_truth + other.prediction_to_truth,
         )
 
 
-def apls(truth: RoadGraph, prediction: RoadGraph) -> Apls:
-    """Compare the paths of two networks; `similarity` and `score` make ratios of the result."""
-    return Apls(_one_way(truth, prediction), _one_way(prediction, truth))
+def apls(truth: RoadGraph, prediction: RoadGraph) -> AplsCounts:
+    """Compare the paths of two networks; `similarity` and `apls_score` make ratios of the result."""
+    return AplsCounts(_one_way(truth, prediction), _one_way(prediction, truth))
 
 
 def similarity(counts: PathCounts) -> float:
     """Return the share of path length kept, NaN if the network has no path."""
-    return 1 - counts.charge / counts.pairs if counts.pairs else float("nan")
+    return 1 - counts.penalty / counts.pairs if counts.pairs else float("nan")
 
 
-def score(result: Apls) -> float:
+def apls_score(result: AplsCounts) -> float:
     """Return APLS: 0 if one of the networks has no path, NaN if neither has one."""
     ways = (result.truth_to_prediction, result.prediction_to_truth)
     if not any(way.pairs for way in ways):
@@ -92,7 +92,7 @@ def score(result: Apls) -> float:
     return 2 * there * back / (there + back) if there + back > 0 else 0.0
 
 
-def control_points(graph: RoadGraph) -> Places:
+def control_points(graph: RoadGraph) -> EdgePoints:
     """Return the nodes and the points along the edges, in the order of the edges.
 
     An edge up to the spacing gets its middle, a longer one is cut into equal parts no longer than
@@ -104,11 +104,11 @@ def control_points(graph: RoadGraph) -> Places:
     edge = np.repeat(np.arange(len(parts)), parts - 1)
     number = np.arange(len(edge)) - np.repeat(np.cumsum(parts - 1) - (parts - 1), parts - 1) + 1
     along = graph.lengths[edge] * number / parts[edge]
-    nodes = node_places(graph)
-    return Places(np.concatenate([nodes.edge, edge]), np.concatenate([nodes.along, along]))
+    nodes = node_points(graph)
+    return EdgePoints(np.concatenate([nodes.edge, edge]), np.concatenate([nodes.along, along]))
 
 
-def snap(graph: RoadGraph, xy: Floats) -> Places:
+def snap(graph: RoadGraph, xy: Floats) -> EdgePoints:
     """Return the nearest place on a graph for each point, nowhere if it is over `SNAP_M` away.
 
     A point may be equally near to several edges (a crossing of streets that was shifted). The
@@ -135,7 +135,7 @@ def snap(graph: RoadGraph, xy: Floats) -> Places:
         if first < last:
             edge[point], along[point] = min(found[first:last], key=parts.rank)
             parts.cut(int(edge[point]), float(along[point]))
-    return Places(edge, along)
+    return EdgePoints(edge, along)
 
 
 class _Parts:
@@ -173,7 +173,7 @@ def _one_way(graph: RoadGraph, other: RoadGraph) -> PathCounts:
     if not len(graph.edges):
         return PathCounts(0, 0.0, 0)
     own = control_points(graph)
-    xy = points(graph, own)
+    xy = coordinates(graph, own)
     order = _along_a_curve(xy)
     own, snapped = own[order], snap(other, xy)[order]
     total = PathCounts(0, 0.0, len(own))
@@ -212,14 +212,14 @@ class _Reach:
         Where walks start; the nearer they lie together, the fewer nodes are needed.
     """
 
-    def __init__(self, graph: RoadGraph, sources: Places) -> None:
+    def __init__(self, graph: RoadGraph, sources: EdgePoints) -> None:
         self.graph, self.sources = graph, sources
         ends = graph.ends[sources.edge]
         used, row = np.unique(ends, return_inverse=True)
         self._row = row.reshape(ends.shape)
         self._between = dijkstra(adjacency(graph), directed=True, indices=used)
 
-    def distances(self, chunk: slice, targets: Places) -> Floats:
+    def distances(self, chunk: slice, targets: EdgePoints) -> Floats:
         """Return (targets, chunk) metres of path, infinite where there is none."""
         graph, sources, row = self.graph, self.sources[chunk], self._row[chunk]
         ahead = graph.lengths[sources.edge] - sources.along

@@ -44,7 +44,7 @@ class RoadGraph:
 
 
 @dataclass(frozen=True)
-class Places:
+class EdgePoints:
     """Points on the edges of a graph: ``edge`` (n,) and ``along`` (n,), metres from its first end.
 
     A place on edge -1 is nowhere: no path leads to it.
@@ -56,8 +56,8 @@ class Places:
     def __len__(self) -> int:
         return len(self.edge)
 
-    def __getitem__(self, which: Ints | slice) -> "Places":
-        return Places(self.edge[which], self.along[which])
+    def __getitem__(self, which: Ints | slice) -> "EdgePoints":
+        return EdgePoints(self.edge[which], self.along[which])
 
 
 def road_graph(lines: Sequence[Floats], *, join: bool = True) -> RoadGraph:
@@ -96,21 +96,21 @@ def line_strings(graph: RoadGraph) -> NDArray[np.object_]:
     return made
 
 
-def points(graph: RoadGraph, places: Places) -> Floats:
+def coordinates(graph: RoadGraph, places: EdgePoints) -> Floats:
     """Return the (n, 2) x, y of places on a graph."""
     at = shapely.line_interpolate_point(line_strings(graph)[places.edge], places.along)
     xy: Floats = shapely.get_coordinates(at)
     return xy
 
 
-def node_places(graph: RoadGraph) -> Places:
+def node_points(graph: RoadGraph) -> EdgePoints:
     """Return every node as a place on one of its edges."""
     edge, along = np.full(len(graph.nodes), -1), np.zeros(len(graph.nodes))
     numbers = np.arange(len(graph.ends))[::-1]
     for side, distance in ((1, graph.lengths), (0, np.zeros(len(graph.ends)))):
         node = graph.ends[::-1, side]
         edge[node], along[node] = numbers, distance[::-1]
-    return Places(edge, along)
+    return EdgePoints(edge, along)
 
 
 def adjacency(graph: RoadGraph) -> csr_array:

@@ -34,9 +34,9 @@ class LineCounts:
     ----------
     truth_m, prediction_m
         Length of either network.
-    found_m
+    matched_truth_m
         Length of the truth within the buffer around the prediction.
-    right_m
+    matched_prediction_m
         Length of the prediction within the buffer around the truth.
     truth_junctions, prediction_junctions, matched_junctions
         Numbers of junctions, and of pairs of them.
@@ -44,8 +44,8 @@ class LineCounts:
 
     truth_m: float = 0.0
     prediction_m: float = 0.0
-    found_m: float = 0.0
-    right_m: float = 0.0
+    matched_truth_m: float = 0.0
+    matched_prediction_m: float = 0.0
     truth_junctions: int = 0
     prediction_junctions: int = 0
     matched_junctions: int = 0
@@ -54,8 +54,8 @@ class LineCounts:
         return LineCounts(
             self.truth_m + other.truth_m,
             self.prediction_m + other.prediction_m,
-            self.found_m + other.found_m,
-            self.right_m + other.right_m,
+            self.matched_truth_m + other.matched_truth_m,
+            self.matched_prediction_m + other.matched_prediction_m,
             self.truth_junctions + other.truth_junctions,
             self.prediction_junctions + other.prediction_junctions,
             self.matched_junctions + other.matched_junctions,
@@ -95,8 +95,8 @@ def compare_lines(
     return LineCounts(
         truth_m=float(truth.lengths.sum()),
         prediction_m=float(prediction.lengths.sum()),
-        found_m=_length_near(truth, prediction, buffer_m),
-        right_m=_length_near(prediction, truth, buffer_m),
+        matched_truth_m=_length_near(truth, prediction, buffer_m),
+        matched_prediction_m=_length_near(prediction, truth, buffer_m),
         truth_junctions=len(here),
         prediction_junctions=len(there),
         matched_junctions=_pairs(here, there, junction_m),
@@ -109,11 +109,11 @@ def line_score(counts: LineCounts) -> LineScore:
     Quality is correct length over correct, wrong and missed length together, correct length being
     the prediction's.
     """
-    missed = counts.truth_m - counts.found_m
+    missed = counts.truth_m - counts.matched_truth_m
     return LineScore(
-        completeness=_ratio(counts.found_m, counts.truth_m),
-        correctness=_ratio(counts.right_m, counts.prediction_m),
-        quality=_ratio(counts.right_m, counts.prediction_m + missed),
+        completeness=_ratio(counts.matched_truth_m, counts.truth_m),
+        correctness=_ratio(counts.matched_prediction_m, counts.prediction_m),
+        quality=_ratio(counts.matched_prediction_m, counts.prediction_m + missed),
         junction_precision=_ratio(counts.matched_junctions, counts.prediction_junctions),
         junction_recall=_ratio(counts.matched_junctions, counts.truth_junctions),
     )

@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 VOID = 255
 """A label or a probability that is not known."""
 
-LEVELS = 256
+THRESHOLDS = 256
 """Thresholds: at level t a pixel is road if its value is ≥ t; at 255 nothing is."""
 
 FULL = 254
@@ -75,7 +75,7 @@ class PixelCounts:
 
 
 @dataclass(frozen=True)
-class Curve:
+class PixelRatios:
     """Ratios at every threshold: (256,) float64 each, NaN where nothing can be said."""
 
     precision: Floats
@@ -86,7 +86,7 @@ class Curve:
 
 def no_pixels(*, slack_px: float = 3, neighbourhood: Neighbourhood = "square") -> PixelCounts:
     """Return counts of nothing, to start a sum from."""
-    zero = np.zeros(LEVELS, dtype=np.int64)
+    zero = np.zeros(THRESHOLDS, dtype=np.int64)
     return PixelCounts(slack_px, neighbourhood, zero, zero, zero, zero)
 
 
@@ -137,11 +137,11 @@ def count_pixels(
     return total
 
 
-def exact(counts: PixelCounts) -> Curve:
+def exact(counts: PixelCounts) -> PixelRatios:
     """Return precision, recall, F1 and IoU of the road class, pixel against pixel."""
     right = _at_least(counts.road)
     predicted, labelled = _at_least(counts.pixels), right[0]
-    return Curve(
+    return PixelRatios(
         precision=_ratio(right, predicted),
         recall=_ratio(right, labelled),
         f1=_ratio(2 * right, predicted + labelled),
@@ -149,14 +149,14 @@ def exact(counts: PixelCounts) -> Curve:
     )
 
 
-def relaxed(counts: PixelCounts) -> Curve:
+def relaxed(counts: PixelCounts) -> PixelRatios:
     """Return relaxed precision, recall and F1; ``iou`` is NaN, it has no relaxed form."""
     right, found = _at_least(counts.near), _at_least(counts.found)
     precision, recall = _ratio(right, _at_least(counts.pixels)), _ratio(found, found[0])
     p, r = np.nan_to_num(precision), np.nan_to_num(recall)
     f1 = np.where(p + r > 0, _ratio(2 * p * r, p + r), 0.0)
     nothing = np.isnan(precision) & np.isnan(recall)
-    return Curve(precision, recall, np.where(nothing, np.nan, f1), np.full(LEVELS, np.nan))
+    return PixelRatios(precision, recall, np.where(nothing, np.nan, f1), np.full(THRESHOLDS, np.nan))
 
 
 def level_of(threshold: float) -> int:
@@ -170,7 +170,7 @@ def best_level(values: Floats) -> int | None:
     return None if np.isnan(values).all() else int(np.nanargmax(values))
 
 
-def break_even_level(curve: Curve) -> int | None:
+def break_even_level(curve: PixelRatios) -> int | None:
     """Return the lowest threshold at which precision and recall differ least.
 
     Thresholds where both are zero (a few wrong pixels are left) or one is NaN do not take part;
@@ -233,7 +233,7 @@ def _count_strip(probability: Bytes, label: Bytes, how: PixelCounts, core: tuple
 
 def _histogram(values: Bytes, mask: Bytes) -> Counts:
     """Count values where the mask is set; a strip is small enough for OpenCV's float32 counts."""
-    counts = cv2.calcHist([values], [0], mask, [LEVELS], [0, LEVELS])
+    counts = cv2.calcHist([values], [0], mask, [THRESHOLDS], [0, THRESHOLDS])
     return counts.ravel().astype(np.int64)
 
 

@@ -19,7 +19,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra, maximum_bipartite_matching
 from scipy.spatial import KDTree
 
-from roadseg.metrics.graph import Floats, Ints, Places, RoadGraph, adjacency, line_strings
+from roadseg.metrics.graph import EdgePoints, Floats, Ints, RoadGraph, adjacency, line_strings
 
 _DEGREE_M = 111_111.0
 _SAME_M = 1e-6
@@ -130,7 +130,7 @@ class _Walker:
         direction = (end - start) / length
         return start + direction * (position - self._at[segment])[:, None], direction
 
-    def walk(self, places: Places, index: int, how: TopoSettings) -> tuple[Floats, Floats]:
+    def walk(self, places: EdgePoints, index: int, how: TopoSettings) -> tuple[Floats, Floats]:
         """Return the marbles dropped on a walk from one place: (n, 2) x, y and directions."""
         edge, along = int(places.edge[index]), float(places.along[index])
         reached = self.node_distances(edge, along, how.walk_m)
@@ -203,16 +203,16 @@ def _marbles(pieces: Floats, how: TopoSettings) -> tuple[Ints, Floats]:
     return np.concatenate(edges), np.concatenate(places)
 
 
-def _starts(graph: RoadGraph, how: TopoSettings) -> Places:
+def _starts(graph: RoadGraph, how: TopoSettings) -> EdgePoints:
     """Spread starts evenly inside each edge; one shorter than half the interval has none."""
     count = np.maximum((graph.lengths / how.start_every_m).astype(np.int64), 1)
     count[graph.lengths < how.start_every_m / 2] = 0
     edge = np.repeat(np.arange(len(count)), count)
     number = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count) + 1
-    return Places(edge, graph.lengths[edge] * number / (count[edge] + 1))
+    return EdgePoints(edge, graph.lengths[edge] * number / (count[edge] + 1))
 
 
-def _partners(walker: _Walker, other: _Walker, starts: Places, how: TopoSettings) -> Places:
+def _partners(walker: _Walker, other: _Walker, starts: EdgePoints, how: TopoSettings) -> EdgePoints:
     """Return for each start the nearest place of the other network that runs the same way."""
     xy, way = walker.locate(starts.edge, starts.along)
     marks, edges = shapely.points(xy), line_strings(other.graph)
@@ -224,7 +224,7 @@ def _partners(walker: _Walker, other: _Walker, starts: Places, how: TopoSettings
     order = np.lexsort((which, distance, who))
     order = order[np.isfinite(distance[order])]
     first = order[np.unique(who[order], return_index=True)[1]]
-    partners = Places(np.full(len(starts), -1), np.zeros(len(starts)))
+    partners = EdgePoints(np.full(len(starts), -1), np.zeros(len(starts)))
     partners.edge[who[first]], partners.along[who[first]] = which[first], along[first]
     return partners
 
@@ -240,7 +240,7 @@ def _matched(holes: tuple[Floats, Floats], marbles: tuple[Floats, Floats], how: 
     return int(np.count_nonzero(partner >= 0))
 
 
-def _one_of_each(walker: _Walker, places: Places, precision: Floats, how: TopoSettings) -> Ints:
+def _one_of_each(walker: _Walker, places: EdgePoints, precision: Floats, how: TopoSettings) -> Ints:
     """Return which places to keep so that none stands on another's ground, best first."""
     xy, _ = walker.locate(places.edge, places.along)
     neighbours = KDTree(xy).query_ball_point(xy, how.apart_m, return_sorted=True)
@@ -254,7 +254,7 @@ def _one_of_each(walker: _Walker, places: Places, precision: Floats, how: TopoSe
     return np.array(kept, dtype=np.int64)
 
 
-def _within(walker: _Walker, places: Places, index: int, others: Ints, limit_m: float) -> NDArray[np.bool_]:
+def _within(walker: _Walker, places: EdgePoints, index: int, others: Ints, limit_m: float) -> NDArray[np.bool_]:
     """Say which other places are reached from one within some metres of road."""
     reached = walker.node_distances(int(places.edge[index]), float(places.along[index]), limit_m)
     edge, along = places.edge[others], places.along[others]

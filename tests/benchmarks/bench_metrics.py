@@ -14,7 +14,7 @@ import pytest
 import rasterio
 from affine import Affine
 
-from roadseg.metrics.apls import apls, score
+from roadseg.metrics.apls import apls, apls_score
 from roadseg.metrics.cldice import thin
 from roadseg.metrics.graph import road_graph
 from roadseg.metrics.pixels import count_pixels
@@ -73,7 +73,7 @@ def test_networks(edges, limit_s):
     seconds, result = timed(apls, truth, prediction)
     walked, counts = timed(topo, truth, prediction)
     print(
-        f"\n{len(truth.edges)} and {len(prediction.edges)} edges: APLS {score(result):.4f} in {seconds:.2f} s, "
+        f"\n{len(truth.edges)} and {len(prediction.edges)} edges: APLS {apls_score(result):.4f} in {seconds:.2f} s, "
         f"TOPO F1 {topo_score(counts).f1:.4f} in {walked:.2f} s"
     )
     assert seconds <= limit_s

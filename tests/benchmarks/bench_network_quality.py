@@ -20,7 +20,7 @@ import pytest
 import rasterio
 from shared import tiles
 
-from roadseg.metrics.apls import apls, score
+from roadseg.metrics.apls import apls, apls_score
 from roadseg.metrics.graph import road_graph
 from roadseg.metrics.lines import LineCounts, compare_lines, line_score
 from roadseg.predict import load, predict
@@ -102,6 +102,6 @@ def test_each_repair_on_the_dev_tiles(tmp_path):
             bridges += int(repaired.inferred.sum())
         s = line_score(counts)
         ratios = (s.completeness, s.correctness, s.quality, s.junction_precision, s.junction_recall)
-        together = score(sum(paths[1:], paths[0]))
+        together = apls_score(sum(paths[1:], paths[0]))
         rows.append([name, *(f"{r:.4f}" for r in (*ratios, together)), counts.prediction_m / 1000, bridges, seconds])
     measuring.show(f"{len(pairs)} dev tiles", rows)
