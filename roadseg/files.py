@@ -160,7 +160,7 @@ def some(names: Sequence[str], most: int = 8) -> str:
 
 
 @contextmanager
-def draft_folder(target: Path) -> Iterator[Path]:
+def staging_folder(target: Path) -> Iterator[Path]:
     """Give a hidden folder beside an output, in which it can be made; it is removed at the end, whatever happens.
 
     Raises

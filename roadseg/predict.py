@@ -20,7 +20,7 @@ from roadseg.raster.files import bounded_cache
 from roadseg.raster.partial import Partial, published
 from roadseg.raster.scene import Scene
 from roadseg.roads.extract import extract, is_metric
-from roadseg.roads.files.outputs import check_crs, check_vectors, stage
+from roadseg.roads.files.outputs import check_target_crs, check_vector_targets, stage_vectors
 from roadseg.settings import EngineSettings, Outputs, PredictSettings, VectorizeSettings, VectorOutputs
 
 
@@ -94,7 +94,7 @@ def predict(
         area = wanted_area(scene, settings)
         job = Job(scene, area, model, settings, outputs, threshold)
         if outputs.vector:
-            check_crs(VectorOutputs(outputs.vector), VectorizeSettings(), scene.grid.crs)
+            check_target_crs(VectorOutputs(outputs.vector), VectorizeSettings(), scene.grid.crs)
         listener.say(job.describe())
         if settings.pixel_m is None and scene.grid.pixel_size_m() is None:
             listener.warn(
@@ -135,7 +135,7 @@ def _network(job: Job, partial: Partial, target: Path, listener: Listener) -> li
     listener.say(f"extracting the road network{pixels}")
     roads = extract(levels, VectorizeSettings(), partial.folder, listener)
     listener.say(f"{len(roads):,} roads found")
-    return stage(roads, VectorOutputs(target), None, partial.folder)
+    return stage_vectors(roads, VectorOutputs(target), None, partial.folder)
 
 
 def check_outputs(outputs: Outputs, settings: PredictSettings, inputs: Sequence[Path]) -> None:
@@ -155,7 +155,7 @@ def check_outputs(outputs: Outputs, settings: PredictSettings, inputs: Sequence[
     for target in outputs.paths():
         may_replace = settings.overwrite or target.resolve() in mine
         if target == outputs.vector:
-            check_vectors(VectorOutputs(target), VectorizeSettings(overwrite=may_replace), inputs)
+            check_vector_targets(VectorOutputs(target), VectorizeSettings(overwrite=may_replace), inputs)
         else:
             check_target(target, overwrite=may_replace, inputs=inputs)
 

@@ -11,15 +11,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from roadseg.files import Batch, draft_folder, in_turn, publish, stems
+from roadseg.files import Batch, in_turn, publish, staging_folder, stems
 from roadseg.progress import Listener
 from roadseg.raster.files import bounded_cache
 from roadseg.raster.picture import write_picture
 from roadseg.raster.probability import Levels, find_levels
-from roadseg.roads.areas.polygons import RoadAreas
 from roadseg.roads.extract import describe, extract, is_metric, threshold_of
-from roadseg.roads.files.outputs import Roads, check_crs, check_vectors, stage
+from roadseg.roads.files.outputs import check_target_crs, check_vector_targets, stage_vectors
 from roadseg.roads.files.write import SUFFIXES
+from roadseg.roads.network import RoadAreas, Roads
 from roadseg.roads.preview import draw, over_image, over_raster
 from roadseg.settings import VectorizeSettings, VectorOutputs
 
@@ -98,10 +98,10 @@ def vectorize(
     path, settings, listener = Path(path), settings or VectorizeSettings(), listener or Listener()
     started = time.monotonic()
     if outputs:
-        check_vectors(outputs, settings, [path, *([outputs.image] if outputs.image else [])])
+        check_vector_targets(outputs, settings, [path, *([outputs.image] if outputs.image else [])])
     levels, notes = find_levels(path, pixel_m=settings.pixel_m)
     if outputs:
-        check_crs(outputs, settings, levels.grid.crs)
+        check_target_crs(outputs, settings, levels.grid.crs)
     for sentence in [describe(levels, settings), *notes]:
         listener.say(sentence)
     if not is_metric(levels.grid):
@@ -112,7 +112,7 @@ def vectorize(
             why = levels.emptiness(threshold_of(levels, settings)[0])
             listener.warn(f"no road was found in {path}: {why}")
         if outputs:
-            made = stage(roads, outputs, settings.crs, folder)
+            made = stage_vectors(roads, outputs, settings.crs, folder)
             if outputs.preview:
                 picture = folder / "preview.png"
                 backdrop = over_image(outputs.image, levels) if outputs.image else over_raster(levels)
@@ -177,7 +177,7 @@ def name_outputs(rasters: Sequence[str], outputs: VectorOutputs, *, folder: bool
 def _folder(outputs: VectorOutputs | None) -> Iterator[Path]:
     """Give a folder to work in, beside the output if there is one."""
     if outputs:
-        with draft_folder(outputs.vector) as folder:
+        with staging_folder(outputs.vector) as folder:
             yield folder
     else:
         with tempfile.TemporaryDirectory(prefix="roadseg-") as name:

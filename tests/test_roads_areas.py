@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roadseg.roads.areas import outlines
-from roadseg.roads.areas.polygons import road_areas, to_ground
+from roadseg.roads.areas.polygons import areas_to_ground, road_areas
 from roadseg.roads.ground import Ground, metre_steps
 
 EIGHT = np.ones((3, 3))
@@ -283,7 +283,7 @@ def test_polygons_on_the_ground(name, simplify_px):
     transform, mask = TRANSFORMS[name], WORLDS["islands in holes"]
     areas = areas_of(mask, simplify_px)
     pixel = (np.hypot(transform.b, transform.e), np.hypot(transform.a, transform.d))
-    roads = to_ground(areas, Ground("somewhere", tuple(transform)[:6], pixel))
+    roads = areas_to_ground(areas, Ground("somewhere", tuple(transform)[:6], pixel))
     assert roads.crs == "somewhere"
     assert len(roads) == len(areas) == 5
     assert np.array_equal(roads.component, areas.component)
@@ -295,7 +295,7 @@ def test_polygons_on_the_ground(name, simplify_px):
 
 
 def test_nothing_on_the_ground():
-    roads = to_ground(areas_of(np.zeros((3, 4))), Ground())
+    roads = areas_to_ground(areas_of(np.zeros((3, 4))), Ground())
     assert len(roads) == len(roads.area_m2) == len(roads.component) == 0
 
 
@@ -305,7 +305,7 @@ def test_square_metres_of_degrees_far_north():
     mask[100:1900, 200:2800], mask[700:1500, 900:2000] = 1, 0
     mask[1990:1995, 5:9] = 1
     ground = Ground("degrees", transform, (111.4, 55.8), metre_steps(transform, mask.shape, lambda xy: xy))
-    roads = to_ground(areas_of(mask, 0), ground)
+    roads = areas_to_ground(areas_of(mask, 0), ground)
     radius, squared = 6_378_137.0, 0.00669437999014
     lat = np.radians(61 - (np.arange(2000) + 0.5) * 1e-3)
     row_m2 = np.radians(1e-3) ** 2 * radius**2 * (1 - squared) * np.cos(lat) / (1 - squared * np.sin(lat) ** 2) ** 2

@@ -14,14 +14,14 @@ from tracing import graph_of, strips, trace
 from roadseg.raster.grid import Grid
 from roadseg.roads.centerlines.geometry import to_ground
 from roadseg.roads.ground import Ground, metre_steps, plane_steps
-from roadseg.roads.repair.repair import Limits, repair
+from roadseg.roads.repair.repair import RepairLimits, repair
 
 UTM = Ground("a projected CRS", (1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
 
 
 def network(road, ground=UTM, limits=None, **options):
     graph = trace(road, np.where(road, 200, 0).astype(np.uint8))
-    return to_ground(repair(graph, limits or Limits(), pixel=ground.pixel), ground, **options)
+    return to_ground(repair(graph, limits or RepairLimits(), pixel=ground.pixel), ground, **options)
 
 
 def sizes(transform):
@@ -92,9 +92,9 @@ GRIDS = {
 def test_lengths_and_widths_are_metres_on_any_grid(name):
     transform, unit = GRIDS[name]
     road = strips((151, 261), (9, [(30, 20), (110, 240)]), (6, [(120, 30), (60, 75)]))
-    plain = network(road, limits=Limits(min_length=0))
+    plain = network(road, limits=RepairLimits(min_length=0))
     ground = ground_of(transform, road.shape, unit=unit)
-    found = to_ground(repair(trace(road), Limits(min_length=0)), ground)
+    found = to_ground(repair(trace(road), RepairLimits(min_length=0)), ground)
     scale = sizes(transform)[0] * unit
     np.testing.assert_allclose(found.length_m, plain.length_m * scale, rtol=1e-9)
     np.testing.assert_allclose(found.width_m, plain.width_m * scale, rtol=1e-9)
@@ -118,7 +118,7 @@ def test_degrees_at_60_north():
         road |= np.hypot(*np.moveaxis(off - share[..., None] * along, -1, 0)) <= 4.5
     ground = ground_of(squeezed, shape, degrees=lambda xy: xy)
     np.testing.assert_allclose(ground.pixel, (2, 1), rtol=2e-3)
-    found = network(road, ground, limits=Limits(bridge=0))
+    found = network(road, ground, limits=RepairLimits(max_gap=0))
     apart = (found.nodes[found.ends[:, 0]] - found.nodes[found.ends[:, 1]]) * (east, north)
     np.testing.assert_allclose(found.length_m, np.hypot(*apart.T), rtol=1.2e-2)
     assert sorted(found.length_m.round(-1)) == [150, 170, 200]
@@ -196,7 +196,7 @@ def test_without_a_crs_lengths_are_pixels():
 
 def test_edges_that_meet_share_the_very_same_point():
     turned = Affine(0.3, 0.4, 1_234_567.1, 0.4, -0.3, 7_654_321.9)
-    found = to_ground(repair(trace(town(1)), Limits()), ground_of(turned, (300, 341)))
+    found = to_ground(repair(trace(town(1)), RepairLimits()), ground_of(turned, (300, 341)))
     first, last = found.vertices[found.starts[:-1]], found.vertices[found.starts[1:] - 1]
     np.testing.assert_array_equal(first, found.nodes[found.ends[:, 0]])
     np.testing.assert_array_equal(last, found.nodes[found.ends[:, 1]])
@@ -220,14 +220,14 @@ def test_loops_keep_a_shape_and_double_edges_keep_apart(simplify):
 
 
 def test_simplifying_moves_lines_no_farther_than_allowed():
-    graph = repair(trace(town(3)), Limits())
+    graph = repair(trace(town(3)), RepairLimits())
     fine, coarse = to_ground(graph, UTM, simplify=0), to_ground(graph, UTM, simplify=2.0)
     assert len(coarse.vertices) < len(to_ground(graph, UTM).vertices) < len(fine.vertices)
     assert (shapely.hausdorff_distance(fine.lines(), coarse.lines(), densify=0.1) <= 2.0 + 1e-9).all()
 
 
 def test_rows_depend_on_the_shape_only():
-    graph = repair(trace(town(2)), Limits())
+    graph = repair(trace(town(2)), RepairLimits())
     one, other = to_ground(graph, UTM), to_ground(shuffled(graph, 5), UTM)
     for field in fields(one):
         if field.name != "crs":
@@ -269,7 +269,7 @@ def test_a_bridge_is_as_wide_as_the_roads_it_joins():
 
 def test_components_are_numbered_in_the_order_of_the_edges():
     roads = [(5, [(r, 10), (r, 190)]) for r in (30, 100, 170)]
-    found = network(strips((201, 201), *roads, (5, [(100, 60), (60, 60)])), limits=Limits(bridge=0))
+    found = network(strips((201, 201), *roads, (5, [(100, 60), (60, 60)])), limits=RepairLimits(max_gap=0))
     assert found.component.tolist() == [0, 1, 1, 1, 2]
 
 

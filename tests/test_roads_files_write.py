@@ -16,12 +16,11 @@ import pytest
 import shapely
 
 from roadseg.errors import OutputError
-from roadseg.roads.areas.polygons import RoadAreas
 from roadseg.roads.files.geopackage import check_layers, layer_names, write_geopackage
-from roadseg.roads.files.layers import Layer, area_layer, junction_layer, road_layer
+from roadseg.roads.files.layers import VectorLayer, area_layer, junction_layer, road_layer
 from roadseg.roads.files.style import qml
 from roadseg.roads.files.write import SUFFIXES, files_of, format_of, write_layer
-from roadseg.roads.network import RoadNetwork
+from roadseg.roads.network import RoadAreas, RoadNetwork
 
 UTM = "EPSG:32619"
 DEGREES = "EPSG:4326"
@@ -226,7 +225,7 @@ def test_a_full_disk_is_an_error_of_ours(tmp_path):
         "for form in ('GeoPackage', 'GeoParquet', 'GeoJSON'):\n"
         "    made = t.world(form)\n"
         "    layer = t.road_layer(made, 'roads')\n"
-        "    many = t.Layer('roads', 'LineString', layer.crs, t.np.repeat(layer.shapes, 400),\n"
+        "    many = t.VectorLayer('roads', 'LineString', layer.crs, t.np.repeat(layer.shapes, 400),\n"
         "        {k: t.np.repeat(v, 400) for k, v in layer.columns.items()})\n"
         "    try:\n"
         "        t.write(Path(sys.argv[2]), form, many)\n"
@@ -306,7 +305,7 @@ def test_bridged_gaps_are_dashed_and_lines_as_wide_as_roads():
 def theirs(tmp_path):
     """Write a user's package: a layer of houses, an older layer of roads, a style of their own for it."""
     path = package(tmp_path, road_layer(network(rows=1), "roads"), name="theirs.gpkg")
-    houses = Layer("houses", "Point", UTM, shapely.points([[1.5, 2], [3, 4]]), {"floors": np.array([2, 5])})
+    houses = VectorLayer("houses", "Point", UTM, shapely.points([[1.5, 2], [3, 4]]), {"floors": np.array([2, 5])})
     write_layer(path, houses, "GeoPackage")
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("UPDATE layer_styles SET styleName = 'my own', styleQML = '<qgis/>'")

@@ -11,12 +11,12 @@ from tracing import strips, trace
 from roadseg.errors import RoadsegError
 from roadseg.roads.centerlines.geometry import to_ground
 from roadseg.roads.ground import Ground
-from roadseg.roads.repair.repair import Limits, repair
+from roadseg.roads.repair.repair import RepairLimits, repair
 
 
 @pytest.fixture(scope="module")
 def roads():
-    return to_ground(repair(trace(town(1)), Limits()), Ground("crs", (1.0, 0.0, 5e5, 0.0, -1.0, 4e6)))
+    return to_ground(repair(trace(town(1)), RepairLimits()), Ground("crs", (1.0, 0.0, 5e5, 0.0, -1.0, 4e6)))
 
 
 def test_the_table_has_one_row_per_edge_and_all_columns(roads):
@@ -57,7 +57,7 @@ def test_networkx_keeps_parallel_edges_and_loops():
     pytest.importorskip("networkx")
     eye = [(5, [(60, 10), (60, 60), (40, 110), (60, 160), (60, 210)]), (5, [(60, 60), (80, 110), (60, 160)])]
     ring = [(105 + 20 * np.sin(a), 60 + 20 * np.cos(a)) for a in np.linspace(0, 2 * np.pi, 40)]
-    roads = to_ground(repair(trace(strips((141, 221), *eye, (5, ring))), Limits()), Ground())
+    roads = to_ground(repair(trace(strips((141, 221), *eye, (5, ring))), RepairLimits()), Ground())
     graph = roads.to_networkx()
     assert graph.number_of_edges() == len(roads) == 5
     assert sum(u == v for u, v in graph.edges()) == 1

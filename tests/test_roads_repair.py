@@ -7,18 +7,18 @@ import pytest
 from tracing import graph_of, strips, trace
 
 import roadseg.roads.repair.edges as edges_module
-import roadseg.roads.repair.pixel_lines as digital_module
+import roadseg.roads.repair.pixel_lines as pixel_lines_module
 from roadseg.roads.centerlines.geometry import to_ground
 from roadseg.roads.ground import Ground
 from roadseg.roads.pixel_graph import PixelGraph
 from roadseg.roads.repair.contract import contract, split_edges
-from roadseg.roads.repair.edges import chains, degrees, in_order, pick
-from roadseg.roads.repair.gaps import bridge
-from roadseg.roads.repair.pixel_lines import Marks, first_met, straight
-from roadseg.roads.repair.repair import Limits, repair
-from roadseg.roads.repair.spurs import drop_small, prune_spurs
+from roadseg.roads.repair.edges import degrees, in_canonical_order, polylines_of, take_edges
+from roadseg.roads.repair.gaps import close_gaps
+from roadseg.roads.repair.pixel_lines import PixelSet, first_hit, line_pixels
+from roadseg.roads.repair.repair import RepairLimits, repair
+from roadseg.roads.repair.spurs import drop_small_components, prune_spurs
 
-OFF = Limits(min_length=0, spur=0, bridge=0, merge=False)
+OFF = RepairLimits(min_length=0, spur=0, max_gap=0, merge_junctions=False)
 
 
 def repaired(road, limits=None, levels=None, known=None, **changes):
@@ -26,7 +26,7 @@ def repaired(road, limits=None, levels=None, known=None, **changes):
     levels = np.where(road, 200, 0) if levels is None else levels
     levels = np.where(np.ones(road.shape, bool) if known is None else known, levels, 255).astype(np.uint8)
     graph = trace(road & (levels < 255), levels, levels < 255)
-    limits = replace(limits or Limits(), **changes)
+    limits = replace(limits or RepairLimits(), **changes)
     return repair(graph, limits, sample=lambda places: levels[places[:, 0], places[:, 1]])
 
 
@@ -51,7 +51,7 @@ def shuffled(graph, seed):
         ends=names[graph.ends],
     )
     edges = rng.permutation(len(graph.ends))
-    return pick(moved, edges, turned=rng.random(len(edges)) < 0.5, all_nodes=True)
+    return take_edges(moved, edges, turned=rng.random(len(edges)) < 0.5, all_nodes=True)
 
 
 def town(seed=0, shape=(300, 341)):
@@ -105,8 +105,8 @@ def test_joining_keeps_all_pixels_of_a_traced_town():
     graph = trace(town())
     cut = split_edges(graph, np.arange(3, len(graph.places), 7))
     assert len(cut.ends) > 3 * len(graph.ends)
-    joined = in_order(contract(cut))
-    whole = in_order(contract(graph))
+    joined = in_canonical_order(contract(cut))
+    whole = in_canonical_order(contract(graph))
     np.testing.assert_array_equal(joined.places, whole.places)
     np.testing.assert_array_equal(joined.ends, whole.ends)
 
@@ -114,21 +114,21 @@ def test_joining_keeps_all_pixels_of_a_traced_town():
 @pytest.mark.parametrize("seed", range(4))
 def test_the_order_depends_on_the_shape_only(seed):
     graph = trace(town(seed))
-    assert_same(in_order(graph), in_order(shuffled(graph, seed)))
-    assert_same(in_order(in_order(graph)), in_order(graph))
+    assert_same(in_canonical_order(graph), in_canonical_order(shuffled(graph, seed)))
+    assert_same(in_canonical_order(in_canonical_order(graph)), in_canonical_order(graph))
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_repair_does_not_depend_on_the_order_of_nodes_and_edges(seed):
     graph = trace(town(seed))
-    there = repair(graph, Limits())
+    there = repair(graph, RepairLimits())
     assert there.inferred.any()
-    assert_same(there, repair(shuffled(graph, seed), Limits()))
+    assert_same(there, repair(shuffled(graph, seed), RepairLimits()))
 
 
 def test_everything_off_changes_the_order_at_most():
     graph = trace(town())
-    assert_same(repair(graph, OFF), in_order(contract(graph)))
+    assert_same(repair(graph, OFF), in_canonical_order(contract(graph)))
 
 
 def test_an_empty_graph_stays_empty():
@@ -195,10 +195,10 @@ def test_small_pieces_go_unless_they_leave():
     border = [(30, c) for c in range(1, 12)]
     nodes = [(5, 0), (5, 60), (20, 0), (20, 12), (30, 0), (30, 12)]
     graph = graph_of([(0, 1, long), (2, 3, short), (4, 5, border)], nodes, at_border=[4])
-    kept = drop_small(graph, length=40)
+    kept = drop_small_components(graph, length=40)
     assert sorted(kept.nodes[:, 0]) == [5, 5, 30, 30]
-    assert len(drop_small(graph, length=40, pixel=(4.0, 4.0)).ends) == 3
-    assert len(drop_small(graph, length=100).ends) == 1
+    assert len(drop_small_components(graph, length=40, pixel=(4.0, 4.0)).ends) == 3
+    assert len(drop_small_components(graph, length=100).ends) == 1
 
 
 # --- gaps ------------------------------------------------------------------------------------------------------------
@@ -217,10 +217,10 @@ def with_gap(turn=0.0, gap=20.0, width=9.0, shape=(161, 221)):
 def test_a_gap_between_two_roads_that_agree_is_bridged(turn):
     graph = repaired(with_gap(turn))
     assert shape_of(graph) == (3, [1, 1, 2, 2], 1)
-    lengths = chains(graph).lengths
+    lengths = polylines_of(graph).lengths
     assert 20 < lengths[graph.inferred][0] < 36
-    assert shape_of(repaired(with_gap(turn), bridge=0))[:2] == (2, [1, 1, 1, 1])
-    assert shape_of(repaired(with_gap(turn), bridge=8.0))[:2] == (2, [1, 1, 1, 1])
+    assert shape_of(repaired(with_gap(turn), max_gap=0))[:2] == (2, [1, 1, 1, 1])
+    assert shape_of(repaired(with_gap(turn), max_gap=8.0))[:2] == (2, [1, 1, 1, 1])
 
 
 @pytest.mark.parametrize("turn", [90, -120])
@@ -237,8 +237,8 @@ def test_probability_under_a_gap_speaks_for_a_bridge():
 
 def test_the_length_of_a_gap_counts_in_metres():
     graph = trace(with_gap(0, gap=30))
-    assert repair(graph, Limits()).inferred.any()
-    assert not repair(graph, Limits(), pixel=(3.0, 3.0)).inferred.any()
+    assert repair(graph, RepairLimits()).inferred.any()
+    assert not repair(graph, RepairLimits(), pixel=(3.0, 3.0)).inferred.any()
 
 
 @pytest.mark.parametrize("gap", [4, 12, 20])
@@ -283,7 +283,7 @@ def test_a_gap_on_a_crossing_becomes_one_junction():
 def test_each_end_takes_part_in_one_bridge_the_best():
     """Of two roads that could go on, the one straight ahead does."""
     ahead, aside = (9, [(80, 125), (80, 200)]), (9, [(101, 125), (130, 190)])
-    graph = repaired(strips((161, 221), (9, [(80, 15), (80, 95)]), ahead, aside), merge=False)
+    graph = repaired(strips((161, 221), (9, [(80, 15), (80, 95)]), ahead, aside), merge_junctions=False)
     bridges = graph.nodes[graph.ends[graph.inferred]]
     ends = graph.ends[graph.inferred].ravel().tolist()
     assert any(np.allclose(way[:, 0], 80, atol=1) for way in bridges)
@@ -300,8 +300,8 @@ def test_parallel_roads_stay_two(apart):
 
 
 def test_without_levels_directions_decide():
-    assert repair(trace(with_gap(0)), Limits()).inferred.any()
-    assert not repair(trace(with_gap(120)), Limits()).inferred.any()
+    assert repair(trace(with_gap(0)), RepairLimits()).inferred.any()
+    assert not repair(trace(with_gap(120)), RepairLimits()).inferred.any()
 
 
 def test_bridges_carry_the_levels_below_them():
@@ -320,7 +320,7 @@ def test_splitting_an_edge_keeps_every_pixel():
     assert len(cut.ends) == len(graph.ends) + 5
     assert len(cut.places) == len(graph.places) - 5
     np.testing.assert_array_equal(cut.nodes[-5:], graph.places[at])
-    assert chains(cut).lengths.sum() == pytest.approx(chains(graph).lengths.sum())
+    assert polylines_of(cut).lengths.sum() == pytest.approx(polylines_of(graph).lengths.sum())
 
 
 def test_a_dead_end_that_points_at_a_junction_is_led_to_it():
@@ -328,7 +328,7 @@ def test_a_dead_end_that_points_at_a_junction_is_led_to_it():
     ways = [[(60, c) for c in range(11, 60)], [(60, c) for c in range(61, 110)], [(r, 60) for r in range(11, 60)]]
     nodes = [(60, 10), (60, 60), (60, 110), (10, 60), (76, 60), (140, 60), (160, 10), (160, 11)]
     edges = [(0, 1, ways[0]), (1, 2, ways[1]), (3, 1, ways[2]), (4, 5, [(r, 60) for r in range(77, 140)]), (6, 7, [])]
-    graph = bridge(graph_of(edges, nodes), longest=30, level=127)
+    graph = close_gaps(graph_of(edges, nodes), longest=30, level=127)
     assert [1, 4] in np.sort(graph.ends[graph.inferred], axis=1).tolist()
     assert len(graph.ends) == 6
 
@@ -336,11 +336,11 @@ def test_a_dead_end_that_points_at_a_junction_is_led_to_it():
 @pytest.mark.parametrize("seed", range(3))
 def test_the_size_of_the_parts_changes_nothing(seed, monkeypatch):
     graph = trace(town(seed))
-    limits = Limits(min_length=20)
+    limits = RepairLimits(min_length=20)
     at_once, on_ground = (repair(graph, limits, pixel=(1.1, 0.7)), to_ground(repair(graph, limits), Ground()))
-    monkeypatch.setattr(edges_module, "PART", 50)
-    monkeypatch.setattr(edges_module, "WIDE", 100)
-    monkeypatch.setattr(digital_module, "PART", 50)
+    monkeypatch.setattr(edges_module, "CHUNK", 50)
+    monkeypatch.setattr(edges_module, "WIDE_CHUNK", 100)
+    monkeypatch.setattr(pixel_lines_module, "CHUNK", 50)
     assert_same(at_once, repair(graph, limits, pixel=(1.1, 0.7)))
     in_parts = to_ground(repair(graph, limits), Ground())
     for field in fields(in_parts):
@@ -369,7 +369,7 @@ def test_two_roads_cross_in_one_junction(angle, width, turned):
 
 
 def test_merging_can_be_switched_off():
-    assert shape_of(repaired(crossing(33, 9), merge=False))[1] == [1, 1, 1, 1, 3, 3]
+    assert shape_of(repaired(crossing(33, 9), merge_junctions=False))[1] == [1, 1, 1, 1, 3, 3]
 
 
 def test_side_roads_that_are_offset_stay_two_junctions():
@@ -418,7 +418,7 @@ def test_straight_lines_of_pixels(thick):
     rng = np.random.default_rng(3)
     start, stop = rng.integers(-30, 30, (2, 200, 2))
     stop[0] = start[0]
-    drawn = straight(start, stop, thick=thick)
+    drawn = line_pixels(start, stop, thick=thick)
     for i in range(200):
         way = drawn.places[drawn.starts[i] : drawn.starts[i + 1]]
         np.testing.assert_array_equal(way[[0, -1]], [start[i], stop[i]])
@@ -433,7 +433,7 @@ def test_marks_hold_what_was_added_within_reach():
     rng = np.random.default_rng(4)
     places = np.unique(rng.integers(0, 700, (4000, 2)), axis=0)
     near = np.array([[100, 640], [660, 30]])
-    marks = Marks(near, 40)
+    marks = PixelSet(near, 40)
     marks.add(places)
     rows, cols = np.indices((700, 700))
     held, truth = marks.at(rows, cols), np.zeros((700, 700), bool)
@@ -446,22 +446,22 @@ def test_marks_hold_what_was_added_within_reach():
 
 
 def test_the_first_mark_on_the_way_is_met():
-    marks = Marks(np.array([[50, 50]]), 60)
+    marks = PixelSet(np.array([[50, 50]]), 60)
     marks.add(np.array([[50, 53], [50, 70], [20, 50]]))
     far = np.array([[0, 40], [0, 10], [-40, 0], [30, 30], [0, 0]], dtype=float)
-    met = first_met(marks, np.full((5, 2), 50), far, skip=4)
+    met = first_hit(marks, np.full((5, 2), 50), far, skip=4)
     assert met.tolist() == [[50, 70], [-1, -1], [20, 50], [-1, -1], [-1, -1]]
 
 
 @pytest.mark.parametrize("turn", np.linspace(0, 2 * np.pi, 13))
 def test_no_ray_slips_through_an_oblique_line(turn):
     """Pixels of a diagonal touch at corners only; a ray at a right angle to it must not pass between."""
-    line = straight(np.array([[10, 90]]), np.array([[90, 10]]), thick=False).places
-    marks = Marks(line, 60)
+    line = line_pixels(np.array([[10, 90]]), np.array([[90, 10]]), thick=False).places
+    marks = PixelSet(line, 60)
     marks.add(line)
     start = np.array([[30, 30], [31, 30], [30, 31], [70, 69], [69, 70], [70, 70]])
     far = np.array([[1, 1]] * 3 + [[-1, -1]] * 3) * 50 + 5 * np.array([np.sin(turn), np.cos(turn)])
-    assert (first_met(marks, start, far, skip=0) >= 0).all()
+    assert (first_hit(marks, start, far, skip=0) >= 0).all()
 
 
 def test_large_coordinates_and_long_edges():
@@ -469,9 +469,9 @@ def test_large_coordinates_and_long_edges():
     way = np.stack([np.full(140_000, 50_000), np.arange(100_000, 240_000)], axis=1)
     beyond = np.stack([np.full(60, 50_000), np.arange(240_020, 240_080)], axis=1)
     nodes = [(50_000, 99_999), (50_000, 240_000), (50_000, 240_019), (50_000, 240_080)]
-    graph = bridge(graph_of([(0, 1, way), (2, 3, beyond)], nodes), longest=25, level=127)
+    graph = close_gaps(graph_of([(0, 1, way), (2, 3, beyond)], nodes), longest=25, level=127)
     assert shape_of(graph) == (3, [1, 1, 2, 2], 1)
-    assert chains(graph).lengths.sum() == pytest.approx(140_081)
+    assert polylines_of(graph).lengths.sum() == pytest.approx(140_081)
 
 
 def test_many_nodes_and_dead_ends():
@@ -492,6 +492,6 @@ def test_many_nodes_and_dead_ends():
         inferred=np.zeros(count, bool),
         areal=np.zeros(count, bool),
     )
-    joined = repair(graph, Limits())
+    joined = repair(graph, RepairLimits())
     assert joined.inferred.sum() == 100 * 399
     assert (degrees(joined) == 1).sum() == 200

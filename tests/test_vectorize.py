@@ -17,7 +17,7 @@ import roadseg.vectorize
 from roadseg.errors import OutputError, RoadsegError, SceneError
 from roadseg.progress import Listener
 from roadseg.raster.crs import DEGREES, carry
-from roadseg.roads.areas.polygons import RoadAreas
+from roadseg.roads.network import RoadAreas
 from roadseg.settings import VectorizeSettings, VectorOutputs
 from roadseg.vectorize import name_outputs, vectorize
 
@@ -280,7 +280,7 @@ def test_what_fails_midway_leaves_everything_as_it_was(tmp_path, name, monkeypat
     path, target = write(tmp_path / "t.tif", drawn()), tmp_path / name
     run(path, target)
     before = target.read_bytes()
-    for place in ("extract", "stage", "publish"):
+    for place in ("extract", "stage_vectors", "publish"):
 
         def stop(*_, **__):
             raise KeyboardInterrupt

@@ -16,17 +16,14 @@ from roadseg.raster.crs import DEGREES, carry
 from roadseg.raster.encoding import LEVELS
 from roadseg.raster.grid import Grid
 from roadseg.raster.probability import Levels
-from roadseg.roads.areas import polygons as areas
-from roadseg.roads.areas.polygons import RoadAreas, road_areas
-from roadseg.roads.centerlines import geometry
+from roadseg.roads.areas.polygons import SIMPLIFY_PX, areas_to_ground, road_areas
 from roadseg.roads.centerlines.centerlines import centrelines
+from roadseg.roads.centerlines.geometry import to_ground
 from roadseg.roads.ground import Ground, metre_steps
 from roadseg.roads.mask.clean import Cleaning, clean_raster
-from roadseg.roads.network import RoadNetwork
-from roadseg.roads.repair.repair import Limits, repair
+from roadseg.roads.network import RoadAreas, RoadNetwork, Roads
+from roadseg.roads.repair.repair import RepairLimits, repair
 from roadseg.settings import VectorizeSettings
-
-Roads = RoadNetwork | RoadAreas
 
 LOW_SHARE = 0.5
 """Of the threshold, what a road's probability has to be everywhere."""
@@ -129,20 +126,20 @@ def _network(how: _How, ground: Ground) -> RoadNetwork:
     traced = centrelines(
         levels, cleaning=how.cleaning, folder=how.folder, on_block=how.listener.advance, **how.size, **how.blocks
     )
-    limits = Limits(
+    limits = RepairLimits(
         min_length=settings.min_length_m,
         spur=settings.spur_m,
-        bridge=settings.bridge_m,
-        merge=settings.merge_junctions,
+        max_gap=settings.bridge_m,
+        merge_junctions=settings.merge_junctions,
         level=None if levels.is_mask else float(how.cleaning.high),
     )
     repaired = repair(traced, limits, pixel=ground.pixel, sample=levels.at)
-    return geometry.to_ground(repaired, ground, simplify=settings.simplify_m, probability=not levels.is_mask)
+    return to_ground(repaired, ground, simplify=settings.simplify_m, probability=not levels.is_mask)
 
 
 def _areas(how: _How, ground: Ground) -> RoadAreas:
     simplify_m, advance = how.settings.simplify_m, how.listener.advance
-    simplify_px = areas.SIMPLIFY_PX if simplify_m is None else simplify_m / how.pixel_m
+    simplify_px = SIMPLIFY_PX if simplify_m is None else simplify_m / how.pixel_m
     with clean_raster(
         how.levels,
         cleaning=how.cleaning,
@@ -158,7 +155,7 @@ def _areas(how: _How, ground: Ground) -> RoadAreas:
             **how.size,
             **how.blocks,
         )
-    return areas.to_ground(found, ground)
+    return areas_to_ground(found, ground)
 
 
 def _workers(grid: Grid, settings: VectorizeSettings, listener: Listener) -> int:

@@ -125,3 +125,32 @@ class RoadNetwork:
         for key, ((u, v), row) in enumerate(zip(self.ends.tolist(), rows, strict=True)):
             made.add_edge(u, v, key=key, **dict(zip(columns, row, strict=True)))
         return made
+
+
+@dataclass(frozen=True)
+class RoadAreas:
+    """Road areas on the ground, in the order of their first pixels.
+
+    Parameters
+    ----------
+    crs
+        Well-known text, or None if it is not known; then areas are in pixels.
+    polygons
+        (areas,) shapely polygons of x, y, valid and disjoint, outer rings counterclockwise, holes clockwise.
+    area_m2
+        (areas,) float64 square metres on the ground.
+    component
+        (areas,) int64: areas that touch at a corner have the same number; numbered from 0 in the order of areas.
+    """
+
+    crs: str | None
+    polygons: Objects
+    area_m2: Floats
+    component: Ints
+
+    def __len__(self) -> int:
+        return len(self.polygons)
+
+
+Roads = RoadNetwork | RoadAreas
+"""What a raster of roads becomes: centerlines or areas."""

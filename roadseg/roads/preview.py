@@ -15,8 +15,7 @@ from roadseg.raster.picture import draw_areas, draw_lines, grey, preview_size
 from roadseg.raster.probability import Levels
 from roadseg.raster.road_raster import RoadRaster
 from roadseg.raster.scene import Scene, SceneSettings
-from roadseg.roads.areas.polygons import RoadAreas
-from roadseg.roads.network import RoadNetwork
+from roadseg.roads.network import RoadAreas, RoadNetwork
 
 Points = NDArray[np.float64]
 

@@ -19,7 +19,7 @@ import rasterio.features
 import shapely
 from numpy.typing import NDArray
 
-from roadseg.roads.areas.polygons import road_areas, to_ground
+from roadseg.roads.areas.polygons import areas_to_ground, road_areas
 from roadseg.roads.ground import Ground
 from roadseg.windows import Window
 
@@ -57,7 +57,7 @@ class Repeated:
 
 def by_roadseg(mask: Repeated, simplify_px: float) -> NDArray[np.object_]:
     """Trace the mask in blocks."""
-    return to_ground(road_areas(mask, HEIGHT, WIDTH, simplify_px=simplify_px, block_px=2048), Ground()).polygons
+    return areas_to_ground(road_areas(mask, HEIGHT, WIDTH, simplify_px=simplify_px, block_px=2048), Ground()).polygons
 
 
 def by_gdal(mask: Repeated, connectivity: int) -> NDArray[np.object_]:

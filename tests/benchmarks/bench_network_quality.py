@@ -28,26 +28,26 @@ from roadseg.roads.centerlines.centerlines import centrelines
 from roadseg.roads.centerlines.geometry import to_ground
 from roadseg.roads.ground import Ground
 from roadseg.roads.mask.clean import Cleaning
-from roadseg.roads.repair.repair import Limits, repair
+from roadseg.roads.repair.repair import RepairLimits, repair
 from roadseg.settings import EngineSettings, Outputs, PredictSettings
 
 LEVEL = 0.5 * 254
-ON = Limits(level=LEVEL)
-OFF = replace(ON, min_length=0, spur=0, bridge=0, merge=False)
-TRUTH = replace(OFF, spur=None, merge=True)
+ON = RepairLimits(level=LEVEL)
+OFF = replace(ON, min_length=0, spur=0, max_gap=0, merge_junctions=False)
+TRUTH = replace(OFF, spur=None, merge_junctions=True)
 WAYS = {
     "off": OFF,
     "all on (defaults)": ON,
     "only spurs": replace(OFF, spur=ON.spur),
-    "only bridges": replace(OFF, bridge=ON.bridge),
-    "only junctions": replace(OFF, merge=True),
+    "only bridges": replace(OFF, max_gap=ON.max_gap),
+    "only junctions": replace(OFF, merge_junctions=True),
     "only small pieces": replace(OFF, min_length=ON.min_length),
     "all but spurs": replace(ON, spur=0),
-    "all but bridges": replace(ON, bridge=0),
-    "all but junctions": replace(ON, merge=False),
+    "all but bridges": replace(ON, max_gap=0),
+    "all but junctions": replace(ON, merge_junctions=False),
     "all but small pieces": replace(ON, min_length=0),
-    "all on, bridges to 25 m": replace(ON, bridge=25),
-    "all on, bridges to 60 m": replace(ON, bridge=60),
+    "all on, bridges to 25 m": replace(ON, max_gap=25),
+    "all on, bridges to 60 m": replace(ON, max_gap=60),
     "all on, pieces from 20 m": replace(ON, min_length=20),
     "all on, pieces from 80 m": replace(ON, min_length=80),
 }

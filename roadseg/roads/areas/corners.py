@@ -56,7 +56,7 @@ class Corners:
 
 
 @dataclass(frozen=True)
-class Traced:
+class BlockCorners:
     """A block's corners, how many labels it has, and those on its border.
 
     ``above`` and ``left`` are the labels of the pixels just outside, the one to the northwest first; ``bottom`` and
@@ -71,14 +71,14 @@ class Traced:
     right: Int32s
 
 
-def trace_block(mask: Mask, window: Window, height: int, width: int) -> Traced:
+def find_corners(mask: Mask, window: Window, height: int, width: int) -> BlockCorners:
     """Find the corners that belong to a block of a mask of ``height`` × ``width`` px."""
     pixels = _read_with_margin(mask, window, height, width)
     count, found = cv2.connectedComponents(pixels, connectivity=4, ltype=cv2.CV_32S)
     labels = np.asarray(found, dtype=np.int32)
     row, col = window.height, window.width
     border = labels[0, : col + 1], labels[: row + 1, 0], labels[row, : col + 1], labels[: row + 1, col]
-    return Traced(_corners(pixels, labels, window), count - 1, *(side.copy() for side in border))
+    return BlockCorners(_corners(pixels, labels, window), count - 1, *(side.copy() for side in border))
 
 
 def _read_with_margin(mask: Mask, window: Window, height: int, width: int) -> Bytes:
@@ -91,7 +91,7 @@ def _read_with_margin(mask: Mask, window: Window, height: int, width: int) -> By
     return pixels
 
 
-class Seams:
+class LabelUnion:
     """Which labels of different blocks mean the same area."""
 
     def __init__(self, width: int) -> None:
@@ -101,7 +101,7 @@ class Seams:
         self._left = np.zeros(0, dtype=np.int32)
         self._pairs: list[Ints] = []
 
-    def unite(self, block: Traced, window: Window) -> None:
+    def unite(self, block: BlockCorners, window: Window) -> None:
         """Number a block's labels on, and remember which of them are known already, under another number."""
         if window.col == 0:
             self._above, self._bottom = self._bottom, np.zeros_like(self._bottom)

@@ -22,9 +22,9 @@ from roadseg.roads.areas.corners import (
     Bytes,
     Corners,
     Int32s,
+    LabelUnion,
     Mask,
-    Seams,
-    trace_block,
+    find_corners,
     united,
 )
 from roadseg.roads.mask.workers import Crew
@@ -64,7 +64,7 @@ class Rings:
 
 
 @dataclass(frozen=True)
-class Tracing:
+class TracingSettings:
     """How a mask is traced.
 
     Parameters
@@ -87,15 +87,15 @@ class Tracing:
     on_block: Callable[[Window], None] | None = None
 
 
-def trace_rings(mask: Mask, height: int, width: int, shape: Shape, tracing: Tracing) -> Rings:
+def trace_rings(mask: Mask, height: int, width: int, shape: Shape, tracing: TracingSettings) -> Rings:
     """Trace the outlines of all areas of a mask of ``height`` × ``width`` px.
 
     Rings are shaped as soon as they are closed, which saves memory: of those only vertices remain.
     """
-    seams, closing = Seams(width), _Closing(height, width, shape)
+    seams, closing = LabelUnion(width), _RingCloser(height, width, shape)
     windows = list(_blocks(height, width, tracing.block_px))
     with Crew(mask, tracing.workers) as crew:
-        found = crew.map(partial(trace_block, height=height, width=width), windows)
+        found = crew.map(partial(find_corners, height=height, width=width), windows)
         for window, traced in zip(windows, found, strict=True):
             closing.add(replace(traced.corners, label=traced.corners.label + np.int32(seams.count)))
             seams.unite(traced, window)
@@ -115,7 +115,7 @@ def _blocks(height: int, width: int, block_px: int) -> Iterator[Window]:
 
 
 @dataclass(frozen=True)
-class _Closed:
+class _ClosedRings:
     """Rings that are closed: their vertices, where they start, their first corners, whether they are holes, labels."""
 
     vertices: Floats
@@ -125,14 +125,14 @@ class _Closed:
     label: Int32s
 
 
-class _Closing:
+class _RingCloser:
     """Corners that wait for others, and rings that are closed."""
 
     def __init__(self, height: int, width: int, shape: Shape) -> None:
         self._height, self._width, self._shape = height, width, shape
         self._parts: list[Corners] = []
         self._waiting = self._due = 0
-        self._closed: list[_Closed] = []
+        self._closed: list[_ClosedRings] = []
         self._touching = [np.zeros((0, 2), dtype=np.int64)]
 
     def add(self, corners: Corners) -> None:
@@ -156,7 +156,7 @@ class _Closing:
         places = np.stack([corners.row[order], corners.col[order]], axis=1)
         first = order[starts[:-1]]
         hole = _signed_areas(places, starts) < 0
-        self._closed.append(_Closed(*self._shape(places, starts), places[starts[:-1]], hole, corners.label[first]))
+        self._closed.append(_ClosedRings(*self._shape(places, starts), places[starts[:-1]], hole, corners.label[first]))
         self._parts = [Corners(corners.row[still], corners.col[still], bits[still], corners.label[still])]
         self._waiting = self._due = len(still)
 

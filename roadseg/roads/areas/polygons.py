@@ -16,9 +16,10 @@ import shapely
 from numpy.typing import NDArray
 
 from roadseg.roads.areas.corners import Int32s, Mask
-from roadseg.roads.areas.outlines import Rings, Tracing, gathered, trace_rings
+from roadseg.roads.areas.outlines import Rings, TracingSettings, gathered, trace_rings
 from roadseg.roads.areas.straighten import straighten
 from roadseg.roads.ground import Ground
+from roadseg.roads.network import RoadAreas
 from roadseg.roads.pixel_graph import Floats, Ints
 from roadseg.windows import Window
 
@@ -59,31 +60,6 @@ class PixelAreas:
         return np.asarray(shapely.from_ragged_array(shapely.GeometryType.POLYGON, xy[closed], offsets), dtype=object)
 
 
-@dataclass(frozen=True)
-class RoadAreas:
-    """Road areas on the ground, in the order of their first pixels.
-
-    Parameters
-    ----------
-    crs
-        Well-known text, or None if it is not known; then areas are in pixels.
-    polygons
-        (areas,) shapely polygons of x, y, valid and disjoint, outer rings counterclockwise, holes clockwise.
-    area_m2
-        (areas,) float64 square metres on the ground.
-    component
-        (areas,) int64: areas that touch at a corner have the same number; numbered from 0 in the order of areas.
-    """
-
-    crs: str | None
-    polygons: NDArray[np.object_]
-    area_m2: Floats
-    component: Ints
-
-    def __len__(self) -> int:
-        return len(self.polygons)
-
-
 def road_areas(
     mask: Mask,
     height: int,
@@ -114,13 +90,13 @@ def road_areas(
     """
     if not simplify_px >= 0 or min(block_px, workers) < 1:
         raise ValueError("simplify_px must not be negative, block_px and workers must be positive")
-    tracing = Tracing(simplify_px > 0, block_px, workers, on_block)
+    tracing = TracingSettings(simplify_px > 0, block_px, workers, on_block)
     shape = partial(straighten, tolerance_px=simplify_px) if simplify_px > 0 else _as_they_are
     areas = _assembled(trace_rings(mask, height, width, shape, tracing))
     return areas if simplify_px <= 0.5 or len(areas) == 0 else _thinned_out(areas, simplify_px)
 
 
-def to_ground(areas: PixelAreas, ground: Ground) -> RoadAreas:
+def areas_to_ground(areas: PixelAreas, ground: Ground) -> RoadAreas:
     """Lay areas on the ground and measure them.
 
     Parameters

@@ -1,6 +1,6 @@
 """A repaired graph of pixels becomes a network on the ground.
 
-Chains of pixels zigzag, which makes them 6 % too long. Five binomial passes with fixed ends and a
+Polylines of pixels zigzag, which makes them 6 % too long. Five binomial passes with fixed ends and a
 Douglas-Peucker of 0.75 px take that to a part in a thousand. Nodes do not move, so edges that meet
 share the very same point. The width of a road is its area over its length, away from its ends, where
 other roads share the area; both are measured on the ground, so oblong and sheared pixels need no care.
@@ -13,17 +13,17 @@ from roadseg.roads.ground import Ground
 from roadseg.roads.network import RoadNetwork
 from roadseg.roads.pixel_graph import Bools, Floats, Ints, PixelGraph
 from roadseg.roads.repair.edges import (
-    Chains,
-    chains,
+    Polylines,
+    chunks,
     degrees,
     edge_of_vertex,
-    in_order,
-    in_parts,
-    part_of,
-    per_edge,
+    edge_range,
+    in_canonical_order,
+    polylines_of,
+    reduce_slices,
     slices,
 )
-from roadseg.roads.repair.spurs import parts
+from roadseg.roads.repair.spurs import components
 
 PASSES = 5
 SIMPLIFY_PX = 0.75
@@ -47,12 +47,12 @@ def to_ground(
     probability
         Whether the levels are probabilities; those of a mask are not, and come out as NaN.
     """
-    graph = in_order(graph)
+    graph = in_canonical_order(graph)
     tolerance = SIMPLIFY_PX * max(ground.pixel) if simplify is None else simplify
     nodes, double = ground.xy(graph.nodes), _is_double(graph.ends)
-    parts = list(in_parts(graph.starts[1:])) or [slice(0, 0)]
+    parts = list(chunks(graph.starts[1:])) or [slice(0, 0)]
     measured = [
-        _measured(part_of(graph, part), double[part], nodes, ground, tolerance, probability=probability)
+        _measured(edge_range(graph, part), double[part], nodes, ground, tolerance, probability=probability)
         for part in parts
     ]
     vertices, counts, length, width, mean, least = map(np.concatenate, zip(*measured, strict=True))
@@ -78,7 +78,7 @@ def _measured(
     graph: PixelGraph, double: Bools, nodes: Floats, ground: Ground, tolerance: float, *, probability: bool
 ) -> tuple[Floats, Ints, Floats, Floats, Floats, Floats]:
     """Return what some edges are on the ground: vertices, their number, length, width, mean and least probability."""
-    raw = chains(graph)
+    raw = polylines_of(graph)
     smooth = smoothed(raw)
     kept, starts = _simplified(graph, smooth * ground.pixel, raw.starts, double, tolerance)
     vertices = ground.xy(smooth[kept])
@@ -88,13 +88,13 @@ def _measured(
     return vertices, np.diff(starts), length, width, *_probabilities(graph, known=probability)
 
 
-def smoothed(laid: Chains) -> Floats:
+def smoothed(polylines: Polylines) -> Floats:
     """Return (points, 2) the points of the edges after five passes of (1, 2, 1) / 4; ends stay."""
-    fixed = np.zeros(len(laid.points), dtype=bool)
-    fixed[laid.starts[:-1]] = fixed[laid.starts[1:] - 1] = True
+    fixed = np.zeros(len(polylines.points), dtype=bool)
+    fixed[polylines.starts[:-1]] = fixed[polylines.starts[1:] - 1] = True
     moving = ~fixed[1:-1]
     columns = []
-    for column in laid.points.T:
+    for column in polylines.points.T:
         values = column.copy()
         for _ in range(PASSES):
             mean = (values[:-2] + values[2:]) / 4 + values[1:-1] / 2
@@ -152,7 +152,7 @@ def _lengths(points: Floats, starts: Ints, ground: Ground) -> Floats:
     metres = ground.metres((points[1:] + points[:-1]) / 2)
     step = np.hypot(*np.einsum("nij,nj->in", metres, np.diff(points, axis=0)))
     step[starts[1:-1] - 1] = 0
-    return per_edge(np.add, step, starts[:-1], np.diff(starts) - 1)
+    return reduce_slices(np.add, step, starts[:-1], np.diff(starts) - 1)
 
 
 def _probabilities(graph: PixelGraph, *, known: bool) -> tuple[Floats, Floats]:
@@ -161,12 +161,12 @@ def _probabilities(graph: PixelGraph, *, known: bool) -> tuple[Floats, Floats]:
     if not known:
         return np.full(len(counts), np.nan), np.full(len(counts), np.nan)
     level = graph.level / 254.0
-    total = per_edge(np.add, level, graph.starts[:-1], counts)
+    total = reduce_slices(np.add, level, graph.starts[:-1], counts)
     mean = np.divide(total, counts, out=np.full(len(counts), np.nan), where=counts > 0)
-    return mean, per_edge(np.minimum, level, graph.starts[:-1], counts, np.nan)
+    return mean, reduce_slices(np.minimum, level, graph.starts[:-1], counts, np.nan)
 
 
-def _widths(graph: PixelGraph, raw: Chains, smooth: Floats, length: Floats, ground: Ground) -> Floats:
+def _widths(graph: PixelGraph, raw: Polylines, smooth: Floats, length: Floats, ground: Ground) -> Floats:
     """Return (edges,) metres: area over length of the part that no other road shares.
 
     That is all but one width at both ends, or the middle third of a short edge. NaN where no road was seen.
@@ -176,7 +176,7 @@ def _widths(graph: PixelGraph, raw: Chains, smooth: Floats, length: Floats, grou
     metric = np.einsum("nij,nik->njk", metres, metres)
     step = _ground_steps(smooth, metric, counts)
     step[raw.starts[1:-1] - 1] = 0
-    total = per_edge(np.add, step, raw.starts[:-1], counts - 1)
+    total = reduce_slices(np.add, step, raw.starts[:-1], counts - 1)
     step *= np.repeat(np.divide(length, total, out=np.ones(len(edges)), where=total > 0), counts)[:-1]
     edge = edge_of_vertex(graph)
     at = np.arange(len(edge)) + 2 * edge + 1
@@ -184,13 +184,13 @@ def _widths(graph: PixelGraph, raw: Chains, smooth: Floats, length: Floats, grou
     owned = np.where(adjacent[at - 1] & adjacent[at], (step[at - 1] + step[at]) / 2, 0)
     area = graph.area * np.repeat(np.sqrt(np.abs(np.linalg.det(metric))), np.diff(graph.starts))
     area[owned == 0] = 0
-    first = _ratio(per_edge(np.add, area, graph.starts[:-1], np.diff(graph.starts)), owned, graph)
+    first = _ratio(reduce_slices(np.add, area, graph.starts[:-1], np.diff(graph.starts)), owned, graph)
     from_start = np.cumsum(step)[at - 1]
     from_start -= np.concatenate([[0], np.cumsum(step)])[raw.starts[:-1]][edge]
     margin = np.minimum(np.nan_to_num(first), length / 3)[edge] - _ROUNDING_M
     ends = (from_start < margin) | (from_start > length[edge] - margin)
     inner_area, inner = np.where(ends, 0, area), np.where(ends, 0, owned)
-    middle = _ratio(per_edge(np.add, inner_area, graph.starts[:-1], np.diff(graph.starts)), inner, graph)
+    middle = _ratio(reduce_slices(np.add, inner_area, graph.starts[:-1], np.diff(graph.starts)), inner, graph)
     width = np.where(np.isnan(middle), first, middle)
     width[graph.inferred] = np.nan
     return width
@@ -206,7 +206,7 @@ def _ground_steps(points: Floats, metric: Floats, counts: Ints) -> Floats:
 
 def _ratio(area: Floats, owned: Floats, graph: PixelGraph) -> Floats:
     """Divide (edges,) areas by the lengths (vertices,) they lie along; NaN where there is none."""
-    along = per_edge(np.add, owned, graph.starts[:-1], np.diff(graph.starts))
+    along = reduce_slices(np.add, owned, graph.starts[:-1], np.diff(graph.starts))
     ratio: Floats = np.divide(area, along, out=np.full(len(area), np.nan), where=along > 0)
     return ratio
 
@@ -228,6 +228,6 @@ def _from_neighbours(width: Floats, ends: Ints) -> Floats:
 
 def _components(graph: PixelGraph) -> Ints:
     """Return (edges,) the piece each edge belongs to, numbered in the order of the edges."""
-    _, part = parts(graph)
+    _, part = components(graph)
     _, first, number = np.unique(part[graph.ends[:, 0]], return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[number]

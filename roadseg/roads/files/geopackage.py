@@ -16,7 +16,7 @@ import pyogrio
 from pyogrio.errors import DataSourceError
 
 from roadseg.errors import OutputError
-from roadseg.roads.files.layers import Layer
+from roadseg.roads.files.layers import VectorLayer
 from roadseg.roads.files.style import qml
 from roadseg.roads.files.write import FIXED_DATE, write_layer
 
@@ -94,7 +94,7 @@ def layer_names(path: Path) -> list[str]:
         raise OutputError(f"{path} is there and cannot be read ({error}); choose another name") from error
 
 
-def write_geopackage(path: Path, layers: Sequence[Layer], *, original: Path) -> None:
+def write_geopackage(path: Path, layers: Sequence[VectorLayer], *, original: Path) -> None:
     """Write layers with their styles as a GeoPackage.
 
     Parameters
@@ -138,7 +138,7 @@ def _styles_of(path: Path) -> list[dict[str, object]]:
         return [dict(row) for row in package.execute("SELECT * FROM layer_styles")] if found else []
 
 
-def _store_styles(path: Path, layers: Sequence[Layer], own: Sequence[Mapping[str, object]]) -> None:
+def _store_styles(path: Path, layers: Sequence[VectorLayer], own: Sequence[Mapping[str, object]]) -> None:
     """Give each layer a style, where the user has not given it one."""
     if not any(name == _STYLES for name in layer_names(path)):
         _make_table(path)

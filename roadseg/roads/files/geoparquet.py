@@ -12,12 +12,12 @@ from typing import Any
 import shapely
 
 from roadseg.errors import OutputError
-from roadseg.roads.files.layers import Layer
+from roadseg.roads.files.layers import VectorLayer
 
 _ROWS = 1 << 16
 
 
-def write_geoparquet(path: Path, layer: Layer, projjson: Mapping[str, Any] | None) -> None:
+def write_geoparquet(path: Path, layer: VectorLayer, projjson: Mapping[str, Any] | None) -> None:
     """Write a layer.
 
     Raises
@@ -45,7 +45,7 @@ def write_geoparquet(path: Path, layer: Layer, projjson: Mapping[str, Any] | Non
         raise OutputError(f"cannot write {path.name} ({error}); make room or choose another place") from error
 
 
-def _note(layer: Layer, projjson: Mapping[str, Any] | None) -> dict[str, Any]:
+def _note(layer: VectorLayer, projjson: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return what the file says of its geometry; a CRS of null stands for one that is not known."""
     column: dict[str, Any] = {
         "encoding": "WKB",

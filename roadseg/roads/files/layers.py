@@ -7,14 +7,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from roadseg.roads.areas.polygons import RoadAreas
-from roadseg.roads.network import RoadNetwork
+from roadseg.roads.network import RoadAreas, RoadNetwork
 
-Kind = Literal["LineString", "Point", "Polygon"]
+GeometryKind = Literal["LineString", "Point", "Polygon"]
 
 
 @dataclass(frozen=True)
-class Layer:
+class VectorLayer:
     """A layer of a vector file.
 
     Parameters
@@ -32,7 +31,7 @@ class Layer:
     """
 
     name: str
-    kind: Kind
+    kind: GeometryKind
     crs: str | None
     shapes: NDArray[np.object_]
     columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
@@ -41,25 +40,25 @@ class Layer:
         return len(self.shapes)
 
 
-def road_layer(network: RoadNetwork, name: str) -> Layer:
+def road_layer(network: RoadNetwork, name: str) -> VectorLayer:
     """Return the roads of a network, a line each, in their order; ``u`` and ``v`` are the nodes at both ends."""
     return _of_table(name, "LineString", network.crs, network.table())
 
 
-def junction_layer(network: RoadNetwork, name: str) -> Layer:
+def junction_layer(network: RoadNetwork, name: str) -> VectorLayer:
     """Return the nodes of a network, a point each, dead ends (degree 1) among them."""
     return _of_table(name, "Point", network.crs, network.node_table())
 
 
-def area_layer(areas: RoadAreas, name: str) -> Layer:
+def area_layer(areas: RoadAreas, name: str) -> VectorLayer:
     """Return road areas, a polygon each."""
     columns = {"area_m2": _rounded(areas.area_m2), "component": areas.component}
-    return Layer(name, "Polygon", areas.crs, areas.polygons, columns)
+    return VectorLayer(name, "Polygon", areas.crs, areas.polygons, columns)
 
 
-def _of_table(name: str, kind: Kind, crs: str | None, table: Mapping[str, NDArray[Any]]) -> Layer:
+def _of_table(name: str, kind: GeometryKind, crs: str | None, table: Mapping[str, NDArray[Any]]) -> VectorLayer:
     columns = {key: _rounded(values) for key, values in table.items() if key != "geometry"}
-    return Layer(name, kind, crs, table["geometry"], columns)
+    return VectorLayer(name, kind, crs, table["geometry"], columns)
 
 
 def _rounded(values: NDArray[Any]) -> NDArray[Any]:

@@ -9,38 +9,35 @@ import shapely
 from roadseg.errors import OutputError, SceneError
 from roadseg.files import check_target
 from roadseg.raster.crs import DEGREES, carry, projjson, same, well_known
-from roadseg.roads.areas.polygons import RoadAreas
 from roadseg.roads.files.geopackage import check_layers, write_geopackage
-from roadseg.roads.files.layers import Layer, area_layer, junction_layer, road_layer
+from roadseg.roads.files.layers import VectorLayer, area_layer, junction_layer, road_layer
 from roadseg.roads.files.write import IN_DEGREES, files_of, format_of, write_layer
-from roadseg.roads.network import RoadNetwork
+from roadseg.roads.network import RoadAreas, RoadNetwork, Roads
 from roadseg.settings import VectorizeSettings, VectorOutputs
-
-Roads = RoadNetwork | RoadAreas
 
 ROADS, JUNCTIONS = "roads", "junctions"
 """Names of the layers."""
 
 
 @dataclass(frozen=True)
-class Content:
+class PlannedLayer:
     """A layer to come: its name, and whether it is of junctions."""
 
     name: str
     junctions: bool = False
 
 
-def contents(outputs: VectorOutputs, target: Path, *, areas: bool) -> list[Content]:
+def planned_layers(outputs: VectorOutputs, target: Path, *, areas: bool) -> list[PlannedLayer]:
     """Return the layers that go into a file; only a GeoPackage takes several."""
     roads = outputs.layer or ROADS
-    junctions = Content(JUNCTIONS if roads == ROADS else f"{roads}_{JUNCTIONS}", junctions=True)
+    junctions = PlannedLayer(JUNCTIONS if roads == ROADS else f"{roads}_{JUNCTIONS}", junctions=True)
     if target == outputs.junctions:
         return [junctions]
     alone = areas or outputs.junctions or format_of(target, outputs.format) != "GeoPackage"
-    return [Content(roads)] if alone else [Content(roads), junctions]
+    return [PlannedLayer(roads)] if alone else [PlannedLayer(roads), junctions]
 
 
-def check_vectors(outputs: VectorOutputs, settings: VectorizeSettings, inputs: Sequence[Path]) -> None:
+def check_vector_targets(outputs: VectorOutputs, settings: VectorizeSettings, inputs: Sequence[Path]) -> None:
     """Find out before any work whether the files may be written.
 
     Raises
@@ -55,11 +52,11 @@ def check_vectors(outputs: VectorOutputs, settings: VectorizeSettings, inputs: S
         packed = target != outputs.preview and format_of(target, outputs.format) == "GeoPackage"
         check_target(target, overwrite=settings.overwrite or packed, inputs=inputs)
         if packed:
-            names = [content.name for content in contents(outputs, target, areas=settings.areas)]
+            names = [content.name for content in planned_layers(outputs, target, areas=settings.areas)]
             check_layers(target, names, chosen=outputs.layer is not None, overwrite=settings.overwrite)
 
 
-def check_crs(outputs: VectorOutputs, settings: VectorizeSettings, crs: str | None) -> None:
+def check_target_crs(outputs: VectorOutputs, settings: VectorizeSettings, crs: str | None) -> None:
     """Find out before any work whether roads in a CRS can be carried to that of the files.
 
     Raises
@@ -79,7 +76,7 @@ def check_crs(outputs: VectorOutputs, settings: VectorizeSettings, crs: str | No
         raise SceneError(f"without a CRS roads cannot be carried {why}; assign one with gdal_edit, or write .gpkg")
 
 
-def in_crs(roads: Roads, crs: str) -> Roads:
+def reproject_roads(roads: Roads, crs: str) -> Roads:
     """Carry roads to another CRS; what was measured stays what it is on the ground.
 
     Raises
@@ -99,7 +96,7 @@ def in_crs(roads: Roads, crs: str) -> Roads:
     return replace(roads, crs=target, polygons=shapely.orient_polygons(moved))
 
 
-def stage(roads: Roads, outputs: VectorOutputs, crs: str | None, folder: Path) -> list[tuple[Path, Path]]:
+def stage_vectors(roads: Roads, outputs: VectorOutputs, crs: str | None, folder: Path) -> list[tuple[Path, Path]]:
     """Make the vector files in a folder.
 
     Parameters
@@ -128,8 +125,8 @@ def stage(roads: Roads, outputs: VectorOutputs, crs: str | None, folder: Path) -
     for target in [outputs.vector, *([outputs.junctions] if outputs.junctions else [])]:
         form = format_of(target, outputs.format)
         wanted = crs or (DEGREES if form in IN_DEGREES else None)
-        carried = in_crs(roads, wanted) if wanted else roads
-        layers = [_layer(carried, c) for c in contents(outputs, target, areas=isinstance(roads, RoadAreas))]
+        carried = reproject_roads(roads, wanted) if wanted else roads
+        layers = [_layer(carried, c) for c in planned_layers(outputs, target, areas=isinstance(roads, RoadAreas))]
         path = folder / target.name
         path.unlink(missing_ok=True)  # what a run left that was killed
         if form == "GeoPackage":
@@ -140,7 +137,7 @@ def stage(roads: Roads, outputs: VectorOutputs, crs: str | None, folder: Path) -
     return made
 
 
-def _layer(roads: Roads, content: Content) -> Layer:
+def _layer(roads: Roads, content: PlannedLayer) -> VectorLayer:
     if isinstance(roads, RoadAreas):
         return area_layer(roads, content.name)
     return junction_layer(roads, content.name) if content.junctions else road_layer(roads, content.name)

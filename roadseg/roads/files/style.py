@@ -8,7 +8,7 @@ style (QML); it is stored in the GeoPackage, where QGIS looks for it.
 from collections.abc import Mapping
 from xml.etree import ElementTree as ET
 
-from roadseg.roads.files.layers import Kind
+from roadseg.roads.files.layers import GeometryKind
 
 _ROAD, _INFERRED, _EDGE = "255,210,0,255", "230,90,0,255", "60,50,0,255"
 _GEOMETRY = {"Point": "0", "LineString": "1", "Polygon": "2"}
@@ -16,7 +16,7 @@ _WIDTH_MM = 'max(0.3, coalesce("width_m", 0) * 1000 / @map_scale)'
 _RIM_MM = f"{_WIDTH_MM} + 0.3"
 
 
-def qml(kind: Kind) -> str:
+def qml(kind: GeometryKind) -> str:
     """Return the style of a layer of roads (lines), junctions (points) or road areas (polygons)."""
     root = ET.Element("qgis", version="3.28.0", styleCategories="Symbology")
     rules = {

@@ -17,7 +17,7 @@ import shapely
 from pyogrio.errors import CRSError, DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError
 
 from roadseg.errors import OutputError
-from roadseg.roads.files.layers import Layer
+from roadseg.roads.files.layers import VectorLayer
 from roadseg.settings import VectorFormat
 
 SUFFIXES: dict[str, VectorFormat] = {
@@ -71,7 +71,9 @@ def format_of(path: Path, asked: VectorFormat | None = None) -> VectorFormat:
     return SUFFIXES[suffix]
 
 
-def write_layer(path: Path, layer: Layer, form: VectorFormat, *, projjson: Mapping[str, Any] | None = None) -> None:
+def write_layer(
+    path: Path, layer: VectorLayer, form: VectorFormat, *, projjson: Mapping[str, Any] | None = None
+) -> None:
     """Write a layer as a new file, or into a GeoPackage that is there, where it replaces one of its name.
 
     Parameters

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from roadseg.roads.centerlines.chains import put_in_order
 from roadseg.roads.pixel_graph import Ints, PixelGraph
-from roadseg.roads.repair.edges import Vertices, pick, slices, strung
+from roadseg.roads.repair.edges import Vertices, slices, take_edges, take_vertices
 
 
 def contract(graph: PixelGraph, *, keep: Ints | None = None) -> PixelGraph:
@@ -27,17 +27,17 @@ def contract(graph: PixelGraph, *, keep: Ints | None = None) -> PixelGraph:
     edges = np.arange(len(graph.ends)) if keep is None else keep
     partner = _partners(graph, edges)
     if (partner < 0).all():
-        return _tidied(graph if keep is None else pick(graph, keep, all_nodes=True))
-    laid = put_in_order(partner)
-    order, first, last = edges[laid.order], laid.starts[:-1], laid.starts[1:] - 1
+        return _tidied(graph if keep is None else take_edges(graph, keep, all_nodes=True))
+    sequence = put_in_order(partner)
+    order, first, last = edges[sequence.order], sequence.starts[:-1], sequence.starts[1:] - 1
     joint = np.ones(len(order), dtype=bool)
     joint[first] = False
     counts = np.diff(graph.starts)[order]
-    places, area, level = strung(graph, graph.starts[order], counts, turned=laid.turned, lead=joint)
+    places, area, level = take_vertices(graph, graph.starts[order], counts, turned=sequence.turned, lead=joint)
     counts += joint
     at = (np.cumsum(counts) - counts)[joint]
     starts = np.concatenate([[0], np.cumsum(np.add.reduceat(counts, first))])
-    ends = np.where(laid.turned[:, None], graph.ends[order, ::-1], graph.ends[order])
+    ends = np.where(sequence.turned[:, None], graph.ends[order, ::-1], graph.ends[order])
     places[at] = np.rint(graph.nodes[ends[joint, 0]])
     joined = replace(
         graph,
@@ -74,7 +74,7 @@ def split_edges(graph: PixelGraph, vertices: Ints, *, behind: Vertices | None = 
     ends[second, 0], ends[second - 1, 1] = new, new
     begin, stop = graph.starts[:-1][owner], graph.starts[1:][owner]
     begin[second], stop[second - 1] = vertices + 1, vertices
-    places, area, level = strung(graph, begin, stop - begin, behind=behind)
+    places, area, level = take_vertices(graph, begin, stop - begin, behind=behind)
     return PixelGraph(
         nodes=np.concatenate([graph.nodes, graph.places[vertices]]),
         at_border=np.concatenate([graph.at_border, np.zeros(len(vertices), dtype=bool)]),

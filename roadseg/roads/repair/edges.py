@@ -1,4 +1,4 @@
-"""What all repairs need: edges laid out as points, measured, picked, turned and put in order.
+"""What all repairs need: edges polylines out as points, measured, picked, turned and put in order.
 
 Nothing here loops over edges. Lengths follow the pixels, so they are up to 8 % too long: good enough
 to compare with limits.
@@ -19,10 +19,10 @@ Pixel = tuple[float, float]
 Vertices = tuple[NDArray[np.int32], NDArray[np.uint16], NDArray[np.uint8]]
 """(n, 2) places, (n,) areas and (n,) levels, as in a ``PixelGraph``."""
 
-PART = 1 << 17
+CHUNK = 1 << 17
 """How many vertices are handled at a time where all are."""
 
-WIDE = 1 << 19
+WIDE_CHUNK = 1 << 19
 """The same where each such part costs something per node."""
 
 _GRAINS = 2.0**20
@@ -30,7 +30,7 @@ _GRAINS = 2.0**20
 
 
 @dataclass(frozen=True)
-class Chains:
+class Polylines:
     """The points along all edges, nodes included.
 
     Parameters
@@ -70,7 +70,7 @@ def edge_of_vertex(graph: PixelGraph) -> Ints:
     return np.repeat(np.arange(len(graph.ends)), np.diff(graph.starts))
 
 
-def chains(graph: PixelGraph, pixel: Pixel = (1.0, 1.0)) -> Chains:
+def polylines_of(graph: PixelGraph, pixel: Pixel = (1.0, 1.0)) -> Polylines:
     """Lay out all edges with their nodes, and measure along them."""
     starts = graph.starts + 2 * np.arange(len(graph.starts))
     at = slices(graph.starts[:-1] - 1, np.diff(starts))  # nodes get some vertex for now
@@ -88,17 +88,20 @@ def chains(graph: PixelGraph, pixel: Pixel = (1.0, 1.0)) -> Chains:
     np.rint(steps, out=steps)
     steps /= _GRAINS
     steps[starts[:-1]] = 0
-    return Chains(points, starts, np.cumsum(steps, out=steps))
+    return Polylines(points, starts, np.cumsum(steps, out=steps))
 
 
-def lengths(graph: PixelGraph, edges: Ints, pixel: Pixel = (1.0, 1.0)) -> Floats:
+def edge_lengths(graph: PixelGraph, edges: Ints, pixel: Pixel = (1.0, 1.0)) -> Floats:
     """Return (n,) metres along some edges."""
     stops = np.cumsum(np.diff(graph.starts)[edges])
-    found = [chains(pick(graph, edges[part], all_nodes=True), pixel).lengths for part in in_parts(stops, WIDE)]
+    found = [
+        polylines_of(take_edges(graph, edges[part], all_nodes=True), pixel).lengths
+        for part in chunks(stops, WIDE_CHUNK)
+    ]
     return np.concatenate([np.zeros(0), *found])
 
 
-def edges_at(graph: PixelGraph, nodes: Ints) -> Iterator[tuple[Ints, slice]]:
+def incident_edges(graph: PixelGraph, nodes: Ints) -> Iterator[tuple[Ints, slice]]:
     """Return the edges that meet some nodes, ascending, part by part, and which rows of nodes these are.
 
     Parameters
@@ -113,12 +116,12 @@ def edges_at(graph: PixelGraph, nodes: Ints) -> Iterator[tuple[Ints, slice]]:
     degree = degrees(graph)
     first = np.cumsum(degree) - degree
     weight = np.bincount(tail, weights=np.repeat(np.diff(graph.starts), 2), minlength=len(graph.nodes))
-    for part in in_parts(np.cumsum(weight[nodes].sum(axis=1)), WIDE):
+    for part in chunks(np.cumsum(weight[nodes].sum(axis=1)), WIDE_CHUNK):
         here = nodes[part].ravel()
         yield np.unique(leaving[slices(first[here], degree[here])] >> 1), part
 
 
-def per_edge(operation: np.ufunc, values: NDArray[Any], first: Ints, counts: Ints, empty: float = 0.0) -> Floats:
+def reduce_slices(operation: np.ufunc, values: NDArray[Any], first: Ints, counts: Ints, empty: float = 0.0) -> Floats:
     """Reduce slices ``first[i] …`` (``counts[i]`` long) of an array, of which some may be empty.
 
     They should ascend: what lies between two slices that follow each other is reduced in vain.
@@ -133,7 +136,7 @@ def per_edge(operation: np.ufunc, values: NDArray[Any], first: Ints, counts: Int
     return reduced
 
 
-def pick(graph: PixelGraph, edges: Ints, *, turned: Bools | None = None, all_nodes: bool = False) -> PixelGraph:
+def take_edges(graph: PixelGraph, edges: Ints, *, turned: Bools | None = None, all_nodes: bool = False) -> PixelGraph:
     """Return some edges in the order given, with the nodes they use.
 
     Parameters
@@ -151,7 +154,7 @@ def pick(graph: PixelGraph, edges: Ints, *, turned: Bools | None = None, all_nod
     ends = graph.ends[edges]
     if turned is not None:
         ends = np.where(turned[:, None], ends[:, ::-1], ends)
-    places, area, level = strung(graph, graph.starts[edges], counts, turned=turned)
+    places, area, level = take_vertices(graph, graph.starts[edges], counts, turned=turned)
     nodes, at_border = graph.nodes, graph.at_border
     if not all_nodes:
         used = np.zeros(len(nodes), dtype=bool)
@@ -170,7 +173,7 @@ def pick(graph: PixelGraph, edges: Ints, *, turned: Bools | None = None, all_nod
     )
 
 
-def strung(
+def take_vertices(
     graph: PixelGraph,
     first: Ints,
     counts: Ints,
@@ -203,7 +206,7 @@ def strung(
     level = np.empty(size, dtype=graph.level.dtype)
     begin = first if lead is None else first - lead
     mirror = 2 * first + counts - 1
-    for part in in_parts(stops) if len(graph.area) else ():
+    for part in chunks(stops) if len(graph.area) else ():
         at = slices(begin[part], whole[part])
         if turned is not None and turned[part].any():
             back = turned[part]
@@ -219,17 +222,17 @@ def strung(
     return places, area, level
 
 
-def in_parts(stops: Ints | Floats, size: int = 0) -> Iterator[slice]:
-    """Cut things that end at ``stops`` on a long array into slices that fill about ``size`` of it, ``PART`` if 0."""
+def chunks(stops: Ints | Floats, size: int = 0) -> Iterator[slice]:
+    """Cut things that end at ``stops`` on a long array into slices that fill about ``size`` of it, ``CHUNK`` if 0."""
     begin = 0
     while begin < len(stops):
         before = stops[begin - 1] if begin else 0
-        stop = max(int(np.searchsorted(stops, before + (size or PART), side="right")), begin + 1)
+        stop = max(int(np.searchsorted(stops, before + (size or CHUNK), side="right")), begin + 1)
         yield slice(begin, stop)
         begin = stop
 
 
-def part_of(graph: PixelGraph, edges: slice) -> PixelGraph:
+def edge_range(graph: PixelGraph, edges: slice) -> PixelGraph:
     """Return some edges that follow each other, with all nodes; nothing is copied."""
     starts = graph.starts[edges.start : edges.stop + 1]
     vertices = slice(starts[0], starts[-1])
@@ -253,7 +256,7 @@ def places_at(graph: PixelGraph, at: Ints) -> NDArray[np.int32]:
     return _pairs(graph).take(at, mode="clip").view(np.int32).reshape(-1, 2)
 
 
-def kept_vertices(graph: PixelGraph, keep: Bools) -> Vertices:
+def vertices_where(graph: PixelGraph, keep: Bools) -> Vertices:
     """Return those vertices that are kept."""
     return _pairs(graph)[keep].view(np.int32).reshape(-1, 2), graph.area[keep], graph.level[keep]
 
@@ -263,7 +266,7 @@ def _pairs(graph: PixelGraph) -> Ints:
     return np.ascontiguousarray(graph.places).view(np.int64).ravel()
 
 
-def in_order(graph: PixelGraph) -> PixelGraph:
+def in_canonical_order(graph: PixelGraph) -> PixelGraph:
     """Return the same graph in the order that only its shape decides.
 
     Nodes by row and column; each edge from its earlier node to its later one, a loop towards its
@@ -282,7 +285,7 @@ def in_order(graph: PixelGraph) -> PixelGraph:
     if not turned.any() and (np.diff(order) == 1).all() and (np.diff(edges) == 1).all():
         return graph
     renamed = replace(graph, nodes=graph.nodes[order], at_border=graph.at_border[order], ends=names[graph.ends])
-    return pick(renamed, edges, turned=turned[edges])
+    return take_edges(renamed, edges, turned=turned[edges])
 
 
 def _outer_places(graph: PixelGraph) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from roadseg.roads.pixel_graph import Floats, Ints, PixelGraph
-from roadseg.roads.repair.edges import Chains, Pixel, per_edge, slices
+from roadseg.roads.repair.edges import Pixel, Polylines, reduce_slices, slices
 
 
 @dataclass(frozen=True)
-class Tips:
+class EdgeEnds:
     """What the last metres of some half-edges tell.
 
     Parameters
@@ -33,7 +33,9 @@ class Tips:
     reach: Floats
 
 
-def tips(graph: PixelGraph, laid: Chains, half_edges: Ints, pixel: Pixel, *, skip: Floats, span: float) -> Tips:
+def measure_ends(
+    graph: PixelGraph, polylines: Polylines, half_edges: Ints, pixel: Pixel, *, skip: Floats, span: float
+) -> EdgeEnds:
     """Fit direction and width to the ends of some half-edges, at their tails.
 
     The direction is the slope of the points against their distance from the end, so that single
@@ -41,8 +43,8 @@ def tips(graph: PixelGraph, laid: Chains, half_edges: Ints, pixel: Pixel, *, ski
 
     Parameters
     ----------
-    graph, laid, pixel
-        The edges, the same laid out, and the size of a pixel.
+    graph, polylines, pixel
+        The edges, the same polylines out, and the size of a pixel.
     half_edges
         (n,) which ends.
     skip
@@ -50,34 +52,38 @@ def tips(graph: PixelGraph, laid: Chains, half_edges: Ints, pixel: Pixel, *, ski
     span
         Metres that are looked at.
     """
-    edge, first, last = _looked_at(laid, half_edges, skip, span)
+    edge, first, last = _looked_at(polylines, half_edges, skip, span)
     counts = last - first + 1
     at = slices(first, counts)
     group = np.cumsum(counts) - counts
-    tail = np.where(half_edges & 1, laid.starts[edge + 1] - 1, laid.starts[edge])
-    distance = np.abs(laid.along[at] - np.repeat(laid.along[tail], counts))
-    outward = -_slopes(distance, laid.points[at], group, counts)
-    width = _widths(graph, laid, edge, first, last) * (pixel[0] * pixel[1])
-    return Tips(outward, width, laid.points[(first + last) // 2], laid.along[last] - laid.along[first])
+    tail = np.where(half_edges & 1, polylines.starts[edge + 1] - 1, polylines.starts[edge])
+    distance = np.abs(polylines.along[at] - np.repeat(polylines.along[tail], counts))
+    outward = -_slopes(distance, polylines.points[at], group, counts)
+    width = _widths(graph, polylines, edge, first, last) * (pixel[0] * pixel[1])
+    return EdgeEnds(
+        outward, width, polylines.points[(first + last) // 2], polylines.along[last] - polylines.along[first]
+    )
 
 
-def tip_widths(graph: PixelGraph, laid: Chains, half_edges: Ints, pixel: Pixel, *, skip: Floats, span: float) -> Floats:
-    """Return (n,) the metres of road width at the ends of some half-edges, as ``tips`` does, and nothing else."""
-    edge, first, last = _looked_at(laid, half_edges, skip, span)
-    return _widths(graph, laid, edge, first, last) * (pixel[0] * pixel[1])
+def end_widths(
+    graph: PixelGraph, polylines: Polylines, half_edges: Ints, pixel: Pixel, *, skip: Floats, span: float
+) -> Floats:
+    """Return (n,) metres: the road width at the ends of some half-edges, as ``measure_ends`` measures it."""
+    edge, first, last = _looked_at(polylines, half_edges, skip, span)
+    return _widths(graph, polylines, edge, first, last) * (pixel[0] * pixel[1])
 
 
-def _looked_at(laid: Chains, half_edges: Ints, skip: Floats, span: float) -> tuple[Ints, Ints, Ints]:
+def _looked_at(polylines: Polylines, half_edges: Ints, skip: Floats, span: float) -> tuple[Ints, Ints, Ints]:
     """Return (n,) the edges of some half-edges, and the first and last point that are looked at."""
     edge, side = half_edges >> 1, half_edges & 1
-    low, high = laid.starts[edge], laid.starts[edge + 1] - 1
-    length = laid.along[high] - laid.along[low]
+    low, high = polylines.starts[edge], polylines.starts[edge + 1] - 1
+    length = polylines.along[high] - polylines.along[low]
     near = np.minimum(skip, length / 3)
     far = np.minimum(near + span, length)
-    begin = np.where(side == 0, laid.along[low] + near, laid.along[high] - far)
-    stop = np.where(side == 0, laid.along[low] + far, laid.along[high] - near)
-    first = np.clip(np.searchsorted(laid.along, begin - 1e-9, side="left"), low, high)
-    last = np.clip(np.searchsorted(laid.along, stop + 1e-9, side="right") - 1, first, high)
+    begin = np.where(side == 0, polylines.along[low] + near, polylines.along[high] - far)
+    stop = np.where(side == 0, polylines.along[low] + far, polylines.along[high] - near)
+    first = np.clip(np.searchsorted(polylines.along, begin - 1e-9, side="left"), low, high)
+    last = np.clip(np.searchsorted(polylines.along, stop + 1e-9, side="right") - 1, first, high)
     short = last - first < 1
     return edge, np.where(short, low, first), np.where(short, high, last)
 
@@ -94,19 +100,22 @@ def _slopes(distance: Floats, points: Floats, group: Ints, counts: Ints) -> Floa
     return unit
 
 
-def _widths(graph: PixelGraph, laid: Chains, edge: Ints, first: Ints, last: Ints) -> Floats:
+def _widths(graph: PixelGraph, polylines: Polylines, edge: Ints, first: Ints, last: Ints) -> Floats:
     """Return (n,) road pixels per metre of chain; nodes have no road pixels of their own and do not count.
 
     A vertex stands for half the way to both its neighbours, so a row of them stands for what lies between the
     middles of the first and the last step.
     """
-    first = np.maximum(first, laid.starts[edge] + 1)
-    last = np.minimum(last, laid.starts[edge + 1] - 2)
+    first = np.maximum(first, polylines.starts[edge] + 1)
+    last = np.minimum(last, polylines.starts[edge + 1] - 2)
     counts = np.maximum(last - first + 1, 0)
-    area = per_edge(np.add, graph.area[slices(first - 2 * edge - 1, counts)], np.cumsum(counts) - counts, counts)
+    owned = graph.area[slices(first - 2 * edge - 1, counts)]
+    area = reduce_slices(np.add, owned, np.cumsum(counts) - counts, counts)
     some = counts > 0
     first, last = first[some], last[some]
     whole = np.zeros(len(edge))
-    whole[some] = (laid.along[last] + laid.along[last + 1] - laid.along[first] - laid.along[first - 1]) / 2
+    whole[some] = (
+        polylines.along[last] + polylines.along[last + 1] - polylines.along[first] - polylines.along[first - 1]
+    ) / 2
     width: Floats = np.divide(area, whole, out=np.zeros(len(edge)), where=whole > 0)
     return width

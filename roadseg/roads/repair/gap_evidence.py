@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roadseg.roads.pixel_graph import Bools, Floats, Ints, PixelGraph
-from roadseg.roads.repair.edges import Pixel, in_parts
-from roadseg.roads.repair.ends import Tips
-from roadseg.roads.repair.pixel_lines import straight
+from roadseg.roads.repair.edges import Pixel, chunks
+from roadseg.roads.repair.ends import EdgeEnds
+from roadseg.roads.repair.pixel_lines import line_pixels
 
-Sample = Callable[[NDArray[np.int32]], NDArray[np.uint8]]
+LevelsAt = Callable[[NDArray[np.int32]], NDArray[np.uint8]]
 """From (n, 2) row, col to (n,) probability × 254 there; 255 where it is not known."""
 
 _PAIR = np.array([-1.45, 0.040, 1.81, 1.60])
@@ -34,23 +34,23 @@ _UNKNOWN = 255
 
 
 @dataclass(frozen=True)
-class Ends:
+class DeadEnds:
     """Dead ends that may be bridged: their node, its pixel, and what the last metres of their edge tell."""
 
     node: Ints
     edge: Ints
     place: Ints
-    tip: Tips
+    end: EdgeEnds
 
 
 @dataclass(frozen=True)
-class Bridges:
+class GapCandidates:
     """Possible bridges.
 
     Parameters
     ----------
     end, other
-        (n,) which dead ends, by their number among ``Ends``; ``other`` is -1 where it leads to an edge or junction.
+        (n,) which dead ends, by their number among ``DeadEnds``; ``other`` is -1 where it leads to an edge or junction.
     vertex, node
         (n,) the vertex or node it leads to, -1 if it is the other kind.
     gap
@@ -69,11 +69,11 @@ class Bridges:
     misfit: Floats
     support: Floats
 
-    def __getitem__(self, which: Ints | Bools | slice) -> "Bridges":
-        return Bridges(*(getattr(self, field.name)[which] for field in fields(self)))
+    def __getitem__(self, which: Ints | Bools | slice) -> "GapCandidates":
+        return GapCandidates(*(getattr(self, field.name)[which] for field in fields(self)))
 
 
-def odds_against(found: Bridges) -> Floats:
+def odds_against(found: GapCandidates) -> Floats:
     """Return (n,) the logarithm of the odds that no road is hidden there, see ``_PAIR`` and ``_T``."""
     support = np.sqrt(np.clip(np.nan_to_num(found.support, nan=_USUAL_SUPPORT), 0, _ENOUGH))
     base, per_metre, per_radian, per_support = np.where(found.other[:, None] >= 0, _PAIR, _T).T
@@ -81,38 +81,46 @@ def odds_against(found: Bridges) -> Floats:
     return odds
 
 
-def hopeful(found: Bridges) -> Bridges:
+def plausible(found: GapCandidates) -> GapCandidates:
     """Return those that would be accepted over a probability that leaves no doubt."""
     return found[odds_against(replace(found, support=np.full(len(found.end), _ENOUGH))) <= ACCEPTED]
 
 
-def supported(
-    graph: PixelGraph, ends: Ends, found: Bridges, *, level: float | None, pixel: Pixel, sample: Sample | None
-) -> Bridges:
+def with_support(
+    graph: PixelGraph,
+    ends: DeadEnds,
+    found: GapCandidates,
+    *,
+    level: float | None,
+    pixel: Pixel,
+    sample: LevelsAt | None,
+) -> GapCandidates:
     """Note the mean level between the rims, over the level of a road; bridges over unknown pixels are dropped."""
     if sample is None or not len(found.end):
         return found
-    size = np.abs(targets(graph, found) - ends.place[found.end]).max(axis=1)
-    parts = (found[part] for part in in_parts(np.cumsum(size + 1)))
-    return together(*(_sampled(graph, ends, part, level, pixel, sample) for part in parts))
+    size = np.abs(target_pixels(graph, found) - ends.place[found.end]).max(axis=1)
+    parts = (found[part] for part in chunks(np.cumsum(size + 1)))
+    return concatenate(*(_sampled(graph, ends, part, level, pixel, sample) for part in parts))
 
 
-def together(*found: Bridges) -> Bridges:
+def concatenate(*found: GapCandidates) -> GapCandidates:
     """Return several lots of bridges as one."""
-    return Bridges(*(np.concatenate([getattr(lot, field.name) for lot in found]) for field in fields(Bridges)))
+    return GapCandidates(
+        *(np.concatenate([getattr(lot, field.name) for lot in found]) for field in fields(GapCandidates))
+    )
 
 
 def _sampled(
-    graph: PixelGraph, ends: Ends, found: Bridges, level: float | None, pixel: Pixel, sample: Sample
-) -> Bridges:
-    """Do as ``supported`` for bridges few enough to draw them at once."""
-    target = targets(graph, found)
-    drawn = straight(ends.place[found.end], target, thick=False)
+    graph: PixelGraph, ends: DeadEnds, found: GapCandidates, level: float | None, pixel: Pixel, sample: LevelsAt
+) -> GapCandidates:
+    """Do as ``with_support`` for bridges few enough to draw them at once."""
+    target = target_pixels(graph, found)
+    drawn = line_pixels(ends.place[found.end], target, thick=False)
     levels = sample(drawn.places.astype(np.int32)).astype(np.float64)
     steps = np.diff(drawn.starts)
     known = np.bincount(drawn.line, weights=levels == _UNKNOWN, minlength=len(steps)) == 0
     distance = np.maximum(np.hypot(*((target - ends.place[found.end]) * pixel).T), 1e-9)
-    rim = ends.tip.width[found.end] / 2 / distance
+    rim = ends.end.width[found.end] / 2 / distance
     middle, half = (
         rim + found.gap / distance / 2,
         np.maximum(found.gap - 3 * max(pixel), 1.5 * max(pixel)) / distance / 2,
@@ -124,7 +132,7 @@ def _sampled(
     return (found if level is None else replace(found, support=support))[known]
 
 
-def targets(graph: PixelGraph, found: Bridges) -> Ints:
+def target_pixels(graph: PixelGraph, found: GapCandidates) -> Ints:
     """Return (n, 2) the pixel each bridge leads to."""
     target = np.rint(graph.nodes[found.node]).astype(np.int64)
     split = found.vertex >= 0

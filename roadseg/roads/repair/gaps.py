@@ -14,16 +14,24 @@ from numpy.typing import NDArray
 
 from roadseg.roads.pixel_graph import Bools, Ints, PixelGraph
 from roadseg.roads.repair.contract import split_edges
-from roadseg.roads.repair.edges import Pixel, degrees, in_parts
-from roadseg.roads.repair.gap_candidates import dead_ends, proposals, surroundings
-from roadseg.roads.repair.gap_evidence import ACCEPTED, Bridges, Ends, Sample, odds_against, supported, targets
-from roadseg.roads.repair.pixel_lines import mark_nodes, straight
+from roadseg.roads.repair.edges import Pixel, chunks, degrees
+from roadseg.roads.repair.gap_candidates import find_candidates, find_obstacles, measure_dead_ends
+from roadseg.roads.repair.gap_evidence import (
+    ACCEPTED,
+    DeadEnds,
+    GapCandidates,
+    LevelsAt,
+    odds_against,
+    target_pixels,
+    with_support,
+)
+from roadseg.roads.repair.pixel_lines import add_nodes, line_pixels
 
 _ROUNDS = 8
 
 
-def bridge(
-    graph: PixelGraph, *, longest: float, level: float | None, pixel: Pixel = (1.0, 1.0), sample: Sample | None = None
+def close_gaps(
+    graph: PixelGraph, *, longest: float, level: float | None, pixel: Pixel = (1.0, 1.0), sample: LevelsAt | None = None
 ) -> PixelGraph:
     """Bridge the gaps of a network.
 
@@ -49,10 +57,10 @@ def bridge(
     for _ in range(_ROUNDS):
         if not len(open_ends):
             break
-        ends = dead_ends(graph, open_ends, pixel)
-        taken = taken or surroundings(graph, ends, longest=longest, pixel=pixel)
-        found = proposals(graph, ends, taken, longest=longest, pixel=pixel)
-        found = supported(graph, ends, found, level=level, pixel=pixel, sample=sample)
+        ends = measure_dead_ends(graph, open_ends, pixel)
+        taken = taken or find_obstacles(graph, ends, longest=longest, pixel=pixel)
+        found = find_candidates(graph, ends, taken, longest=longest, pixel=pixel)
+        found = with_support(graph, ends, found, level=level, pixel=pixel, sample=sample)
         found = found[odds_against(found) <= ACCEPTED]
         chosen = _chosen(graph, ends, found)
         if not len(chosen.end):
@@ -62,13 +70,13 @@ def bridge(
         open_ends = ends.node[waiting]
         graph, new = _built(graph, ends, chosen, sample)
         taken.add(new)
-        mark_nodes(taken, graph)
+        add_nodes(taken, graph)
     return graph
 
 
-def _chosen(graph: PixelGraph, ends: Ends, found: Bridges) -> Bridges:
+def _chosen(graph: PixelGraph, ends: DeadEnds, found: GapCandidates) -> GapCandidates:
     """Return the bridges that are the best one for each of their ends and do not cross a better one."""
-    target = targets(graph, found)
+    target = target_pixels(graph, found)
     cost = odds_against(found)
     order = np.lexsort((target[:, 1], target[:, 0], found.end, cost))
     found, target = found[order], target[order]
@@ -86,11 +94,11 @@ def _crossed(start: Ints, stop: Ints) -> Bools:
     low, high = np.minimum(start[:, 0], stop[:, 0]), np.maximum(start[:, 0], stop[:, 0])
     order = np.argsort(low, kind="stable")
     crossed = np.zeros(len(low), dtype=bool)
-    for part in in_parts(np.cumsum(np.abs(stop - start).sum(axis=1)[order] + 1)):
+    for part in chunks(np.cumsum(np.abs(stop - start).sum(axis=1)[order] + 1)):
         top = low[order[part.start]] if part.start else low.min()
         bottom = low[order[part.stop]] if part.stop < len(order) else high.max() + 1
         lines = np.flatnonzero((low < bottom) & (high >= top))
-        drawn = straight(start[lines], stop[lines], thick=True)
+        drawn = line_pixels(start[lines], stop[lines], thick=True)
         row, col = drawn.places.T
         inner = (drawn.step > 0) & (drawn.step < np.diff(drawn.starts)[drawn.line] - 1) & (row >= top) & (row < bottom)
         _, first, same = np.unique((row[inner] << 32) + col[inner], return_index=True, return_inverse=True)
@@ -100,10 +108,10 @@ def _crossed(start: Ints, stop: Ints) -> Bools:
 
 
 def _built(
-    graph: PixelGraph, ends: Ends, chosen: Bridges, sample: Sample | None
+    graph: PixelGraph, ends: DeadEnds, chosen: GapCandidates, sample: LevelsAt | None
 ) -> tuple[PixelGraph, NDArray[np.int32]]:
     """Return the graph with the bridges as edges, and their pixels."""
-    drawn = straight(ends.place[chosen.end], targets(graph, chosen), thick=False)
+    drawn = line_pixels(ends.place[chosen.end], target_pixels(graph, chosen), thick=False)
     inner = (drawn.step > 0) & (drawn.step < np.diff(drawn.starts)[drawn.line] - 1)
     places = drawn.places[inner].astype(np.int32)
     counts = np.bincount(drawn.line[inner], minlength=len(chosen.end))

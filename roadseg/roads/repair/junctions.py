@@ -12,18 +12,18 @@ import numpy as np
 
 from roadseg.roads.pixel_graph import Bools, Floats, Ints, PixelGraph
 from roadseg.roads.repair.edges import (
-    Chains,
     Pixel,
-    chains,
+    Polylines,
     degrees,
-    edges_at,
-    kept_vertices,
-    lengths,
-    per_edge,
-    pick,
+    edge_lengths,
+    incident_edges,
+    polylines_of,
+    reduce_slices,
     slices,
+    take_edges,
+    vertices_where,
 )
-from roadseg.roads.repair.ends import Tips, tip_widths, tips
+from roadseg.roads.repair.ends import EdgeEnds, end_widths, measure_ends
 
 NEAR_WIDTHS = 1.0
 """Junctions nearer than this many road widths are one, whatever meets there."""
@@ -89,29 +89,29 @@ def _needless(graph: PixelGraph, asked: Bools, pixel: Pixel) -> tuple[Ints, Ints
 def _inside(graph: PixelGraph, edges: Ints, pixel: Pixel) -> tuple[Ints, Floats, Floats]:
     """Return those of some edges that lie inside a junction, their length, and the road width there."""
     length, width, good = np.zeros(len(edges)), np.zeros(len(edges)), np.zeros(len(edges), dtype=bool)
-    for near, part in edges_at(graph, graph.ends[edges]):
+    for near, part in incident_edges(graph, graph.ends[edges]):
         here = np.searchsorted(near, edges[part])
-        good[part], length[part], width[part] = _judged(pick(graph, near), here, pixel)
+        good[part], length[part], width[part] = _judged(take_edges(graph, near), here, pixel)
     return edges[good], length[good], width[good]
 
 
 def _judged(graph: PixelGraph, edges: Ints, pixel: Pixel) -> tuple[Bools, Floats, Floats]:
     """Return whether some edges lie inside a junction, their length, and the road width there."""
-    laid, degree = chains(graph, pixel), degrees(graph)
-    length = laid.lengths[edges]
+    polylines, degree = polylines_of(graph, pixel), degrees(graph)
+    length = polylines.lengths[edges]
     half, first, count = _arms(graph, edges)
-    width = _arm_widths(graph, laid, half, first, count, pixel)
+    width = _arm_widths(graph, polylines, half, first, count, pixel)
     good = length <= NEAR_WIDTHS * width
     far = CROSSING_WIDTHS * width + CROSSING_PX * max(pixel)
     maybe = np.flatnonzero(~good & (length <= far) & (degree[graph.ends[edges]] == 3).all(axis=1))
-    good[maybe] = _crosswise(graph, laid, half[first[maybe, None] + np.arange(4)], width[maybe], pixel)
+    good[maybe] = _crosswise(graph, polylines, half[first[maybe, None] + np.arange(4)], width[maybe], pixel)
     return good, length, width
 
 
 def _rough_widths(graph: PixelGraph, pixel: Pixel) -> Floats:
     """Return (nodes,) metres: the mean area per vertex of the widest edge there, of those long enough to tell."""
     counts = np.diff(graph.starts)
-    mean = per_edge(np.add, graph.area, graph.starts[:-1], counts) / np.maximum(counts, 1) * max(pixel)
+    mean = reduce_slices(np.add, graph.area, graph.starts[:-1], counts) / np.maximum(counts, 1) * max(pixel)
     widest = np.zeros(len(graph.nodes))
     np.maximum.at(widest, graph.ends, np.where(counts >= 8, mean, 0)[:, None])
     return widest
@@ -136,9 +136,9 @@ def _arms(graph: PixelGraph, edges: Ints) -> tuple[Ints, Ints, Ints]:
     return half, np.cumsum(count) - count, count
 
 
-def _arm_widths(graph: PixelGraph, laid: Chains, half: Ints, first: Ints, count: Ints, pixel: Pixel) -> Floats:
+def _arm_widths(graph: PixelGraph, polylines: Polylines, half: Ints, first: Ints, count: Ints, pixel: Pixel) -> Floats:
     """Return (edges,) the mean width of the two widest arms."""
-    found = tip_widths(graph, laid, half, pixel, skip=np.full(len(half), SPAN_M / 3), span=SPAN_M)
+    found = end_widths(graph, polylines, half, pixel, skip=np.full(len(half), SPAN_M / 3), span=SPAN_M)
     owner = np.repeat(np.arange(len(first)), count)
     order = np.lexsort((-found, owner))
     ranked = found[order]
@@ -149,12 +149,12 @@ def _arm_widths(graph: PixelGraph, laid: Chains, half: Ints, first: Ints, count:
     return width
 
 
-def _crosswise(graph: PixelGraph, laid: Chains, arms: Ints, width: Floats, pixel: Pixel) -> Bools:
+def _crosswise(graph: PixelGraph, polylines: Polylines, arms: Ints, width: Floats, pixel: Pixel) -> Bools:
     """Return (n,) whether of (n, 4) arms, two at each node, both at one node go on straight at the other."""
     if not len(arms):
         return np.zeros(0, dtype=bool)
     skip = np.repeat(width, 4)
-    found = tips(graph, laid, arms.ravel(), pixel, skip=skip, span=SPAN_M)
+    found = measure_ends(graph, polylines, arms.ravel(), pixel, skip=skip, span=SPAN_M)
     turn = {
         (i, j): _turn(found, 4 * np.arange(len(arms)) + i, 4 * np.arange(len(arms)) + j) for i in (0, 1) for j in (2, 3)
     }
@@ -163,7 +163,7 @@ def _crosswise(graph: PixelGraph, laid: Chains, arms: Ints, width: Floats, pixel
     return straight
 
 
-def _turn(found: Tips, one: Ints, two: Ints) -> Floats:
+def _turn(found: EdgeEnds, one: Ints, two: Ints) -> Floats:
     """Return (n,) radians by which a road turns on its way from one arm into another."""
     across = found.middle[two] - found.middle[one]
     turns = []
@@ -190,7 +190,7 @@ def _merged(graph: PixelGraph, edges: Ints, width: Floats, pixel: Pixel) -> Pixe
     ends = names[graph.ends]
     shrunk = (ends[:, 0] == ends[:, 1]) & (graph.ends[:, 0] != graph.ends[:, 1])
     around = np.flatnonzero(shrunk)
-    stays[around[lengths(graph, around, pixel) <= np.pi * clear[ends[around, 0]]]] = False
+    stays[around[edge_lengths(graph, around, pixel) <= np.pi * clear[ends[around, 0]]]] = False
     return _cut_back(replace(graph, nodes=nodes, at_border=border, ends=ends), clear, stays, pixel)
 
 
@@ -210,7 +210,7 @@ def _cut_back(graph: PixelGraph, clear: Floats, stays: Bools, pixel: Pixel) -> P
     kept = np.repeat(stays, counts)
     kept[at[drop]] = False
     counts = (counts - np.bincount(edge[drop], minlength=len(counts)))[stays]
-    places, area, level = kept_vertices(graph, kept)
+    places, area, level = vertices_where(graph, kept)
     return replace(
         graph,
         ends=graph.ends[stays],

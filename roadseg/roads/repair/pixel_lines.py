@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roadseg.roads.pixel_graph import Bools, Floats, Ints, PixelGraph
-from roadseg.roads.repair.edges import PART, in_parts, per_edge, places_at, slices
+from roadseg.roads.repair.edges import CHUNK, chunks, places_at, reduce_slices, slices
 
 _CELL = 5
 _CELL_BITS = 7
@@ -23,8 +23,8 @@ _BIT = np.left_shift(1, np.arange(8)).astype(np.uint8)
 
 
 @dataclass(frozen=True)
-class Lines:
-    """Lines of pixels, one after the other.
+class PixelLines:
+    """PixelLines of pixels, one after the other.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class Lines:
     starts: Ints
 
 
-def straight(start: Ints, stop: Ints, *, thick: bool) -> Lines:
+def line_pixels(start: Ints, stop: Ints, *, thick: bool) -> PixelLines:
     """Draw straight lines between pixels, both ends included.
 
     Parameters
@@ -62,10 +62,10 @@ def straight(start: Ints, stop: Ints, *, thick: bool) -> Lines:
     across = (2 * step * size[line, 1] + whole) // (2 * whole)
     down = step - across if thick else (2 * step * size[line, 0] + whole) // (2 * whole)
     places = start[line] + np.sign(stop - start)[line] * np.stack([down, across], axis=1)
-    return Lines(places, line, step, np.concatenate([[0], np.cumsum(steps + 1)]))
+    return PixelLines(places, line, step, np.concatenate([[0], np.cumsum(steps + 1)]))
 
 
-def first_met(marks: "Marks", start: Ints, far: Floats, *, skip: int) -> Ints:
+def first_hit(marks: "PixelSet", start: Ints, far: Floats, *, skip: int) -> Ints:
     """Walk straight from some pixels until a marked one is met.
 
     Parameters
@@ -104,7 +104,7 @@ def first_met(marks: "Marks", start: Ints, far: Floats, *, skip: int) -> Ints:
     return met
 
 
-class Marks:
+class PixelSet:
     """A set of pixels near some places.
 
     Parameters
@@ -130,8 +130,8 @@ class Marks:
 
     def add(self, places: NDArray[Any]) -> None:
         """Mark (n, 2) pixels; those out of reach are forgotten."""
-        for first in range(0, len(places), PART):
-            rows, cols = places[first : first + PART].T
+        for first in range(0, len(places), CHUNK):
+            rows, cols = places[first : first + CHUNK].T
             cell = self._cell(rows, cols)
             page = self._page.ravel().take(cell)
             if self._grown(cell[page == 0]):
@@ -176,15 +176,15 @@ def _byte(page: NDArray[np.int32], rows: NDArray[Any], cols: NDArray[Any]) -> In
     return byte
 
 
-def marks_of(graph: PixelGraph, near: NDArray[Any], reach: float) -> Marks:
+def pixels_of(graph: PixelGraph, near: NDArray[Any], reach: float) -> PixelSet:
     """Mark the pixels of a graph, those between nodes and vertices that do not touch included."""
-    marks = Marks(near, reach)
+    marks = PixelSet(near, reach)
     marks.add(graph.places)
-    mark_nodes(marks, graph)
+    add_nodes(marks, graph)
     return marks
 
 
-def mark_nodes(marks: Marks, graph: PixelGraph) -> None:
+def add_nodes(marks: PixelSet, graph: PixelGraph) -> None:
     """Mark the nodes of a graph, and what lies between them and vertices that do not touch them."""
     for places, _ in _nodes_and_links(graph):
         marks.add(places)
@@ -192,7 +192,7 @@ def mark_nodes(marks: Marks, graph: PixelGraph) -> None:
 
 def owners(graph: PixelGraph, places: Ints) -> Ints:
     """Return (n,) what lies on each place: a vertex, or -2 - node; -1 where there is nothing."""
-    wanted = Marks(places, 0)
+    wanted = PixelSet(places, 0)
     wanted.add(places)
     keys, owner = [], []
     for there, owns in [*_nodes_and_links(graph), *_vertices_near(graph, places)]:
@@ -217,7 +217,7 @@ def _nodes_and_links(graph: PixelGraph) -> list[tuple[NDArray[Any], Ints]]:
     node = nodes[np.concatenate([graph.ends[some, 0], graph.ends[some, 1]])]
     place = graph.places[vertex].astype(np.int64)
     apart = np.flatnonzero(np.abs(node - place).max(axis=1, initial=0) > 1)
-    links = straight(node[apart], place[apart], thick=False)
+    links = line_pixels(node[apart], place[apart], thick=False)
     return [(nodes, -2 - np.arange(len(nodes))), (links.places, vertex[apart][links.line])]
 
 
@@ -235,7 +235,7 @@ def _vertices_near(graph: PixelGraph, places: Ints) -> Iterator[tuple[NDArray[An
     inside = table[bottom, right] - table[top, right] - table[bottom, left] + table[top, left]
     counts = np.diff(graph.starts)
     edges = np.flatnonzero((inside > 0) & (counts > 0))
-    for part in in_parts(np.cumsum(counts[edges])):
+    for part in chunks(np.cumsum(counts[edges])):
         at = slices(graph.starts[edges[part]], counts[edges[part]])
         yield places_at(graph, at), at
 
@@ -244,7 +244,7 @@ def _boxes(graph: PixelGraph) -> tuple[Ints, Ints]:
     """Return (edges, 2) the lowest and highest row and column of the vertices of each edge."""
     first, counts = graph.starts[:-1], np.diff(graph.starts)
     low, high = (
-        np.stack([per_edge(operation, graph.places[:, axis], first, counts) for axis in (0, 1)], axis=1)
+        np.stack([reduce_slices(operation, graph.places[:, axis], first, counts) for axis in (0, 1)], axis=1)
         for operation in (np.minimum, np.maximum)
     )
     return low.astype(np.int64), high.astype(np.int64)

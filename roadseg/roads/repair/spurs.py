@@ -13,8 +13,17 @@ from scipy.sparse.csgraph import connected_components
 
 from roadseg.roads.pixel_graph import Bools, Floats, Ints, PixelGraph
 from roadseg.roads.repair.contract import contract
-from roadseg.roads.repair.edges import Chains, Pixel, chains, degrees, edges_at, lengths, per_edge, pick
-from roadseg.roads.repair.ends import tip_widths
+from roadseg.roads.repair.edges import (
+    Pixel,
+    Polylines,
+    degrees,
+    edge_lengths,
+    incident_edges,
+    polylines_of,
+    reduce_slices,
+    take_edges,
+)
+from roadseg.roads.repair.ends import end_widths
 
 WIDTHS = 1.5
 """How many widths of the road it leaves a branch must be long."""
@@ -47,22 +56,22 @@ def prune_spurs(graph: PixelGraph, *, margin: float, pixel: Pixel = (1.0, 1.0)) 
         graph = contract(graph, keep=np.flatnonzero(~spurs))
 
 
-def drop_small(graph: PixelGraph, *, length: float, pixel: Pixel = (1.0, 1.0)) -> PixelGraph:
+def drop_small_components(graph: PixelGraph, *, length: float, pixel: Pixel = (1.0, 1.0)) -> PixelGraph:
     """Drop pieces of network whose edges are shorter than a length altogether.
 
     Pieces that go on where nothing is known stay.
     """
-    count, part = parts(graph)
+    count, part = components(graph)
     of_edge = part[graph.ends[:, 0]]
     stays = np.bincount(part, weights=graph.at_border, minlength=count) > 0
     stays |= np.bincount(of_edge, weights=np.diff(graph.starts), minlength=count) * min(pixel) >= length
     asked = np.flatnonzero(~stays[of_edge])
-    stays |= np.bincount(of_edge[asked], weights=lengths(graph, asked, pixel), minlength=count) >= length
+    stays |= np.bincount(of_edge[asked], weights=edge_lengths(graph, asked, pixel), minlength=count) >= length
     stays = stays[of_edge]
-    return graph if stays.all() else pick(graph, np.flatnonzero(stays))
+    return graph if stays.all() else take_edges(graph, np.flatnonzero(stays))
 
 
-def parts(graph: PixelGraph) -> tuple[int, Ints]:
+def components(graph: PixelGraph) -> tuple[int, Ints]:
     """Return how many pieces there are, and (nodes,) the piece of each node."""
     size = (len(graph.nodes), len(graph.nodes))
     links = coo_array((np.ones(len(graph.ends), dtype=np.int8), graph.ends.T), shape=size)
@@ -81,15 +90,15 @@ def _spurs(graph: PixelGraph, margin: float, pixel: Pixel) -> Bools:
     maybe &= np.diff(graph.starts) * min(pixel) <= np.maximum(WIDTHS * _most_width(graph, pixel)[foot], margin)
     feet = np.unique(foot[maybe])
     spur = np.zeros(len(foot), dtype=bool)
-    for near, part in edges_at(graph, feet[:, None]):
+    for near, part in incident_edges(graph, feet[:, None]):
         here = maybe[near] & (foot[near] >= feet[part][0]) & (foot[near] <= feet[part][-1])
-        spur[near] |= _short(pick(graph, near), here, side[near], margin, pixel)
+        spur[near] |= _short(take_edges(graph, near), here, side[near], margin, pixel)
     return spur
 
 
 def _most_width(graph: PixelGraph, pixel: Pixel) -> Floats:
     """Return (nodes,) metres that no road there is wider than: what the vertex with the largest area would be."""
-    most = per_edge(np.maximum, graph.area, graph.starts[:-1], np.diff(graph.starts)) * max(pixel)
+    most = reduce_slices(np.maximum, graph.area, graph.starts[:-1], np.diff(graph.starts)) * max(pixel)
     widest = np.zeros(len(graph.nodes))
     np.maximum.at(widest, graph.ends, most[:, None])
     return widest
@@ -97,11 +106,13 @@ def _most_width(graph: PixelGraph, pixel: Pixel) -> Floats:
 
 def _short(graph: PixelGraph, spur: Bools, side: Ints, margin: float, pixel: Pixel) -> Bools:
     """Say which of the possible spurs are short enough; of each node's at most all but what a road needs."""
-    laid, degree = chains(graph, pixel), degrees(graph)
+    polylines, degree = polylines_of(graph, pixel), degrees(graph)
     foot = np.take_along_axis(graph.ends, side[:, None], axis=1)[:, 0]
-    spur = spur & (laid.lengths <= np.maximum(WIDTHS * _widths_at(graph, laid, foot, spur, pixel)[foot], margin))
+    spur = spur & (
+        polylines.lengths <= np.maximum(WIDTHS * _widths_at(graph, polylines, foot, spur, pixel)[foot], margin)
+    )
     edges = np.flatnonzero(spur)
-    edges = edges[np.lexsort((edges, -laid.lengths[edges], foot[edges]))]
+    edges = edges[np.lexsort((edges, -polylines.lengths[edges], foot[edges]))]
     at = foot[edges]
     number = np.bincount(at, minlength=len(degree))
     rank = np.arange(len(at)) - (np.cumsum(number) - number)[at]
@@ -109,7 +120,7 @@ def _short(graph: PixelGraph, spur: Bools, side: Ints, margin: float, pixel: Pix
     return spur
 
 
-def _widths_at(graph: PixelGraph, laid: Chains, foot: Ints, spur: Bools, pixel: Pixel) -> Floats:
+def _widths_at(graph: PixelGraph, polylines: Polylines, foot: Ints, spur: Bools, pixel: Pixel) -> Floats:
     """Return (nodes,) the width of the widest edge that goes on at the foot of a possible spur, zero elsewhere."""
     concerned = np.zeros(len(graph.nodes), dtype=bool)
     concerned[foot[spur]] = True
@@ -118,5 +129,5 @@ def _widths_at(graph: PixelGraph, laid: Chains, foot: Ints, spur: Bools, pixel: 
     only_spurs = np.flatnonzero(concerned[tails] & np.repeat(spur, 2) & ~np.isin(tails, tails[half]))
     half = np.concatenate([half, only_spurs])
     width = np.zeros(len(graph.nodes))
-    np.maximum.at(width, tails[half], tip_widths(graph, laid, half, pixel, skip=np.zeros(len(half)), span=SPAN_M))
+    np.maximum.at(width, tails[half], end_widths(graph, polylines, half, pixel, skip=np.zeros(len(half)), span=SPAN_M))
     return width
