@@ -89,7 +89,7 @@ def evaluate(
     inputs = {"command": command, "prediction": str(prediction), "truth": str(truth)}
     found = replace(found, settings={**inputs, **found.settings})
     for note in found.notes:
-        listener.say(note)
+        listener.report(note)
     if outputs.json:
         _write(outputs.json, json.dumps(as_json(found), indent=1, ensure_ascii=False))
     if outputs.report:
@@ -132,7 +132,7 @@ def _score_networks(
         near = compare_lines(graphs[0], graphs[1], buffer_m=settings.buffer_m, junction_m=settings.junction_m)
         counted.append(scores.NetworkImage(pair.name, apls(graphs[0], graphs[1]), topo(graphs[0], graphs[1]), near))
         grounds.append(ground.name)
-        listener.say(f"{pair.name}: {len(graphs[0].edges)} edges of truth, {len(graphs[1].edges)} predicted")
+        listener.report(f"{pair.name}: {len(graphs[0].edges)} edges of truth, {len(graphs[1].edges)} predicted")
     figures = scores.network_figures(counted, buffer_m=settings.buffer_m, junction_m=settings.junction_m)
     rows = scores.worst_first([scores.network_row(image) for image in counted])
     told: dict[str, scores.Setting] = {
@@ -149,7 +149,7 @@ def _lines(path: Path, how: VectorizeSettings, listener: Listener) -> tuple[Line
         return read_lines(path)
     levels, notes = find_levels(path)
     for note in notes:
-        listener.say(note)
+        listener.report(note)
     with tempfile.TemporaryDirectory(prefix="roadseg-") as folder:
         roads = extract(levels, how, Path(folder), listener)
     levels.close()

@@ -95,7 +95,7 @@ def predict(
         job = Job(scene, area, model, settings, outputs, threshold)
         if outputs.vector:
             check_target_crs(VectorOutputs(outputs.vector), VectorizeSettings(), scene.grid.crs)
-        listener.say(job.describe())
+        listener.report(job.describe())
         if settings.pixel_m is None and scene.grid.pixel_size_m() is None:
             listener.warn(
                 f"{scene_path} has no CRS that tells metres; its pixels are taken to be {card.gsd_m:g} m wide, "
@@ -105,7 +105,7 @@ def predict(
             resumed = job.predict_blocks(partial, listener)
             if job.regrids:
                 job.regrid_blocks(partial, listener)
-            listener.say("writing the outputs")
+            listener.report("writing the outputs")
             known, road = (partial.total(job.products_out[0], key) for key in ("KNOWN", "ROAD"))
             made = job.make(partial, command)
             if outputs.vector:
@@ -132,9 +132,9 @@ def _network(job: Job, partial: Partial, target: Path, listener: Listener) -> li
     """Make the road network in the partial folder; return what is to go where."""
     levels = job.levels(partial)
     pixels = "" if is_metric(levels.grid) else "; lengths and widths are in pixels"
-    listener.say(f"extracting the road network{pixels}")
+    listener.report(f"extracting the road network{pixels}")
     roads = extract(levels, VectorizeSettings(), partial.folder, listener)
-    listener.say(f"{len(roads):,} roads found")
+    listener.report(f"{len(roads):,} roads found")
     return stage_vectors(roads, VectorOutputs(target), None, partial.folder)
 
 

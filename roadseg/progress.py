@@ -1,48 +1,48 @@
-"""How the library talks while it works: it never prints, it tells a listener, and counts as people do."""
+"""How the library reports what it does: it never prints, it calls the functions of a ``Listener``."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
-Shield = Callable[[], AbstractContextManager[Callable[[], bool]]]
-"""Gives a context in which an interruption waits until the end, where it is raised, and what tells whether one does."""
+DeferInterrupts = Callable[[], AbstractContextManager[Callable[[], bool]]]
+"""Returns a context manager that defers interrupts until exit and yields a callable: is one pending?"""
 
 
 def counted(count: int, noun: str) -> str:
-    """Return a number with its noun, which gets an s unless the number is 1."""
+    """Return a number with its noun, in the plural unless the number is 1."""
     return f"{count} {noun}" + ("s" if count != 1 else "")
 
 
 @contextmanager
-def unshielded() -> Iterator[Callable[[], bool]]:
-    """Give a context in which interruptions are raised at once."""
+def interrupts_at_once() -> Iterator[Callable[[], bool]]:
+    """Context manager that defers nothing, for programs that handle signals themselves."""
     yield lambda: False
 
 
 def _ignore(*_: object) -> None:
-    """Hear nothing."""
+    """Drop a report."""
 
 
 @dataclass(frozen=True)
 class Listener:
-    """Who wants to hear what happens.
+    """Callbacks for messages, progress and interrupts; by default messages are dropped.
 
     Parameters
     ----------
-    say
-        Gets sentences about what was chosen and what happens.
+    report
+        Called with each message about what was chosen and what happens.
     warn
-        Gets sentences that should not be missed.
+        Called with each message that should not be missed.
     start
-        Gets the amount of work to come and how much of it is done already (megapixels, steps, …).
+        Called with the total amount of work and the amount already done (in megapixels, steps, …).
     advance
-        Gets the amount done since the last call.
-    shield
-        Entered where an interruption has to wait.
+        Called with the amount of work finished since the last call.
+    defer_interrupts
+        Makes the context manager for work that must not be interrupted halfway.
     """
 
-    say: Callable[[str], None] = _ignore
+    report: Callable[[str], None] = _ignore
     warn: Callable[[str], None] = _ignore
     start: Callable[[float, float], None] = _ignore
     advance: Callable[[float], None] = _ignore
-    shield: Shield = unshielded
+    defer_interrupts: DeferInterrupts = interrupts_at_once

@@ -105,7 +105,7 @@ def train(
         joined(device) as (team, own),
         RunFolder(output, writes=team.leads, warn=listener.warn) as folder,
     ):
-        listener = listener if team.leads else Listener(shield=listener.shield)
+        listener = listener if team.leads else Listener(defer_interrupts=listener.defer_interrupts)
         place, why = choose_device(own)
         settings = replace(settings, precision=choose_precision(settings.precision, place))
         found = load_in_turn(data, output, settings, team, listener)
@@ -129,7 +129,7 @@ def train(
         )
         folder.begin(settings)
         first = trainer.step
-        listener.say(
+        listener.report(
             f"{found.about}; width {settings.width}; device {place} ({why}), {settings.precision}"
             + (f"; {team.size} processes" if team.size > 1 else "")
             + (f"; going on at step {first} of {settings.steps}" if first else f"; {counted(settings.steps, 'step')}")
@@ -143,7 +143,7 @@ def train(
         )
         steps, seconds = trainer.step - first, round(time.monotonic() - started, 1)
         if not trainer.finished:
-            listener.say(f"left off at step {trainer.step} of {settings.steps}; the same command goes on from there")
+            listener.report(f"left off at step {trainer.step} of {settings.steps}; the same command goes on from there")
             return TrainSummary("", steps, seconds, trainer.loss, finished=False, dev=None)
         final = as_stored(trainer.result(), settings.dtype)
         teacher = taught_by.card if taught_by else None
@@ -209,7 +209,7 @@ def recalibrate(
     place, why = choose_device(device)
     network, card = load_model(path)
     settings = replace(settings, precision=choose_precision(settings.precision, place))
-    listener.say(f"calibrating {card.name} on the tiles of {dev}; device {place} ({why})")
+    listener.report(f"calibrating {card.name} on the tiles of {dev}; device {place} ({why})")
     final = as_stored(network, settings.dtype).to(place)
     areas = load_dev(dev, bands=card.bands, gsd_m=card.gsd_m, listener=listener, chosen=bands)
     jury = jury_of(areas, Team(), place, window_px=card.window_px)
@@ -280,7 +280,7 @@ def _run(trainer: Trainer, folder: RunFolder, areas: Areas, listener: Listener, 
         listener.advance(1)
         if step.step % telling == 0:
             left = (settings.steps - step.step) * (time.monotonic() - began) / (step.step - first)
-            listener.say(
+            listener.report(
                 f"step {step.step} of {settings.steps}: loss {step.loss:.4f}, learning rate {step.learning_rate:.2g}, "
                 f"{step.crops_per_s:.1f} crops/s, {_duration(left)} left"
             )
@@ -288,17 +288,17 @@ def _run(trainer: Trainer, folder: RunFolder, areas: Areas, listener: Listener, 
 
     def evaluate() -> Mapping[str, float]:
         score = jury.score(engine_of(trainer.averaged(), trainer.mean, trainer.std))
-        listener.say(f"step {trainer.step}: loss {trainer.loss:.4f}, {score.in_words()}")
+        listener.report(f"step {trainer.step}: loss {trainer.loss:.4f}, {score.in_words()}")
         return score.figures()
 
     try:
         trainer.run(on_step, evaluate=evaluate if some else None, until=until)
     finally:
         if not trainer.finished and trainer.saved is not None:
-            listener.say(f"step {trainer.saved} of {settings.steps} is saved in {folder.path}")
+            listener.report(f"step {trainer.saved} of {settings.steps} is saved in {folder.path}")
     folder.follow(trainer.record.history)
     if trainer.record.best:
-        listener.say(f"kept the weights of step {trainer.record.best[1]}, relaxed F1 {trainer.record.best[0]:.4f}")
+        listener.report(f"kept the weights of step {trainer.record.best[1]}, relaxed F1 {trainer.record.best[0]:.4f}")
 
 
 def _where(areas: Areas, name: str) -> str:
@@ -309,17 +309,17 @@ def _conclude(output: Path, verdict: Verdict, folder: RunFolder | None, listener
     """Say what was found, and what to do next."""
     if verdict.score:
         before = next(m.value for m in verdict.measured if m.name == "calibration error before")
-        listener.say(
+        listener.report(
             f"dev: {verdict.score.in_words()}; calibration error {before:.4f} before, "
             f"{verdict.score.calibration_error:.4f} now"
         )
         if verdict.score.calibration_error > before:
             listener.warn("0.5 as the threshold costs calibration here; --calibration probability gives shares of road")
     else:
-        listener.say("nothing was measured or calibrated; --dev tiles would choose the threshold and give figures")
+        listener.report("nothing was measured or calibrated; --dev tiles would choose the threshold and give figures")
     if folder:
-        listener.say(f"what to look at: {folder.shown()}")
-    listener.say(f"next: roadseg predict scene.tif -o roads.tif --model {output}")
+        listener.report(f"what to look at: {folder.shown()}")
+    listener.report(f"next: roadseg predict scene.tif -o roads.tif --model {output}")
 
 
 def _duration(seconds: float) -> str:

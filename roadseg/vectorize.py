@@ -103,7 +103,7 @@ def vectorize(
     if outputs:
         check_target_crs(outputs, settings, levels.grid.crs)
     for sentence in [describe(levels, settings), *notes]:
-        listener.say(sentence)
+        listener.report(sentence)
     if not is_metric(levels.grid):
         listener.warn(f"{path} has no CRS that tells metres; limits, lengths and widths are in pixels")
     with bounded_cache(), _folder(outputs) as folder:

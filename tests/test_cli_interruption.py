@@ -44,7 +44,7 @@ def test_a_signal_raises_and_its_repetition_does_not_disturb_the_cleaning_up(
     clock: list[float], number: int, kind: type[BaseException]
 ) -> None:
     def work() -> None:
-        with Interruptions().heeded():
+        with Interruptions().handled():
             try:
                 signal.raise_signal(number)
             finally:
@@ -61,25 +61,25 @@ def test_a_signal_raises_and_its_repetition_does_not_disturb_the_cleaning_up(
         signal.raise_signal(number)
 
 
-def test_a_shield_makes_a_signal_wait(clock: list[float], capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_deferred_signal_is_raised_at_the_end(clock: list[float], capfd: pytest.CaptureFixture[str]) -> None:
     def work() -> None:
-        with signals.heeded(), signals.shield():
-            with signals.shield() as wished:
-                reached.append(wished())
+        with signals.handled(), signals.deferred():
+            with signals.deferred() as pending:
+                reached.append(pending())
                 signal.raise_signal(signal.SIGTERM)
-                reached.append(wished())
+                reached.append(pending())
             reached.append("the end")
 
     signals, reached = Interruptions(), list[object]()
     with pytest.raises(Terminated):
         work()
     assert reached == [False, True, "the end"]
-    assert "stopping when this step is done" in capfd.readouterr().err
+    assert "stopping after this step" in capfd.readouterr().err
 
 
-def test_an_impatient_signal_breaks_the_shield(clock: list[float]) -> None:
+def test_a_second_signal_does_not_wait(clock: list[float]) -> None:
     def work() -> None:
-        with signals.heeded(), signals.shield():
+        with signals.handled(), signals.deferred():
             signal.raise_signal(signal.SIGINT)
             reached.append("first")
             clock[0] = 2.1
@@ -92,12 +92,12 @@ def test_an_impatient_signal_breaks_the_shield(clock: list[float]) -> None:
     assert reached == ["first"]
 
 
-def test_handlers_are_there_only_while_heeded_and_only_in_the_main_thread(clock: list[float]) -> None:
+def test_handlers_are_there_only_while_handled_and_only_in_the_main_thread(clock: list[float]) -> None:
     def handlers() -> list[object]:
         return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 
     def elsewhere() -> None:
-        with signals.heeded():
+        with signals.handled():
             seen.append(handlers())
 
     signals, seen, usual = Interruptions(), [], handlers()
@@ -105,11 +105,11 @@ def test_handlers_are_there_only_while_heeded_and_only_in_the_main_thread(clock:
     thread.start()
     thread.join()
     assert seen == [usual]
-    with signals.heeded():
+    with signals.handled():
         assert all(handler not in usual for handler in handlers())
     assert handlers() == usual
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # as nohup and background jobs do
-    with signals.heeded():
+    with signals.handled():
         assert handlers()[0] is signal.SIG_IGN
 
 

@@ -184,7 +184,7 @@ def test_several_scenes_have_a_network_each(tmp_path, out):
     heard = []
     settings = PredictSettings(overlap_px=16, block_px=96)
     model = model_of(Identity(), window_px=64)
-    batch = predict_many(jobs, model, settings, listener=Listener(say=heard.append))
+    batch = predict_many(jobs, model, settings, listener=Listener(report=heard.append))
     assert len(batch.done) == 2
     assert left_in(vectors) == ["a.gpkg", "b.gpkg"]
     assert heard.count("3 roads found") == 2

@@ -60,7 +60,11 @@ def test_trains_scores_and_predicts(data: Path, tmp_path: Path) -> None:
     said: list[str] = []
     output = tmp_path / "model.safetensors"
     summary = train(
-        DataSettings(data, dev=dev), output, About("small", licence="CC0"), SETTINGS, listener=Listener(say=said.append)
+        DataSettings(data, dev=dev),
+        output,
+        About("small", licence="CC0"),
+        SETTINGS,
+        listener=Listener(report=said.append),
     )
     network, card = load_model(output)
     assert (network.width, card.name, card.licence, card.gsd_m) == (2, "small", "CC0", 1.0)
@@ -224,7 +228,7 @@ def test_pictures_that_cannot_be_written_cost_no_run(
     said, warned = list[str](), list[str]()
     settings = DataSettings(data, dev=make_folder(tmp_path / "dev", ("d",)))
     output = tmp_path / "m.safetensors"
-    train(settings, output, About("m"), SETTINGS, listener=Listener(say=said.append, warn=warned.append))
+    train(settings, output, About("m"), SETTINGS, listener=Listener(report=said.append, warn=warned.append))
     assert [text.split(" (")[0] for text in warned] == [f"cannot write {tmp_path / 'm.run' / name}" for name in names]
     assert f"what to look at: {tmp_path / 'm.run'}" in said
     assert read_card(output).name == "m"

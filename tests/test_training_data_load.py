@@ -50,7 +50,7 @@ def data(tmp_path: Path) -> Path:
 def loaded(
     settings: DataSettings, folder: Path, *, gsd_m: float | None = None, said: list[str] | None = None, crop: int = 32
 ) -> TrainingData:
-    listener = Listener(say=said.append, warn=said.append) if said is not None else Listener()
+    listener = Listener(report=said.append, warn=said.append) if said is not None else Listener()
     return load(settings, crop=crop, gsd_m=gsd_m, seed=0, beside=folder / "m.safetensors", listener=listener)
 
 

@@ -54,7 +54,7 @@ def heard():
 
     found = Heard()
     found.warnings = []
-    found.listener = Listener(say=found.append, warn=found.warnings.append)
+    found.listener = Listener(report=found.append, warn=found.warnings.append)
     return found
 
 

@@ -136,5 +136,5 @@ def predict(
             if output == "-":
                 copy_to_stdout(raster)
         if len(jobs) > 1:
-            listener.say(f"{len(batch_done.done)} of {len(jobs)} scenes done")
+            listener.report(f"{len(batch_done.done)} of {len(jobs)} scenes done")
         fail_for(batch_done.failed, len(jobs), "scenes", quiet=quiet)

@@ -31,7 +31,7 @@ Progress = Annotated[
 @contextmanager
 def reporting(verbose: int, *, resumes: bool = True) -> Iterator[None]:
     """Turn errors, Ctrl-C and SIGTERM into one sentence on stderr and the right exit status."""
-    with INTERRUPTIONS.heeded(), _translating(verbose, resumes=resumes):
+    with INTERRUPTIONS.handled(), _translating(verbose, resumes=resumes):
         yield
 
 
@@ -73,7 +73,7 @@ def listening(*, quiet: bool, progress: bool | None, unit: str) -> Iterator[List
         form = f"{{l_bar}}{{bar}}| {{n:{digits}}}/{{total:{digits}}} {unit} [{{elapsed}}<{{remaining}}, {{rate_fmt}}]"
         bars.append(tqdm(total=total, initial=done, unit=unit, bar_format=form, disable=not shown, file=sys.stderr))
 
-    def say(text: str) -> None:
+    def report(text: str) -> None:
         if not quiet:
             tqdm.write(f"roadseg: {text}", file=sys.stderr)
 
@@ -82,7 +82,7 @@ def listening(*, quiet: bool, progress: bool | None, unit: str) -> Iterator[List
             tqdm.write(f"roadseg: warning: {text}", file=sys.stderr)
 
     try:
-        yield Listener(say, warn, start, lambda n: bars[-1].update(n) if bars else None, INTERRUPTIONS.shield)
+        yield Listener(report, warn, start, lambda n: bars[-1].update(n) if bars else None, INTERRUPTIONS.deferred)
     finally:
         close()
 

@@ -138,7 +138,7 @@ def vectorize(
             usage("-o - takes one raster")
 
         def tell(summary: Summary) -> None:
-            listener.say(summary.sentence())
+            listener.report(summary.sentence())
             if as_json:
                 print_json(summary)
 

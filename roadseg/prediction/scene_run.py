@@ -188,7 +188,7 @@ class Job:
         source = partial.mosaic(self.product_model, scene.grid_model.cropped(self.area_model), self.area_model, {})
         step = self.plan.core_px
         tiles = list(Plan(scene.grid.height, scene.grid.width, self.area.window, block_px=step).blocks())
-        listener.say(f"resampling to the scene's grid, {len(tiles)} block(s)")
+        listener.report(f"resampling to the scene's grid, {len(tiles)} block(s)")
         with Regrid(source, scene.grid_model, self.area_model, scene.grid) as regrid:
             for tile in tiles:
                 if partial.has(self.products_out, tile.core):

@@ -163,7 +163,7 @@ def _workers(grid: Grid, settings: VectorizeSettings, listener: Listener) -> int
     blocks = math.ceil(grid.height / settings.block_px) * math.ceil(grid.width / settings.block_px)
     most = processors()
     if settings.workers > most:
-        listener.say(f"{settings.workers} workers were asked for; {most} are used, one per processor")
+        listener.report(f"{settings.workers} workers were asked for; {most} are used, one per processor")
     return max(1, min(settings.workers, blocks, most))
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from roadseg.errors import OutputError, TrainingError
 from roadseg.model.resunet import ResUNet, normalize
-from roadseg.progress import Listener, unshielded
+from roadseg.progress import Listener, interrupts_at_once
 from roadseg.settings import TrainSettings
 from roadseg.training.checkpoint import read_checkpoint, write_checkpoint
 from roadseg.training.data.augment import augment
@@ -135,7 +135,7 @@ class Trainer:
             If the loss stops being a number.
         """
         self._prepare()
-        together = self.listener.shield if self.team.size > 1 else unshielded
+        together = self.listener.defer_interrupts if self.team.size > 1 else interrupts_at_once
         try:
             with together(), Feed(self.tiles, self.settings, self.team, self.device, self.step) as feed:
                 self._train(feed, on_step, evaluate, until)
@@ -218,9 +218,9 @@ class Trainer:
     @contextmanager
     def _unbroken(self) -> Iterator[Callable[[], bool]]:
         """Give a context in which the state is that of no step, so an interruption has to wait."""
-        with self.listener.shield() as wished:
+        with self.listener.defer_interrupts() as pending:
             self._whole = False
-            yield wished
+            yield pending
             self._whole = True
 
     def _leaves(self, wish: bool) -> bool:

@@ -77,7 +77,8 @@ def draw_masks(
             for note in roads.notes:
                 listener.warn(note)
             _draw(roads, settings.labels, {image: (grids[image], pairs[image]) for image in missing}, listener)
-    listener.say(f"{len(missing)} mask(s) drawn from {settings.labels}, {len(pairs) - len(missing)} found in {cache}")
+    found = len(pairs) - len(missing)
+    listener.report(f"{len(missing)} mask(s) drawn from {settings.labels}, {found} found in {cache}")
     return [Pair(image, mask) for image, mask in pairs.items()], failed
 
 
