@@ -12,8 +12,8 @@ import pyogrio
 import pytest
 import shapely
 from commands import roadseg, run_python, start_roadseg
+from road_rasters import UNTURNED, UTM, bad_rasters, drawn, write
 from test_cli import Said, here, say
-from test_vectorize import UNTURNED, UTM, bad_rasters, drawn, write
 
 from roadseg.settings import VectorizeSettings
 

@@ -10,8 +10,8 @@ import rasterio
 import shapely
 from affine import Affine
 from engines import Identity, model_of
+from road_rasters import NEAR, drawn, lengths
 from test_predict import Stops, left_in
-from test_vectorize import NEAR, drawn, lengths
 from worlds import METRES, write_raster
 
 import roadseg.predict

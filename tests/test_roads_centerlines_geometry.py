@@ -8,8 +8,7 @@ import rasterio
 import rasterio.warp
 import shapely
 from affine import Affine
-from test_roads_repair import circle, shuffled, town
-from tracing import graph_of, strips, trace
+from tracing import circle, graph_of, shuffled, strips, town, trace
 
 from roadseg.raster.grid import Grid
 from roadseg.roads.centerlines.geometry import to_ground

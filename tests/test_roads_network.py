@@ -5,8 +5,7 @@ import sys
 import numpy as np
 import pytest
 import shapely
-from test_roads_repair import town
-from tracing import strips, trace
+from tracing import strips, town, trace
 
 from roadseg.errors import RoadsegError
 from roadseg.roads.centerlines.geometry import to_ground

@@ -6,7 +6,7 @@ import shapely
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.warp import reproject
-from test_vectorize import UNTURNED, UTM, drawn, write
+from road_rasters import UNTURNED, UTM, drawn, write
 from worlds import write_raster
 
 from roadseg.errors import SceneError

@@ -4,7 +4,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-from tracing import graph_of, strips, trace
+from tracing import circle, graph_of, shuffled, strips, town, trace
 
 import roadseg.roads.repair.edges as edges_module
 import roadseg.roads.repair.pixel_lines as pixel_lines_module
@@ -12,7 +12,7 @@ from roadseg.roads.centerlines.geometry import to_ground
 from roadseg.roads.ground import Ground
 from roadseg.roads.pixel_graph import PixelGraph
 from roadseg.roads.repair.contract import contract, split_edges
-from roadseg.roads.repair.edges import degrees, in_canonical_order, polylines_of, take_edges
+from roadseg.roads.repair.edges import degrees, in_canonical_order, polylines_of
 from roadseg.roads.repair.gaps import close_gaps
 from roadseg.roads.repair.pixel_lines import PixelSet, first_hit, line_pixels
 from roadseg.roads.repair.repair import RepairLimits, repair
@@ -38,36 +38,6 @@ def shape_of(graph):
 def assert_same(one, other):
     for field in fields(PixelGraph):
         np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name), err_msg=field.name)
-
-
-def shuffled(graph, seed):
-    """Return the same graph with nodes and edges in another order, some edges the other way round."""
-    rng = np.random.default_rng(seed)
-    names = rng.permutation(len(graph.nodes))
-    moved = replace(
-        graph,
-        nodes=graph.nodes[np.argsort(names)],
-        at_border=graph.at_border[np.argsort(names)],
-        ends=names[graph.ends],
-    )
-    edges = rng.permutation(len(graph.ends))
-    return take_edges(moved, edges, turned=rng.random(len(edges)) < 0.5, all_nodes=True)
-
-
-def town(seed=0, shape=(300, 341)):
-    """Draw crooked roads with bumps, gaps and crossings."""
-    rng = np.random.default_rng(seed)
-    roads = []
-    for _ in range(9):
-        start, turn = rng.uniform(20, 280, 2), rng.uniform(0, 2 * np.pi)
-        way = start + np.cumsum(
-            np.stack([np.sin(turn + np.linspace(0, 0.6, 25)), np.cos(turn + np.linspace(0, 0.6, 25))], 1) * 8, 0
-        )
-        roads.append((rng.uniform(5, 10), way))
-    road = strips(shape, *roads)
-    for row, col in rng.integers(0, 300, (12, 2)):
-        road[row : row + 12, col : col + 9] = False
-    return road
 
 
 # --- edges -----------------------------------------------------------------------------------------------------------
@@ -375,11 +345,6 @@ def test_merging_can_be_switched_off():
 def test_side_roads_that_are_offset_stay_two_junctions():
     road = strips((161, 221), (9, [(80, 10), (80, 210)]), (7, [(80, 95), (10, 95)]), (7, [(80, 115), (150, 115)]))
     assert shape_of(repaired(road))[1] == [1, 1, 1, 1, 3, 3]
-
-
-def circle(middle, radius, sides=72):
-    turn = np.linspace(0, 2 * np.pi, sides + 1)
-    return np.stack([middle[0] + radius * np.sin(turn), middle[1] + radius * np.cos(turn)], axis=1)
 
 
 @pytest.mark.parametrize("width", [1.5, 9])

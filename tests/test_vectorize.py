@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pyogrio
 import pytest
-import rasterio
 import shapely
 from affine import Affine
-from worlds import ROTATED, write_raster
+from road_rasters import NEAR, UNTURNED, UTM, bad_rasters, drawn, lengths, write
+from worlds import ROTATED
 
 import roadseg.vectorize
 from roadseg.errors import OutputError, RoadsegError, SceneError
@@ -20,29 +20,6 @@ from roadseg.raster.crs import DEGREES, carry
 from roadseg.roads.network import RoadAreas
 from roadseg.settings import VectorizeSettings, VectorOutputs
 from roadseg.vectorize import name_outputs, vectorize
-
-UTM = "EPSG:32632"
-NEAR = 9.0
-"""Metres that an end or a junction may lie off: the road's width."""
-
-UNTURNED = Affine.translation(500_000, 5_300_000) @ Affine.scale(1, -1)
-
-
-def drawn(height=150, width=210, scale=1):
-    """Draw a T as probabilities: a road of 9 px from border to border, and one that leaves it and ends."""
-    image = np.zeros((height, width), np.uint8)
-    image[56 * scale : 65 * scale] = 230
-    image[60 * scale : 130 * scale, 96 * scale : 105 * scale] = 230
-    return image
-
-
-def write(path, levels, *, transform=UNTURNED, crs=UTM, scale=1 / 254, nodata=255, tags=None):
-    write_raster(path, levels[None], transform=transform, crs=crs, nodata=nodata)
-    with rasterio.open(path, "r+") as file:
-        if scale:
-            file.scales = (scale,)
-        file.update_tags(**(tags or {}))
-    return path
 
 
 @pytest.fixture
@@ -61,10 +38,6 @@ def heard():
 def run(path, output=None, listener=None, image=None, junctions=None, layer=None, form=None, preview=None, **settings):
     outputs = VectorOutputs(output, form, layer, junctions, preview, image) if output else None
     return vectorize(path, outputs, VectorizeSettings(**settings), listener=listener)
-
-
-def lengths(network):
-    return sorted(np.round(network.length_m, 1).tolist())
 
 
 # Where it lies and what it says
@@ -320,15 +293,6 @@ def test_all_road_does_no_harm(tmp_path, shape):
     run(path, tmp_path / "t.gpkg", min_area_m2=0)
     areas = run(path, tmp_path / "t.gpkg", min_area_m2=0, areas=True, simplify_m=0, overwrite=True).roads
     assert areas.area_m2.sum() == pytest.approx(shape[0] * shape[1], rel=1e-3)
-
-
-def bad_rasters(folder):
-    write_raster(folder / "rgb.tif", np.zeros((3, 20, 30), np.uint8))
-    write(folder / "grey.tif", drawn(), scale=None, nodata=None)
-    write(folder / "float.tif", drawn().astype(np.float32) / 100, scale=None, nodata=None)
-    write(folder / "nowhere.tif", drawn(), crs=None, transform=Affine.identity())
-    write(folder / "good.tif", drawn())
-    (folder / "text.tif").write_text("words")
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
-"""A slow, plain tracer for tests: thick roads become a PixelGraph by way of scikit-image, pixel by pixel."""
+"""Drawn roads, and a slow, plain tracer: thick roads become a PixelGraph by way of scikit-image, pixel by pixel."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 from scipy import ndimage
 from skimage.morphology import skeletonize
 
 from roadseg.roads.pixel_graph import PixelGraph
+from roadseg.roads.repair.edges import take_edges
 
 
 def strips(shape, *roads):
@@ -22,6 +24,28 @@ def strips(shape, *roads):
             share = np.clip((off @ along) / max(along @ along, 1e-9), 0, 1)
             drawn[window] |= np.hypot(*np.moveaxis(off - share[..., None] * along, -1, 0)) <= width / 2
     return drawn
+
+
+def circle(middle, radius, sides=72):
+    """Return (sides + 1, 2) row, col of a closed polygon on a circle."""
+    turn = np.linspace(0, 2 * np.pi, sides + 1)
+    return np.stack([middle[0] + radius * np.sin(turn), middle[1] + radius * np.cos(turn)], axis=1)
+
+
+def town(seed=0, shape=(300, 341)):
+    """Draw crooked roads with bumps, gaps and crossings."""
+    rng = np.random.default_rng(seed)
+    roads = []
+    for _ in range(9):
+        start, turn = rng.uniform(20, 280, 2), rng.uniform(0, 2 * np.pi)
+        way = start + np.cumsum(
+            np.stack([np.sin(turn + np.linspace(0, 0.6, 25)), np.cos(turn + np.linspace(0, 0.6, 25))], 1) * 8, 0
+        )
+        roads.append((rng.uniform(5, 10), way))
+    road = strips(shape, *roads)
+    for row, col in rng.integers(0, 300, (12, 2)):
+        road[row : row + 12, col : col + 9] = False
+    return road
 
 
 AROUND = [(-1, 0), (0, 1), (1, 0), (0, -1), (-1, -1), (-1, 1), (1, 1), (1, -1)]
@@ -42,6 +66,20 @@ def graph_of(edges, nodes, *, at_border=(), level=200, area=7, inferred=(), area
         inferred=np.isin(np.arange(len(edges)), inferred),
         areal=np.isin(np.arange(len(edges)), areal),
     )
+
+
+def shuffled(graph, seed):
+    """Return the same graph with nodes and edges in another order, some edges the other way round."""
+    rng = np.random.default_rng(seed)
+    names = rng.permutation(len(graph.nodes))
+    moved = replace(
+        graph,
+        nodes=graph.nodes[np.argsort(names)],
+        at_border=graph.at_border[np.argsort(names)],
+        ends=names[graph.ends],
+    )
+    edges = rng.permutation(len(graph.ends))
+    return take_edges(moved, edges, turned=rng.random(len(edges)) < 0.5, all_nodes=True)
 
 
 def trace(road, levels=None, known=None, *, thin=skeletonize):
