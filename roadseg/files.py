@@ -5,17 +5,21 @@ import glob
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from roadseg.errors import OutputError, RoadsegError, SceneError
 from roadseg.progress import Listener
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 Done = TypeVar("Done")
 Job = TypeVar("Job")
+Outputs = TypeVar("Outputs", bound="DataclassInstance")
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,30 @@ def stems(names: Sequence[str]) -> list[str]:
     if twice:
         raise SceneError(f"two scenes are called {twice} and would overwrite each other; take them apart")
     return found
+
+
+def name_outputs(inputs: Sequence[str], folders: Outputs, endings: Mapping[str, str]) -> list[tuple[str, Outputs]]:
+    """Pair inputs with output files that take their names.
+
+    Parameters
+    ----------
+    inputs
+        Paths or URLs.
+    folders
+        A dataclass of paths, each a folder or None.
+    endings
+        For each of its fields with a folder, the ending of the files in it.
+
+    Raises
+    ------
+    SceneError
+        If two inputs have the same name.
+    """
+    wanted = {field: ending for field, ending in endings.items() if getattr(folders, field) is not None}
+    return [
+        (name, replace(folders, **{field: getattr(folders, field) / f"{stem}{end}" for field, end in wanted.items()}))
+        for name, stem in zip(inputs, stems(inputs), strict=True)
+    ]
 
 
 def make_folders(paths: Iterable[Path]) -> None:

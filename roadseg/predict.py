@@ -6,11 +6,11 @@ let a bad one stop the others.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from roadseg.errors import OutputError
-from roadseg.files import Batch, check_target, in_turn, stems
+from roadseg.files import Batch, check_target, in_turn
 from roadseg.model.card import find_model
 from roadseg.model.weights import load_model
 from roadseg.prediction.engines.torch import TorchEngine
@@ -22,6 +22,9 @@ from roadseg.raster.scene import Scene
 from roadseg.roads.extract import extract, is_metric
 from roadseg.roads.files.outputs import check_target_crs, check_vector_targets, stage_vectors
 from roadseg.settings import EngineSettings, Outputs, PredictSettings, VectorizeSettings, VectorOutputs
+
+ENDINGS = {"raster": ".tif", "mask": ".tif", "preview": ".png", "vector": ".gpkg"}
+"""What each of the outputs is called where several scenes are predicted into folders."""
 
 
 @dataclass(frozen=True)
@@ -176,37 +179,3 @@ def predict_many(
         return predict(scene, outputs, model, settings, command=command, listener=listener)
 
     return in_turn(scenes, do, listener=listener, on_done=on_done)
-
-
-def name_outputs(scenes: Sequence[str], outputs: Outputs, *, folder: bool) -> list[tuple[str, Outputs]]:
-    """Pair scenes with where their results go.
-
-    Parameters
-    ----------
-    scenes
-        Their paths.
-    outputs
-        For one scene: files. With ``folder``: folders, in which each scene's results take its name.
-    folder
-        Whether the outputs are folders.
-
-    Raises
-    ------
-    SceneError
-        If two scenes have the same name.
-    """
-    if not folder:
-        return [(scenes[0], outputs)]
-    return [
-        (
-            scene,
-            replace(
-                outputs,
-                raster=outputs.raster / f"{stem}.tif",
-                mask=outputs.mask / f"{stem}.tif" if outputs.mask else None,
-                preview=outputs.preview / f"{stem}.png" if outputs.preview else None,
-                vector=outputs.vector / f"{stem}.gpkg" if outputs.vector else None,
-            ),
-        )
-        for scene, stem in zip(scenes, stems(scenes), strict=True)
-    ]

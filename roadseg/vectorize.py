@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from roadseg.files import Batch, in_turn, publish, staging_folder, stems
+from roadseg.files import Batch, in_turn, publish, staging_folder
 from roadseg.progress import Listener
 from roadseg.raster.files import bounded_cache
 from roadseg.raster.picture import write_picture
 from roadseg.raster.probability import Levels, find_levels
 from roadseg.roads.extract import describe, extract, is_metric, threshold_of
 from roadseg.roads.files.outputs import check_target_crs, check_vector_targets, stage_vectors
-from roadseg.roads.files.write import SUFFIXES
+from roadseg.roads.files.write import SUFFIX_OF
 from roadseg.roads.network import RoadAreas, Roads
 from roadseg.roads.preview import draw, over_image, over_raster
 from roadseg.settings import VectorizeSettings, VectorOutputs
@@ -140,37 +140,10 @@ def vectorize_many(
     return in_turn(jobs, do, listener=listener, on_done=on_done)
 
 
-def name_outputs(rasters: Sequence[str], outputs: VectorOutputs, *, folder: bool) -> list[tuple[str, VectorOutputs]]:
-    """Pair rasters with where their results go.
-
-    Parameters
-    ----------
-    rasters
-        Their paths.
-    outputs
-        For one raster: files. With ``folder``: folders, in which each raster's results take its name.
-    folder
-        Whether the outputs are folders.
-
-    Raises
-    ------
-    SceneError
-        If two rasters have the same name.
-    """
-    if not folder:
-        return [(rasters[0], outputs)]
-    form = outputs.format or "GeoPackage"
-    ending = next((suffix for suffix, name in SUFFIXES.items() if name == form), ".shp")
-
-    def named(stem: str) -> VectorOutputs:
-        return replace(
-            outputs,
-            vector=outputs.vector / f"{stem}{ending}",
-            junctions=outputs.junctions / f"{stem}{ending}" if outputs.junctions else None,
-            preview=outputs.preview / f"{stem}.png" if outputs.preview else None,
-        )
-
-    return [(raster, named(stem)) for raster, stem in zip(rasters, stems(rasters), strict=True)]
+def endings_of(outputs: VectorOutputs) -> dict[str, str]:
+    """Return what each of the outputs is called where several rasters are vectorized into folders."""
+    ending = SUFFIX_OF[outputs.format or "GeoPackage"]
+    return {"vector": ending, "junctions": ending, "preview": ".png"}
 
 
 @contextmanager

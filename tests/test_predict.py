@@ -15,7 +15,8 @@ from engines import Constant, Identity, Placed, model_of
 from worlds import METRES, ROTATED, picture, write_raster
 
 from roadseg.errors import DeviceError, ModelError, OutputError, RoadsegError, SceneError
-from roadseg.predict import name_outputs, predict, predict_many
+from roadseg.files import name_outputs
+from roadseg.predict import ENDINGS, predict, predict_many
 from roadseg.progress import Listener
 from roadseg.raster.encoding import NODATA, quantize
 from roadseg.raster.files import open_raster
@@ -488,7 +489,7 @@ def test_one_bad_scene_stops_no_other(draw, tmp_path, out):
     scenes = [str(draw(70, 90, "a.tif")), str(bad), str(draw(80, 60, "c.tif"))]
     heard, done = [], []
     batch = predict_many(
-        name_outputs(scenes, Outputs(out.parent), folder=True),
+        name_outputs(scenes, Outputs(out.parent), ENDINGS),
         model_of(Identity(), window_px=64),
         PredictSettings(**SMALL),
         listener=Listener(warn=heard.append),
@@ -527,13 +528,12 @@ def test_progress_is_told_in_megapixels_and_ends_at_the_total(draw, out):
 
 def test_results_take_their_scenes_names(tmp_path):
     outputs = Outputs(tmp_path / "r", tmp_path / "m", tmp_path / "p")
-    jobs = name_outputs(["x/a.jp2", "https://host/b.tif?token=1"], outputs, folder=True)
+    jobs = name_outputs(["x/a.jp2", "https://host/b.tif?token=1"], outputs, ENDINGS)
     assert [made.raster.name for _, made in jobs] == ["a.tif", "b.tif"]
     assert [str(made.mask.relative_to(tmp_path)) for _, made in jobs] == ["m/a.tif", "m/b.tif"]
     assert [str(made.preview.relative_to(tmp_path)) for _, made in jobs] == ["p/a.png", "p/b.png"]
-    assert name_outputs(["a.tif"], outputs, folder=False) == [("a.tif", outputs)]
     with pytest.raises(SceneError, match="two scenes are called a"):
-        name_outputs(["x/a.tif", "y/a.jp2"], outputs, folder=True)
+        name_outputs(["x/a.tif", "y/a.jp2"], outputs, ENDINGS)
     assert left_in(tmp_path) == []
 
 

@@ -16,7 +16,8 @@ from worlds import METRES, write_raster
 
 import roadseg.predict
 from roadseg.errors import DeviceError, OutputError, SceneError
-from roadseg.predict import name_outputs, predict, predict_many
+from roadseg.files import name_outputs
+from roadseg.predict import ENDINGS, predict, predict_many
 from roadseg.progress import Listener
 from roadseg.settings import Outputs, PredictSettings, VectorOutputs
 from roadseg.vectorize import vectorize
@@ -180,7 +181,7 @@ def test_several_scenes_have_a_network_each(tmp_path, out):
     scenes = [str(paint(tmp_path / f"{name}.tif")) for name in "ab"]
     vectors = tmp_path / "vectors"
     vectors.mkdir()
-    jobs = name_outputs(scenes, Outputs(out.parent, vector=vectors), folder=True)
+    jobs = name_outputs(scenes, Outputs(out.parent, vector=vectors), ENDINGS)
     heard = []
     settings = PredictSettings(overlap_px=16, block_px=96)
     model = model_of(Identity(), window_px=64)

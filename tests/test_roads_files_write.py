@@ -19,7 +19,7 @@ from roadseg.errors import OutputError
 from roadseg.roads.files.geopackage import check_layers, layer_names, write_geopackage
 from roadseg.roads.files.layers import VectorLayer, area_layer, junction_layer, road_layer
 from roadseg.roads.files.style import qml
-from roadseg.roads.files.write import SUFFIXES, files_of, format_of, write_layer
+from roadseg.roads.files.write import SUFFIX_OF, files_of, format_of, write_layer
 from roadseg.roads.network import RoadAreas, RoadNetwork
 
 UTM = "EPSG:32619"
@@ -62,7 +62,7 @@ def areas(crs=UTM):
 
 
 EMPTY = network(rows=-1)
-FORMATS = {form: suffix for suffix, form in reversed(SUFFIXES.items())} | {"Shapefile": ".shp"}
+FORMATS = SUFFIX_OF
 
 
 def read(path, layer=None):

@@ -15,11 +15,12 @@ from worlds import ROTATED
 
 import roadseg.vectorize
 from roadseg.errors import OutputError, RoadsegError, SceneError
+from roadseg.files import name_outputs
 from roadseg.progress import Listener
 from roadseg.raster.crs import DEGREES, carry
 from roadseg.roads.network import RoadAreas
 from roadseg.settings import VectorizeSettings, VectorOutputs
-from roadseg.vectorize import name_outputs, vectorize
+from roadseg.vectorize import endings_of, vectorize
 
 
 @pytest.fixture
@@ -341,9 +342,8 @@ def test_a_place_that_cannot_be_written_to(tmp_path):
 
 def test_results_take_their_rasters_names(tmp_path):
     outputs = VectorOutputs(tmp_path / "v", None, None, tmp_path / "j", tmp_path / "p")
-    jobs = dict(name_outputs(["x/a.tif", "b.tif"], outputs, folder=True))
+    jobs = dict(name_outputs(["x/a.tif", "b.tif"], outputs, endings_of(outputs)))
     assert [jobs["b.tif"].vector, jobs["b.tif"].junctions] == [tmp_path / "v" / "b.gpkg", tmp_path / "j" / "b.gpkg"]
     assert jobs["x/a.tif"].preview == tmp_path / "p" / "a.png"
     outputs = VectorOutputs(tmp_path, "FlatGeobuf")
-    assert name_outputs(["x/a.tif", "b.tif"], outputs, folder=True)[0][1].vector == tmp_path / "a.fgb"
-    assert name_outputs(["x/a.tif"], outputs, folder=False) == [("x/a.tif", outputs)]
+    assert name_outputs(["x/a.tif", "b.tif"], outputs, endings_of(outputs))[0][1].vector == tmp_path / "a.fgb"

@@ -96,8 +96,8 @@ def predict(
     """
     check_stdout(output, as_json=as_json)
     with reporting(verbose), listening(quiet=quiet, progress=progress, unit="Mpx") as listener:
-        from roadseg.files import find_files, make_folders
-        from roadseg.predict import load, name_outputs, predict_many
+        from roadseg.files import find_files, make_folders, name_outputs
+        from roadseg.predict import ENDINGS, load, predict_many
 
         settings = PredictSettings(
             bands=integers(bands, "--bands") if bands is not None else None,
@@ -119,7 +119,7 @@ def predict(
             usage("-o - takes one scene")
         with stdout_file(output) as raster:
             outputs = Outputs(raster, mask, preview, vector)
-            jobs = name_outputs(found, outputs, folder=folder)
+            jobs = name_outputs(found, outputs, ENDINGS) if folder else [(found[0], outputs)]
             loaded = load(model, EngineSettings(device, precision, batch, tta))
             if folder:
                 make_folders(outputs.paths())

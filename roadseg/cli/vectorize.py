@@ -112,8 +112,8 @@ def vectorize(
     form = _format_for_stdout(output, form, as_json=as_json)
     _check_pairs(kind, junctions, preview, image)
     with reporting(verbose, resumes=False), listening(quiet=quiet, progress=progress, unit="Mpx") as listener:
-        from roadseg.files import find_files, make_folders
-        from roadseg.vectorize import Summary, name_outputs, vectorize_many
+        from roadseg.files import find_files, make_folders, name_outputs
+        from roadseg.vectorize import Summary, endings_of, vectorize_many
 
         settings = VectorizeSettings(
             threshold=threshold,
@@ -144,7 +144,7 @@ def vectorize(
 
         with stdout_file(output, "stdout.geojsonl") as vector:
             outputs = VectorOutputs(vector, form, layer, junctions, preview, image)
-            jobs = name_outputs(found, outputs, folder=folder)
+            jobs = name_outputs(found, outputs, endings_of(outputs)) if folder else [(found[0], outputs)]
             if folder:
                 make_folders(outputs.paths())
             batch = vectorize_many(jobs, settings, listener=listener, on_done=tell)

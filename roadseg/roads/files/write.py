@@ -32,6 +32,16 @@ SUFFIXES: dict[str, VectorFormat] = {
 }
 """Which format the ending of a file stands for; ``.shp`` is left out on purpose."""
 
+SUFFIX_OF: dict[VectorFormat, str] = {
+    "GeoPackage": ".gpkg",
+    "FlatGeobuf": ".fgb",
+    "GeoJSON": ".geojson",
+    "GeoJSONSeq": ".geojsonl",
+    "GeoParquet": ".parquet",
+    "Shapefile": ".shp",
+}
+"""The usual ending of files in each format."""
+
 IN_DEGREES = ("GeoJSON", "GeoJSONSeq")
 """Formats whose coordinates are longitude and latitude in WGS 84."""
 
