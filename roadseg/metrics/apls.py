@@ -28,6 +28,7 @@ from roadseg.metrics.graph import (
     line_strings,
     node_points,
 )
+from roadseg.ragged import ranges
 
 SPACING_M = 50.0
 """Distance of control points along an edge; an edge shorter than 0.75 of it gets none."""
@@ -102,7 +103,7 @@ def control_points(graph: RoadGraph) -> EdgePoints:
     parts[graph.lengths <= SPACING_M] = 2
     parts[graph.lengths < 0.75 * SPACING_M] = 1
     edge = np.repeat(np.arange(len(parts)), parts - 1)
-    number = np.arange(len(edge)) - np.repeat(np.cumsum(parts - 1) - (parts - 1), parts - 1) + 1
+    number = ranges(1, parts - 1)
     along = graph.lengths[edge] * number / parts[edge]
     nodes = node_points(graph)
     return EdgePoints(np.concatenate([nodes.edge, edge]), np.concatenate([nodes.along, along]))
@@ -248,8 +249,7 @@ def _same_edge(targets: Ints, sources: Ints) -> tuple[Ints, Ints]:
     count = np.searchsorted(targets[order], sources, side="right") - first
     count[sources < 0] = 0
     source = np.repeat(np.arange(len(sources)), count)
-    offset = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-    return order[np.repeat(first, count) + offset], source
+    return order[ranges(first, count)], source
 
 
 def _along_a_curve(xy: Floats) -> NDArray[np.intp]:

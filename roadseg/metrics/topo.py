@@ -20,6 +20,7 @@ from scipy.sparse.csgraph import dijkstra, maximum_bipartite_matching
 from scipy.spatial import KDTree
 
 from roadseg.metrics.graph import EdgePoints, Floats, Ints, RoadGraph, adjacency, line_strings
+from roadseg.ragged import ranges
 
 _DEGREE_M = 111_111.0
 _SAME_M = 1e-6
@@ -135,7 +136,8 @@ class _Walker:
         edge, along = int(places.edge[index]), float(places.along[index])
         reached = self.node_distances(edge, along, how.walk_m)
         nodes = np.flatnonzero(reached < np.inf)
-        near = np.unique(self._near.indices[_ranges(self._near.indptr, nodes)])
+        row_starts = self._near.indptr
+        near = np.unique(self._near.indices[ranges(row_starts[nodes], row_starts[nodes + 1] - row_starts[nodes])])
         near = near[near != edge]
         length, ends = self.graph.lengths, self.graph.ends
         first, last = ends[edge]
@@ -167,12 +169,6 @@ class _Walker:
         return csr_array((np.ones(2 * len(edges)), index), shape=shape)
 
 
-def _ranges(indptr: Ints, rows: Ints) -> Ints:
-    """Return where the entries of some rows of a sparse matrix lie."""
-    first, count = indptr[rows], indptr[rows + 1] - indptr[rows]
-    return np.repeat(first - np.cumsum(count) + count, count) + np.arange(count.sum())
-
-
 def _marbles(pieces: Floats, how: TopoSettings) -> tuple[Ints, Floats]:
     """Drop marbles at whole multiples of the interval from the start, each place by its shorter way.
 
@@ -195,7 +191,7 @@ def _marbles(pieces: Floats, how: TopoSettings) -> tuple[Ints, Floats]:
         bias = np.maximum(np.ceil((walked - _SAME_M) / step) * step - walked, 0)
         count = np.maximum(np.ceil((reach - bias) / step), 0).astype(np.int64)
         piece = np.repeat(np.arange(len(edge)), count)
-        number = np.arange(len(piece)) - np.repeat(np.cumsum(count) - count, count)
+        number = ranges(0, count)
         offset = bias[piece] + number * step
         offset = length[piece] - offset if from_end else offset
         edges.append(edge[piece].astype(np.int64))
@@ -208,7 +204,7 @@ def _starts(graph: RoadGraph, how: TopoSettings) -> EdgePoints:
     count = np.maximum((graph.lengths / how.start_every_m).astype(np.int64), 1)
     count[graph.lengths < how.start_every_m / 2] = 0
     edge = np.repeat(np.arange(len(count)), count)
-    number = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count) + 1
+    number = ranges(1, count)
     return EdgePoints(edge, graph.lengths[edge] * number / (count[edge] + 1))
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
+from roadseg.ragged import offsets, ranges
 from roadseg.roads.areas.corners import (
     ALONG,
     CHEQUER,
@@ -168,16 +169,10 @@ class _RingCloser:
         vertices = np.concatenate([part.vertices for part in self._closed])
         size = np.concatenate([np.diff(part.starts) for part in self._closed])
         order = np.lexsort((first[:, 1], first[:, 0]))
-        index, starts = gathered(np.cumsum(size) - size, size, order)
+        index = ranges(offsets(size)[order], size[order])
         area = area_of[label[order]]
         component = united(len(area_of), area_of[np.concatenate(self._touching)])[area]
-        return Rings(vertices[index], starts, hole[order], component if joined else area, component)
-
-
-def gathered(first: Ints, size: Ints, order: Ints) -> tuple[Ints, Ints]:
-    """Return the indices of slices put in another order, and where each starts among them."""
-    starts = np.concatenate([[0], np.cumsum(size[order])])
-    return np.arange(starts[-1]) + np.repeat(first[order] - starts[:-1], size[order]), starts
+        return Rings(vertices[index], offsets(size[order]), hole[order], component if joined else area, component)
 
 
 def _sorted(parts: list[Corners], width: int) -> Corners:

@@ -15,8 +15,9 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from roadseg.ragged import offsets, ranges
 from roadseg.roads.areas.corners import Int32s, Mask
-from roadseg.roads.areas.outlines import Rings, TracingSettings, gathered, trace_rings
+from roadseg.roads.areas.outlines import Rings, TracingSettings, trace_rings
 from roadseg.roads.areas.straighten import straighten
 from roadseg.roads.ground import Ground
 from roadseg.roads.network import RoadAreas
@@ -120,11 +121,14 @@ def _assembled(rings: Rings) -> PixelAreas:
     rank = np.zeros(rings.area.max(initial=-1) + 1, dtype=np.int64)
     rank[rings.area[outer]] = np.arange(len(outer))
     order = np.lexsort((rings.hole, rank[rings.area]))
-    index, ends = gathered(rings.starts[:-1], np.diff(rings.starts), order)
+    size = np.diff(rings.starts)[order]
+    index = ranges(rings.starts[order], size)
     first = np.flatnonzero(~rings.hole[order])
     _, appears, number = np.unique(rings.component[outer], return_index=True, return_inverse=True)
     component = np.argsort(np.argsort(appears))[number]
-    return PixelAreas(rings.vertices[index] - 0.5, ends, np.append(first, len(order)), component.astype(np.int64))
+    return PixelAreas(
+        rings.vertices[index] - 0.5, offsets(size), np.append(first, len(order)), component.astype(np.int64)
+    )
 
 
 def _thinned_out(areas: PixelAreas, tolerance_px: float) -> PixelAreas:

@@ -13,6 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from roadseg.ragged import offsets, ranges
 from roadseg.roads.areas.corners import Int32s
 from roadseg.roads.pixel_graph import Bools, Floats, Ints
 
@@ -122,12 +123,8 @@ def _spread(count: Ints, starts: Ints) -> tuple[Ints, Ints, Ints]:
     """
     edges = np.insert(np.arange(len(count)), starts[1:], starts[:-1])
     times = np.insert(count, starts[1:], 1)
-    begin = np.cumsum(times) - times
-    edge = np.repeat(edges, times)
-    place = np.arange(len(edge)) - np.repeat(begin, times)
     rings = np.arange(len(starts))
-    total = np.append(begin, len(edge))
-    return edge, place, total[starts + rings]
+    return np.repeat(edges, times), ranges(0, times), offsets(times)[starts + rings]
 
 
 def _needed(points: _Points, tolerance: float) -> Bools:
@@ -191,7 +188,7 @@ def _worst(points: _Points, start: Ints, stop: Ints) -> tuple[Ints, Floats]:
     inside = inside[some]
     begin = np.cumsum(inside) - inside
     chord = np.repeat(np.arange(len(some)), inside)
-    index = np.arange(len(chord)) + np.repeat(start[some] + 1 - begin, inside)
+    index = ranges(start[some] + 1, inside)
     a, b = start[some], stop[some]
     rows, cols = points.row[b] - points.row[a], points.col[b] - points.col[a]
     area = (points.row[index] - points.row[a][chord]) * cols[chord] - (points.col[index] - points.col[a][chord]) * rows[

@@ -9,6 +9,7 @@ other roads share the area; both are measured on the ground, so oblong and shear
 import numpy as np
 import shapely
 
+from roadseg.ragged import ranges
 from roadseg.roads.ground import Ground
 from roadseg.roads.network import RoadNetwork
 from roadseg.roads.pixel_graph import Bools, Floats, Ints, PixelGraph
@@ -21,7 +22,6 @@ from roadseg.roads.repair.edges import (
     in_canonical_order,
     polylines_of,
     reduce_slices,
-    slices,
 )
 from roadseg.roads.repair.spurs import components
 
@@ -138,7 +138,7 @@ def _is_double(ends: Ints) -> Bools:
 def _farthest(points: Floats, starts: Ints, edges: Ints) -> Ints:
     """Return the point of each edge that lies farthest from the straight line between its ends."""
     counts = np.diff(starts)[edges]
-    at = slices(starts[edges], counts)
+    at = ranges(starts[edges], counts)
     first, last = points[starts[edges]], points[starts[edges + 1] - 1]
     chord, off = np.repeat(last - first, counts, axis=0), points[at] - np.repeat(first, counts, axis=0)
     distance = np.abs(chord[:, 0] * off[:, 1] - chord[:, 1] * off[:, 0])

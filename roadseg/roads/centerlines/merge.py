@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from roadseg.ragged import spread
+from roadseg.ragged import ranges
 from roadseg.roads.centerlines.chains import Chains, put_in_order
 from roadseg.roads.centerlines.trace import Traced
 from roadseg.roads.pixel_graph import PixelGraph
@@ -216,21 +216,21 @@ def _rings(chains: Chains, pieces: _Pieces, places: NDArray[np.int32], width: in
     before, after = numbers[starts + (at - 1) % length], numbers[starts + (at + 1) % length]
     way = np.where(after < before, 1, -1)
     rest = length - 1
-    step = spread(np.ones(len(which), np.int64), rest) * np.repeat(way, rest) + np.repeat(at, rest)
+    step = ranges(1, rest) * np.repeat(way, rest) + np.repeat(at, rest)
     return _Rings(first, rest, pixels[np.repeat(starts, rest) + step % np.repeat(length, rest)])
 
 
 def _walk(chains: Chains, pieces: _Pieces, which: Ints, back: Bools) -> tuple[Ints, Ints]:
     """Return the pixels of some chains in order, and how many each has."""
     count = chains.starts[which + 1] - chains.starts[which]
-    step = spread(np.zeros_like(count), count)
+    step = ranges(0, count)
     from_end = np.repeat(back, count)
     place = np.where(
         from_end, np.repeat(chains.starts[which + 1] - 1, count) - step, np.repeat(chains.starts[which], count) + step
     )
     piece, turned = chains.order[place], chains.turned[place] ^ from_end
     length = pieces.length[piece]
-    step = spread(np.zeros_like(length), length)
+    step = ranges(0, length)
     begin = np.where(turned, pieces.starts[piece] + length - 1, pieces.starts[piece])
     pixels = np.repeat(begin, length) + step * np.repeat(np.where(turned, -1, 1), length)
     return pixels, _per_chain(chains, pieces.length)[which]
@@ -294,7 +294,7 @@ def _moves(chains: Chains, pieces: _Pieces, rings: _Rings, edges: _Edges, starts
         which = edges.rank[begin:stop]
         open_ones = ~chains.closed[which]
         pixels, length = _walk(chains, pieces, which[open_ones], edges.back[which[open_ones]])
-        yield spread(starts[begin:stop][open_ones], length), pixels
+        yield ranges(starts[begin:stop][open_ones], length), pixels
     at = np.empty(len(edges.rank), np.int64)
     at[edges.rank] = starts[:-1]
-    yield spread(at[chains.closed], rings.length), rings.pixels
+    yield ranges(at[chains.closed], rings.length), rings.pixels

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from roadseg.ragged import spread
+from roadseg.ragged import ranges
 from roadseg.roads.mask.clean import CleanMask
 from roadseg.roads.mask.store import BitPlane, ones
 from roadseg.windows import Window
@@ -111,7 +111,7 @@ def _shares(steps: Ints, pixels: Ints, shape: tuple[int, int], *, turned: bool) 
     middle = (pixels[1:] + pixels[:-1]) // 2 + 1
     np.maximum(lower[1:], middle, out=lower[1:], where=run[1:] == run[:-1])
     np.minimum(upper[:-1], middle, out=upper[:-1], where=run[1:] == run[:-1])
-    count, offset = upper - lower, spread(lower - pixels, upper - lower)
+    count, offset = upper - lower, ranges(lower - pixels, upper - lower)
     distance = np.abs(offset).astype(np.uint8)
     if turned:
         col, row = np.divmod(pixels, shape[0])

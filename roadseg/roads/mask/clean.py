@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from roadseg.ragged import spread
+from roadseg.ragged import ranges
 from roadseg.roads.mask.components import Runs, find_runs, label_runs
 from roadseg.roads.mask.seams import Rim, Seams, plain_rim, rim_of, seeds
 from roadseg.roads.mask.store import BitPlane, Cut, KeptLevels
@@ -231,7 +231,7 @@ def _reach(levels: Bytes, high: int, runs: Runs, labels: NDArray[np.int32], coun
     strong[labels[flat[start + runs.length // 2] >= high]] = True
     left = np.flatnonzero(~strong[labels])
     length = runs.length[left]
-    reached = flat[spread(start[left], length)] >= high
+    reached = flat[ranges(start[left], length)] >= high
     strong[np.repeat(labels[left], length)[reached]] = True
     return strong
 

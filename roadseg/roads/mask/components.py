@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from roadseg.ragged import spread
+from roadseg.ragged import ranges
 
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
@@ -76,7 +76,7 @@ class Runs:
 
     def paint(self, mask: Bytes, value: int) -> None:
         """Set all their pixels in a mask of the same size."""
-        mask.reshape(-1)[spread(self.start - self.row, self.length)] = value
+        mask.reshape(-1)[ranges(self.start - self.row, self.length)] = value
 
 
 def find_runs(mask: Bytes) -> Runs:
@@ -103,7 +103,7 @@ def label_runs(runs: Runs, *, diagonal: bool) -> tuple[int, NDArray[np.int32]]:
     last = np.searchsorted(runs.start, runs.stop + (below + reach), side="left")
     count = last - first
     begins = np.concatenate([[0], np.cumsum(count)])
-    links = spread(first, count)
+    links = ranges(first, count)
     size = len(runs.start)
     graph = csr_array((np.ones(len(links), np.int8), links, begins), shape=(size, size))
     found, labels = connected_components(graph, directed=False)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from roadseg.ragged import spread
+from roadseg.ragged import ranges
 from roadseg.roads.mask.components import Runs
 from roadseg.windows import Window
 
@@ -66,7 +66,7 @@ def rim_of(runs: Runs, labels: NDArray[np.int32], area: Ints, marked: Bools) -> 
     sides = []
     for line in (row == 0, row == runs.height - 1):
         side = np.zeros(runs.width, np.int64)
-        side[spread(col[line], runs.length[line])] = np.repeat(ids[line], runs.length[line])
+        side[ranges(col[line], runs.length[line])] = np.repeat(ids[line], runs.length[line])
         sides.append(side)
     for line in (col == 0, col + runs.length == runs.width):
         side = np.zeros(runs.height, np.int64)

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from roadseg.ragged import ranges
 from roadseg.roads.centerlines.chains import put_in_order
 from roadseg.roads.pixel_graph import Ints, PixelGraph
-from roadseg.roads.repair.edges import Vertices, slices, take_edges, take_vertices
+from roadseg.roads.repair.edges import Vertices, take_edges, take_vertices
 
 
 def contract(graph: PixelGraph, *, keep: Ints | None = None) -> PixelGraph:
@@ -68,7 +69,7 @@ def split_edges(graph: PixelGraph, vertices: Ints, *, behind: Vertices | None = 
     parts = 1 + np.bincount(edge, minlength=len(graph.ends))
     owner = np.repeat(np.arange(len(parts)), parts)
     first = np.cumsum(parts) - parts
-    second = slices(first + 1, parts - 1)
+    second = ranges(first + 1, parts - 1)
     ends = graph.ends[owner]
     new = len(graph.nodes) + np.arange(len(vertices))
     ends[second, 0], ends[second - 1, 1] = new, new

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from roadseg.ragged import ranges
 from roadseg.roads.pixel_graph import Bools, Floats, Ints, PixelGraph
 
 Pixel = tuple[float, float]
@@ -58,13 +59,6 @@ def degrees(graph: PixelGraph) -> Ints:
     return np.bincount(graph.ends.ravel(), minlength=len(graph.nodes))
 
 
-def slices(first: Ints, counts: Ints) -> Ints:
-    """Return the indices ``first[i], first[i] + 1 …`` (``counts[i]`` of them), one slice after the other."""
-    begin = np.cumsum(counts) - counts
-    at: Ints = np.arange(int(counts.sum())) + np.repeat(first - begin, counts)
-    return at
-
-
 def edge_of_vertex(graph: PixelGraph) -> Ints:
     """Return (vertices,) the edge each vertex belongs to."""
     return np.repeat(np.arange(len(graph.ends)), np.diff(graph.starts))
@@ -73,7 +67,7 @@ def edge_of_vertex(graph: PixelGraph) -> Ints:
 def polylines_of(graph: PixelGraph, pixel: Pixel = (1.0, 1.0)) -> Polylines:
     """Lay out all edges with their nodes, and measure along them."""
     starts = graph.starts + 2 * np.arange(len(graph.starts))
-    at = slices(graph.starts[:-1] - 1, np.diff(starts))  # nodes get some vertex for now
+    at = ranges(graph.starts[:-1] - 1, np.diff(starts))  # nodes get some vertex for now
     points = places_at(graph, at).astype(np.float64)
     points[starts[:-1]] = graph.nodes[graph.ends[:, 0]]
     points[starts[1:] - 1] = graph.nodes[graph.ends[:, 1]]
@@ -118,7 +112,7 @@ def incident_edges(graph: PixelGraph, nodes: Ints) -> Iterator[tuple[Ints, slice
     weight = np.bincount(tail, weights=np.repeat(np.diff(graph.starts), 2), minlength=len(graph.nodes))
     for part in chunks(np.cumsum(weight[nodes].sum(axis=1)), WIDE_CHUNK):
         here = nodes[part].ravel()
-        yield np.unique(leaving[slices(first[here], degree[here])] >> 1), part
+        yield np.unique(leaving[ranges(first[here], degree[here])] >> 1), part
 
 
 def reduce_slices(operation: np.ufunc, values: NDArray[Any], first: Ints, counts: Ints, empty: float = 0.0) -> Floats:
@@ -207,10 +201,10 @@ def take_vertices(
     begin = first if lead is None else first - lead
     mirror = 2 * first + counts - 1
     for part in chunks(stops) if len(graph.area) else ():
-        at = slices(begin[part], whole[part])
+        at = ranges(begin[part], whole[part])
         if turned is not None and turned[part].any():
             back = turned[part]
-            flipped = slices((stops - whole)[part][back] - (stops - whole)[part.start], whole[part][back])
+            flipped = ranges((stops - whole)[part][back] - (stops - whole)[part.start], whole[part][back])
             at[flipped] = np.repeat(mirror[part][back], whole[part][back]) - at[flipped]
         there = slice(stops[part.start] - whole[part.start], stops[part.stop - 1])
         places[there] = places_at(graph, at)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from roadseg.ragged import ranges
 from roadseg.roads.pixel_graph import Floats, Ints, PixelGraph
-from roadseg.roads.repair.edges import Pixel, Polylines, reduce_slices, slices
+from roadseg.roads.repair.edges import Pixel, Polylines, reduce_slices
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def measure_ends(
     """
     edge, first, last = _looked_at(polylines, half_edges, skip, span)
     counts = last - first + 1
-    at = slices(first, counts)
+    at = ranges(first, counts)
     group = np.cumsum(counts) - counts
     tail = np.where(half_edges & 1, polylines.starts[edge + 1] - 1, polylines.starts[edge])
     distance = np.abs(polylines.along[at] - np.repeat(polylines.along[tail], counts))
@@ -109,7 +110,7 @@ def _widths(graph: PixelGraph, polylines: Polylines, edge: Ints, first: Ints, la
     first = np.maximum(first, polylines.starts[edge] + 1)
     last = np.minimum(last, polylines.starts[edge + 1] - 2)
     counts = np.maximum(last - first + 1, 0)
-    owned = graph.area[slices(first - 2 * edge - 1, counts)]
+    owned = graph.area[ranges(first - 2 * edge - 1, counts)]
     area = reduce_slices(np.add, owned, np.cumsum(counts) - counts, counts)
     some = counts > 0
     first, last = first[some], last[some]

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from roadseg.ragged import ranges
 from roadseg.roads.pixel_graph import Bools, Floats, Ints, PixelGraph
 from roadseg.roads.repair.edges import (
     Pixel,
@@ -19,7 +20,6 @@ from roadseg.roads.repair.edges import (
     incident_edges,
     polylines_of,
     reduce_slices,
-    slices,
     take_edges,
     vertices_where,
 )
@@ -128,7 +128,7 @@ def _arms(graph: PixelGraph, edges: Ints) -> tuple[Ints, Ints, Ints]:
     degree = degrees(graph)
     position = np.cumsum(degree) - degree
     nodes = graph.ends[edges].ravel()
-    half = leaving[slices(position[nodes], degree[nodes])]
+    half = leaving[ranges(position[nodes], degree[nodes])]
     owner = np.repeat(np.repeat(np.arange(len(edges)), 2), degree[nodes])
     others = (half >> 1) != edges[owner]
     half, owner = half[others], owner[others]
@@ -198,7 +198,7 @@ def _cut_back(graph: PixelGraph, clear: Floats, stays: Bools, pixel: Pixel) -> P
     """Drop edges that do not stay, and of the others the vertices near a moved node, at most the nearer third."""
     counts = np.diff(graph.starts)
     concerned = np.flatnonzero(stays & (clear[graph.ends] > 0).any(axis=1) & (counts > 0))
-    at = slices(graph.starts[concerned], counts[concerned])
+    at = ranges(graph.starts[concerned], counts[concerned])
     edge = np.repeat(concerned, counts[concerned])
     number = at - graph.starts[edge]
     drop = np.zeros(len(at), dtype=bool)

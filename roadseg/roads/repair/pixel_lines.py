@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from roadseg.ragged import ranges
 from roadseg.roads.pixel_graph import Bools, Floats, Ints, PixelGraph
-from roadseg.roads.repair.edges import CHUNK, chunks, places_at, reduce_slices, slices
+from roadseg.roads.repair.edges import CHUNK, chunks, places_at, reduce_slices
 
 _CELL = 5
 _CELL_BITS = 7
@@ -57,7 +58,7 @@ def line_pixels(start: Ints, stop: Ints, *, thick: bool) -> PixelLines:
     size = np.abs(stop - start)
     steps = size.sum(axis=1) if thick else size.max(axis=1, initial=0)
     line = np.repeat(np.arange(len(steps)), steps + 1)
-    step = slices(np.zeros_like(steps), steps + 1)
+    step = ranges(0, steps + 1)
     whole = np.maximum(steps, 1)[line]
     across = (2 * step * size[line, 1] + whole) // (2 * whole)
     down = step - across if thick else (2 * step * size[line, 0] + whole) // (2 * whole)
@@ -236,7 +237,7 @@ def _vertices_near(graph: PixelGraph, places: Ints) -> Iterator[tuple[NDArray[An
     counts = np.diff(graph.starts)
     edges = np.flatnonzero((inside > 0) & (counts > 0))
     for part in chunks(np.cumsum(counts[edges])):
-        at = slices(graph.starts[edges[part]], counts[edges[part]])
+        at = ranges(graph.starts[edges[part]], counts[edges[part]])
         yield places_at(graph, at), at
 
 
