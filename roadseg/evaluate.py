@@ -19,15 +19,15 @@ from roadseg.errors import OutputError, SceneError
 from roadseg.evaluation import scores
 from roadseg.evaluation.rasters import Counter, Pair, find_pairs, is_network, kind_of
 from roadseg.evaluation.report import html
-from roadseg.files import check_target, write_whole
+from roadseg.files import check_target, write_atomically
 from roadseg.metrics import cldice, pixels
 from roadseg.metrics.apls import apls
 from roadseg.metrics.graph import road_graph
 from roadseg.metrics.lines import compare_lines
 from roadseg.metrics.topo import topo
 from roadseg.progress import Listener
-from roadseg.raster.ground import Lines, ground_at, to_ground
-from roadseg.raster.probability import find_levels
+from roadseg.raster.metric_crs import Lines, choose_metric_crs, to_metres
+from roadseg.raster.probability import open_probability
 from roadseg.roads.extract import extract
 from roadseg.roads.files.read import read_lines
 from roadseg.roads.network import RoadNetwork
@@ -124,8 +124,8 @@ def _score_networks(
         if (crs is None) != (true_crs is None) and predicted and true:
             lacking = pair.prediction if crs is None else pair.truth
             raise SceneError(f"{lacking} has no CRS and its partner has one; assign it, with ogr2ogr -a_srs")
-        ground = ground_at(true or predicted, true_crs if true else crs)
-        graphs = [road_graph(to_ground(lines, own, ground)) for lines, own in ((true, true_crs), (predicted, crs))]
+        ground = choose_metric_crs(true or predicted, true_crs if true else crs)
+        graphs = [road_graph(to_metres(lines, own, ground)) for lines, own in ((true, true_crs), (predicted, crs))]
         for path, graph in zip((pair.truth, pair.prediction), graphs, strict=True):
             if not graph.edges:
                 notes.append(f"{path} holds no road with a length")
@@ -147,7 +147,7 @@ def _lines(path: Path, how: VectorizeSettings, listener: Listener) -> tuple[Line
     """Read the roads of a vector file, or make a network of a raster's; return lines and their CRS."""
     if is_network(path):
         return read_lines(path)
-    levels, notes = find_levels(path)
+    levels, notes = open_probability(path)
     for note in notes:
         listener.report(note)
     with tempfile.TemporaryDirectory(prefix="roadseg-") as folder:
@@ -236,6 +236,6 @@ def _without_nan(value: object) -> object:
 
 def _write(path: Path, text: str) -> None:
     try:
-        write_whole(path, text.encode())
+        write_atomically(path, text.encode())
     except OSError as error:
         raise OutputError(f"cannot write {path} ({error.strerror}); choose another place") from error

@@ -23,20 +23,20 @@ Outputs = TypeVar("Outputs", bound="DataclassInstance")
 
 
 @dataclass(frozen=True)
-class Batch(Generic[Done]):
+class Outcomes(Generic[Done]):
     """What became of several files: summaries of those done, and the errors of the others."""
 
     done: tuple[Done, ...]
     failed: tuple[tuple[str, RoadsegError], ...]
 
 
-def in_turn(
+def for_each_file(
     jobs: Sequence[tuple[str, Job]],
     do: Callable[[str, Job], Done],
     *,
     listener: Listener,
     on_done: Callable[[Done], None],
-) -> Batch[Done]:
+) -> Outcomes[Done]:
     """Do one job after the other, telling each as it is done; what goes wrong with one stops no other.
 
     Parameters
@@ -60,7 +60,7 @@ def in_turn(
             if len(jobs) > 1:
                 listener.warn(str(error))
             failed.append((name, error))
-    return Batch(tuple(done), tuple(failed))
+    return Outcomes(tuple(done), tuple(failed))
 
 
 def find_files(names: Iterable[str]) -> list[str]:
@@ -85,7 +85,7 @@ def find_files(names: Iterable[str]) -> list[str]:
     return found
 
 
-def stems(names: Sequence[str]) -> list[str]:
+def unique_stems(names: Sequence[str]) -> list[str]:
     """Return the names without folder and ending, by which results are called.
 
     Raises
@@ -120,7 +120,7 @@ def name_outputs(inputs: Sequence[str], folders: Outputs, endings: Mapping[str, 
     wanted = {field: ending for field, ending in endings.items() if getattr(folders, field) is not None}
     return [
         (name, replace(folders, **{field: getattr(folders, field) / f"{stem}{end}" for field, end in wanted.items()}))
-        for name, stem in zip(inputs, stems(inputs), strict=True)
+        for name, stem in zip(inputs, unique_stems(inputs), strict=True)
     ]
 
 
@@ -182,7 +182,7 @@ def files_by_stem(folder: Path, endings: Sequence[str] = RASTERS) -> dict[str, P
     return found
 
 
-def some(names: Sequence[str], most: int = 8) -> str:
+def shortened(names: Sequence[str], most: int = 8) -> str:
     """Return a list of names for a message, cut where it gets long."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
@@ -205,7 +205,7 @@ def staging_folder(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def ready_folder(path: Path, cure: str) -> Iterator[Path]:
+def writable_folder(path: Path, cure: str) -> Iterator[Path]:
     """Give a folder that can be written to, made if need be; what was made and is still empty at the end is removed.
 
     Parameters
@@ -276,7 +276,7 @@ NEW = ".new"
 """Ending of a file on its way to its place."""
 
 
-def write_whole(path: Path, data: "bytes | memoryview[int]") -> None:
+def write_atomically(path: Path, data: "bytes | memoryview[int]") -> None:
     """Write a file beside its place, flush it to the disk, then rename it."""
     beside = path.with_name(path.name + NEW)
     try:

@@ -78,13 +78,13 @@ def _seen(card: ModelCard) -> str:
 
 def describe_layers(path: Path) -> list[tuple[str, str, str, int]]:
     """Return the layer table of a model file: name, kind, output shape and number of parameters."""
-    from roadseg.model.resunet import layers
+    from roadseg.model.resunet import layer_table
     from roadseg.model.weights import load_model
 
     network, card = load_model(path)
     return [
         (layer.name, layer.kind, " × ".join(map(str, layer.shape)), layer.parameters)
-        for layer in layers(network, card.window_px)
+        for layer in layer_table(network, card.window_px)
     ]
 
 
@@ -97,7 +97,7 @@ def describe_scene(path: str) -> list[tuple[str, str]]:
         If it cannot be used.
     """
     with Scene(path, SceneSettings(band_count=1, bands=(1,), any_gsd=True, fill=(0.0,))) as scene:
-        return scene.facts()
+        return scene.properties()
 
 
 def _value(value: Any) -> str:

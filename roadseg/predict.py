@@ -10,14 +10,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from roadseg.errors import OutputError
-from roadseg.files import Batch, check_target, in_turn
+from roadseg.files import Outcomes, check_target, for_each_file
 from roadseg.model.card import find_model
 from roadseg.model.weights import load_model
 from roadseg.prediction.engines.torch import TorchEngine
 from roadseg.prediction.scene_run import Job, Model, scene_settings, wanted_area
 from roadseg.progress import Listener
 from roadseg.raster.files import bounded_cache
-from roadseg.raster.partial import Partial, published
+from roadseg.raster.partial import Partial, interrupted_targets
 from roadseg.raster.scene import Scene
 from roadseg.roads.extract import extract, is_metric
 from roadseg.roads.files.outputs import check_target_crs, check_vector_targets, stage_vectors
@@ -28,7 +28,7 @@ ENDINGS = {"raster": ".tif", "mask": ".tif", "preview": ".png", "vector": ".gpkg
 
 
 @dataclass(frozen=True)
-class Summary:
+class PredictSummary:
     """What was done: paths, size, time, and the share of road among known pixels (None if none is)."""
 
     scene: str
@@ -65,7 +65,7 @@ def predict(
     *,
     command: str = "",
     listener: Listener | None = None,
-) -> Summary:
+) -> PredictSummary:
     """Predict the roads of a scene.
 
     Parameters
@@ -104,7 +104,7 @@ def predict(
                 f"{scene_path} has no CRS that tells metres; its pixels are taken to be {card.gsd_m:g} m wide, "
                 "--gsd tells otherwise"
             )
-        with Partial(outputs.raster, job.fingerprint(), anew=settings.overwrite) as partial:
+        with Partial(outputs.raster, job.fingerprint(), start_over=settings.overwrite) as partial:
             resumed = job.predict_blocks(partial, listener)
             if job.regrids:
                 job.regrid_blocks(partial, listener)
@@ -116,7 +116,7 @@ def predict(
             partial.publish(made)
     if not known:
         listener.warn(f"{scene_path} has no known pixel in the area asked for; the output holds only nodata")
-    return Summary(
+    return PredictSummary(
         scene=scene_path,
         outputs={k: str(v) for k, v in asdict(outputs).items() if v},
         megapixels=round(area.window.area / 1e6, 6),
@@ -153,7 +153,7 @@ def check_outputs(outputs: Outputs, settings: PredictSettings, inputs: Sequence[
     twice = next((path for path in targets if targets.count(path) > 1), None)
     if twice:
         raise OutputError(f"{twice} is asked for twice; give each output a name of its own")
-    mine = published(outputs.raster)
+    mine = interrupted_targets(outputs.raster)
     inputs = [*inputs, *([settings.aoi] if settings.aoi else [])]
     for target in outputs.paths():
         may_replace = settings.overwrite or target.resolve() in mine
@@ -170,12 +170,12 @@ def predict_many(
     *,
     command: str = "",
     listener: Listener | None = None,
-    on_done: Callable[[Summary], None] = lambda _: None,
-) -> Batch[Summary]:
+    on_done: Callable[[PredictSummary], None] = lambda _: None,
+) -> Outcomes[PredictSummary]:
     """Predict one scene after the other, telling each as it is done; what goes wrong with one stops no other."""
     listener = listener or Listener()
 
-    def do(scene: str, outputs: Outputs) -> Summary:
+    def do(scene: str, outputs: Outputs) -> PredictSummary:
         return predict(scene, outputs, model, settings, command=command, listener=listener)
 
-    return in_turn(scenes, do, listener=listener, on_done=on_done)
+    return for_each_file(scenes, do, listener=listener, on_done=on_done)

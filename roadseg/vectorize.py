@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from roadseg.files import Batch, in_turn, publish, staging_folder
+from roadseg.files import Outcomes, for_each_file, publish, staging_folder
 from roadseg.progress import Listener
 from roadseg.raster.files import bounded_cache
 from roadseg.raster.picture import write_picture
-from roadseg.raster.probability import Levels, find_levels
+from roadseg.raster.probability import ProbabilityRaster, open_probability
 from roadseg.roads.extract import describe, extract, is_metric, threshold_of
 from roadseg.roads.files.outputs import check_target_crs, check_vector_targets, stage_vectors
 from roadseg.roads.files.write import SUFFIX_OF
@@ -99,7 +99,7 @@ def vectorize(
     started = time.monotonic()
     if outputs:
         check_vector_targets(outputs, settings, [path, *([outputs.image] if outputs.image else [])])
-    levels, notes = find_levels(path, pixel_m=settings.pixel_m)
+    levels, notes = open_probability(path, pixel_m=settings.pixel_m)
     if outputs:
         check_target_crs(outputs, settings, levels.grid.crs)
     for sentence in [describe(levels, settings), *notes]:
@@ -131,13 +131,13 @@ def vectorize_many(
     *,
     listener: Listener,
     on_done: Callable[[Summary], None] = lambda _: None,
-) -> Batch[Summary]:
+) -> Outcomes[Summary]:
     """Vectorize one raster after the other, telling each as it is done; a bad one stops no other."""
 
     def do(raster: str, outputs: VectorOutputs) -> Summary:
         return vectorize(raster, outputs, settings, listener=listener).summary
 
-    return in_turn(jobs, do, listener=listener, on_done=on_done)
+    return for_each_file(jobs, do, listener=listener, on_done=on_done)
 
 
 def endings_of(outputs: VectorOutputs) -> dict[str, str]:
@@ -157,7 +157,9 @@ def _folder(outputs: VectorOutputs | None) -> Iterator[Path]:
             yield Path(name)
 
 
-def _summary(roads: Roads, levels: Levels, settings: VectorizeSettings, outputs: VectorOutputs | None) -> Summary:
+def _summary(
+    roads: Roads, levels: ProbabilityRaster, settings: VectorizeSettings, outputs: VectorOutputs | None
+) -> Summary:
     """Count; how long it took is not known here."""
     metric = is_metric(levels.grid)
     lines = not isinstance(roads, RoadAreas)

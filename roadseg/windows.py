@@ -176,6 +176,13 @@ class Plan:
         return tuple(i * self.stride_px for i in range(lowest, highest + 1))
 
 
+def square_windows(area: Window, side: int) -> Iterator[Window]:
+    """Yield the squares that tile an area, row by row; those on its lower and right border are cut off there."""
+    for row in range(area.row, area.row_stop, side):
+        for col in range(area.col, area.col_stop, side):
+            yield Window(row, col, side, side).intersection(area)
+
+
 def reflected(start: int, stop: int, size: int) -> NDArray[np.intp]:
     """Return the indices that continue an axis beyond its ends by mirroring at the end pixels.
 

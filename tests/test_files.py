@@ -3,7 +3,7 @@
 import pytest
 
 from roadseg.errors import OutputError, SceneError
-from roadseg.files import find_files, in_turn, make_folders, stems
+from roadseg.files import find_files, for_each_file, make_folders, unique_stems
 from roadseg.progress import Listener
 
 
@@ -28,9 +28,9 @@ def test_folders_are_made_or_it_is_said_why_not(tmp_path):
 
 
 def test_stems_are_names_without_folder_ending_and_query():
-    assert stems(["x/a.jp2", "https://host/b.tif?token=1"]) == ["a", "b"]
+    assert unique_stems(["x/a.jp2", "https://host/b.tif?token=1"]) == ["a", "b"]
     with pytest.raises(SceneError, match="two scenes are called a"):
-        stems(["x/a.tif", "y/a.jp2"])
+        unique_stems(["x/a.tif", "y/a.jp2"])
 
 
 def test_one_that_fails_stops_no_other_and_is_told():
@@ -40,8 +40,10 @@ def test_one_that_fails_stops_no_other_and_is_told():
         return job * 2
 
     heard, told = [], []
-    batch = in_turn([("a", 1), ("b", -1), ("c", 3)], do, listener=Listener(warn=heard.append), on_done=told.append)
+    batch = for_each_file(
+        [("a", 1), ("b", -1), ("c", 3)], do, listener=Listener(warn=heard.append), on_done=told.append
+    )
     assert (batch.done, told, heard) == ((2, 6), [2, 6], ["b is bad"])
     assert [name for name, _ in batch.failed] == ["b"]
-    alone = in_turn([("b", -1)], do, listener=Listener(warn=heard.append), on_done=told.append)
+    alone = for_each_file([("b", -1)], do, listener=Listener(warn=heard.append), on_done=told.append)
     assert (alone.done, len(alone.failed), heard) == ((), 1, ["b is bad"])

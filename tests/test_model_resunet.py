@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as f
 
-from roadseg.model.resunet import ResUNet, layers, normalize, parameter_count
+from roadseg.model.resunet import ResUNet, layer_table, normalize, parameter_count
 
 
 def norm(w, name, x):
@@ -79,7 +79,7 @@ def test_width_64_has_the_parameters_of_the_specification():
 @pytest.mark.parametrize("options", [{"width": 16}, {"width": 3, "bands": 4, "upsample": "nearest"}])
 def test_the_layer_table_adds_up(options):
     network = ResUNet(**options)
-    table = layers(network, 64)
+    table = layer_table(network, 64)
     assert sum(layer.parameters for layer in table) == parameter_count(network)
     assert table[-1].shape == (1, 64, 64)
     bridge = next(layer for layer in table if layer.name == "bridge.conv2")
@@ -90,7 +90,7 @@ def test_the_layer_table_adds_up(options):
 def test_the_layer_table_leaves_the_statistics_alone():
     network = lively(width=2)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    layers(network, 32)
+    layer_table(network, 32)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert not any(module._forward_hooks for module in network.modules())
 

@@ -4,35 +4,35 @@ import numpy as np
 import pytest
 
 from roadseg.errors import SceneError
-from roadseg.raster.crs import DEGREES, carry, projjson, same, well_known
+from roadseg.raster.crs import DEGREES, crs_wkt, projjson, reproject, same_crs
 
 UTM = "EPSG:32632"
 
 
 def test_coordinates_come_back():
     xy = np.random.default_rng(0).uniform([4e5, 5.2e6], [6e5, 5.4e6], (1000, 2))
-    there = carry(xy, UTM, DEGREES)
+    there = reproject(xy, UTM, DEGREES)
     assert ((there[:, 0] > 7) & (there[:, 0] < 11) & (there[:, 1] > 46) & (there[:, 1] < 49)).all()
-    np.testing.assert_allclose(carry(there, DEGREES, UTM), xy, atol=1e-6)
-    assert carry(np.zeros((0, 2)), UTM, DEGREES).shape == (0, 2)
+    np.testing.assert_allclose(reproject(there, DEGREES, UTM), xy, atol=1e-6)
+    assert reproject(np.zeros((0, 2)), UTM, DEGREES).shape == (0, 2)
 
 
 def test_x_is_longitude_whatever_the_axis_order_of_the_crs():
-    np.testing.assert_allclose(carry(np.array([[500_000.0, 0.0]]), UTM, DEGREES), [[9, 0]], atol=1e-9)
+    np.testing.assert_allclose(reproject(np.array([[500_000.0, 0.0]]), UTM, DEGREES), [[9, 0]], atol=1e-9)
 
 
 def test_equal_points_stay_equal_however_many_are_carried(monkeypatch):
     xy = np.random.default_rng(1).uniform([4e5, 5.2e6], [6e5, 5.4e6], (100, 2))
-    whole = carry(xy, UTM, DEGREES)
+    whole = reproject(xy, UTM, DEGREES)
     monkeypatch.setattr("roadseg.raster.crs._AT_ONCE", 7)
-    np.testing.assert_array_equal(carry(xy, UTM, DEGREES), whole)
-    np.testing.assert_array_equal(carry(xy[::-1], UTM, DEGREES)[::-1], whole)
+    np.testing.assert_array_equal(reproject(xy, UTM, DEGREES), whole)
+    np.testing.assert_array_equal(reproject(xy[::-1], UTM, DEGREES)[::-1], whole)
 
 
 def test_names_of_one_crs_are_the_same():
-    assert same(UTM, well_known(UTM))
-    assert same("+proj=longlat +datum=WGS84", "OGC:CRS84")
-    assert not same(UTM, "EPSG:32633")
+    assert same_crs(UTM, crs_wkt(UTM))
+    assert same_crs("+proj=longlat +datum=WGS84", "OGC:CRS84")
+    assert not same_crs(UTM, "EPSG:32633")
     assert projjson(UTM)["type"] == "ProjectedCRS"
     assert projjson(UTM)["id"] == {"authority": "EPSG", "code": 32632}
 
@@ -40,10 +40,10 @@ def test_names_of_one_crs_are_the_same():
 @pytest.mark.parametrize("name", ["EPSG:99", "words", ""])
 def test_an_unknown_crs_is_refused_quietly(name, capfd):
     with pytest.raises(SceneError, match="is not known; name one such as EPSG:25832"):
-        well_known(name)
+        crs_wkt(name)
     assert capfd.readouterr() == ("", "")
 
 
 def test_points_beyond_a_crs_are_refused():
     with pytest.raises(SceneError, match=r"proj=gnom.*choose another CRS"):
-        carry(np.array([[10.0, 0.0], [170.0, 0.0]]), DEGREES, "+proj=gnom +lat_0=0 +lon_0=0 +datum=WGS84")
+        reproject(np.array([[10.0, 0.0], [170.0, 0.0]]), DEGREES, "+proj=gnom +lat_0=0 +lon_0=0 +datum=WGS84")

@@ -7,7 +7,7 @@ import pytest
 from rasterio.env import get_gdal_config
 
 from roadseg.errors import OutputError, SceneError
-from roadseg.files import match_stems, ready_folder
+from roadseg.files import match_stems, writable_folder
 from roadseg.raster.files import bounded_cache
 from roadseg.raster.road_raster import RoadRaster
 from roadseg.raster.scene import Scene, SceneSettings
@@ -64,10 +64,10 @@ def test_only_folders_that_were_made_and_stay_empty_are_removed(tmp_path: Path) 
     there = tmp_path / "there"
     there.mkdir()
     for folder in (there, there / "new", there / "new" / "newer"):
-        with ready_folder(folder, "choose another"):
+        with writable_folder(folder, "choose another"):
             assert list(folder.iterdir()) == []
         assert list(tmp_path.rglob("*")) == [there]
-    with ready_folder(there / "new" / "newer", "choose another"):
+    with writable_folder(there / "new" / "newer", "choose another"):
         (there / "new" / "kept").touch()
     assert sorted(tmp_path.rglob("*")) == [there, there / "new", there / "new" / "kept"]
 
@@ -75,5 +75,8 @@ def test_only_folders_that_were_made_and_stay_empty_are_removed(tmp_path: Path) 
 def test_a_folder_in_which_nothing_can_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for place in (tmp_path / "file", tmp_path / "file" / "new"):
-        with pytest.raises(OutputError, match=r"file.* \(.*\); choose another"), ready_folder(place, "choose another"):
+        with (
+            pytest.raises(OutputError, match=r"file.* \(.*\); choose another"),
+            writable_folder(place, "choose another"),
+        ):
             pass

@@ -10,7 +10,7 @@ from affine import Affine
 from worlds import METRES, ROTATED, picture, write_raster
 
 from roadseg.errors import SceneError
-from roadseg.raster.labelled_scene import VOID, LabelledScene, mask_values
+from roadseg.raster.labelled_scene import VOID, LabelledScene, scan_mask
 from roadseg.raster.road_raster import mask_kind
 from roadseg.raster.scene import SceneSettings
 from roadseg.windows import Window
@@ -47,7 +47,7 @@ def test_what_the_image_does_not_know_is_void(tmp_path: Path) -> None:
 
 def test_0_and_255_are_read_as_they_are_meant(tmp_path: Path) -> None:
     path = mask(tmp_path, road() * 255)
-    assert mask_kind(mask_values(path)) == "mask 0/255"
+    assert mask_kind(scan_mask(path)) == "mask 0/255"
     with LabelledScene(image(tmp_path), path, AS_IS, "mask 0/255") as pair:
         assert np.array_equal(pair.read_label(Window(0, 0, 60, 90)), road())
 
@@ -124,13 +124,13 @@ def test_a_damaged_mask_says_what_is_wrong_and_where(tmp_path: Path) -> None:
     path = mask(tmp_path, road(300, 330), tiled=True, blockxsize=64, blockysize=64)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(SceneError, match=r"read at row 0, column 0 \((?!Read failed).*\); the file is damaged"):
-        mask_values(path)
+        scan_mask(path)
 
 
 @pytest.mark.parametrize("values", [np.full((9, 7), 77, np.uint8), np.full((9, 7), 0.5, np.float32)])
 def test_grey_values_are_no_mask(tmp_path: Path, values: np.ndarray) -> None:
     with pytest.raises(SceneError, match="no road mask; it needs 1 for road"):
-        mask_values(mask(tmp_path, values))
+        scan_mask(mask(tmp_path, values))
 
 
 @pytest.mark.parametrize(
@@ -165,4 +165,4 @@ def test_what_is_no_mask_is_told_with_the_cure(
         with rasterio.open(path, "r+") as file:
             file.scales = (options["scale"],)
     with pytest.raises(SceneError, match=message):
-        mask_values(path)
+        scan_mask(path)

@@ -19,7 +19,7 @@ from roadseg.raster.cog import write_cog
 from roadseg.raster.encoding import MASK, NODATA, dequantize, encode, probability_product, quantize, threshold_mask
 from roadseg.raster.files import open_raster
 from roadseg.raster.grid import Grid
-from roadseg.raster.partial import Partial, published
+from roadseg.raster.partial import Partial, interrupted_targets
 from roadseg.windows import Window
 
 PROBABILITY = probability_product("uint8")
@@ -104,7 +104,7 @@ def test_blocks_are_kept_and_added_up(target):
     assert again.has([PROBABILITY], block(0, 40)[0])
     assert not again.has([PROBABILITY, MASK], block(0, 40)[0])
     assert again.total(PROBABILITY, "ROAD") == 7
-    assert again.kept() == 2
+    assert again.block_count() == 2
     assert not target.exists()
 
 
@@ -112,13 +112,13 @@ def test_blocks_of_other_settings_are_refused_by_name(target):
     Partial(target, {"scene": "a", "bands": (1, 2), "same": 1}).put(PROBABILITY, *block(0, 0))
     with pytest.raises(OutputError, match=r"another bands, scene; repeat that command .* --overwrite"):
         Partial(target, {"scene": "b", "bands": (2, 1), "same": 1})
-    assert Partial(target, {"scene": "a", "bands": (1, 2), "same": 1}).kept() == 1
+    assert Partial(target, {"scene": "a", "bands": (1, 2), "same": 1}).block_count() == 1
 
 
 def test_anew_throws_other_settings_away_and_keeps_the_same(target):
     Partial(target, {"scene": "a"}).put(PROBABILITY, *block(0, 0))
-    assert Partial(target, {"scene": "a"}, anew=True).kept() == 1
-    assert Partial(target, {"scene": "b"}, anew=True).kept() == 0
+    assert Partial(target, {"scene": "a"}, start_over=True).block_count() == 1
+    assert Partial(target, {"scene": "b"}, start_over=True).block_count() == 0
 
 
 def test_a_run_without_a_finished_block_leaves_nothing_and_binds_nobody(target):
@@ -126,7 +126,7 @@ def test_a_run_without_a_finished_block_leaves_nothing_and_binds_nobody(target):
         raise KeyError
     assert list(target.parent.iterdir()) == []
     Partial(target, {"scene": "a"})
-    assert Partial(target, {"scene": "b"}).kept() == 0
+    assert Partial(target, {"scene": "b"}).block_count() == 0
 
 
 def test_a_run_that_stops_keeps_its_blocks(target):
@@ -134,7 +134,7 @@ def test_a_run_that_stops_keeps_its_blocks(target):
     partial.put(PROBABILITY, *block(0, 0))
     with pytest.raises(KeyError), partial:
         raise KeyError
-    assert Partial(target, {}).kept() == 1
+    assert Partial(target, {}).block_count() == 1
 
 
 def test_a_damaged_fingerprint_is_refused_and_can_be_thrown_away(target):
@@ -143,7 +143,7 @@ def test_a_damaged_fingerprint_is_refused_and_can_be_thrown_away(target):
     (partial.folder / "fingerprint.json").write_text("{")
     with pytest.raises(OutputError, match=r"damaged.*--overwrite"):
         Partial(target, {"scene": "a"})
-    assert Partial(target, {"scene": "a"}, anew=True).kept() == 0
+    assert Partial(target, {"scene": "a"}, start_over=True).block_count() == 0
 
 
 @pytest.mark.parametrize("anew", [False, True])
@@ -152,7 +152,7 @@ def test_a_folder_of_somebody_else_is_left_alone(target, anew):
     folder.mkdir()
     (folder / "diary.txt").write_text("mine")
     with pytest.raises(OutputError, match="was not left by roadseg"):
-        Partial(target, {}, anew=anew)
+        Partial(target, {}, start_over=anew)
     assert (folder / "diary.txt").read_text() == "mine"
 
 
@@ -167,7 +167,7 @@ def test_half_written_files_are_not_blocks(target):
     partial = Partial(target, {})
     (partial.folder / "probability_0_0_30_40.tif.new").write_bytes(b"half")
     assert not partial.has([PROBABILITY], block(0, 0)[0])
-    assert partial.kept() == 0
+    assert partial.block_count() == 0
 
 
 def test_a_full_disk_tells_and_keeps_what_is_finished(target, monkeypatch):
@@ -207,7 +207,7 @@ def test_a_really_full_disk(small_disk):
     with pytest.raises(OutputError, match=r"cannot write .*make room"):
         write_cog(source, partial.folder / "probability.cog.tif")
     assert not (partial.folder / "probability.cog.tif").exists()
-    assert partial.kept() == 1
+    assert partial.block_count() == 1
 
 
 # Cloud-optimized GeoTIFFs
@@ -377,9 +377,9 @@ def test_publishing_notes_its_places_first_and_removes_the_folder_last(tmp_path,
     monkeypatch.setattr("roadseg.raster.partial.publish", killed)
     with pytest.raises(KeyboardInterrupt):
         partial.publish(made)
-    assert published(tmp_path / "roads.tif") == {tmp_path / "roads.tif", tmp_path / "mask.tif"}
+    assert interrupted_targets(tmp_path / "roads.tif") == {tmp_path / "roads.tif", tmp_path / "mask.tif"}
     monkeypatch.undo()
     made[0][0].write_bytes(b"x")
     partial.publish(made)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mask.tif", "roads.tif"]
-    assert published(tmp_path / "roads.tif") == set()
+    assert interrupted_targets(tmp_path / "roads.tif") == set()

@@ -12,7 +12,7 @@ from worlds import METRES, whole, write_raster
 
 from roadseg.errors import SceneError
 from roadseg.raster.area import Area
-from roadseg.raster.probability import find_levels
+from roadseg.raster.probability import open_probability
 from roadseg.windows import Window
 
 NORTH_UP = Affine.translation(236_789, 901_234) @ Affine.scale(1, -1)
@@ -35,7 +35,7 @@ def write_levels(path, levels, *, pixel=1.0, tags=None, nodata=255, scale=1 / 25
 
 
 def read(path, **options):
-    levels, _ = find_levels(path, **options)
+    levels, _ = open_probability(path, **options)
     return levels(levels.grid.window)
 
 
@@ -44,7 +44,7 @@ def test_levels_come_as_they_are(tmp_path):
     values[5:9] = 255
     path = write_levels(tmp_path / "p.tif", values)
     np.testing.assert_array_equal(read(path), values)
-    levels, notes = find_levels(path)
+    levels, notes = open_probability(path)
     assert (levels.grid, levels.is_mask, notes) == (levels.source, False, [])
     np.testing.assert_array_equal(levels(Window(3, 20, 30, 50)), values[3:33, 20:70])
 
@@ -71,7 +71,7 @@ def test_masks_are_levels_0_and_254(tmp_path, road, nodata):
     expected = mask * np.uint8(254)
     expected[9:12] = 255 if nodata else expected[9:12]
     np.testing.assert_array_equal(read(path), expected)
-    levels, notes = find_levels(path)
+    levels, notes = open_probability(path)
     assert levels.is_mask
     assert levels.threshold is None
     assert notes == ([f"{path}: a mask of 0 and 255, 255 taken for road"] if road == 255 else [])
@@ -82,7 +82,7 @@ def test_the_window_read_through_does_not_show(tmp_path, pixel, monkeypatch):
     values = field(120, 175)
     values[40:44, 60:90] = 255
     path = write_levels(tmp_path / "p.tif", values, pixel=pixel, tags={"ROADSEG_GSD_M": "1"})
-    levels, _ = find_levels(path)
+    levels, _ = open_probability(path)
     size = round(120 * pixel), round(175 * pixel)
     assert (levels.grid.height, levels.grid.width) == pytest.approx(size, abs=1)
     all_at_once = levels(levels.grid.window)
@@ -123,21 +123,21 @@ def test_a_mask_stays_a_mask_at_another_resolution(tmp_path):
 def test_pixels_within_15_percent_are_used_as_they_are(tmp_path):
     for pixel, same in ((0.9, True), (1.14, True), (0.8, False), (1.2, False)):
         path = write_levels(tmp_path / "p.tif", field(40, 50), pixel=pixel, tags={"ROADSEG_GSD_M": "1"})
-        levels, _ = find_levels(path)
+        levels, _ = open_probability(path)
         assert (levels.grid == levels.source) == same
-    levels, _ = find_levels(path, pixel_m=1.2)
+    levels, _ = open_probability(path, pixel_m=1.2)
     assert levels.grid == levels.source
 
 
 def test_the_threshold_is_that_noted(tmp_path):
     for noted, expected in (("0.4", 0.4), ("", None), ("x", None), ("nan", None)):
         path = write_levels(tmp_path / "p.tif", field(20, 30), tags={"ROADSEG_THRESHOLD": noted})
-        assert find_levels(path)[0].threshold == expected
+        assert open_probability(path)[0].threshold == expected
 
 
 def test_single_places_are_read_as_windows_are(tmp_path):
     values = field(1300, 700)
-    levels, _ = find_levels(write_levels(tmp_path / "p.tif", values))
+    levels, _ = open_probability(write_levels(tmp_path / "p.tif", values))
     rng = np.random.default_rng(0)
     places = np.stack([rng.integers(0, 1300, 400), rng.integers(0, 700, 400)], axis=1).astype(np.int32)
     np.testing.assert_array_equal(levels.at(places), values[places[:, 0], places[:, 1]])
@@ -148,7 +148,7 @@ def test_single_places_are_read_as_windows_are(tmp_path):
 
 def test_a_reader_travels_to_another_process(tmp_path):
     values = field(60, 80)
-    levels, _ = find_levels(write_levels(tmp_path / "p.tif", values, pixel=0.5), pixel_m=1.0)
+    levels, _ = open_probability(write_levels(tmp_path / "p.tif", values, pixel=0.5), pixel_m=1.0)
     window = levels.grid.window
     here = levels(window)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -158,7 +158,7 @@ def test_a_reader_travels_to_another_process(tmp_path):
 
 
 def test_outside_the_area_nothing_is_known(tmp_path):
-    levels, _ = find_levels(write_levels(tmp_path / "p.tif", field(30, 40)))
+    levels, _ = open_probability(write_levels(tmp_path / "p.tif", field(30, 40)))
     left, top = NORTH_UP.c, NORTH_UP.f
     levels.area = Area(whole(30, 40), (shapely.box(left + 10, top - 20, left + 25, top - 5),))
     known = levels(levels.grid.window) != 255
@@ -176,7 +176,7 @@ def test_why_there_is_no_road(tmp_path):
         (np.zeros_like(values), {"scale": None, "nodata": None}, "it holds no road"),
     ]
     for content, options, words in cases:
-        levels, _ = find_levels(write_levels(tmp_path / "p.tif", content, **options))
+        levels, _ = open_probability(write_levels(tmp_path / "p.tif", content, **options))
         assert words in levels.emptiness(0.5)
 
 
@@ -196,9 +196,9 @@ def test_what_is_no_raster_of_roads_is_refused(tmp_path, values, options, words)
 def test_an_image_and_a_resolution_without_crs_are_refused(tmp_path):
     image = write_raster(tmp_path / "rgb.tif", np.zeros((3, 20, 30), np.uint8), crs=METRES)
     with pytest.raises(SceneError, match=r"has 3 bands .* roadseg predict makes roads of it"):
-        find_levels(image)
+        open_probability(image)
     path = write_levels(tmp_path / "p.tif", field(20, 30), crs=None, tags={"ROADSEG_GSD_M": "0.3"})
-    levels, _ = find_levels(path)
+    levels, _ = open_probability(path)
     assert levels.grid == levels.source
     with pytest.raises(SceneError, match="has no CRS that tells metres, so it cannot be read at 2 m"):
-        find_levels(path, pixel_m=2.0)
+        open_probability(path, pixel_m=2.0)

@@ -488,6 +488,6 @@ def test_the_picture_has_three_colours_whatever_the_bands(tmp_path, bands):
 @pytest.mark.parametrize("way", ["nodata", "internal mask", "alpha", "holes between sources", "NaN"])
 def test_the_facts_tell_what_is_unknown(tmp_path, way):
     with opened(ways_to_say_unknown(tmp_path)[way]) as scene:
-        facts = dict(scene.facts())
+        facts = dict(scene.properties())
     expected = {"nodata": "nodata 0.0", "internal mask": "mask band", "alpha": "alpha band", "NaN": "none marked"}
     assert facts["unknown pixels"] == expected.get(way, "holes between the sources")

@@ -2,23 +2,23 @@
 
 import numpy as np
 import pytest
+import rasterio.warp
 import shapely
 from affine import Affine
 from rasterio.crs import CRS
-from rasterio.warp import reproject
 from road_rasters import UNTURNED, UTM, drawn, write
 from worlds import write_raster
 
 from roadseg.errors import SceneError
-from roadseg.raster.crs import DEGREES, carry
-from roadseg.raster.probability import find_levels
+from roadseg.raster.crs import DEGREES, reproject
+from roadseg.raster.probability import open_probability
 from roadseg.roads.preview import draw, over_image, over_raster
 from roadseg.settings import VectorizeSettings
 from roadseg.vectorize import vectorize
 
 
 def made(path, **settings):
-    return find_levels(path)[0], vectorize(path, settings=VectorizeSettings(**settings)).roads
+    return open_probability(path)[0], vectorize(path, settings=VectorizeSettings(**settings)).roads
 
 
 def painted(before, after):
@@ -47,11 +47,15 @@ def test_an_image_of_another_crs_and_resolution_shows_the_same_place(tmp_path):
     levels, roads = made(write(tmp_path / "t.tif", drawn()))
     values = np.repeat(drawn()[None], 3, axis=0)
     source, target = CRS.from_string(UTM), CRS.from_epsg(4326)
-    corners = carry(np.array([UNTURNED @ place for place in ((0, 0), (210, 0), (0, 150), (210, 150))]), UTM, DEGREES)
+    corners = reproject(
+        np.array([UNTURNED @ place for place in ((0, 0), (210, 0), (0, 150), (210, 150))]), UTM, DEGREES
+    )
     transform = Affine.translation(corners[:, 0].min(), corners[:, 1].max()) @ Affine.scale(4e-6, -4e-6)
     width, height = np.ceil(np.ptp(corners, axis=0) / 4e-6).astype(int).tolist()
     image = np.zeros((3, height, width), np.uint8)
-    reproject(values, image, src_transform=UNTURNED, src_crs=source, dst_transform=transform, dst_crs=target)
+    rasterio.warp.reproject(
+        values, image, src_transform=UNTURNED, src_crs=source, dst_transform=transform, dst_crs=target
+    )
     path = write_raster(tmp_path / "image.tif", image, crs="EPSG:4326", transform=transform)
     backdrop = over_image(path, levels)
     picture = draw(roads, backdrop)

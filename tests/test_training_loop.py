@@ -155,7 +155,7 @@ def test_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
 
 def test_full_disk_keeps_the_last_good_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings, said = replace(SETTINGS, checkpoint_part_mib=0.3), []
-    whole = checkpoint.write_whole
+    whole = checkpoint.write_atomically
     written: list[Path] = []
 
     def full(path: Path, data: bytes) -> None:
@@ -167,7 +167,7 @@ def test_full_disk_keeps_the_last_good_checkpoint(tmp_path: Path, monkeypatch: p
 
     undisturbed = trainer(tmp_path / "a", settings)
     undisturbed.run()
-    monkeypatch.setattr(checkpoint, "write_whole", full)
+    monkeypatch.setattr(checkpoint, "write_atomically", full)
     trainer(tmp_path / "b", settings, listener=Listener(warn=said.append)).run()
     assert {path.name.split("-")[1] for path in (tmp_path / "b").iterdir()} == {"3"}
     assert any("checkpoint-4-1" in path.name for path in written)

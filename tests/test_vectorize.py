@@ -17,7 +17,7 @@ import roadseg.vectorize
 from roadseg.errors import OutputError, RoadsegError, SceneError
 from roadseg.files import name_outputs
 from roadseg.progress import Listener
-from roadseg.raster.crs import DEGREES, carry
+from roadseg.raster.crs import DEGREES, reproject
 from roadseg.roads.network import RoadAreas
 from roadseg.settings import VectorizeSettings, VectorOutputs
 from roadseg.vectorize import endings_of, vectorize
@@ -78,9 +78,9 @@ def test_roads_lie_on_the_raster_however_it_is_turned(tmp_path, transform):
 )
 def test_lengths_are_metres_on_the_ground_in_any_crs(tmp_path, crs, x, y):
     """A raster whose pixels measure one metre gives the same metres, be they degrees, stretched metres or feet."""
-    lon, lat = carry(np.array([[x, y]]), crs, DEGREES)[0]
+    lon, lat = reproject(np.array([[x, y]]), crs, DEGREES)[0]
     local = f"+proj=aeqd +lat_0={lat} +lon_0={lon} +datum=WGS84"
-    steps = carry(np.array([[0.0, 0], [1000, 0], [0, 1000]]), local, crs)
+    steps = reproject(np.array([[0.0, 0], [1000, 0], [0, 1000]]), local, crs)
     a, d = (steps[1] - steps[0]) / 1000
     b, e = (steps[0] - steps[2]) / 1000
     transform = Affine(a, b, x, d, e, y)
@@ -216,7 +216,7 @@ def test_another_crs_moves_the_coordinates_and_no_length(tmp_path):
     assert meta["crs"] == "EPSG:3857"
     columns = dict(zip(meta["fields"], data, strict=True))
     assert columns["length_m"] == pytest.approx(own.length_m, abs=1e-3)
-    back = carry(shapely.get_coordinates(shapely.from_wkb(wkb)), "EPSG:3857", UTM)
+    back = reproject(shapely.get_coordinates(shapely.from_wkb(wkb)), "EPSG:3857", UTM)
     np.testing.assert_allclose(back, own.vertices, atol=1e-4)
     assert shapely.length(shapely.from_wkb(wkb)).sum() > 1.4 * own.length_m.sum()
 

@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 
 from roadseg.errors import SceneError
 from roadseg.evaluation import error_map as errors
-from roadseg.files import RASTERS, files_by_stem, match_stems, some
+from roadseg.files import RASTERS, files_by_stem, match_stems, shortened
 from roadseg.metrics import cldice, pixels
 from roadseg.progress import Listener
 from roadseg.raster.class_map import ClassMap
 from roadseg.raster.grid import Grid
-from roadseg.raster.road_raster import Kind, RoadRaster, Values, mask_kind, mismatch, windows
+from roadseg.raster.road_raster import RasterKind, RoadRaster, ValueScan, grid_mismatch, mask_kind
 from roadseg.raster.scene import Scene, SceneSettings
 from roadseg.settings import EvaluateSettings, Neighbourhood
-from roadseg.windows import Window
+from roadseg.windows import Window, square_windows
 
 VECTORS = (
     ".gpkg",
@@ -76,10 +76,10 @@ def find_pairs(prediction: Path, truth: Path, images: Path | None = None) -> tup
     matched = match_stems(prediction, truth, RASTERS + VECTORS)
     shown = files_by_stem(images, RASTERS + VECTORS) if images and images.is_dir() else {}
     if not matched.pairs:
-        names = " against ".join(some(alone) or "none" for alone in matched.alone)
+        names = " against ".join(shortened(alone) or "none" for alone in matched.alone)
         raise SceneError(f"no file in {prediction} has the stem of one in {truth} ({names}); rename them alike")
     notes = [
-        f"{len(alone)} of {folder} without a partner, not scored: {some(alone)}"
+        f"{len(alone)} of {folder} without a partner, not scored: {shortened(alone)}"
         for folder, alone in zip((prediction, truth), matched.alone, strict=True)
         if alone
     ]
@@ -94,7 +94,7 @@ def is_network(path: Path) -> bool:
 class Counter:
     """Counts pairs of rasters block by block, all in the same way."""
 
-    def __init__(self, kinds: tuple[Kind, Kind], settings: EvaluateSettings, listener: Listener) -> None:
+    def __init__(self, kinds: tuple[RasterKind, RasterKind], settings: EvaluateSettings, listener: Listener) -> None:
         self.kinds, self.settings, self.listener = kinds, settings, listener
         self.notes: list[str] = []
         self.noted: set[str] = set()
@@ -152,15 +152,15 @@ class Counter:
     @contextmanager
     def _open(self, pair: Pair) -> Iterator[tuple[RoadRaster, RoadRaster]]:
         with RoadRaster(pair.prediction) as prediction, RoadRaster(pair.truth) as truth:
-            prediction.take_as(self.kinds[0])
-            truth.take_as(self.kinds[1])
-            reason = mismatch(prediction, truth)
+            prediction.interpret_as(self.kinds[0])
+            truth.interpret_as(self.kinds[1])
+            reason = grid_mismatch(prediction, truth)
             if reason and not self.settings.resample:
                 raise SceneError(
                     f"{pair.prediction} {reason} of {pair.truth}; add --resample to bring it to the truth's grid"
                 )
             if reason:
-                prediction.bring_to(truth.grid)
+                prediction.reproject_to(truth.grid)
                 note = "predictions on another grid were resampled to the truth's"
                 self.notes += [note] if note not in self.notes else []
             yield prediction, truth
@@ -185,13 +185,13 @@ class Counter:
     ) -> Iterator[tuple[Window, tuple[slice, slice], Bytes, Bytes]]:
         """Yield each block's window, its place in the arrays read with a halo, and the arrays."""
         side = max(1, self.settings.block_px // multiple) * multiple
-        for window in windows(truth.grid.window, side):
+        for window in square_windows(truth.grid.window, side):
             seen = window.grown(halo).intersection(truth.grid.window)
             values, label = prediction.read(seen), truth.read(seen)
             yield window, window.slices(seen), _as_levels(values, self.kinds[0]), _as_label(label, truth)
 
 
-def _as_levels(values: Bytes, kind: Kind) -> Bytes:
+def _as_levels(values: Bytes, kind: RasterKind) -> Bytes:
     """Give road in a mask the value of probability one."""
     if kind == "probability":
         return values
@@ -207,9 +207,9 @@ def _as_label(label: Bytes, truth: RoadRaster) -> Bytes:
     return np.where(label == pixels.FULL, np.uint8(1), label)
 
 
-def kind_of(paths: Sequence[Path], notes: list[str]) -> Kind:
+def kind_of(paths: Sequence[Path], notes: list[str]) -> RasterKind:
     """Find out what the files of one side hold, together: a tile without road cannot tell alone."""
-    found: Values | None = None
+    found: ValueScan | None = None
     scaled = []
     for path in paths:
         with RoadRaster(path) as raster:

@@ -4,6 +4,6 @@ _WORDS = ("DefaultCPUAllocator", "std::bad_alloc")
 """On a CPU it is a plain RuntimeError that says one of these."""
 
 
-def ran_out(error: RuntimeError) -> bool:
+def is_out_of_memory(error: RuntimeError) -> bool:
     """Tell whether an error of torch means that there was too little memory."""
     return type(error).__name__ == "OutOfMemoryError" or any(words in str(error) for words in _WORDS)

@@ -193,7 +193,7 @@ def road_probability(
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerRow:
     """A row of the layer table: dotted name, kind, output (channels, height, width), parameters."""
 
     name: str
@@ -202,9 +202,9 @@ class Layer:
     parameters: int
 
 
-def layers(network: ResUNet, size: int = 224) -> list[Layer]:
+def layer_table(network: ResUNet, size: int = 224) -> list[LayerRow]:
     """Return the layers in the order they are computed, as seen with one ``size`` × ``size`` window."""
-    table: list[Layer] = []
+    table: list[LayerRow] = []
     hooks = [
         module.register_forward_hook(_recorder(name, table))
         for name, module in network.named_modules()
@@ -219,8 +219,8 @@ def layers(network: ResUNet, size: int = 224) -> list[Layer]:
     return table
 
 
-def _recorder(name: str, table: list[Layer]) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+def _recorder(name: str, table: list[LayerRow]) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
     def record(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
-        table.append(Layer(name, type(module).__name__, tuple(output.shape[1:]), parameter_count(module)))
+        table.append(LayerRow(name, type(module).__name__, tuple(output.shape[1:]), parameter_count(module)))
 
     return record

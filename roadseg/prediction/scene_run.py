@@ -24,7 +24,7 @@ from roadseg.raster.cog import write_cog
 from roadseg.raster.encoding import MASK, NODATA, Product, encode, probability_product, threshold_mask
 from roadseg.raster.partial import Partial
 from roadseg.raster.picture import overlay, preview_size, read_reduced, write_picture
-from roadseg.raster.probability import Levels
+from roadseg.raster.probability import ProbabilityRaster
 from roadseg.raster.regrid import Regrid, needed_window
 from roadseg.raster.scene import Scene, SceneSettings
 from roadseg.roads.files.read import read_polygons
@@ -155,7 +155,7 @@ class Job:
         try:
             self._predict_blocks(todo, partial, listener)
         except SceneError as error:
-            if not partial.kept():
+            if not partial.block_count():
                 raise
             raise SceneError(
                 f"{error}; the finished blocks are kept: repeat the command if the file comes back as it was, "
@@ -216,12 +216,12 @@ class Job:
             made.append((picture, self.outputs.preview))
         return made
 
-    def levels(self, partial: Partial) -> Levels:
+    def levels(self, partial: Partial) -> ProbabilityRaster:
         """Return the finished probability as the model saw it, to make a network of; call ``make`` before."""
         grid = self.scene.grid_model.cropped(self.area_model)
         product = self.product_model if self.regrids else self.products_out[0]
         source = partial.mosaic(product, grid, self.area_model, {})
-        return Levels(source, "probability", grid, grid, threshold=self.threshold, area=self.area)
+        return ProbabilityRaster(source, "probability", grid, grid, threshold=self.threshold, area=self.area)
 
     def _draw(self, raster: Path, picture: Path) -> None:
         height, width = preview_size(self.area_out.height, self.area_out.width)

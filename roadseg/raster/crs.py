@@ -20,7 +20,7 @@ _AT_ONCE = 1 << 18
 Points = NDArray[np.float64]
 
 
-def carry(xy: Points, source: str, target: str) -> Points:
+def reproject(xy: Points, source: str, target: str) -> Points:
     """Carry (n, 2) x, y from one CRS to another; equal points stay equal, bit for bit.
 
     Raises
@@ -41,7 +41,7 @@ def carry(xy: Points, source: str, target: str) -> Points:
     return carried
 
 
-def well_known(name: str) -> str:
+def crs_wkt(name: str) -> str:
     """Return the well-known text of a CRS by any name PROJ understands.
 
     Raises
@@ -57,7 +57,7 @@ def projjson(name: str) -> dict[str, Any]:
     return dict(_crs(name).to_dict(projjson=True))
 
 
-def same(one: str, other: str) -> bool:
+def same_crs(one: str, other: str) -> bool:
     """Say whether two names mean one CRS."""
     return bool(_crs(one) == _crs(other))
 

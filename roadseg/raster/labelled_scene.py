@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from roadseg.errors import SceneError
-from roadseg.files import some
+from roadseg.files import shortened
 from roadseg.raster.encoding import NODATA
 from roadseg.raster.grid import Grid
 from roadseg.raster.resample import resample, taps
-from roadseg.raster.road_raster import Kind, RoadRaster, Values, mask_kind
+from roadseg.raster.road_raster import RasterKind, RoadRaster, ValueScan, mask_kind
 from roadseg.raster.scene import Scene, SceneSettings
 from roadseg.windows import Window
 
@@ -29,7 +29,7 @@ _SAME_PX = 0.5
 _NAMED = 4
 
 
-class Labelled(NamedTuple):
+class LabelledPixels(NamedTuple):
     """Pixels with their labels.
 
     Parameters
@@ -57,7 +57,7 @@ class LabelledScene:
     settings
         How to read the image.
     kind
-        How the mask's values are meant, see ``mask_values``.
+        How the mask's values are meant, see ``scan_mask``.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class LabelledScene:
         If a file cannot be used or the two do not lie on the same ground.
     """
 
-    def __init__(self, image: Path, mask: Path, settings: SceneSettings, kind: Kind = "mask 0/1") -> None:
+    def __init__(self, image: Path, mask: Path, settings: SceneSettings, kind: RasterKind = "mask 0/1") -> None:
         self.scene = Scene(str(image), settings)
         try:
             self._mask = RoadRaster(mask)
@@ -80,9 +80,9 @@ class LabelledScene:
             self.scene.close()
             raise
         try:
-            self._mask.take_as(kind)
+            self._mask.interpret_as(kind)
             if _bring_together(self.scene, self._mask):
-                self._mask.bring_to(self.scene.grid)
+                self._mask.reproject_to(self.scene.grid)
         except SceneError:
             self.close()
             raise
@@ -101,7 +101,7 @@ class LabelledScene:
         self.scene.close()
         self._mask.close()
 
-    def read(self, window: Window) -> Labelled:
+    def read(self, window: Window) -> LabelledPixels:
         """Return a window inside the grid.
 
         Raises
@@ -111,7 +111,7 @@ class LabelledScene:
         """
         block = self.scene.read(window)
         values = block.values if block.values.dtype == np.uint8 else np.rint(block.values * 255).astype(np.uint8)
-        return Labelled(values, np.where(block.valid, self.read_label(window), np.uint8(VOID)), block.valid)
+        return LabelledPixels(values, np.where(block.valid, self.read_label(window), np.uint8(VOID)), block.valid)
 
     def picture(self, window: Window, height: int, width: int) -> NDArray[np.uint8]:
         """Return a window of the grid for people, (3, height, width) uint8, unknown pixels white."""
@@ -136,7 +136,7 @@ class LabelledScene:
         return np.where(known, (share[0] >= 0.5).astype(np.uint8), np.uint8(VOID))
 
 
-def mask_values(path: Path) -> Values:
+def scan_mask(path: Path) -> ValueScan:
     """Look through a mask for the values it holds, (256,) bool.
 
     Raises
@@ -154,7 +154,7 @@ def mask_values(path: Path) -> Values:
     return values
 
 
-def ground_text(grid: Grid) -> str:
+def location_text(grid: Grid) -> str:
     """Say where a grid lies, for people: in degrees if that is known, else in its own coordinates."""
     lonlat = grid.lonlat_bounds()
     if lonlat is None:
@@ -173,7 +173,7 @@ def _no_mask(path: Path, found: str, cure: str) -> str:
 
 def _scaled_and_cure(mask: RoadRaster) -> tuple[str, str]:
     """Say what is in a file that is no mask by its type or its scale tag, and how to make one of it."""
-    values, unknown = mask.first_values(_NAMED)
+    values, unknown = mask.sample_values(_NAMED)
     if not np.issubdtype(mask.dtype, np.floating):
         return f"{_listed(values)} with a scale tag, as probabilities have", "roadseg predict --mask"
     cure = _picking(mask.path, values)
@@ -184,7 +184,7 @@ def _scaled_and_cure(mask: RoadRaster) -> tuple[str, str]:
 
 
 def _listed(values: Sequence[float]) -> str:
-    return some([f"{v:g}" for v in values]) if len(values) <= _NAMED else f"{min(values):g} to {max(values):g}"
+    return shortened([f"{v:g}" for v in values]) if len(values) <= _NAMED else f"{min(values):g} to {max(values):g}"
 
 
 def _picking(path: Path, values: Sequence[float]) -> str:
@@ -199,7 +199,7 @@ def _picking(path: Path, values: Sequence[float]) -> str:
 def _bring_together(scene: Scene, mask: RoadRaster) -> bool:
     """Check that a mask lies on its image; say whether it has to be reprojected first."""
     here, there = scene.grid, mask.grid
-    where = f"{scene.path} at {ground_text(here)}; {mask.path} at {ground_text(there)}"
+    where = f"{scene.path} at {location_text(here)}; {mask.path} at {location_text(there)}"
     other_crs = bool(here.crs and there.crs and CRS.from_wkt(here.crs) != CRS.from_wkt(there.crs))
     if other_crs:
         a, b = here.lonlat_bounds(), there.lonlat_bounds()
@@ -209,7 +209,7 @@ def _bring_together(scene: Scene, mask: RoadRaster) -> bool:
     if (here.height, here.width) != (there.height, there.width):
         sizes = f"{here.width} × {here.height} and {there.width} × {there.height} px"
         raise SceneError(f"{scene.path} and {mask.path} differ in size ({sizes}); cut both to the same ground")
-    if mask.placed and not here.transform.is_identity:
+    if mask.is_georeferenced and not here.transform.is_identity:
         step = ~here.transform @ there.transform
         corners = [(0, 0), (here.width, 0), (0, here.height)]
         off = max(abs(v - w) for corner in corners for v, w in zip(step @ corner, corner, strict=True))

@@ -22,7 +22,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
 from roadseg.errors import OutputError
-from roadseg.files import NEW, publish, write_whole
+from roadseg.files import NEW, publish, write_atomically
 from roadseg.raster.cog import MAKE_ROOM
 from roadseg.raster.encoding import Product
 from roadseg.raster.files import open_raster
@@ -48,7 +48,7 @@ class Partial:
         What it is to become.
     fingerprint
         Everything the blocks depend on; JSON-ready.
-    anew
+    start_over
         Throw away what a run with other inputs or settings left.
 
     Raises
@@ -57,7 +57,7 @@ class Partial:
         If the folder holds blocks of other inputs or settings, or something else, or cannot be made.
     """
 
-    def __init__(self, output: Path, fingerprint: Mapping[str, object], *, anew: bool = False) -> None:
+    def __init__(self, output: Path, fingerprint: Mapping[str, object], *, start_over: bool = False) -> None:
         self.folder = _partial_folder(output)
         wanted = json.loads(json.dumps(fingerprint))
         marker = self.folder / _FINGERPRINT
@@ -65,7 +65,7 @@ class Partial:
             differing = _differing(marker, wanted)
             if not differing:
                 return
-            if self.kept() and not anew:
+            if self.block_count() and not start_over:
                 raise OutputError(
                     f"{self.folder} was left by a run with another {', '.join(differing)}; "
                     "repeat that command to finish it, or add --overwrite to start anew"
@@ -75,7 +75,7 @@ class Partial:
             self.folder.mkdir(exist_ok=True)
             if any(path.suffix != NEW for path in self.folder.iterdir()):
                 raise OutputError(f"{self.folder} is in the way and was not left by roadseg; move it")
-            write_whole(marker, json.dumps(wanted, indent=1).encode())
+            write_atomically(marker, json.dumps(wanted, indent=1).encode())
         except OSError as error:
             raise OutputError(f"cannot write beside {output} ({error.strerror}); choose another place") from error
 
@@ -85,10 +85,10 @@ class Partial:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self.kept():
+        if not self.block_count():
             self.discard()
 
-    def kept(self) -> int:
+    def block_count(self) -> int:
         """Return how many files of finished blocks there are."""
         return sum(1 for _ in self.folder.glob("*_*_*_*_*.tif"))
 
@@ -112,7 +112,7 @@ class Partial:
                 file.write(values, 1)
                 file.update_tags(**(counts or {}))
             try:
-                write_whole(self._path(product, window), memory.getbuffer())
+                write_atomically(self._path(product, window), memory.getbuffer())
             except OSError as error:
                 raise OutputError(f"cannot write to {self.folder} ({error.strerror}); {MAKE_ROOM}") from error
 
@@ -159,7 +159,7 @@ class Partial:
             "</VRTRasterBand></VRTDataset>"
         )
         path = self.folder / f"{product.name}.vrt"
-        write_whole(path, xml.encode())
+        write_atomically(path, xml.encode())
         return path
 
     def total(self, product: Product, key: str) -> int:
@@ -173,7 +173,7 @@ class Partial:
     def publish(self, made: Sequence[tuple[Path, Path]]) -> None:
         """Move finished files to their places and remove the folder.
 
-        Where they go is noted first, so that a run killed in between may be repeated (``published``).
+        Where they go is noted first, so that a run killed in between may be repeated (``interrupted_targets``).
 
         Raises
         ------
@@ -182,7 +182,7 @@ class Partial:
         """
         places = [str(target.resolve()) for _, target in made]
         try:
-            write_whole(self.folder / _PUBLISHED, json.dumps(places).encode())
+            write_atomically(self.folder / _PUBLISHED, json.dumps(places).encode())
         except OSError as error:
             raise OutputError(f"cannot write to {self.folder} ({error.strerror}); {MAKE_ROOM}") from error
         for finished, target in made:
@@ -206,7 +206,7 @@ class Partial:
         return sorted(pairs, key=lambda pair: (pair[1].row, pair[1].col))
 
 
-def published(output: Path) -> set[Path]:
+def interrupted_targets(output: Path) -> set[Path]:
     """Return where a run for ``output`` was moving its finished files when it was killed."""
     try:
         return {Path(place) for place in json.loads((_partial_folder(output) / _PUBLISHED).read_text())}

@@ -12,7 +12,7 @@ import rasterio
 from numpy.typing import NDArray
 
 from roadseg.errors import OutputError
-from roadseg.files import write_whole
+from roadseg.files import write_atomically
 from roadseg.raster.encoding import dequantize
 from roadseg.raster.files import open_raster
 
@@ -170,7 +170,7 @@ def write_picture(path: Path, rgb: Bytes) -> None:
         If it cannot be written.
     """
     try:
-        write_whole(path, as_png(rgb))
+        write_atomically(path, as_png(rgb))
     except OSError as error:
         raise OutputError(f"cannot write {path} ({error.strerror}); choose another place") from error
 

@@ -19,8 +19,8 @@ from roadseg.raster.encoding import LEVELS, NODATA
 from roadseg.raster.files import bounded_cache
 from roadseg.raster.grid import Grid, model_grid
 from roadseg.raster.resample import resample, taps
-from roadseg.raster.road_raster import Kind, RoadRaster, mask_kind, windows
-from roadseg.windows import Window
+from roadseg.raster.road_raster import RasterKind, RoadRaster, mask_kind
+from roadseg.windows import Window, square_windows
 
 _STRIP_PX = 1 << 22
 _SCAN_PX = 2048
@@ -29,7 +29,7 @@ _TILE_PX = 512
 Bytes = NDArray[np.uint8]
 
 
-class Levels:
+class ProbabilityRaster:
     """Reads windows of a raster of roads on another grid of the same ground; may be pickled.
 
     Parameters
@@ -37,7 +37,7 @@ class Levels:
     path
         Of the raster.
     kind
-        What it holds, see ``find_levels``.
+        What it holds, see ``open_probability``.
     source, grid
         The file's grid, and the one to read on.
     threshold
@@ -49,7 +49,7 @@ class Levels:
     def __init__(
         self,
         path: Path,
-        kind: Kind,
+        kind: RasterKind,
         source: Grid,
         grid: Grid,
         *,
@@ -109,7 +109,7 @@ class Levels:
     def emptiness(self, threshold: float) -> str:
         """Say why no road was found: nothing is known, or nothing reaches the threshold."""
         highest, known = 0, False
-        for window in windows(self.grid.window, _SCAN_PX):
+        for window in square_windows(self.grid.window, _SCAN_PX):
             values = self(window)
             seen = values[values != NODATA]
             known |= bool(seen.size)
@@ -131,7 +131,7 @@ class Levels:
             if usable:
                 raster.__exit__(None, None, None)
                 raster = RoadRaster(self.path, overview=usable[-1])
-            raster.take_as(self.kind)
+            raster.interpret_as(self.kind)
             self._open = (os.getpid(), raster)
         return self._open[1]
 
@@ -161,7 +161,7 @@ class Levels:
         return np.where(values == 1, np.uint8(LEVELS), values) if self.is_mask else values
 
 
-def find_levels(path: Path, *, pixel_m: float | None = None) -> tuple[Levels, list[str]]:
+def open_probability(path: Path, *, pixel_m: float | None = None) -> tuple[ProbabilityRaster, list[str]]:
     """Find out what a raster of roads holds and on which grid its roads are to be extracted.
 
     Parameters
@@ -181,7 +181,7 @@ def find_levels(path: Path, *, pixel_m: float | None = None) -> tuple[Levels, li
         If it is no raster of roads, or has no CRS and ``pixel_m`` is given.
     """
     with bounded_cache(), RoadRaster(path) as raster:
-        kind: Kind | None = "probability" if raster.is_scaled else mask_kind(raster.values())
+        kind: RasterKind | None = "probability" if raster.is_scaled else mask_kind(raster.values())
         if kind is None:
             raise SceneError(
                 f"{path} holds grey values but no scale; if they are probabilities say so, with "
@@ -190,7 +190,7 @@ def find_levels(path: Path, *, pixel_m: float | None = None) -> tuple[Levels, li
         notes = [f"{path}: a mask of 0 and 255, 255 taken for road"] if kind == "mask 0/255" else []
         grid = _extraction_grid(raster, pixel_m)
         noted = None if kind != "probability" else _number(raster.tags.get("ROADSEG_THRESHOLD"))
-        return Levels(path, kind, raster.grid, grid, threshold=noted), notes
+        return ProbabilityRaster(path, kind, raster.grid, grid, threshold=noted), notes
 
 
 def _extraction_grid(raster: RoadRaster, asked: float | None) -> Grid:

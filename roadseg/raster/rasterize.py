@@ -26,8 +26,8 @@ from roadseg.errors import OutputError, SceneError
 from roadseg.files import publish
 from roadseg.raster.encoding import NODATA
 from roadseg.raster.grid import Grid, units_per_metre
-from roadseg.raster.ground import Ground, ground_at, to_ground
-from roadseg.raster.road_raster import windows
+from roadseg.raster.metric_crs import MetricCRS, choose_metric_crs, to_metres
+from roadseg.windows import square_windows
 
 Geometries = NDArray[np.object_]
 
@@ -119,7 +119,7 @@ def write_mask(
             file = rasterio.open(draft, "w", **_profile(grid))
         with file:
             file.update_tags(**tags)
-            for window in windows(grid.window, _BLOCK_PX):
+            for window in square_windows(grid.window, _BLOCK_PX):
                 box = shapely.box(window.col, window.row, window.col_stop, window.row_stop)
                 here = areas[tree.query(box)]
                 place = rasterio.windows.Window(window.col, window.row, window.width, window.height)
@@ -142,7 +142,7 @@ def road_areas(geometries: Geometries, widths_m: NDArray[np.float64], crs: str |
     if not len(geometries):
         return geometries
     xmin, ymin, xmax, ymax = grid.bounds()
-    ground = ground_at([np.array([[xmin, ymin], [xmax, ymax]])], grid.crs).crs
+    ground = choose_metric_crs([np.array([[xmin, ymin], [xmax, ymax]])], grid.crs).crs
     left, low, right, high = shapely.total_bounds(geometries).tolist()
     lines = shapely.segmentize(geometries, _SEGMENT_M * _units_per_metre(crs, (left + right) / 2, (low + high) / 2))
     metric = _carried(lines, crs, ground)
@@ -171,8 +171,8 @@ def _carried(geometries: Geometries, source: str | None, target: str | None) -> 
     """Carry geometries to another CRS; without one they stay."""
     if source is None or target is None or _same(source, target):
         return geometries
-    place = Ground(target, "")
-    carried: Geometries = shapely.transform(geometries, lambda xy: to_ground([xy], source, place)[0])
+    place = MetricCRS(target, "")
+    carried: Geometries = shapely.transform(geometries, lambda xy: to_metres([xy], source, place)[0])
     return carried
 
 

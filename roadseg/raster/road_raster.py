@@ -5,7 +5,6 @@ its values: 0 and 1 make a mask, 0 and 255 make one too if 255 is not marked as 
 else is refused with the cure. Reading is by window, so memory does not depend on the raster.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,23 +22,23 @@ from roadseg.errors import SceneError
 from roadseg.raster.encoding import LEVELS, NODATA, quantize
 from roadseg.raster.files import open_input, open_raster, reason
 from roadseg.raster.grid import Grid
-from roadseg.windows import Window
+from roadseg.windows import Window, square_windows
 
-Kind = Literal["probability", "mask 0/1", "mask 0/255"]
+RasterKind = Literal["probability", "mask 0/1", "mask 0/255"]
 
 _SCAN_PX = 2048
 _SAME_PX = 0.01
 
 
 @dataclass(frozen=True)
-class Values:
+class ValueScan:
     """Which integers a file holds among its known pixels: (256,) bool, and whether 255 is nodata by a tag."""
 
     present: NDArray[np.bool_]
     tagged: bool
 
-    def __or__(self, other: "Values") -> "Values":
-        return Values(self.present | other.present, self.tagged or other.tagged)
+    def __or__(self, other: "ValueScan") -> "ValueScan":
+        return ValueScan(self.present | other.present, self.tagged or other.tagged)
 
 
 class RoadRaster:
@@ -88,7 +87,7 @@ class RoadRaster:
         self.grid = Grid(file.crs.to_wkt() if file.crs else None, file.transform, file.height, file.width)
         self.tags: dict[str, str] = file.tags()
         self.dtype = np.dtype(file.dtypes[self._band - 1])
-        self._kind: Kind | None = None
+        self._kind: RasterKind | None = None
         by_value = file.nodata == NODATA and file.mask_flag_enums[self._band - 1] == [MaskFlags.nodata]
         self._as_stored = self._stores_levels() and by_value
 
@@ -106,7 +105,7 @@ class RoadRaster:
         self._source.close()
 
     @property
-    def placed(self) -> bool:
+    def is_georeferenced(self) -> bool:
         """Whether the file says where it lies."""
         return not self._source.transform.is_identity
 
@@ -119,7 +118,7 @@ class RoadRaster:
         """Return by how much each overview is coarser than the file."""
         return list(self._file.overviews(self._band))
 
-    def values(self) -> Values:
+    def values(self) -> ValueScan:
         """Look through an unscaled file for the values it holds; stops when it cannot be a mask.
 
         Raises
@@ -128,7 +127,7 @@ class RoadRaster:
             If there is a value below 0 or above 255.
         """
         present = np.zeros(256, dtype=np.bool_)
-        for window in windows(self.grid.window, _SCAN_PX):
+        for window in square_windows(self.grid.window, _SCAN_PX):
             raw, valid = self._read_raw(window)
             known = raw[valid]
             if known.size and not 0 <= int(known.min()) <= int(known.max()) <= 255:
@@ -139,23 +138,23 @@ class RoadRaster:
             present |= np.bincount(known.astype(np.uint8).ravel(), minlength=256) > 0
             if present[2:255].any():
                 break
-        return Values(present, self._file.nodata == NODATA)
+        return ValueScan(present, self._file.nodata == NODATA)
 
-    def first_values(self, most: int) -> tuple[list[float], bool]:
+    def sample_values(self, most: int) -> tuple[list[float], bool]:
         """Return values the file holds, about as many as wanted, and whether pixels are not known: for messages."""
         found, unknown = np.zeros(0), False
-        for window in windows(self.grid.window, _SCAN_PX):
+        for window in square_windows(self.grid.window, _SCAN_PX):
             raw, valid = self._read_raw(window)
             found, unknown = np.union1d(found, raw[valid]), unknown or not valid.all()
             if len(found) > most:
                 break
         return found.tolist(), unknown
 
-    def take_as(self, kind: Kind) -> None:
+    def interpret_as(self, kind: RasterKind) -> None:
         """Settle how values are understood; needed before reading."""
         self._kind = kind
 
-    def bring_to(self, grid: Grid) -> None:
+    def reproject_to(self, grid: Grid) -> None:
         """Read on another grid from now on: probabilities bilinear, masks by the nearest pixel.
 
         Raises
@@ -258,7 +257,7 @@ class RoadRaster:
         return values
 
 
-def mask_kind(values: Values) -> Kind | None:
+def mask_kind(values: ValueScan) -> RasterKind | None:
     """Return what values make of a file, or of several of one kind; None if it is no mask."""
     if values.present[2:255].any():
         return None
@@ -267,13 +266,13 @@ def mask_kind(values: Values) -> Kind | None:
     return "mask 0/1"
 
 
-def mismatch(prediction: RoadRaster, truth: RoadRaster) -> str | None:
+def grid_mismatch(prediction: RoadRaster, truth: RoadRaster) -> str | None:
     """Return why two rasters do not share a grid, None if they do.
 
     A raster that does not say where it lies is taken to lie on the other if it has its size.
     """
     a, b = prediction.grid, truth.grid
-    if prediction.placed and truth.placed:
+    if prediction.is_georeferenced and truth.is_georeferenced:
         if a.crs and b.crs and CRS.from_wkt(a.crs) != CRS.from_wkt(b.crs):
             names = (CRS.from_wkt(crs).to_string() for crs in (a.crs, b.crs))
             return "has another CRS ({} against {})".format(*(name[:40] for name in names))
@@ -285,10 +284,3 @@ def mismatch(prediction: RoadRaster, truth: RoadRaster) -> str | None:
     if (a.height, a.width) != (b.height, b.width):
         return f"has {a.height} × {a.width} px against {b.height} × {b.width}"
     return None
-
-
-def windows(area: Window, size: int) -> Iterator[Window]:
-    """Yield squares that tile a window, row by row."""
-    for row in range(area.row, area.row_stop, size):
-        for col in range(area.col, area.col_stop, size):
-            yield Window(row, col, size, size).intersection(area)

@@ -131,7 +131,7 @@ class Scene:
         return self.grid_model.height / self.grid.height, self.grid_model.width / self.grid.width
 
     @property
-    def band_total(self) -> int:
+    def image_bands(self) -> int:
         """How many bands the file has besides an alpha band."""
         return sum(meaning is not ColorInterp.alpha for meaning in self._file.colorinterp)
 
@@ -139,7 +139,7 @@ class Scene:
         """Return the files it is made of, a mosaic's sources among them, as far as they lie on this machine."""
         return [path for path in map(Path, dict.fromkeys([self.path, *self._file.files])) if path.exists()]
 
-    def facts(self) -> list[tuple[str, str]]:
+    def properties(self) -> list[tuple[str, str]]:
         """Return what there is to know about the file as labelled lines."""
         file, pixel = self._file, self.grid.pixel_size_m()
         flags = {flag.name for flag in file.mask_flag_enums[0]}

@@ -12,10 +12,10 @@ import numpy as np
 
 from roadseg.errors import SceneError
 from roadseg.progress import Listener
-from roadseg.raster.crs import DEGREES, carry
+from roadseg.raster.crs import DEGREES, reproject
 from roadseg.raster.encoding import LEVELS
 from roadseg.raster.grid import Grid
-from roadseg.raster.probability import Levels
+from roadseg.raster.probability import ProbabilityRaster
 from roadseg.roads.areas.polygons import SIMPLIFY_PX, areas_to_ground, road_areas
 from roadseg.roads.centerlines.centerlines import centrelines
 from roadseg.roads.centerlines.geometry import to_ground
@@ -36,7 +36,7 @@ def is_metric(grid: Grid) -> bool:
     return grid.pixel_size_m() is not None
 
 
-def describe(levels: Levels, settings: VectorizeSettings) -> str:
+def describe(levels: ProbabilityRaster, settings: VectorizeSettings) -> str:
     """Say in one line what was chosen."""
     grid, source = levels.grid, levels.source
     pixel = source.pixel_size_m()
@@ -48,7 +48,7 @@ def describe(levels: Levels, settings: VectorizeSettings) -> str:
     return f"{levels.path}: {source.width} × {source.height} px{own} {scale}; {road}"
 
 
-def threshold_of(levels: Levels, settings: VectorizeSettings) -> tuple[float, str]:
+def threshold_of(levels: ProbabilityRaster, settings: VectorizeSettings) -> tuple[float, str]:
     """Return the probability from which a pixel is road, and where that comes from."""
     if levels.is_mask:
         return DEFAULT_THRESHOLD, "a mask"
@@ -59,7 +59,7 @@ def threshold_of(levels: Levels, settings: VectorizeSettings) -> tuple[float, st
     return DEFAULT_THRESHOLD, "default"
 
 
-def cleaning_of(levels: Levels, settings: VectorizeSettings, pixel_m: float) -> Cleaning:
+def cleaning_of(levels: ProbabilityRaster, settings: VectorizeSettings, pixel_m: float) -> Cleaning:
     """Return what is road, in levels and pixels."""
     threshold, _ = threshold_of(levels, settings)
     low = threshold * LOW_SHARE if settings.low_threshold is None else settings.low_threshold
@@ -83,13 +83,13 @@ def ground_of(grid: Grid) -> Ground:
         return Ground(grid.crs, transform)
     crs = grid.crs
     try:
-        steps = metre_steps(transform, (grid.height, grid.width), lambda xy: carry(xy, crs, DEGREES))
+        steps = metre_steps(transform, (grid.height, grid.width), lambda xy: reproject(xy, crs, DEGREES))
     except SceneError:  # a CRS that lies nowhere on Earth still has a unit
         steps = None
     return Ground(crs, transform, pixel, steps)
 
 
-def extract(levels: Levels, settings: VectorizeSettings, folder: Path, listener: Listener) -> Roads:
+def extract(levels: ProbabilityRaster, settings: VectorizeSettings, folder: Path, listener: Listener) -> Roads:
     """Make a road network of a raster, or areas.
 
     Parameters
@@ -111,7 +111,9 @@ def extract(levels: Levels, settings: VectorizeSettings, folder: Path, listener:
 class _How:
     """What both ways share: settings in pixels, and how the raster is cut."""
 
-    def __init__(self, levels: Levels, settings: VectorizeSettings, folder: Path, listener: Listener) -> None:
+    def __init__(
+        self, levels: ProbabilityRaster, settings: VectorizeSettings, folder: Path, listener: Listener
+    ) -> None:
         self.levels, self.settings, self.listener = levels, settings, listener
         pixel = levels.grid.pixel_size_m() or (1.0, 1.0)
         self.pixel_m = math.sqrt(pixel[0] * pixel[1])

@@ -8,11 +8,11 @@ import shapely
 from numpy.typing import NDArray
 
 from roadseg.errors import SceneError
-from roadseg.raster.crs import carry, same
+from roadseg.raster.crs import reproject, same_crs
 from roadseg.raster.files import open_raster
 from roadseg.raster.grid import Grid
 from roadseg.raster.picture import draw_areas, draw_lines, grey, preview_size
-from roadseg.raster.probability import Levels
+from roadseg.raster.probability import ProbabilityRaster
 from roadseg.raster.road_raster import RoadRaster
 from roadseg.raster.scene import Scene, SceneSettings
 from roadseg.roads.network import RoadAreas, RoadNetwork
@@ -41,7 +41,7 @@ class Backdrop:
     def places(self, xy: Points) -> Points:
         """Return (n, 2) row, col in the picture of x, y of roads; whole numbers are the middles of pixels."""
         if self.crs is not None and self.grid.crs is not None:
-            xy = carry(xy, self.crs, self.grid.crs)
+            xy = reproject(xy, self.crs, self.grid.crs)
         col, row = ~self.grid.transform @ (xy[:, 0], xy[:, 1])
         return np.stack([row, col], axis=1) - 0.5
 
@@ -51,16 +51,16 @@ class Backdrop:
         return float(np.sqrt(sizes[0] * sizes[1]))
 
 
-def over_raster(levels: Levels) -> Backdrop:
+def over_raster(levels: ProbabilityRaster) -> Backdrop:
     """Return the road probability as a backdrop."""
     height, width = preview_size(levels.source.height, levels.source.width)
     with RoadRaster(levels.path) as raster:
-        raster.take_as(levels.kind)
+        raster.interpret_as(levels.kind)
         rgb = grey(*raster.reduced(height, width))
     return Backdrop(rgb, levels.source.scaled(height, width))
 
 
-def over_image(image: Path, levels: Levels) -> Backdrop:
+def over_image(image: Path, levels: ProbabilityRaster) -> Backdrop:
     """Return the part of an image that a raster of roads covers as a backdrop.
 
     Raises
@@ -72,9 +72,9 @@ def over_image(image: Path, levels: Levels) -> Backdrop:
         grid, own = scene.grid, levels.source
         if (grid.crs is None) != (own.crs is None):
             raise SceneError(f"{image} or {levels.path} has no CRS, so roads cannot be drawn over it; assign one")
-        crs = own.crs if own.crs and grid.crs and not same(own.crs, grid.crs) else None
+        crs = own.crs if own.crs and grid.crs and not same_crs(own.crs, grid.crs) else None
         corners = np.array([own.transform @ place for place in _rim(own)])
-        corners = carry(corners, crs, grid.crs) if crs and grid.crs else corners
+        corners = reproject(corners, crs, grid.crs) if crs and grid.crs else corners
         (left, low), (right, high) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
         window = grid.window_of((left, low, right, high))
         if not window.area:

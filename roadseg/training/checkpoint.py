@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from roadseg.errors import OutputError, TrainingError
-from roadseg.files import write_whole
+from roadseg.files import write_atomically
 
 _NAME = re.compile(r"checkpoint-(\d+)-(\d+)-of-(\d+)\.safetensors")
 _MIB = 1 << 20
@@ -54,7 +54,7 @@ def write_checkpoint(
     notes = [{"roadseg": json.dumps(about if path == paths[0] else {"step": step})} for path in paths]
     try:
         for path, part, note in zip(paths, parts, notes, strict=True):
-            write_whole(path, save(part, note))  # save_file would lock other users out
+            write_atomically(path, save(part, note))  # save_file would lock other users out
     except OSError as error:
         for path in paths:
             path.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from roadseg.errors import DeviceError
-from roadseg.model.device import ran_out
+from roadseg.model.device import is_out_of_memory
 from roadseg.model.resunet import ResidualBlock, ResUNet, StemBlock
 from roadseg.settings import TrainSettings
 from roadseg.training.distributed import Team
@@ -56,7 +56,7 @@ class Differentiator:
             try:
                 return self._in_parts(x, labels, taught)
             except RuntimeError as error:
-                if not ran_out(error):
+                if not is_out_of_memory(error):
                     raise
                 if self.team.size > 1 or self.parts >= len(x):
                     raise DeviceError(

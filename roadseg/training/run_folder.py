@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from roadseg.errors import OutputError
-from roadseg.files import ready_folder, write_whole
+from roadseg.files import writable_folder, write_atomically
 from roadseg.raster.picture import as_png
 from roadseg.settings import TrainSettings
 from roadseg.training.checkpoint import remove_checkpoints
@@ -47,7 +47,7 @@ class RunFolder:
 
     def __init__(self, output: Path, *, writes: bool = True, warn: Callable[[str], None] = lambda _: None) -> None:
         self.path, self._writes = run_folder(output), writes
-        self._ready = ready_folder(self.path, "choose another place") if writes else nullcontext(self.path)
+        self._ready = writable_folder(self.path, "choose another place") if writes else nullcontext(self.path)
         self._board: Any = None
         self._told = -1.0
         self._warn = warn
@@ -83,7 +83,7 @@ class RunFolder:
         if not self._writes:
             return
         try:
-            write_whole(self.path / "config.toml", as_toml(settings).encode())
+            write_atomically(self.path / "config.toml", as_toml(settings).encode())
         except OSError as error:
             raise OutputError(f"cannot write {self.path / 'config.toml'} ({error.strerror}); make room") from error
         try:
@@ -140,7 +140,7 @@ class RunFolder:
 
     def _write(self, name: str, data: bytes) -> None:
         try:
-            write_whole(self.path / name, data)
+            write_atomically(self.path / name, data)
         except OSError as error:
             self._miss(name, error)
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from roadseg.errors import DeviceError
-from roadseg.model.device import ran_out
+from roadseg.model.device import is_out_of_memory
 from roadseg.model.resunet import ResUNet, road_probability
 from roadseg.settings import EngineSettings, Precision
 
@@ -128,7 +128,7 @@ class TorchEngine:
             try:
                 done.append(self._symmetric(part) if self.symmetric else self._forward(part))
             except RuntimeError as error:
-                if not ran_out(error):
+                if not is_out_of_memory(error):
                     raise
                 if len(part) == 1:
                     raise DeviceError(

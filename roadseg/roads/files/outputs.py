@@ -8,7 +8,7 @@ import shapely
 
 from roadseg.errors import OutputError, SceneError
 from roadseg.files import check_target
-from roadseg.raster.crs import DEGREES, carry, projjson, same, well_known
+from roadseg.raster.crs import DEGREES, crs_wkt, projjson, reproject, same_crs
 from roadseg.roads.files.geopackage import check_layers, write_geopackage
 from roadseg.roads.files.layers import VectorLayer, area_layer, junction_layer, road_layer
 from roadseg.roads.files.write import IN_DEGREES, files_of, format_of, write_layer
@@ -66,10 +66,10 @@ def check_target_crs(outputs: VectorOutputs, settings: VectorizeSettings, crs: s
     OutputError
         If a format allows no other than longitude and latitude.
     """
-    asked = well_known(settings.crs) if settings.crs else None
+    asked = crs_wkt(settings.crs) if settings.crs else None
     forms = {format_of(path, outputs.format) for path in (outputs.vector, outputs.junctions) if path}
     in_degrees = sorted(forms & set(IN_DEGREES))
-    if in_degrees and asked and not same(asked, DEGREES):
+    if in_degrees and asked and not same_crs(asked, DEGREES):
         raise OutputError(f"{in_degrees[0]} holds longitude and latitude only; leave --crs out, or write .gpkg")
     if crs is None and (asked or in_degrees):
         why = f"for {in_degrees[0]}" if in_degrees else f"to {settings.crs}"
@@ -86,13 +86,13 @@ def reproject_roads(roads: Roads, crs: str) -> Roads:
     """
     if roads.crs is None:
         raise SceneError(f"without a CRS roads cannot be carried to {crs}; assign one to the raster, with gdal_edit")
-    if same(roads.crs, crs):
+    if same_crs(roads.crs, crs):
         return roads
-    own, target = roads.crs, well_known(crs)
+    own, target = roads.crs, crs_wkt(crs)
     if isinstance(roads, RoadNetwork):
-        nodes, vertices = carry(roads.nodes, own, crs), carry(roads.vertices, own, crs)
+        nodes, vertices = reproject(roads.nodes, own, crs), reproject(roads.vertices, own, crs)
         return replace(roads, crs=target, nodes=nodes, vertices=vertices)
-    moved = shapely.transform(roads.polygons, lambda xy: carry(xy, own, crs))
+    moved = shapely.transform(roads.polygons, lambda xy: reproject(xy, own, crs))
     return replace(roads, crs=target, polygons=shapely.orient_polygons(moved))
 
 

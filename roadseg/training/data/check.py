@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roadseg.errors import RoadsegError
-from roadseg.files import some
+from roadseg.files import shortened
 from roadseg.progress import Listener
 from roadseg.raster.picture import write_picture
-from roadseg.raster.road_raster import windows
 from roadseg.settings import DataSettings
 from roadseg.training.data.alignment import CLEAR, Fit, best_shift, fit_at_shifts
 from roadseg.training.data.contact_sheet import THUMB_PX, Entry, Thumb
@@ -22,7 +21,7 @@ from roadseg.training.data.file_tiles import FileTile
 from roadseg.training.data.load import gather, load
 from roadseg.training.data.tiles import VOID
 from roadseg.training.data.validate import brought_to, look_at
-from roadseg.windows import Window
+from roadseg.windows import Window, square_windows
 
 SHOWN = 24
 """How many pairs the contact sheet shows."""
@@ -190,7 +189,7 @@ def _scan(tile: FileTile) -> tuple[Thumb, int, int]:
     rows, cols = (-(-n // factor) for n in tile.shape)
     image, shares = np.zeros((rows, cols, 3), np.uint8), np.zeros((2, rows, cols), np.float32)
     known = road = 0
-    for window in windows(tile.grid.window, max(1, _SCAN_PX // factor) * factor):
+    for window in square_windows(tile.grid.window, max(1, _SCAN_PX // factor) * factor):
         found = tile.labelled(window)
         known += int(np.count_nonzero(found.label != VOID))
         road += int(np.count_nonzero(found.label == 1))
@@ -239,5 +238,5 @@ def _rehearsal(
         found = load(settings, crop=crop, gsd_m=gsd_m, seed=seed, beside=beside, listener=Listener(warn=said.append))
     except RoadsegError as error:
         return [str(error)], ""
-    left_out = f"; left out: {some(said, 2)}" if said and settings.skip_unreadable else ""
+    left_out = f"; left out: {shortened(said, 2)}" if said and settings.skip_unreadable else ""
     return [], f"{found.about}; {found.gsd_m:g} m per pixel{left_out}"

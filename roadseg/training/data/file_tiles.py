@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roadseg.raster.grid import Grid
-from roadseg.raster.labelled_scene import VOID, Labelled, LabelledScene
-from roadseg.raster.road_raster import Kind
+from roadseg.raster.labelled_scene import VOID, LabelledPixels, LabelledScene
+from roadseg.raster.road_raster import RasterKind
 from roadseg.raster.scene import SceneSettings
 from roadseg.training.data.holdout_blocks import Cut
 from roadseg.training.data.pairs import Pair
@@ -53,7 +53,7 @@ class FileTile:
         On which they are read.
     pixel_m
         Metres per pixel of the file, None if it does not know.
-    band_total
+    image_bands
         How many bands the image has, used or not, besides an alpha band.
     files
         Shared by tiles of one run.
@@ -63,10 +63,10 @@ class FileTile:
 
     pair: Pair
     settings: SceneSettings
-    kind: Kind
+    kind: RasterKind
     grid: Grid
     pixel_m: float | None
-    band_total: int
+    image_bands: int
     files: OpenFiles
     cut: Cut | None = None
     _levels: NDArray[np.uint8] | None = None
@@ -102,14 +102,14 @@ class FileTile:
         """Give image pixels that are not known a colour, (bands,) uint8, from now on."""
         self._levels = levels
 
-    def labelled(self, window: Window) -> Labelled:
+    def labelled(self, window: Window) -> LabelledPixels:
         """Return a window as training may see it: without what is kept for validation."""
         found = self.files.of(self).read(window)
         if self.cut is None or not self.cut.blocks:
             return found
         label, valid = found.label.copy(), found.valid & ~self.cut.inside(window)
         label[self.cut.around(window)] = VOID
-        return Labelled(found.image, label, valid)
+        return LabelledPixels(found.image, label, valid)
 
     def whole(self) -> Tile:
         """Return it as a tile in memory."""

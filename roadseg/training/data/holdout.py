@@ -5,12 +5,11 @@ from dataclasses import replace
 
 from roadseg.errors import TrainingError
 from roadseg.raster.grid import units_per_metre
-from roadseg.raster.road_raster import windows
 from roadseg.settings import DataSettings
 from roadseg.training.data.file_tiles import DevArea, FileTile
 from roadseg.training.data.holdout_blocks import Block, Cut, chosen
 from roadseg.training.data.tiles import VOID, Source, Tile
-from roadseg.windows import Window
+from roadseg.windows import Window, square_windows
 
 _SCAN_PX = 2048
 
@@ -64,7 +63,7 @@ def _by_blocks(
     cuts = lattices([by_name[tile.name] for tile in ready], settings.dev_block_m, margin_px=margin_px)
     amounts: dict[Block, float] = {}
     for tile, cut in zip(ready, cuts, strict=True):
-        for window in windows(Window(0, 0, *tile.shape), _SCAN_PX):
+        for window in square_windows(Window(0, 0, *tile.shape), _SCAN_PX):
             for block, count in cut.amounts(tile.read(window)[1] != VOID, window).items():
                 amounts[block] = amounts.get(block, 0.0) + count
     if len(amounts) < 2:

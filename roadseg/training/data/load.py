@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from roadseg.errors import RoadsegError, TrainingError
-from roadseg.files import some
+from roadseg.files import shortened
 from roadseg.progress import Listener, counted
-from roadseg.raster.road_raster import windows
 from roadseg.settings import DataSettings
 from roadseg.training.data.file_tiles import DevArea, FileTile
 from roadseg.training.data.holdout import keep_aside
@@ -18,6 +17,7 @@ from roadseg.training.data.memory import free_bytes
 from roadseg.training.data.pairs import Pair, find_images, find_pairs
 from roadseg.training.data.tiles import Source, Tiles
 from roadseg.training.data.validate import brought_to, common_gsd, gsd_range_of, look_at
+from roadseg.windows import square_windows
 
 Result = TypeVar("Result")
 
@@ -91,7 +91,7 @@ def load(
     both = {pair.image.resolve() for pair in pairs} & {pair.image.resolve() for pair in dev_pairs}
     if both:
         raise TrainingError(
-            f"trained on and for validation at once: {some(sorted(map(str, both)), 3)}; keep them apart"
+            f"trained on and for validation at once: {shortened(sorted(map(str, both)), 3)}; keep them apart"
         )
     dev = brought_to(look_at(dev_pairs, settings, listener, skip), gsd)
     areas = [DevArea(tile, tile.grid.window) for tile in readable(dev, skip)]
@@ -203,7 +203,7 @@ def readable(dev: Sequence[FileTile], skip: Callable[[str], None] | None) -> lis
     """
 
     def read(tile: FileTile) -> tuple[FileTile, bool]:
-        parts = [bool((tile.read(part)[1] == 1).any()) for part in windows(tile.grid.window, _SCAN_PX)]
+        parts = [bool((tile.read(part)[1] == 1).any()) for part in square_windows(tile.grid.window, _SCAN_PX)]
         return tile, any(parts)
 
     found = _each(read, dev, skip)
@@ -237,14 +237,14 @@ def _each(
 
 def _read_through(tile: FileTile) -> FileTile:
     """Read a tile block by block, to find out whether it can be read."""
-    for window in windows(tile.grid.window, _SCAN_PX):
+    for window in square_windows(tile.grid.window, _SCAN_PX):
         tile.read(window)
     return tile
 
 
 def _bands_of(tiles: Sequence[FileTile]) -> str:
     """Say which bands are used, if some are not."""
-    kinds = sorted({(tile.settings.bands or (), tile.band_total) for tile in tiles})
+    kinds = sorted({(tile.settings.bands or (), tile.image_bands) for tile in tiles})
     if all(total <= len(set(bands)) for bands, total in kinds):
         return ""
     return "; bands " + " or ".join(f"{','.join(map(str, bands))} of {total}" for bands, total in kinds)

@@ -15,11 +15,11 @@ import shapely
 from affine import Affine
 
 from roadseg.errors import SceneError, TrainingError
-from roadseg.files import ready_folder, some
+from roadseg.files import shortened, writable_folder
 from roadseg.progress import Listener
 from roadseg.raster.files import open_input
 from roadseg.raster.grid import Grid
-from roadseg.raster.labelled_scene import ground_text
+from roadseg.raster.labelled_scene import location_text
 from roadseg.raster.rasterize import box_in, near, write_mask
 from roadseg.settings import DataSettings
 from roadseg.training.data.pairs import Pair
@@ -70,7 +70,7 @@ def draw_masks(
     missing = [image for image, mask in pairs.items() if not mask.exists()]
     if missing:
         wanted = [grids[image] for image in missing]
-        with ready_folder(cache, "choose another --cache"):
+        with writable_folder(cache, "choose another --cache"):
             roads = read_roads(
                 settings.labels, widths, layer=settings.label_layer, within=lambda crs: _box(wanted, crs)
             )
@@ -87,14 +87,14 @@ def _draw(roads: RoadLabels, labels: Path, wanted: dict[Path, tuple[Grid, Path]]
     if not any(len(found) for found in rows.values()):
         image, (grid, _) = next(iter(wanted.items()))
         raise SceneError(
-            f"{labels} and the images lie in different places (labels {_extent(roads)}; {image} {ground_text(grid)}); "
-            "check the CRS of both"
+            f"{labels} and the images lie in different places "
+            f"(labels {_extent(roads)}; {image} {location_text(grid)}); check the CRS of both"
         )
     empty = [str(image) for image, found in rows.items() if not len(found)]
     if empty:
         listener.warn(
             f"{len(empty)} image(s) have no road of {labels}, so all of them counts as not road; "
-            f"leave them out if they are not mapped: {some(empty, 3)}"
+            f"leave them out if they are not mapped: {shortened(empty, 3)}"
         )
     for image, (grid, mask) in wanted.items():
         here = rows[image]
@@ -133,7 +133,7 @@ def _extent(roads: RoadLabels) -> str:
         xmin, ymin, xmax, ymax = bounds
     if not np.isfinite([xmin, ymin, xmax, ymax]).all():
         return "nowhere"
-    return ground_text(
+    return location_text(
         Grid(roads.crs, Affine(max(xmax - xmin, _THIN), 0, xmin, 0, -max(ymax - ymin, _THIN), ymax), 1, 1)
     )
 

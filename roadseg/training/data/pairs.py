@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from roadseg.errors import TrainingError
-from roadseg.files import RASTERS, match_stems, some
+from roadseg.files import RASTERS, match_stems, shortened
 
 _SPLITS = {"": "train", "train": "train", "training": "train"}
 _SEPARATORS = ",;\t"
@@ -86,7 +86,9 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str | None]]]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise TrainingError(f"{path} cannot be read as CSV ({error}); save it as UTF-8 text") from error
     if names and not {"image", "mask"} <= set(names):
-        raise TrainingError(f"{path} has the columns {some(names)}; name them {','.join(_COLUMNS)} in the first line")
+        raise TrainingError(
+            f"{path} has the columns {shortened(names)}; name them {','.join(_COLUMNS)} in the first line"
+        )
     yield from rows
 
 
@@ -107,7 +109,9 @@ def find_images(places: Sequence[Path]) -> list[Path]:
         else:
             found.append(place)
     if not found:
-        raise TrainingError(f"there are no images in {some([str(place) for place in places])}; GeoTIFFs are expected")
+        raise TrainingError(
+            f"there are no images in {shortened([str(place) for place in places])}; GeoTIFFs are expected"
+        )
     return list(dict.fromkeys(found))
 
 
@@ -121,7 +125,8 @@ def _in_folder(folder: Path) -> list[Pair]:
     alone = sorted(matched.alone[0] + matched.alone[1])
     if alone:
         raise TrainingError(
-            f"{len(alone)} file(s) in {folder} have no partner of the same name ({some(alone, 3)}); add or move them"
+            f"{len(alone)} file(s) in {folder} have no partner of the same name ({shortened(alone, 3)}); "
+            "add or move them"
         )
     if not matched.pairs:
         raise TrainingError(f"{folder}/images holds no image; GeoTIFFs are expected")

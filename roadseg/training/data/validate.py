@@ -8,10 +8,10 @@ from typing import Protocol
 import numpy as np
 
 from roadseg.errors import SceneError, TrainingError
-from roadseg.files import some
+from roadseg.files import shortened
 from roadseg.progress import Listener
-from roadseg.raster.labelled_scene import LabelledScene, mask_values
-from roadseg.raster.road_raster import Kind, Values, mask_kind
+from roadseg.raster.labelled_scene import LabelledScene, scan_mask
+from roadseg.raster.road_raster import RasterKind, ValueScan, mask_kind
 from roadseg.raster.scene import SceneSettings
 from roadseg.settings import DataSettings
 from roadseg.training.data.file_tiles import FileTile, OpenFiles
@@ -52,7 +52,7 @@ def look_at(
     files, found, values = OpenFiles(), [], []
     for pair in pairs:
         try:
-            values.append(mask_values(pair.mask))
+            values.append(scan_mask(pair.mask))
             found.append(look(pair, settings, files, trains=trains))
         except SceneError as error:
             del values[len(found) :]
@@ -79,12 +79,12 @@ def look(pair: Pair, settings: DataSettings, files: OpenFiles, *, trains: bool =
         sizes = opened.grid.pixel_size_m()
         wanted = replace(wanted, bands=opened.scene.bands, stretch=opened.scene.stretch)
         pixel_m = float(np.mean(sizes)) if sizes else None
-        return FileTile(pair, wanted, "mask 0/1", opened.grid, pixel_m, opened.scene.band_total, files)
+        return FileTile(pair, wanted, "mask 0/1", opened.grid, pixel_m, opened.scene.image_bands, files)
 
 
-def kind_of(values: Sequence[Values], masks: Sequence[Path], listener: Listener) -> Kind:
+def kind_of(values: Sequence[ValueScan], masks: Sequence[Path], listener: Listener) -> RasterKind:
     """Settle what 255 means in all masks together: road where no mask has a 1, else unknown."""
-    together = values[0] if values else Values(np.zeros(256, dtype=np.bool_), tagged=False)
+    together = values[0] if values else ValueScan(np.zeros(256, dtype=np.bool_), tagged=False)
     for other in values[1:]:
         together |= other
     kind = mask_kind(together) or "mask 0/1"
@@ -95,7 +95,7 @@ def kind_of(values: Sequence[Values], masks: Sequence[Path], listener: Listener)
     if alone:
         listener.warn(
             f"{len(alone)} mask(s) hold 0 and 255 but no 1, and others do; their 255 is taken for unknown: "
-            f"{some(alone, 3)}"
+            f"{shortened(alone, 3)}"
         )
     return kind
 

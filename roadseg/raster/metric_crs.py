@@ -23,14 +23,14 @@ Lines = list[NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
-class Ground:
+class MetricCRS:
     """Where lengths are measured: a CRS in metres, or None where coordinates are metres by assumption."""
 
     crs: str | None
     name: str
 
 
-def ground_at(lines: Lines, crs: str | None) -> Ground:
+def choose_metric_crs(lines: Lines, crs: str | None) -> MetricCRS:
     """Choose where to measure roads.
 
     Parameters
@@ -46,20 +46,20 @@ def ground_at(lines: Lines, crs: str | None) -> Ground:
         If the CRS is unknown or does not hold the lines.
     """
     if crs is None:
-        return Ground(None, "coordinates as they are, taken for metres (no CRS)")
+        return MetricCRS(None, "coordinates as they are, taken for metres (no CRS)")
     known = _crs(crs)
     xy = np.concatenate([np.zeros((0, 2)), *lines])
     if not len(xy):
-        return Ground(crs, known.to_string())
+        return MetricCRS(crs, known.to_string())
     x, y = ((xy.min(axis=0) + xy.max(axis=0)) / 2).tolist()
     if not known.is_geographic and _is_true(known, x, y):
-        return Ground(crs, known.to_string())
+        return MetricCRS(crs, known.to_string())
     lon, lat = _carry(np.array([[x, y]]), known, CRS.from_epsg(4326))[0].tolist()
     local = f"+proj=aeqd +lat_0={lat:.6f} +lon_0={lon:.6f} +datum=WGS84 +units=m +no_defs"
-    return Ground(local, f"azimuthal equidistant projection around {lat:.4f}, {lon:.4f}")
+    return MetricCRS(local, f"azimuthal equidistant projection around {lat:.4f}, {lon:.4f}")
 
 
-def to_ground(lines: Lines, crs: str | None, ground: Ground) -> Lines:
+def to_metres(lines: Lines, crs: str | None, ground: MetricCRS) -> Lines:
     """Return lines in metres on the ground; a missing CRS on either side leaves them as they are.
 
     Raises
