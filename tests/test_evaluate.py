@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from roadseg.cli import app
 from roadseg.errors import OutputError, RoadsegError, SceneError
 from roadseg.evaluate import as_json, evaluate
-from roadseg.evaluation.error_map import FALSE, MET, MISSED, RIGHT
+from roadseg.evaluation.error_map import COVERED, FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE
 from roadseg.raster.encoding import LEVELS
 from roadseg.settings import EvaluateOutputs, EvaluateSettings
 
@@ -102,7 +102,7 @@ def known(world):
 def test_figures_equal_those_of_scikit_learn_and_void_counts_nowhere(world):
     found = evaluate(world / "roads.tif", world / "truth.tif")
     said, true = known(world)
-    assert found.settings["known pixels"] == said.size
+    assert found.settings["valid pixels"] == said.size
     assert figure(found, "IoU") == pytest.approx(jaccard_score(true, said >= 127))
     assert figure(found, "F1") == pytest.approx(f1_score(true, said >= 127))
     best = max((true & (said >= v)).sum() / (true | (said >= v)).sum() for v in range(1, 255))
@@ -132,15 +132,15 @@ def test_the_map_of_errors_adds_up_to_the_relaxed_scores(world):
     with rasterio.open(world / "e.tif") as chart, rasterio.open(world / "truth.tif") as truth:
         kinds, label = chart.read(1), truth.read(1)
         assert chart.nodata == 255
-        assert chart.colormap(1)[FALSE][:3] == (213, 94, 0)
+        assert chart.colormap(1)[FALSE_POSITIVE][:3] == (213, 94, 0)
         assert chart.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
         assert (chart.crs, chart.transform) == (truth.crs, truth.transform)
-    right, false = (kinds == RIGHT).sum(), (kinds == FALSE).sum()
+    right, false = (kinds == TRUE_POSITIVE).sum(), (kinds == FALSE_POSITIVE).sum()
     assert figure(found, "relaxed precision") == pytest.approx(right / (right + false))
-    missed = ((kinds == MISSED) & (label == 1)).sum()
+    missed = ((kinds == FALSE_NEGATIVE) & (label == 1)).sum()
     road = ((label == 1) & (kinds != 255)).sum()
     assert figure(found, "relaxed recall") == pytest.approx(1 - missed / road)
-    assert set(np.unique(kinds[(label == 1) & (kinds != 255)])) <= {RIGHT, MISSED, MET}
+    assert set(np.unique(kinds[(label == 1) & (kinds != 255)])) <= {TRUE_POSITIVE, FALSE_NEGATIVE, COVERED}
     assert not [p for p in world.iterdir() if p.name.startswith(".")]
 
 
@@ -174,7 +174,7 @@ def test_the_threshold_noted_in_the_prediction_is_used_unless_one_is_given(tmp_p
     write_levels(tmp_path / "p.tif", guess(label, 1), tags={"ROADSEG_THRESHOLD": "0.3"})
     write(tmp_path / "t.tif", label)
     noted = evaluate(tmp_path / "p.tif", tmp_path / "t.tif")
-    assert (noted.settings["threshold"], noted.settings["threshold from"]) == (0.3, "noted in the predictions")
+    assert (noted.settings["threshold"], noted.settings["threshold from"]) == (0.3, "stored in the predictions")
     given = evaluate(tmp_path / "p.tif", tmp_path / "t.tif", settings=EvaluateSettings(threshold=0.3))
     assert figure(given, "IoU") == figure(noted, "IoU")
     assert given.settings["threshold from"] == "given"
@@ -230,7 +230,7 @@ def test_in_a_folder_one_tile_with_1_settles_what_255_means(tmp_path):
         write(tmp_path / "t" / f"{name}.tif", label)
         write_levels(tmp_path / "p" / f"{name}.tif", np.zeros((40, 60), np.float32))
     found = evaluate(tmp_path / "p", tmp_path / "t")
-    assert found.settings["known pixels"] == 2400 * 2 - 1200
+    assert found.settings["valid pixels"] == 2400 * 2 - 1200
     assert not any("255" in note for note in found.notes)
 
 
@@ -297,7 +297,7 @@ def test_resampling_brings_a_prediction_to_the_truths_grid(tmp_path):
     assert same.notes == []
     assert any("resampled" in note for note in found.notes)
     part = evaluate(tmp_path / "part.tif", tmp_path / "t.tif", settings=resample)
-    assert part.settings["known pixels"] == pytest.approx(80 * 220, abs=220)
+    assert part.settings["valid pixels"] == pytest.approx(80 * 220, abs=220)
     mask = evaluate(tmp_path / "mask.tif", tmp_path / "t.tif", settings=resample)
     assert figure(mask, "IoU") == pytest.approx(figure(same, "IoU"), abs=0.01)
 
@@ -323,14 +323,14 @@ def test_what_empty_and_void_give(tmp_path):
     missed = evaluate(tmp_path / "none.tif", tmp_path / "label.tif")
     assert figure(missed, "IoU") == figure(missed, "recall") == figure(missed, "clDice") == 0
     assert np.isnan(figure(missed, "precision"))
-    assert "precision cannot be said" in missed.notes[0]
+    assert "precision is undefined" in missed.notes[0]
     invented = evaluate(tmp_path / "some.tif", tmp_path / "empty.tif")
     assert figure(invented, "IoU") == figure(invented, "precision") == 0
     assert np.isnan(figure(invented, "recall"))
     assert "the truth holds no road" in invented.notes[0]
     void = evaluate(tmp_path / "nan.tif", tmp_path / "label.tif", EvaluateOutputs(report=tmp_path / "void.html"))
     assert np.isnan(figure(void, "IoU"))
-    assert "no pixel is known" in void.notes[0]
+    assert "no pixel is valid" in void.notes[0]
     assert json.dumps(as_json(void), allow_nan=False)
     assert np.isnan(figure(evaluate(tmp_path / "none.tif", tmp_path / "empty.tif"), "IoU"))
 
@@ -541,7 +541,7 @@ def test_the_command_prints_a_table_and_exits_with_the_right_status(world):
     done = run(world / "roads.tif", world / "truth.tif", "--slack", "2", "--neighbourhood", "disk")
     assert done.exit_code == 0
     assert re.search(r"^IoU +0\.\d{4}  road pixels in both / in either", done.stdout, re.MULTILINE)
-    assert "2 px, disk" in done.stdout
+    assert "2 px (disk)" in done.stdout
     failed = run(world / "roads.tif", world / "gone.tif")
     assert failed.exit_code == 1
     assert failed.stderr.count("\n") == 1

@@ -46,16 +46,16 @@ def test_blocks_with_a_halo_add_up_to_the_whole(block):
     assert total == count_skeletons(prediction, label)
 
 
-def test_what_is_not_known_counts_nowhere():
+def test_nodata_pixels_are_not_counted():
     prediction, label = roads(1), roads(2)
-    known = np.ones_like(label)
-    known[:, 80:] = 0
-    cut = count_skeletons(prediction, label, known=known)
-    assert cut == count_skeletons(prediction * known, label * known)
+    valid = np.ones_like(label)
+    valid[:, 80:] = 0
+    cut = count_skeletons(prediction, label, valid=valid)
+    assert cut == count_skeletons(prediction * valid, label * valid)
     assert cut.prediction < count_skeletons(prediction, label).prediction
 
 
-def test_what_empty_gives():
+def test_empty_masks_score_zero_or_nan():
     empty, some = np.zeros((9, 14), np.uint8), np.ones((9, 14), np.uint8)
     assert np.isnan(cldice(count_skeletons(empty, empty)))
     assert cldice(count_skeletons(some, empty)) == cldice(count_skeletons(empty, some)) == 0

@@ -1,7 +1,7 @@
 """Maps and pictures of where a prediction is right, wrong, or missing.
 
-Within the slack a prediction is right, as in the relaxed measures. The three colours are told
-apart by people with any kind of colour vision and differ in brightness (Okabe and Ito, 2008).
+A pixel counts as right within the slack, as in the relaxed measures. The colours can be told apart with any
+kind of colour vision and differ in brightness too (Okabe and Ito, 2008).
 """
 
 import base64
@@ -13,25 +13,27 @@ from numpy.typing import NDArray
 
 from roadseg.metrics.pixels import VOID, Bytes, dilate
 from roadseg.settings import Neighbourhood
+from roadseg.windows import Window
 
-NOT_ROAD, RIGHT, FALSE, MISSED, MET = range(5)
-"""Classes: no road in either; predicted and right; predicted, no road near; road, none predicted
-near; road beside what was predicted, within the slack."""
+NOT_ROAD, TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE, COVERED = range(5)
+"""Classes: no road in either; predicted, road within the slack; predicted, no road within the slack; road, none
+predicted within the slack; road, not predicted itself but within the slack of what is."""
 
 COLOURS: Final = {
     NOT_ROAD: (255, 255, 255),
-    RIGHT: (0, 114, 178),
-    FALSE: (213, 94, 0),
-    MISSED: (240, 228, 66),
-    MET: (86, 180, 233),
+    TRUE_POSITIVE: (0, 114, 178),
+    FALSE_POSITIVE: (213, 94, 0),
+    FALSE_NEGATIVE: (240, 228, 66),
+    COVERED: (86, 180, 233),
 }
 """Red, green and blue of each class."""
 
+_SHOWN = (TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE, COVERED)
 _FAINTEST = 0.15
 
 
 def classify(probability: Bytes, label: Bytes, *, level: int, slack_px: float, neighbourhood: Neighbourhood) -> Bytes:
-    """Return the class of each pixel, 255 where label or prediction is not known.
+    """Return the class of each pixel, 255 where the label or the prediction is nodata.
 
     Parameters
     ----------
@@ -40,23 +42,54 @@ def classify(probability: Bytes, label: Bytes, *, level: int, slack_px: float, n
     level
         Lowest value that is road.
     slack_px, neighbourhood
-        As for `count_pixels`; right that far from the array's border.
+        As for `count_pixels`; classes are exact that far from the array's border.
     """
-    known = (label != VOID) & (probability != VOID)
-    road, said = known & (label == 1), known & (probability >= level)
-    near = dilate(road.view(np.uint8), slack_px, neighbourhood) > 0
-    reached = dilate(said.view(np.uint8), slack_px, neighbourhood) > 0
+    valid = (label != VOID) & (probability != VOID)
+    road, predicted = valid & (label == 1), valid & (probability >= level)
+    near_road = dilate(road.view(np.uint8), slack_px, neighbourhood) > 0
+    near_predicted = dilate(predicted.view(np.uint8), slack_px, neighbourhood) > 0
     classes = np.full(label.shape, NOT_ROAD, dtype=np.uint8)
-    classes[road & ~reached] = MISSED
-    classes[road & reached] = MET
-    classes[said & near] = RIGHT
-    classes[said & ~near] = FALSE
-    classes[~known] = VOID
+    classes[road & ~near_predicted] = FALSE_NEGATIVE
+    classes[road & near_predicted] = COVERED
+    classes[predicted & near_road] = TRUE_POSITIVE
+    classes[predicted & ~near_road] = FALSE_POSITIVE
+    classes[~valid] = VOID
     return classes
 
 
+class ErrorPicture:
+    """An error map reduced to a picture, filled block by block.
+
+    Parameters
+    ----------
+    height, width
+        Size of the map in pixels.
+    longest_px
+        Longest side of the picture.
+    """
+
+    def __init__(self, height: int, width: int, longest_px: int) -> None:
+        self._factor = -(-max(height, width) // longest_px)
+        self.size = -(-height // self._factor), -(-width // self._factor)
+        self._shares = np.zeros((len(_SHOWN), *self.size), np.float32)
+
+    def whole_squares(self, side_px: int) -> int:
+        """Return the largest block side up to this one that cuts no pixel of the picture in two."""
+        return max(1, side_px // self._factor) * self._factor
+
+    def add(self, window: Window, classes: Bytes) -> None:
+        """Fill the part of the picture that shows a block; blocks start at multiples of `whole_squares`."""
+        part = shares(classes, self._factor)
+        row, col = window.row // self._factor, window.col // self._factor
+        self._shares[:, row : row + part.shape[1], col : col + part.shape[2]] = part
+
+    def png(self, backdrop: Bytes | None) -> str:
+        """Return the picture over imagery of its size, see `paint`, as a base64 PNG."""
+        return png_base64(paint(self._shares, backdrop))
+
+
 def shares(classes: Bytes, factor: int) -> NDArray[np.float32]:
-    """Return (4, rows, cols) float32: how much of each square of pixels is right, false, missed, met.
+    """Return the share of each class, but for not road, in every square of pixels.
 
     Parameters
     ----------
@@ -64,39 +97,41 @@ def shares(classes: Bytes, factor: int) -> NDArray[np.float32]:
         (height, width) uint8.
     factor
         Side of a square; squares at the lower and right border may be cut.
+
+    Returns
+    -------
+    (4, rows, cols) float32: true positive, false positive, false negative, covered.
     """
     height, width = classes.shape
     padded = np.pad(classes, ((0, -height % factor), (0, -width % factor)), constant_values=NOT_ROAD)
     squares = padded.reshape(padded.shape[0] // factor, factor, -1, factor)
-    layers = [(squares == kind).mean(axis=(1, 3), dtype=np.float32) for kind in (RIGHT, FALSE, MISSED, MET)]
-    return np.stack(layers)
+    return np.stack([(squares == kind).mean(axis=(1, 3), dtype=np.float32) for kind in _SHOWN])
 
 
-def paint(parts: NDArray[np.float32], backdrop: Bytes | None) -> Bytes:
-    """Lay the classes over a picture, or over white.
+def paint(class_shares: NDArray[np.float32], backdrop: Bytes | None) -> Bytes:
+    """Colour each pixel by its most frequent class, over imagery or white.
 
     Parameters
     ----------
-    parts
+    class_shares
         (4, rows, cols), from `shares`.
     backdrop
-        (3, rows, cols) uint8 red, green, blue; turned grey and pale so that colours stand out.
+        (3, rows, cols) uint8 red, green, blue; shown grey and pale so that the colours stand out.
 
     Returns
     -------
     (rows, cols, 3) uint8 red, green, blue.
     """
-    colours = np.array([COLOURS[kind] for kind in (RIGHT, FALSE, MISSED, MET)], dtype=np.float32)
-    white = np.full((3, *parts.shape[1:]), 255, np.uint8)
+    colours = np.array([COLOURS[kind] for kind in _SHOWN], dtype=np.float32)
+    white = np.full((3, *class_shares.shape[1:]), 255, np.uint8)
     base = (white if backdrop is None else backdrop).mean(axis=0, dtype=np.float32)
     grey = np.repeat((0.75 * base + 45)[..., None], 3, axis=2)
-    strongest = parts.argmax(axis=0)
-    share = parts.max(axis=0)
+    most_frequent, share = class_shares.argmax(axis=0), class_shares.max(axis=0)
     opacity = np.where(share >= _FAINTEST, 0.45 + 0.5 * share, 0.0)[..., None]
-    return np.asarray(np.rint(grey * (1 - opacity) + colours[strongest] * opacity), dtype=np.uint8)
+    return np.asarray(np.rint(grey * (1 - opacity) + colours[most_frequent] * opacity), dtype=np.uint8)
 
 
 def png_base64(rgb: Bytes) -> str:
-    """Return (rows, cols, 3) uint8 as the text of an inline PNG."""
+    """Return (rows, cols, 3) uint8 red, green, blue as a base64 PNG, for inline images."""
     _, png = cv2.imencode(".png", np.ascontiguousarray(rgb[..., ::-1]), [cv2.IMWRITE_PNG_COMPRESSION, 9])
     return base64.b64encode(png.tobytes()).decode("ascii")

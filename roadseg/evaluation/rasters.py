@@ -1,243 +1,210 @@
-"""Pairs of files to compare, and counting pairs of rasters block by block.
+"""Score rasters of roads, pixel against pixel, in two passes over each pair.
 
-Two files make a pair, or those of two folders with the same stem. Rasters are counted in memory that
-does not depend on their size.
+The first pass counts what serves every threshold at once. Its sum settles the threshold's scores and which
+images are the worst; the second pass then does, at that threshold, what costs more: clDice, maps of the
+errors, and pictures of the worst images. Counts add over blocks and pairs; ratios are made once, at the end.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from roadseg.errors import SceneError
-from roadseg.evaluation import error_map as errors
-from roadseg.files import RASTERS, files_by_stem, match_stems, shortened
+from roadseg.evaluation import error_map, scores
+from roadseg.evaluation.pairs import ScoredPair
+from roadseg.evaluation.raster_pairs import OpenPair, PairBlock, PairReader, common_kind, megapixels
 from roadseg.metrics import cldice, pixels
 from roadseg.progress import Listener
 from roadseg.raster.class_map import ClassMap
 from roadseg.raster.grid import Grid
-from roadseg.raster.road_raster import RasterKind, RoadRaster, ValueScan, grid_mismatch, mask_kind
 from roadseg.raster.scene import Scene, SceneSettings
-from roadseg.settings import EvaluateSettings, Neighbourhood
-from roadseg.windows import Window, square_windows
-
-VECTORS = (
-    ".gpkg",
-    ".geojson",
-    ".json",
-    ".geojsonl",
-    ".geojsons",
-    ".fgb",
-    ".shp",
-    ".parquet",
-    ".gml",
-    ".kml",
-    ".sqlite",
-)
-"""Endings of files that hold networks; everything else is a raster."""
+from roadseg.settings import EvaluateSettings
 
 _PICTURE_PX = 1000
-_SAME_SIZE = 0.01
-
-Bytes = NDArray[np.uint8]
 
 
-@dataclass(frozen=True)
-class Pair:
-    """A prediction and the truth it is held against, under one name, and an image to show beneath."""
+def score_rasters(
+    pairs: Sequence[ScoredPair], settings: EvaluateSettings, listener: Listener, *, error_maps: Path | None = None
+) -> scores.Scores:
+    """Score predicted rasters against true ones.
 
-    name: str
-    prediction: Path
-    truth: Path
-    image: Path | None = None
-
-
-def find_pairs(prediction: Path, truth: Path, images: Path | None = None) -> tuple[list[Pair], list[str]]:
-    """Match two files, or the files of two folders by stem, and say which have no partner.
+    Parameters
+    ----------
+    pairs
+        At least one.
+    settings
+        Settings for the threshold, the slack, resampling and clDice.
+    listener
+        Gets the progress in megapixels; every raster is read twice.
+    error_maps
+        Output path of the map of the errors: a file for one pair, a folder for several. None writes none.
 
     Raises
     ------
     SceneError
-        If one is a folder and the other is not, or no stem is in both.
+        If a raster cannot be read, is neither probabilities nor a mask, or does not fit its partner.
+    OutputError
+        If a map cannot be written.
     """
-    for path in (prediction, truth, *([images] if images else [])):
-        if not path.exists():
-            raise SceneError(f"{path} does not exist; check the path")
-    if prediction.is_dir() != truth.is_dir():
-        folder, file = (prediction, truth) if prediction.is_dir() else (truth, prediction)
-        raise SceneError(f"{folder} is a folder and {file} is not; give two files or two folders")
-    if not prediction.is_dir():
-        image = images / prediction.name if images and images.is_dir() else images
-        return [Pair(prediction.stem, prediction, truth, image if image and image.exists() else None)], []
-    matched = match_stems(prediction, truth, RASTERS + VECTORS)
-    shown = files_by_stem(images, RASTERS + VECTORS) if images and images.is_dir() else {}
-    if not matched.pairs:
-        names = " against ".join(shortened(alone) or "none" for alone in matched.alone)
-        raise SceneError(f"no file in {prediction} has the stem of one in {truth} ({names}); rename them alike")
-    notes = [
-        f"{len(alone)} of {folder} without a partner, not scored: {shortened(alone)}"
-        for folder, alone in zip((prediction, truth), matched.alone, strict=True)
-        if alone
-    ]
-    return [Pair(stem, *files, shown.get(stem)) for stem, files in matched.pairs.items()], notes
+    kind, notes = common_kind([pair.prediction for pair in pairs])
+    true_kind, true_notes = common_kind([pair.truth for pair in pairs])
+    is_mask = kind != "probability"
+    reader = PairReader((kind, true_kind), settings)
+    listener.start(2 * sum(map(megapixels, pairs)), 0)
+    counted, stored_thresholds = _first_pass(pairs, reader, listener)
+    total = scores.pooled(counted)
+    threshold, source = _threshold(settings, stored_thresholds)
+    level = 1 if is_mask else pixels.level_of(threshold)
+    rows = scores.worst_first([scores.raster_row(image, level) for image in counted])
+    worst = [row.name for row in rows if not math.isnan(row.values["IoU"])][: settings.worst]
+    second = _SecondPass(reader, level, error_maps, set(worst), listener)
+    counted = [second.run(pair, image, several=len(pairs) > 1) for pair, image in zip(pairs, counted, strict=True)]
+    used: dict[str, scores.Setting] = {
+        "threshold": None if is_mask else threshold,
+        "threshold from": "the masks" if is_mask else source,
+        "slack": settings.slack,
+        "slack unit": "m" if settings.slack_in_metres else "px",
+        "neighbourhood": settings.neighbourhood,
+        "valid pixels": float(total.pixels.sum()),
+        "road pixels": float(total.road.sum()),
+        "images": float(len(pairs)),
+        "skeletonizer": cldice.SKELETONIZER if settings.cldice else None,
+    }
+    return scores.Scores(
+        "pixels",
+        used,
+        scores.raster_figures(counted, level, is_mask=is_mask),
+        scores.worst_first([scores.raster_row(image, level) for image in counted]),
+        [*notes, *true_notes, *reader.notes, *_undefined(total, level)],
+        [] if is_mask else scores.curves(total),
+    )
 
 
-def is_network(path: Path) -> bool:
-    """Say whether a file is taken for a vector file, by its ending."""
-    return path.suffix.lower() in VECTORS
-
-
-class Counter:
-    """Counts pairs of rasters block by block, all in the same way."""
-
-    def __init__(self, kinds: tuple[RasterKind, RasterKind], settings: EvaluateSettings, listener: Listener) -> None:
-        self.kinds, self.settings, self.listener = kinds, settings, listener
-        self.notes: list[str] = []
-        self.noted: set[str] = set()
-        self._slack_px = 0.0
-
-    def megapixels(self, pair: Pair) -> float:
-        """Return the size of a pair's truth."""
-        with RoadRaster(pair.truth) as truth:
-            return truth.grid.window.area / 1e6
-
-    def count(self, pair: Pair) -> pixels.PixelCounts:
-        """Count what depends on no threshold."""
-        with self._open(pair) as (prediction, truth):
-            self.noted.add(prediction.tags.get("ROADSEG_THRESHOLD", ""))
-            how = self._how(truth)
-            total = pixels.no_pixels(slack_px=how[0], neighbourhood=how[1])
-            for window, core, values, label in self._blocks(prediction, truth, pixels.halo_px(how[0])):
-                total += pixels.count_pixels(values, label, slack_px=how[0], neighbourhood=how[1], core=core)
-                self.listener.advance(window.area / 1e6)
-        return total
-
-    def look_closer(
-        self, pair: Pair, level: int, target: Path | None, *, picture: bool
-    ) -> tuple[cldice.ClDiceCounts | None, str]:
-        """Count skeletons, write the map of errors, and paint a picture, as asked for."""
-        if not (self.settings.cldice or target or picture):
-            return None, ""
-        skeletons = cldice.ClDiceCounts()
-        with ExitStack() as stack:
-            prediction, truth = stack.enter_context(self._open(pair))
-            grid, (slack, shape) = truth.grid, self._how(truth)
-            tags = {"ROADSEG_THRESHOLD": f"{level / pixels.FULL:g}", "ROADSEG_SLACK": f"{slack:g} px, {shape}"}
-            chart = stack.enter_context(ClassMap(target, grid, errors.COLOURS, tags)) if target else None
-            factor = -(-max(grid.height, grid.width) // _PICTURE_PX)
-            parts = np.zeros((4, -(-grid.height // factor), -(-grid.width // factor)), np.float32)
-            halo = max(pixels.halo_px(slack), cldice.HALO_PX if self.settings.cldice else 0)
-            for window, core, values, label in self._blocks(prediction, truth, halo, multiple=factor):
-                if self.settings.cldice:
-                    known = ((values != pixels.VOID) & (label != pixels.VOID)).view(np.uint8)
-                    road = (values >= level).view(np.uint8), (label == 1).view(np.uint8)
-                    skeletons += cldice.count_skeletons(*road, known=known, core=core)
-                if chart or picture:
-                    kinds = errors.classify(values, label, level=level, slack_px=slack, neighbourhood=shape)[core]
-                    if chart:
-                        chart.write(window, kinds)
-                    row, col = window.row // factor, window.col // factor
-                    share = errors.shares(kinds, factor)
-                    parts[:, row : row + share.shape[1], col : col + share.shape[2]] = share
-                self.listener.advance(window.area / 1e6)
-        painted = (
-            errors.png_base64(errors.paint(parts, _backdrop(pair.image, grid, parts.shape[1:]))) if picture else ""
-        )
-        return skeletons if self.settings.cldice else None, painted
-
-    @contextmanager
-    def _open(self, pair: Pair) -> Iterator[tuple[RoadRaster, RoadRaster]]:
-        with RoadRaster(pair.prediction) as prediction, RoadRaster(pair.truth) as truth:
-            prediction.interpret_as(self.kinds[0])
-            truth.interpret_as(self.kinds[1])
-            reason = grid_mismatch(prediction, truth)
-            if reason and not self.settings.resample:
-                raise SceneError(
-                    f"{pair.prediction} {reason} of {pair.truth}; add --resample to bring it to the truth's grid"
+def _first_pass(
+    pairs: Sequence[ScoredPair], reader: PairReader, listener: Listener
+) -> tuple[list[scores.RasterCounts], set[str]]:
+    """Count what serves every threshold; return the counts and the thresholds stored in the predictions."""
+    counted, stored_thresholds = [], set()
+    for pair in pairs:
+        with reader.open(pair) as rasters:
+            stored_thresholds.add(rasters.stored_threshold)
+            total = pixels.no_pixels(slack_px=rasters.slack_px, neighbourhood=rasters.neighbourhood)
+            for block in rasters.blocks(reader.settings.block_px, halo_px=pixels.halo_px(rasters.slack_px)):
+                total += pixels.count_pixels(
+                    block.probability,
+                    block.label,
+                    slack_px=rasters.slack_px,
+                    neighbourhood=rasters.neighbourhood,
+                    core=block.core,
                 )
-            if reason:
-                prediction.reproject_to(truth.grid)
-                note = "predictions on another grid were resampled to the truth's"
-                self.notes += [note] if note not in self.notes else []
-            yield prediction, truth
-
-    def _how(self, truth: RoadRaster) -> tuple[float, Neighbourhood]:
-        """Return slack in pixels and its shape, the same for all pairs."""
-        if not self.settings.slack_in_metres:
-            return self.settings.slack, self.settings.neighbourhood
-        size = truth.grid.pixel_size_m()
-        if size is None:
-            raise SceneError(f"{truth.path} has no CRS to measure metres in; give --slack in pixels")
-        slack_px = self.settings.slack / math.sqrt(size[0] * size[1])
-        if abs(slack_px - round(slack_px)) < _SAME_SIZE:  # a projection's scale must not cost a whole pixel
-            slack_px = float(round(slack_px))
-        self._slack_px = self._slack_px or slack_px
-        if abs(slack_px - self._slack_px) > _SAME_SIZE * slack_px:
-            raise SceneError(f"{truth.path} has pixels of another size than the first; give --slack in pixels")
-        return self._slack_px, self.settings.neighbourhood
-
-    def _blocks(
-        self, prediction: RoadRaster, truth: RoadRaster, halo: int, *, multiple: int = 1
-    ) -> Iterator[tuple[Window, tuple[slice, slice], Bytes, Bytes]]:
-        """Yield each block's window, its place in the arrays read with a halo, and the arrays."""
-        side = max(1, self.settings.block_px // multiple) * multiple
-        for window in square_windows(truth.grid.window, side):
-            seen = window.grown(halo).intersection(truth.grid.window)
-            values, label = prediction.read(seen), truth.read(seen)
-            yield window, window.slices(seen), _as_levels(values, self.kinds[0]), _as_label(label, truth)
+                listener.advance(block.window.area / 1e6)
+        counted.append(scores.RasterCounts(pair.name, total))
+    return counted, stored_thresholds
 
 
-def _as_levels(values: Bytes, kind: RasterKind) -> Bytes:
-    """Give road in a mask the value of probability one."""
-    if kind == "probability":
-        return values
-    return np.where(values == 1, np.uint8(pixels.FULL), values)
+@dataclass(frozen=True)
+class _SecondPass:
+    """What is done at one threshold.
 
+    Parameters
+    ----------
+    reader
+        Opens the pairs.
+    level
+        Lowest value that is road.
+    error_maps
+        Output path of the maps, None for none.
+    pictured
+        Names of the pairs to make a picture of.
+    listener
+        Gets the progress in megapixels.
+    """
 
-def _as_label(label: Bytes, truth: RoadRaster) -> Bytes:
-    """Turn a truth of floats into 0 and 1; anything between is no truth."""
-    if not truth.is_scaled:
-        return label
-    if not np.isin(label, (0, pixels.FULL, pixels.VOID)).all():
-        raise SceneError(f"{truth.path} holds probabilities; a truth is 0 and 1, threshold it first")
-    return np.where(label == pixels.FULL, np.uint8(1), label)
+    reader: PairReader
+    level: int
+    error_maps: Path | None
+    pictured: set[str]
+    listener: Listener
 
+    def run(self, pair: ScoredPair, image: scores.RasterCounts, *, several: bool) -> scores.RasterCounts:
+        """Count skeletons, write the map of the errors and make a picture, as far as asked for."""
+        wants_cldice, wants_picture = self.reader.settings.cldice, pair.name in self.pictured
+        if not (wants_cldice or self.error_maps or wants_picture):
+            self.listener.advance(megapixels(pair))
+            return image
+        target = self.error_maps / f"{pair.name}.tif" if self.error_maps and several else self.error_maps
+        skeletons = cldice.ClDiceCounts()
+        with self.reader.open(pair) as rasters, self._class_map(target, rasters) as class_map:
+            picture = error_map.ErrorPicture(rasters.grid.height, rasters.grid.width, _PICTURE_PX)
+            halo_px = max(pixels.halo_px(rasters.slack_px), cldice.HALO_PX if wants_cldice else 0)
+            side_px = picture.whole_squares(self.reader.settings.block_px)
+            for block in rasters.blocks(side_px, halo_px=halo_px):
+                if wants_cldice:
+                    skeletons += _count_skeletons(block, self.level)
+                if class_map or wants_picture:
+                    classes = self._classify(block, rasters)
+                    if wants_picture:
+                        picture.add(block.window, classes)
+                    if class_map:
+                        class_map.write(block.window, classes)
+                self.listener.advance(block.window.area / 1e6)
+        png = picture.png(_backdrop(pair.image, rasters.grid, picture.size)) if wants_picture else ""
+        return replace(image, skeletons=skeletons if wants_cldice else None, picture=png)
 
-def kind_of(paths: Sequence[Path], notes: list[str]) -> RasterKind:
-    """Find out what the files of one side hold, together: a tile without road cannot tell alone."""
-    found: ValueScan | None = None
-    scaled = []
-    for path in paths:
-        with RoadRaster(path) as raster:
-            scaled.append(raster.is_scaled)
-            if not raster.is_scaled:
-                values = raster.values()
-                found = found | values if found else values
-    if all(scaled):
-        return "probability"
-    if any(scaled) or found is None:
-        raise SceneError(f"{paths[0].parent} holds probabilities and masks; evaluate them apart")
-    kind = mask_kind(found)
-    if kind is None:
-        raise SceneError(
-            f"{paths[0]} holds grey values but no scale; if they are probabilities say so, with "
-            "gdal_edit -scale 0.00392157 for 0–255, else make a mask of 0 and 1"
+    def _class_map(self, target: Path | None, rasters: OpenPair) -> AbstractContextManager[ClassMap | None]:
+        if target is None:
+            return nullcontext()
+        slack = f"{rasters.slack_px:g} px, {rasters.neighbourhood}"
+        tags = {"ROADSEG_THRESHOLD": f"{self.level / pixels.FULL:g}", "ROADSEG_SLACK": slack}
+        return ClassMap(target, rasters.grid, error_map.COLOURS, tags)
+
+    def _classify(self, block: PairBlock, rasters: OpenPair) -> NDArray[np.uint8]:
+        classes = error_map.classify(
+            block.probability,
+            block.label,
+            level=self.level,
+            slack_px=rasters.slack_px,
+            neighbourhood=rasters.neighbourhood,
         )
-    if kind == "mask 0/255":
-        where = paths[0] if len(paths) == 1 else paths[0].parent
-        notes.append(f"{where}: masks of 0 and 255, 255 taken for road")
-    return kind
+        return classes[block.core]
 
 
-def _backdrop(image: Path | None, grid: Grid, size: tuple[int, ...]) -> Bytes | None:
-    """Return the imagery under a picture as (3, rows, cols) uint8, if it lies on the same grid."""
+def _count_skeletons(block: PairBlock, level: int) -> cldice.ClDiceCounts:
+    valid = ((block.probability != pixels.VOID) & (block.label != pixels.VOID)).view(np.uint8)
+    prediction, label = (block.probability >= level).view(np.uint8), (block.label == 1).view(np.uint8)
+    return cldice.count_skeletons(prediction, label, valid=valid, core=block.core)
+
+
+def _threshold(settings: EvaluateSettings, stored: set[str]) -> tuple[float, str]:
+    """Return the threshold and where it comes from."""
+    if settings.threshold is not None:
+        return settings.threshold, "given"
+    if len(stored) == 1 and "" not in stored:
+        return float(next(iter(stored))), "stored in the predictions"
+    return 0.5, "default"
+
+
+def _undefined(total: pixels.PixelCounts, level: int) -> list[str]:
+    """Return notes on the scores that are undefined, and why."""
+    if total.pixels.sum() == 0:
+        return ["no pixel is valid in both prediction and truth; all scores are undefined"]
+    notes = []
+    if total.road.sum() == 0:
+        notes.append("the truth holds no road; recall is undefined, and any predicted road scores 0")
+    if total.pixels[level:].sum() == 0:
+        notes.append("nothing is predicted as road; precision is undefined, and missed road scores 0")
+    return notes
+
+
+def _backdrop(image: Path | None, grid: Grid, size: tuple[int, int]) -> NDArray[np.uint8] | None:
+    """Return imagery at the size of a picture, (3, rows, cols) uint8; None unless it has the grid's size."""
     if image is None:
         return None
     with Scene(str(image), SceneSettings(any_gsd=True)) as scene:
         if (scene.grid.height, scene.grid.width) != (grid.height, grid.width):
             return None
-        return scene.picture(scene.grid.window, size[0], size[1])
+        return scene.picture(scene.grid.window, *size)

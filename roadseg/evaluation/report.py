@@ -1,14 +1,14 @@
-"""The report of an evaluation: one page of HTML that needs nothing else, not even a network.
+"""The report of an evaluation: one self-contained page of HTML that opens offline.
 
-Scores with their definitions, the precision–recall curve as inline SVG, a table of images with the
-worst first, and pictures of the worst few as inline PNG. Colours are those of Okabe and Ito.
+It shows the scores with their definitions, the precision–recall curve as inline SVG, a table of images with
+the worst first, and pictures of the worst few as inline PNG. Colours are those of Okabe and Ito.
 """
 
 import math
 from collections.abc import Sequence
 from html import escape
 
-from roadseg.evaluation.error_map import COLOURS, FALSE, MET, MISSED, RIGHT
+from roadseg.evaluation.error_map import COLOURS, COVERED, FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE
 from roadseg.evaluation.scores import ImageScore, PrecisionRecall, Scores
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 560, 420, 56, 48, 16, 16
@@ -38,15 +38,15 @@ svg { max-width: 100%; height: auto; } svg text { font: 13px system-ui, sans-ser
 
 def html(scores: Scores, *, version: str) -> str:
     """Return the page as text, UTF-8."""
-    what = "Road masks against truth" if scores.kind == "pixels" else "Road networks against truth"
+    heading = "Road masks against truth" if scores.kind == "pixels" else "Road networks against truth"
     title = f"{scores.settings.get('prediction', '')} against {scores.settings.get('truth', '')}"
     parts = [
-        f"<h1>{what}</h1>\n<p class=sub>{escape(title)} — roadseg {escape(version)}</p>",
+        f"<h1>{heading}</h1>\n<p class=sub>{escape(title)} — roadseg {escape(version)}</p>",
         _tiles(scores),
         "".join(f"<p class=note>{escape(note)}.</p>\n" for note in scores.notes),
         f"<h2>Scores</h2>\n{_figures(scores)}",
         f"<h2>Precision and recall</h2>\n{curve_svg(scores.curves)}" if scores.curves else "",
-        f"<h2>One by one, the worst first</h2>\n{_table(scores.images)}",
+        f"<h2>One by one, worst first</h2>\n{_table(scores.images)}",
         _pictures(scores.images),
         f"<h2>Settings</h2>\n{_settings(scores)}",
     ]
@@ -62,12 +62,12 @@ def curve_svg(curves: Sequence[PrecisionRecall]) -> str:
     """Return precision over recall as SVG, with the break-even point of each curve marked."""
     parts = [_frame()]
     for curve, colour in zip(curves, _CURVES, strict=False):
-        said = [
+        defined = [
             (r, p) for p, r in zip(curve.precision, curve.recall, strict=True) if not (math.isnan(p) or math.isnan(r))
         ]
-        steps = " ".join(f"{_x(r):.1f},{_y(p):.1f}" for r, p in said)
+        points = " ".join(f"{_x(r):.1f},{_y(p):.1f}" for r, p in defined)
         dashes = ' stroke-dasharray="6 4"' if colour != _CURVES[0] else ""
-        parts.append(f'<polyline fill="none" stroke="{colour}" stroke-width="2"{dashes} points="{steps}"/>')
+        parts.append(f'<polyline fill="none" stroke="{colour}" stroke-width="2"{dashes} points="{points}"/>')
         if curve.break_even is not None:
             parts.append(_mark(curve, colour))
     names = "".join(
@@ -82,7 +82,7 @@ def curve_svg(curves: Sequence[PrecisionRecall]) -> str:
 
 
 def number(value: float, digits: int = 4) -> str:
-    """Return a ratio as text, a dash where nothing can be said."""
+    """Return a ratio as text, a dash if it is undefined."""
     return "–" if math.isnan(value) else f"{value:.{digits}f}"
 
 
@@ -96,20 +96,20 @@ def _y(precision: float) -> float:
 
 def _frame() -> str:
     """Return axes, a grid, and the diagonal on which precision equals recall."""
-    lines = []
+    marks = []
     for step in range(11):
         share = step / 10
         colour = "#555" if step == 0 else "#e3e3e3"
-        lines.append(f'<path d="M{_x(0):.1f} {_y(share):.1f}H{_x(1):.1f}" stroke="{colour}"/>')
-        lines.append(f'<path d="M{_x(share):.1f} {_y(0):.1f}V{_y(1):.1f}" stroke="{colour}"/>')
+        marks.append(f'<path d="M{_x(0):.1f} {_y(share):.1f}H{_x(1):.1f}" stroke="{colour}"/>')
+        marks.append(f'<path d="M{_x(share):.1f} {_y(0):.1f}V{_y(1):.1f}" stroke="{colour}"/>')
         if step % 2 == 0:
-            lines.append(f'<text x="{_x(share):.1f}" y="{_y(0) + 18:.1f}" text-anchor="middle">{share:g}</text>')
-            lines.append(f'<text x="{_LEFT - 8}" y="{_y(share) + 4:.1f}" text-anchor="end">{share:g}</text>')
-    lines.append(f'<path d="M{_x(0):.1f} {_y(0):.1f}L{_x(1):.1f} {_y(1):.1f}" stroke="#999" stroke-dasharray="2 4"/>')
-    lines.append(f'<text x="{_x(0.5):.1f}" y="{_HEIGHT - 8}" text-anchor="middle">recall</text>')
+            marks.append(f'<text x="{_x(share):.1f}" y="{_y(0) + 18:.1f}" text-anchor="middle">{share:g}</text>')
+            marks.append(f'<text x="{_LEFT - 8}" y="{_y(share) + 4:.1f}" text-anchor="end">{share:g}</text>')
+    marks.append(f'<path d="M{_x(0):.1f} {_y(0):.1f}L{_x(1):.1f} {_y(1):.1f}" stroke="#999" stroke-dasharray="2 4"/>')
+    marks.append(f'<text x="{_x(0.5):.1f}" y="{_HEIGHT - 8}" text-anchor="middle">recall</text>')
     middle = f"{_y(0.5):.1f}"
-    lines.append(f'<text x="14" y="{middle}" text-anchor="middle" transform="rotate(-90 14 {middle})">precision</text>')
-    return "".join(lines)
+    marks.append(f'<text x="14" y="{middle}" text-anchor="middle" transform="rotate(-90 14 {middle})">precision</text>')
+    return "".join(marks)
 
 
 def _mark(curve: PrecisionRecall, colour: str) -> str:
@@ -135,7 +135,7 @@ def _figures(scores: Scores) -> str:
         f"<tr><td>{escape(f.name)}</td><td class=n>{number(f.value)}</td><td>{escape(f.definition)}</td></tr>\n"
         for f in scores.figures
     )
-    return f"<table>\n<tr><th>score</th><th class=n>value</th><th>what it is</th></tr>\n{rows}</table>"
+    return f"<table>\n<tr><th>score</th><th class=n>value</th><th>definition</th></tr>\n{rows}</table>"
 
 
 def _table(images: Sequence[ImageScore]) -> str:
@@ -157,10 +157,10 @@ def _pictures(images: Sequence[ImageScore]) -> str:
     if not shown:
         return ""
     meaning = {
-        RIGHT: "right: predicted, and road within the slack",
-        MET: "road beside it, within the slack",
-        FALSE: "false: predicted, no road near",
-        MISSED: "missed: road, none predicted near",
+        TRUE_POSITIVE: "right: predicted, road within the slack",
+        COVERED: "road within the slack of predicted road",
+        FALSE_POSITIVE: "false: predicted, no road within the slack",
+        FALSE_NEGATIVE: "missed: road, none predicted within the slack",
     }
     key = "".join(f'<span><i style="background:rgb{COLOURS[kind]}"></i>{text}</span>' for kind, text in meaning.items())
     figures = "".join(
@@ -169,7 +169,7 @@ def _pictures(images: Sequence[ImageScore]) -> str:
         f'src="data:image/png;base64,{image.picture}"></figure>\n'
         for image in shown
     )
-    return f"<h2>Where the worst go wrong</h2>\n<p class=key>{key}</p>\n{figures}"
+    return f"<h2>Errors of the worst images</h2>\n<p class=key>{key}</p>\n{figures}"
 
 
 def _settings(scores: Scores) -> str:

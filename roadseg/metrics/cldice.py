@@ -1,9 +1,9 @@
-"""clDice, how much of each road's middle line lies on the other mask.
+"""clDice (centerline Dice): how much of each mask's skeleton lies on the other mask.
 
-Tprec is the share of the prediction's skeleton on label road, Tsens the share of the label's
-skeleton on predicted road, clDice their harmonic mean (Shit et al., CVPR 2021, arXiv:2003.07311).
-The number depends on the skeletonizer, so that is a parameter with a name. The one here is the
-parallel thinning of Guo and Hall (CACM 32(3), 1989), see ``roadseg.thinning``. Counts add.
+Topology precision is the share of the prediction's skeleton on label road, topology sensitivity the share of
+the label's skeleton on predicted road, clDice their harmonic mean (Shit et al., CVPR 2021, arXiv:2003.07311).
+The number depends on the skeletonizer, so that is a parameter with a name. The default is the parallel
+thinning of Guo and Hall (CACM 32(3), 1989), see ``roadseg.thinning``. Counts add.
 """
 
 import math
@@ -18,10 +18,10 @@ from roadseg.thinning import thin
 Bytes = NDArray[np.uint8]
 
 SKELETONIZER = "Guo-Hall thinning"
-"""Name of ``roadseg.thinning.thin``, to be told with every clDice made with it."""
+"""Name of the default skeletonizer, to be stated with every clDice."""
 
 HALO_PX = 64
-"""With this many pixels around a block its skeleton is that of the whole, for roads up to 60 px wide."""
+"""A halo this wide makes the skeleton of a block that of the whole mask, for roads up to 60 px wide."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def count_skeletons(
     prediction: Bytes,
     label: Bytes,
     *,
-    known: Bytes | None = None,
+    valid: Bytes | None = None,
     core: tuple[slice, slice] = (slice(None), slice(None)),
     skeletonize: Callable[[Bytes], Bytes] = thin,
 ) -> ClDiceCounts:
@@ -56,22 +56,21 @@ def count_skeletons(
     ----------
     prediction, label
         (height, width) uint8, 0 or 1.
-    known
-        (height, width) uint8: where both are known, everywhere if not given; the rest counts as
-        no road.
+    valid
+        (height, width) uint8: 1 where both are valid, 0 where a pixel counts as not road; None for all valid.
     core
-        Rows and columns to count; what lies around them shapes the skeletons only.
+        Rows and columns to count; the halo around them only shapes the skeletons.
     skeletonize
-        From a mask to its skeleton, both (height, width) uint8, 0 or 1.
+        Function from a mask to its skeleton, both (height, width) uint8, 0 or 1.
     """
-    if known is not None:
-        prediction, label = prediction & known, label & known
-    lines = skeletonize(prediction)[core], skeletonize(label)[core]
+    if valid is not None:
+        prediction, label = prediction & valid, label & valid
+    predicted_line, label_line = skeletonize(prediction)[core], skeletonize(label)[core]
     return ClDiceCounts(
-        prediction=int(np.count_nonzero(lines[0])),
-        prediction_on_label=int(np.count_nonzero(lines[0] & label[core])),
-        label=int(np.count_nonzero(lines[1])),
-        label_on_prediction=int(np.count_nonzero(lines[1] & prediction[core])),
+        prediction=int(np.count_nonzero(predicted_line)),
+        prediction_on_label=int(np.count_nonzero(predicted_line & label[core])),
+        label=int(np.count_nonzero(label_line)),
+        label_on_prediction=int(np.count_nonzero(label_line & prediction[core])),
     )
 
 

@@ -1,0 +1,94 @@
+"""Score road networks as graphs: APLS, TOPO, completeness, correctness, quality and junctions.
+
+Both sides come from vector files, or are extracted from rasters as ``roadseg vectorize`` does. They are brought
+to metres on the ground together, so all lengths are true whatever the CRS of either.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from roadseg.errors import SceneError
+from roadseg.evaluation import scores
+from roadseg.evaluation.pairs import ScoredPair, is_vector_file
+from roadseg.metrics.apls import apls
+from roadseg.metrics.graph import RoadGraph, road_graph
+from roadseg.metrics.lines import compare_lines
+from roadseg.metrics.topo import topo
+from roadseg.progress import Listener
+from roadseg.raster.metric_crs import Lines, choose_metric_crs, to_metres
+from roadseg.raster.probability import open_probability
+from roadseg.roads.extract import extract
+from roadseg.roads.files.read import read_lines
+from roadseg.roads.network import RoadNetwork
+from roadseg.settings import EvaluateSettings, VectorizeSettings
+
+_TRUE_ROADS = VectorizeSettings(min_area_m2=0, max_hole_m2=0, min_length_m=0, bridge_m=0)
+"""Extraction that neither drops, fills nor bridges anything: every road of a truth counts."""
+
+
+def score_networks(pairs: Sequence[ScoredPair], settings: EvaluateSettings, listener: Listener) -> scores.Scores:
+    """Score predicted networks against true ones.
+
+    Parameters
+    ----------
+    pairs
+        At least one, of vector files or rasters.
+    settings
+        Settings for the threshold of rasters, the buffer, and the distance of junctions.
+    listener
+        Gets a sentence about each pair, and the progress.
+
+    Raises
+    ------
+    SceneError
+        If a file cannot be read, holds no lines, or only one of a pair has a CRS.
+    """
+    counted, notes, measured_in = [], [], set()
+    for pair in pairs:
+        truth, prediction, ground = _read_graphs(pair, settings, listener)
+        for path, graph in ((pair.truth, truth), (pair.prediction, prediction)):
+            if not graph.edges:
+                notes.append(f"{path} holds no road with a length")
+        lines = compare_lines(truth, prediction, buffer_m=settings.buffer_m, junction_m=settings.junction_m)
+        counted.append(scores.NetworkCounts(pair.name, apls(truth, prediction), topo(truth, prediction), lines))
+        measured_in.add(ground)
+        listener.report(f"{pair.name}: {len(truth.edges)} edges of truth, {len(prediction.edges)} predicted")
+    used: dict[str, scores.Setting] = {
+        "measured in": "; ".join(sorted(measured_in)),
+        "buffer_m": settings.buffer_m,
+        "junction_m": settings.junction_m,
+    }
+    figures = scores.network_figures(counted, buffer_m=settings.buffer_m, junction_m=settings.junction_m)
+    rows = scores.worst_first([scores.network_row(image) for image in counted])
+    return scores.Scores("networks", used, figures, rows, notes)
+
+
+def _read_graphs(pair: ScoredPair, settings: EvaluateSettings, listener: Listener) -> tuple[RoadGraph, RoadGraph, str]:
+    """Return the truth and the prediction as graphs in metres, and the name of the CRS they are measured in."""
+    predicted, crs = _read_network(pair.prediction, VectorizeSettings(threshold=settings.threshold), listener)
+    true, true_crs = _read_network(pair.truth, _TRUE_ROADS, listener)
+    if (crs is None) != (true_crs is None) and predicted and true:
+        lacking = pair.prediction if crs is None else pair.truth
+        raise SceneError(f"{lacking} has no CRS and its partner has one; assign it, with ogr2ogr -a_srs")
+    ground = choose_metric_crs(true or predicted, true_crs if true else crs)
+    truth, prediction = (
+        road_graph(to_metres(lines, own_crs, ground)) for lines, own_crs in ((true, true_crs), (predicted, crs))
+    )
+    return truth, prediction, ground.name
+
+
+def _read_network(path: Path, settings: VectorizeSettings, listener: Listener) -> tuple[Lines, str | None]:
+    """Return the lines of a vector file, or those extracted from a raster, and their CRS."""
+    if is_vector_file(path):
+        return read_lines(path)
+    levels, notes = open_probability(path)
+    for note in notes:
+        listener.report(note)
+    with tempfile.TemporaryDirectory(prefix="roadseg-") as folder:
+        roads = extract(levels, settings, Path(folder), listener)
+    levels.close()
+    assert isinstance(roads, RoadNetwork)
+    return [np.asarray(line) for line in np.split(roads.vertices, roads.starts[1:-1])] if len(roads) else [], roads.crs

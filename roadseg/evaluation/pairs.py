@@ -1,0 +1,71 @@
+"""Which prediction is compared with which truth: two files, or the files with equal stems in two folders."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from roadseg.errors import SceneError
+from roadseg.files import RASTERS, files_by_stem, match_stems, shortened
+
+VECTORS = (
+    ".gpkg",
+    ".geojson",
+    ".json",
+    ".geojsonl",
+    ".geojsons",
+    ".fgb",
+    ".shp",
+    ".parquet",
+    ".gml",
+    ".kml",
+    ".sqlite",
+)
+"""Suffixes of vector files; any other file is opened as a raster."""
+
+
+@dataclass(frozen=True)
+class ScoredPair:
+    """A prediction and its truth, the name they are reported under, and imagery to show in the report."""
+
+    name: str
+    prediction: Path
+    truth: Path
+    image: Path | None = None
+
+
+def find_scored_pairs(prediction: Path, truth: Path, images: Path | None = None) -> tuple[list[ScoredPair], list[str]]:
+    """Pair two files, or the files of two folders by stem.
+
+    Returns
+    -------
+    The pairs sorted by name, and notes that list the files without a partner.
+
+    Raises
+    ------
+    SceneError
+        If a path does not exist, only one of the two is a folder, or the folders share no stem.
+    """
+    for path in (prediction, truth, *([images] if images else [])):
+        if not path.exists():
+            raise SceneError(f"{path} does not exist; check the path")
+    if prediction.is_dir() != truth.is_dir():
+        folder, file = (prediction, truth) if prediction.is_dir() else (truth, prediction)
+        raise SceneError(f"{folder} is a folder and {file} is not; give two files or two folders")
+    if not prediction.is_dir():
+        image = images / prediction.name if images and images.is_dir() else images
+        return [ScoredPair(prediction.stem, prediction, truth, image if image and image.exists() else None)], []
+    matched = match_stems(prediction, truth, RASTERS + VECTORS)
+    shown = files_by_stem(images, RASTERS + VECTORS) if images and images.is_dir() else {}
+    if not matched.pairs:
+        names = " against ".join(shortened(alone) or "none" for alone in matched.alone)
+        raise SceneError(f"no file in {prediction} has the stem of one in {truth} ({names}); rename them alike")
+    notes = [
+        f"{len(alone)} of {folder} without a partner, not scored: {shortened(alone)}"
+        for folder, alone in zip((prediction, truth), matched.alone, strict=True)
+        if alone
+    ]
+    return [ScoredPair(stem, *files, shown.get(stem)) for stem, files in matched.pairs.items()], notes
+
+
+def is_vector_file(path: Path) -> bool:
+    """Return whether a path has the suffix of a vector file."""
+    return path.suffix.lower() in VECTORS
