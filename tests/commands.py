@@ -42,3 +42,27 @@ def start_roadseg(folder: Path, *arguments: object) -> subprocess.Popen[str]:
 def run_python(code: str) -> str:
     """Run code in a fresh interpreter and return what it printed."""
     return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=120).stdout
+
+
+def group_lives(group: int) -> bool:
+    """Return whether any process of a process group still runs."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+class Said:
+    """What a command said, and its exit status."""
+
+    def __init__(self, status: int, stdout: str, stderr: str) -> None:
+        self.status, self.stdout, self.stderr = status, stdout, stderr
+
+    @property
+    def error(self) -> str:
+        """Its one error: a sentence, on a line of its own."""
+        lines = [line for line in self.stderr.splitlines() if line.startswith("roadseg: error: ")]
+        assert len(lines) == 1, self.stderr
+        assert "Traceback" not in self.stderr
+        return lines[0].removeprefix("roadseg: error: ")

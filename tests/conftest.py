@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import Said
 from hypothesis import HealthCheck, settings
 from worlds import picture, write_raster
 
@@ -44,3 +45,24 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
     save_model(path, network, ModelCard(name="tiny", window_px=64, threshold=0.4))
     return path
+
+
+@pytest.fixture
+def say(tmp_path, monkeypatch):
+    """Return a function that runs a command in this process, from an empty folder."""
+    import typer.testing
+
+    from roadseg.cli import app
+
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    runner = typer.testing.CliRunner()
+
+    def command(*arguments, stdin=None):
+        done = runner.invoke(app, [str(a) for a in arguments], input=stdin)
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return Said(done.exit_code, done.stdout, done.stderr)
+
+    return command

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from roadseg.errors import DeviceError
 from roadseg.model.card import ModelCard
 from roadseg.prediction.scene_run import Model
 
@@ -45,6 +46,23 @@ class Placed:
         for batch in batches:
             rows, cols = (np.linspace(0, 1, n, dtype=np.float32) for n in batch.shape[2:])
             yield (batch[:, 0].astype(np.float32) / np.float32(255) + rows[:, None] * cols) / np.float32(2)
+
+
+class Stops:
+    """The identity engine, which fails after ``after`` windows."""
+
+    choice = "Identity engine"
+
+    def __init__(self, after: int, error: BaseException | None = None) -> None:
+        self.batch_size, self.after, self.windows = 3, after, 0
+        self.error = error or DeviceError("stopped")
+
+    def __call__(self, batches: Iterable[NDArray[np.generic]]) -> Iterator[NDArray[np.float32]]:
+        for answer in Identity()(batches):
+            self.windows += len(answer)
+            if self.windows > self.after:
+                raise self.error
+            yield answer
 
 
 def model_of(engine: Any, **card: Any) -> Model:

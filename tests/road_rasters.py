@@ -7,12 +7,12 @@ from worlds import write_raster
 
 UTM = "EPSG:32632"
 NEAR = 9.0
-"""Metres that an end or a junction may lie off: the road's width."""
+"""How far off, in metres, an end or a junction may lie: the width of the road."""
 
-UNTURNED = Affine.translation(500_000, 5_300_000) @ Affine.scale(1, -1)
+UTM_NORTH_UP = Affine.translation(500_000, 5_300_000) @ Affine.scale(1, -1)
 
 
-def drawn(height=150, width=210, scale=1):
+def draw_t(height=150, width=210, scale=1):
     """Draw a T as probabilities: a road of 9 px from border to border, and one that leaves it and ends."""
     image = np.zeros((height, width), np.uint8)
     image[56 * scale : 65 * scale] = 230
@@ -20,7 +20,8 @@ def drawn(height=150, width=210, scale=1):
     return image
 
 
-def write(path, levels, *, transform=UNTURNED, crs=UTM, scale=1 / 254, nodata=255, tags=None):
+def write_levels(path, levels, *, transform=UTM_NORTH_UP, crs=UTM, scale=1 / 254, nodata=255, tags=None):
+    """Write (height, width) levels as ``predict`` writes probabilities; without a scale they are plain numbers."""
     write_raster(path, levels[None], transform=transform, crs=crs, nodata=nodata)
     with rasterio.open(path, "r+") as file:
         if scale:
@@ -29,14 +30,16 @@ def write(path, levels, *, transform=UNTURNED, crs=UTM, scale=1 / 254, nodata=25
     return path
 
 
-def lengths(network):
+def sorted_lengths(network):
+    """Return the lengths of a network's roads in metres, to a decimetre."""
     return sorted(np.round(network.length_m, 1).tolist())
 
 
 def bad_rasters(folder):
+    """Write every kind of raster that holds no roads, and a good one."""
     write_raster(folder / "rgb.tif", np.zeros((3, 20, 30), np.uint8))
-    write(folder / "grey.tif", drawn(), scale=None, nodata=None)
-    write(folder / "float.tif", drawn().astype(np.float32) / 100, scale=None, nodata=None)
-    write(folder / "nowhere.tif", drawn(), crs=None, transform=Affine.identity())
-    write(folder / "good.tif", drawn())
+    write_levels(folder / "grey.tif", draw_t(), scale=None, nodata=None)
+    write_levels(folder / "float.tif", draw_t().astype(np.float32) / 100, scale=None, nodata=None)
+    write_levels(folder / "nowhere.tif", draw_t(), crs=None, transform=Affine.identity())
+    write_levels(folder / "good.tif", draw_t())
     (folder / "text.tif").write_text("words")

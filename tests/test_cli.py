@@ -13,61 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-import typer.testing
 from affine import Affine
 from commands import roadseg, start_roadseg
-from worlds import METRES, ROTATED, picture, write_raster
-
-from roadseg.cli import app
-
-UNTURNED = Affine.translation(236_789, 901_234) @ Affine.scale(1, -1)
-
-
-class Said:
-    """What a command said, and its exit status."""
-
-    def __init__(self, status, stdout, stderr):
-        self.status, self.stdout, self.stderr = status, stdout, stderr
-
-    @property
-    def error(self):
-        """Its one error: a sentence, on a line of its own."""
-        lines = [line for line in self.stderr.splitlines() if line.startswith("roadseg: error: ")]
-        assert len(lines) == 1, self.stderr
-        assert "Traceback" not in self.stderr
-        return lines[0].removeprefix("roadseg: error: ")
-
-
-@pytest.fixture
-def say(tmp_path, monkeypatch):
-    """Return a function that runs a command in this process, from an empty folder."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    runner = typer.testing.CliRunner()
-
-    def command(*arguments, stdin=None):
-        done = runner.invoke(app, [str(a) for a in arguments], input=stdin)
-        if done.exception is not None and not isinstance(done.exception, SystemExit):
-            raise done.exception
-        return Said(done.exit_code, done.stdout, done.stderr)
-
-    return command
+from worlds import METRES, NORTH_UP, ROTATED, names_in, picture, read_band, write_raster
 
 
 @pytest.fixture
 def ask(say, model_file):
     """Return a function that predicts with a tiny model."""
     return lambda *arguments, **options: say("predict", "--model", model_file, *arguments, **options)
-
-
-def here(folder="."):
-    return sorted(path.name for path in Path(folder).iterdir())
-
-
-def pixels(path):
-    with rasterio.open(path) as file:
-        return file.read(1)
 
 
 # What works
@@ -77,7 +31,7 @@ def test_one_scene(draw, ask):
     scene = draw(90, 130)
     said = ask(scene, "-o", "roads.tif", "--mask", "mask.tif", "--preview", "roads.png")
     assert (said.status, said.stdout) == (0, "")
-    assert here() == ["mask.tif", "roads.png", "roads.tif"]
+    assert names_in() == ["mask.tif", "roads.png", "roads.tif"]
     first = said.stderr.splitlines()[0]
     assert first.startswith(f"roadseg: {scene}: 130 × 90 px of 1 m used as they are, bands 1,2,3; model tiny; device")
     assert "float32, batches of" in first
@@ -95,7 +49,7 @@ def test_json_is_one_line_per_scene_on_stdout(draw, ask):
     assert found[0]["outputs"] == {"raster": "roads/a.tif"}
     assert {"megapixels", "seconds", "device", "road_fraction"} <= set(found[0])
     assert "2 of 2 scenes done" in said.stderr
-    assert here("roads") == ["a.tif", "b.tif"]
+    assert names_in("roads") == ["a.tif", "b.tif"]
 
 
 def test_quiet_says_nothing(draw, ask):
@@ -107,18 +61,18 @@ def test_a_list_from_stdin_and_patterns(draw, ask):
     a, b = draw(70, 90, "a.tif"), draw(80, 60, "b.tif")
     assert ask("-", "-o", "listed", stdin=f"{a}\n\n  {b}  \n").status == 0
     assert ask(a.with_name("?.tif"), "-o", "found").status == 0
-    assert here("listed") == here("found") == ["a.tif", "b.tif"]
+    assert names_in("listed") == names_in("found") == ["a.tif", "b.tif"]
 
 
 @pytest.mark.parametrize("output", ["roads/", "there"])
 def test_one_scene_into_a_folder(draw, ask, output):
     Path("there").mkdir()
     assert ask(draw(70, 90), "-o", output).status == 0
-    assert here(output) == ["scene.tif"]
+    assert names_in(output) == ["scene.tif"]
 
 
 def test_every_setting_reaches_its_place(draw, ask):
-    scene = draw(90, 130, bands=4, transform=UNTURNED @ Affine.scale(1.7))
+    scene = draw(90, 130, bands=4, transform=NORTH_UP @ Affine.scale(1.7))
     said = ask(
         scene,
         "-o",
@@ -160,7 +114,7 @@ def test_every_setting_reaches_its_place(draw, ask):
 
 
 def test_bbox(draw, ask):
-    ask(draw(90, 130, transform=UNTURNED), "-o", "part.tif", "--bbox", "236800,901160,236840,901200")
+    ask(draw(90, 130, transform=NORTH_UP), "-o", "part.tif", "--bbox", "236800,901160,236840,901200")
     with rasterio.open("part.tif") as file:
         assert tuple(file.bounds) == (236_800, 901_160, 236_840, 901_200)
 
@@ -224,7 +178,7 @@ def test_wrong_usage_is_status_2(say, arguments, words):
     assert words in said.stderr
     assert "Traceback" not in said.stderr
     assert said.stdout == ""
-    assert here() == []
+    assert names_in() == []
 
 
 # Bad input
@@ -233,7 +187,7 @@ def test_wrong_usage_is_status_2(say, arguments, words):
 def bad_scenes(folder):
     """Write every kind of scene that cannot be used."""
     write_raster(folder / "two.tif", picture(20, 30, bands=2).astype(np.uint8))
-    write_raster(folder / "coarse.tif", picture(20, 30).astype(np.uint8), transform=UNTURNED @ Affine.scale(10))
+    write_raster(folder / "coarse.tif", picture(20, 30).astype(np.uint8), transform=NORTH_UP @ Affine.scale(10))
     good = write_raster(
         folder / "good.tif", picture(200, 130).astype(np.uint8), tiled=True, blockxsize=64, blockysize=64
     )
@@ -272,7 +226,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(ask, tmp_path, scene, opti
     assert said.status == 1
     assert re.search(sentence, said.error), said.error
     assert said.stdout == ""
-    assert here() == []
+    assert names_in() == []
 
 
 @pytest.mark.parametrize(
@@ -286,7 +240,7 @@ def test_bad_outputs(ask, draw, output, sentence):
     scene = draw(70, 90)
     Path("old.tif").write_text("old")
     assert re.search(sentence, ask(scene, "-o", output).error)
-    assert here() == ["old.tif"]
+    assert names_in() == ["old.tif"]
     assert Path("old.tif").read_text() == "old"
     before = scene.read_bytes()
     assert "is also the input" in ask(scene, "-o", scene, "--overwrite").error
@@ -299,7 +253,7 @@ def test_a_folder_that_cannot_be_made(ask, draw):
         "cannot make the folder file (it is a file)"
         in ask(draw(70, 90, "a.tif"), draw(70, 90, "b.tif"), "-o", "file").error
     )
-    assert here() == ["file"]
+    assert names_in() == ["file"]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "text", "newer", "bands", "flipped"])
@@ -317,7 +271,7 @@ def test_bad_models(say, draw, model_file, damage):
     said = say("predict", scene, "-o", "out/", "--model", "bad.safetensors")
     assert said.status == 1
     assert sentence in said.error
-    assert here() == ["bad.safetensors"]
+    assert names_in() == ["bad.safetensors"]
 
 
 def test_a_device_that_is_not_there(ask, draw, monkeypatch):
@@ -327,7 +281,7 @@ def test_a_device_that_is_not_there(ask, draw, monkeypatch):
     assert re.search(
         r"no CUDA device is available.*use --device cpu", ask(draw(70, 90), "-o", "r.tif", "--device", "cuda").error
     )
-    assert here() == []
+    assert names_in() == []
 
 
 def test_a_bad_scene_among_good_ones(ask, draw, tmp_path):
@@ -347,7 +301,7 @@ def test_a_bad_scene_among_good_ones(ask, draw, tmp_path):
         assert len(said.stdout.splitlines()) == 2
         assert "not a raster that GDAL can open" in said.stderr
         assert "1 of 3 scenes failed: " in said.stderr.splitlines()[-1]
-        assert here("roads") == ["a.tif", "c.tif"]
+        assert names_in("roads") == ["a.tif", "c.tif"]
 
 
 def test_very_verbose_shows_where(ask, tmp_path):
@@ -372,7 +326,7 @@ def test_an_error_without_words_is_named(ask, draw, monkeypatch):
 def large(tmp_path_factory):
     """Write a scene of 3 × 4 small blocks."""
     values = picture(700, 900).astype(np.uint8)
-    return write_raster(tmp_path_factory.mktemp("large") / "large.tif", values, transform=UNTURNED)
+    return write_raster(tmp_path_factory.mktemp("large") / "large.tif", values, transform=NORTH_UP)
 
 
 @pytest.fixture
@@ -469,7 +423,7 @@ def test_ctrl_c_is_status_130_and_the_same_command_goes_on(folder, undisturbed):
     assert not (folder / "roads.tif").exists()
     again = roadseg(*COMMAND, "--json", cwd=folder)
     assert again.returncode == 0, again.stderr
-    assert {name: pixels(folder / name).tobytes() for name in expected} == {
+    assert {name: read_band(folder / name).tobytes() for name in expected} == {
         name: rasterio.MemoryFile(data).open().read(1).tobytes() for name, data in expected.items()
     }
 

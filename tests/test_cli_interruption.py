@@ -13,17 +13,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from affine import Affine
-from commands import roadseg, run_python, start_roadseg
-from test_roads_centerlines import lives
-from test_train import make_folder
-from worlds import picture, write_raster
+from commands import group_lives, roadseg, run_python, start_roadseg
+from training_tiles import make_folder
+from worlds import NORTH_UP, picture, write_raster
 
 from roadseg.cli import interruption
 from roadseg.cli.interruption import Interruptions, Terminated
 from roadseg.model.card import read_card
-
-UNTURNED = Affine.translation(236_789, 901_234) @ Affine.scale(1, -1)
 
 
 @pytest.fixture
@@ -140,7 +136,7 @@ def assert_terminated(process: subprocess.Popen[str], words: str) -> str:
 
 
 def test_predict(tmp_path: Path, model_file: Path) -> None:
-    write_raster(tmp_path / "scene.tif", picture(700, 900).astype(np.uint8), transform=UNTURNED)
+    write_raster(tmp_path / "scene.tif", picture(700, 900).astype(np.uint8), transform=NORTH_UP)
     command = ["predict", "scene.tif", "-o", "roads.tif", "--vector", "roads.gpkg", "--model", model_file]
     command += ["--block", "224", "--overlap", "16", "--device", "cpu"]
     process = start_roadseg(tmp_path, *command)
@@ -158,14 +154,14 @@ def test_predict(tmp_path: Path, model_file: Path) -> None:
 def test_vectorize(tmp_path: Path, workers: int, to_all: bool) -> None:
     noise = cv2.GaussianBlur(np.random.default_rng(0).uniform(0, 254, (3000, 3000)).astype(np.float32), (0, 0), 4)
     roads = (noise > 127).astype(np.uint8)
-    write_raster(tmp_path / "noise.tif", roads[None], transform=UNTURNED, nodata=255)
+    write_raster(tmp_path / "noise.tif", roads[None], transform=NORTH_UP, nodata=255)
     process = start_roadseg(tmp_path, "vectorize", "noise.tif", "-o", "o.gpkg", "--block", "256", "--workers", workers)
     wait_for(process, lambda: list(tmp_path.glob(".o.gpkg-*/*")))
     (os.killpg if to_all else os.kill)(process.pid, signal.SIGTERM)
     assert_terminated(process, "begins anew, nothing half-done is left")
     assert [path.name for path in tmp_path.iterdir()] == ["noise.tif"]
     deadline = time.monotonic() + 20
-    while lives(process.pid):
+    while group_lives(process.pid):
         assert time.monotonic() < deadline, "a worker hangs"
         time.sleep(0.05)
 
@@ -185,7 +181,7 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     assert process.stdout.readline().split()
     process.wait(timeout=60)
     deadline = time.monotonic() + 20
-    while lives(process.pid):
+    while group_lives(process.pid):
         assert time.monotonic() < deadline, "a worker outlives its parent"
         time.sleep(0.05)
     process.stdout.close()

@@ -11,18 +11,16 @@ import numpy as np
 import pyogrio
 import pytest
 import shapely
-from commands import roadseg, run_python, start_roadseg
-from road_rasters import UNTURNED, UTM, bad_rasters, drawn, write
-from test_cli import Said, here, say
+from commands import Said, roadseg, run_python, start_roadseg
+from road_rasters import UTM, UTM_NORTH_UP, bad_rasters, draw_t, write_levels
+from worlds import names_in
 
 from roadseg.settings import VectorizeSettings
-
-__all__ = ["say"]
 
 
 @pytest.fixture
 def raster(tmp_path):
-    return write(tmp_path / "t.tif", drawn())
+    return write_levels(tmp_path / "t.tif", draw_t())
 
 
 @pytest.fixture
@@ -36,7 +34,7 @@ def features(path, layer="roads"):
 
 def test_one_raster(raster, run):
     said = run(raster, "-o", "t.gpkg", "--preview", "t.png")
-    assert (said.status, said.stdout, here()) == (0, "", ["t.gpkg", "t.png"])
+    assert (said.status, said.stdout, names_in()) == (0, "", ["t.gpkg", "t.png"])
     first, last = said.stderr.splitlines()
     assert first == f"roadseg: {raster}: 210 × 150 px of 1 m used as they are; road from probability 0.5 on (default)"
     assert re.fullmatch(
@@ -47,15 +45,15 @@ def test_one_raster(raster, run):
 
 
 def test_json_is_one_line_per_raster_in_a_folder(raster, run, tmp_path):
-    other = write(tmp_path / "u.tif", drawn() * 0)
+    other = write_levels(tmp_path / "u.tif", draw_t() * 0)
     said = run(raster, other, "-o", "out", "--json", "--quiet")
-    assert (said.status, said.stderr, here("out")) == (0, "", ["t.gpkg", "u.gpkg"])
+    assert (said.status, said.stderr, names_in("out")) == (0, "", ["t.gpkg", "u.gpkg"])
     found = [json.loads(line) for line in said.stdout.splitlines()]
     assert [row["roads"] for row in found] == [3, 0]
     assert found[0]["outputs"] == {"vector": "out/t.gpkg"}
     assert {"length_km", "junctions", "components", "inferred_km", "seconds", "megapixels"} <= set(found[0])
     assert run("-", "-o", "listed/", "--format", "FlatGeobuf", stdin=f"{raster}\n").status == 0
-    assert here("listed") == ["t.fgb"]
+    assert names_in("listed") == ["t.fgb"]
 
 
 @pytest.mark.parametrize("form", ["GeoJSONSeq", "GeoJSON"])
@@ -120,7 +118,7 @@ def test_wrong_usage_is_status_2(run, arguments, words):
     said = run(*arguments)
     assert said.status == 2
     assert words in said.stderr
-    assert (said.stdout, here()) == ("", [])
+    assert (said.stdout, names_in()) == ("", [])
 
 
 @pytest.mark.parametrize(
@@ -139,7 +137,7 @@ def test_bad_input_is_one_sentence_and_status_1(run, tmp_path, name, words):
     assert isinstance(said, Said)
     assert said.status == 1
     assert words in said.error
-    assert (said.stdout, here()) == ("", [])
+    assert (said.stdout, names_in()) == ("", [])
 
 
 def test_a_bad_raster_among_good_ones(run, tmp_path):
@@ -148,7 +146,7 @@ def test_a_bad_raster_among_good_ones(run, tmp_path):
     assert said.status == 1
     assert len(said.stdout.splitlines()) == 1
     assert said.stderr.splitlines()[-1] == f"roadseg: error: 1 of 2 rasters failed: {tmp_path / 'rgb.tif'}"
-    assert here("out") == ["good.gpkg"]
+    assert names_in("out") == ["good.gpkg"]
 
 
 def test_torch_is_not_loaded(raster, tmp_path):
@@ -165,7 +163,9 @@ def test_torch_is_not_loaded(raster, tmp_path):
 def test_ctrl_c_leaves_nothing(tmp_path):
     rng = np.random.default_rng(0)
     noise = cv2.GaussianBlur(rng.uniform(0, 254, (3000, 3000)).astype(np.float32), (0, 0), 4)
-    write(tmp_path / "noise.tif", np.where(noise > 127, 250, 0).astype(np.uint8), transform=UNTURNED, crs=UTM)
+    write_levels(
+        tmp_path / "noise.tif", np.where(noise > 127, 250, 0).astype(np.uint8), transform=UTM_NORTH_UP, crs=UTM
+    )
     process = start_roadseg(tmp_path, "vectorize", "noise.tif", "-o", "o.gpkg", "--block", "256")
     while process.poll() is None and not list(tmp_path.glob(".o.gpkg-*/*")):
         time.sleep(0.01)

@@ -9,10 +9,9 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
-from engines import Identity, model_of
-from road_rasters import NEAR, drawn, lengths
-from test_predict import Stops, left_in
-from worlds import METRES, write_raster
+from engines import Identity, Stops, model_of
+from road_rasters import NEAR, draw_t, sorted_lengths
+from worlds import METRES, NORTH_UP, names_in, write_raster
 
 import roadseg.predict
 from roadseg.errors import DeviceError, OutputError, SceneError
@@ -21,8 +20,6 @@ from roadseg.predict import ENDINGS, predict, predict_many
 from roadseg.progress import Listener
 from roadseg.settings import Outputs, PredictSettings, VectorOutputs
 from roadseg.vectorize import vectorize
-
-CORNER = Affine.translation(236_789, 901_234) @ Affine.scale(1, -1)
 
 
 @pytest.fixture
@@ -37,9 +34,9 @@ def out(tmp_path):
     return folder / "roads.tif"
 
 
-def paint(path, levels=None, transform=CORNER, **options):
+def paint(path, levels=None, transform=NORTH_UP, **options):
     """Write a scene whose first band shows the roads that the identity engine will see."""
-    levels = drawn() if levels is None else levels
+    levels = draw_t() if levels is None else levels
     return write_raster(path, np.stack([levels] * 3), transform=transform, crs=options.pop("crs", METRES), **options)
 
 
@@ -58,7 +55,7 @@ def roads(path):
 def test_it_is_what_vectorize_makes_of_the_raster(scene, out, dtype):
     summary = run(scene, out, dtype=dtype)
     assert summary.outputs == {"raster": str(out), "vector": str(out.with_name("roads.gpkg"))}
-    assert left_in(out.parent) == ["roads.gpkg", "roads.tif"]
+    assert names_in(out.parent) == ["roads.gpkg", "roads.tif"]
     vectorize(out, VectorOutputs(out.with_name("again.gpkg")))
     assert out.with_name("again.gpkg").read_bytes() == out.with_name("roads.gpkg").read_bytes()
     assert len(roads(out.with_name("roads.gpkg"))[0]) == 3
@@ -68,8 +65,8 @@ def test_it_is_what_vectorize_makes_of_the_raster(scene, out, dtype):
 @pytest.mark.parametrize("factor", [3, 0.5])
 def test_it_is_extracted_as_the_model_saw_the_scene(tmp_path, out, grid, factor):
     """A scene of other pixels than the model's gives metres, whatever grid the raster is written on."""
-    fine = drawn(450, 630, 3) if factor == 3 else np.ascontiguousarray(drawn()[::2, ::2])
-    scene = paint(tmp_path / "other.tif", fine, transform=CORNER @ Affine.scale(1 / factor))
+    fine = draw_t(450, 630, 3) if factor == 3 else np.ascontiguousarray(draw_t()[::2, ::2])
+    scene = paint(tmp_path / "other.tif", fine, transform=NORTH_UP @ Affine.scale(1 / factor))
     run(scene, out, grid=grid)
     with rasterio.open(out) as file:
         assert file.shape == (fine.shape if grid == "scene" else (150, 210))
@@ -80,7 +77,7 @@ def test_it_is_extracted_as_the_model_saw_the_scene(tmp_path, out, grid, factor)
 
 
 def test_the_raster_on_the_scenes_grid_does_not_change_it(tmp_path, out):
-    scene = paint(tmp_path / "other.tif", drawn(450, 630, 3), transform=CORNER @ Affine.scale(1 / 3))
+    scene = paint(tmp_path / "other.tif", draw_t(450, 630, 3), transform=NORTH_UP @ Affine.scale(1 / 3))
     run(scene, out, grid="scene")
     run(scene, out.with_name("model.tif"), grid="model", vector="model.gpkg")
     assert out.with_name("roads.gpkg").read_bytes() == out.with_name("model.gpkg").read_bytes()
@@ -89,8 +86,10 @@ def test_the_raster_on_the_scenes_grid_does_not_change_it(tmp_path, out):
 @pytest.mark.parametrize("pixel", [1.0, 1 / 3])
 def test_only_roads_inside_the_area_are_found(tmp_path, out, pixel):
     factor = round(1 / pixel)
-    scene = paint(tmp_path / "s.tif", drawn(150 * factor, 210 * factor, factor), transform=CORNER @ Affine.scale(pixel))
-    area = shapely.box(*(CORNER @ (20, 90)), *(CORNER @ (80, 30)))
+    scene = paint(
+        tmp_path / "s.tif", draw_t(150 * factor, 210 * factor, factor), transform=NORTH_UP @ Affine.scale(pixel)
+    )
+    area = shapely.box(*(NORTH_UP @ (20, 90)), *(NORTH_UP @ (80, 30)))
     pyogrio.raw.write(
         tmp_path / "aoi.gpkg", shapely.to_wkb(np.array([area])), [], [], geometry_type="Polygon", crs=METRES
     )
@@ -101,7 +100,7 @@ def test_only_roads_inside_the_area_are_found(tmp_path, out, pixel):
 
 
 def test_the_threshold_is_that_of_the_run(tmp_path, out):
-    scene = paint(tmp_path / "faint.tif", drawn() // 2)
+    scene = paint(tmp_path / "faint.tif", draw_t() // 2)
     run(scene, out, threshold=0.4)
     assert len(roads(out.with_name("roads.gpkg"))[0]) == 3
     run(scene, out, threshold=0.6, overwrite=True)
@@ -112,13 +111,13 @@ def test_a_run_that_stops_has_neither_and_goes_on(scene, out):
     run(scene, out.with_name("a.tif"), vector="a.gpkg")
     with pytest.raises(DeviceError):
         run(scene, out, engine=Stops(12))
-    assert left_in(out.parent) == ["a.gpkg", "a.tif", "roads.tif.partial"]
+    assert names_in(out.parent) == ["a.gpkg", "a.tif", "roads.tif.partial"]
     assert run(scene, out).blocks_resumed > 0
     assert out.with_name("roads.gpkg").read_bytes() == out.with_name("a.gpkg").read_bytes()
-    assert left_in(out.parent) == ["a.gpkg", "a.tif", "roads.gpkg", "roads.tif"]
+    assert names_in(out.parent) == ["a.gpkg", "a.tif", "roads.gpkg", "roads.tif"]
 
 
-@pytest.mark.parametrize("place", ["extract", "stage"])
+@pytest.mark.parametrize("place", ["extract", "stage_vectors"])
 def test_a_network_that_fails_leaves_no_raster_and_keeps_the_blocks(scene, out, monkeypatch, place):
     def stop(*_, **__):
         raise KeyboardInterrupt
@@ -126,11 +125,11 @@ def test_a_network_that_fails_leaves_no_raster_and_keeps_the_blocks(scene, out, 
     monkeypatch.setattr(roadseg.predict, place, stop)
     with pytest.raises(KeyboardInterrupt):
         run(scene, out)
-    assert left_in(out.parent) == ["roads.tif.partial"]
+    assert names_in(out.parent) == ["roads.tif.partial"]
     monkeypatch.undo()
     summary = run(scene, out)
     assert summary.blocks_resumed == summary.blocks
-    assert left_in(out.parent) == ["roads.gpkg", "roads.tif"]
+    assert names_in(out.parent) == ["roads.gpkg", "roads.tif"]
 
 
 def test_a_run_killed_while_it_publishes_can_be_repeated(scene, out, monkeypatch):
@@ -146,9 +145,9 @@ def test_a_run_killed_while_it_publishes_can_be_repeated(scene, out, monkeypatch
     with pytest.raises(KeyboardInterrupt):
         run(scene, out)
     monkeypatch.undo()
-    assert left_in(out.parent) == ["roads.tif", "roads.tif.partial"]
+    assert names_in(out.parent) == ["roads.tif", "roads.tif.partial"]
     run(scene, out)
-    assert left_in(out.parent) == ["roads.gpkg", "roads.tif"]
+    assert names_in(out.parent) == ["roads.gpkg", "roads.tif"]
 
 
 def test_what_cannot_be_written_is_said_before_the_work(tmp_path, scene, out):
@@ -163,7 +162,7 @@ def test_what_cannot_be_written_is_said_before_the_work(tmp_path, scene, out):
     with pytest.raises(OutputError, match="is no GeoPackage"):
         run(scene, out, engine=engine)
     assert engine.windows == 0
-    assert left_in(out.parent) == ["roads.gpkg"]
+    assert names_in(out.parent) == ["roads.gpkg"]
 
 
 def test_a_package_keeps_its_other_layers(scene, out):
@@ -187,7 +186,7 @@ def test_several_scenes_have_a_network_each(tmp_path, out):
     model = model_of(Identity(), window_px=64)
     batch = predict_many(jobs, model, settings, listener=Listener(report=heard.append))
     assert len(batch.done) == 2
-    assert left_in(vectors) == ["a.gpkg", "b.gpkg"]
+    assert names_in(vectors) == ["a.gpkg", "b.gpkg"]
     assert heard.count("3 roads found") == 2
 
 
@@ -195,4 +194,4 @@ def test_geojson_by_its_ending(scene, out):
     run(scene, out, vector="roads.geojson")
     found = json.loads(out.with_name("roads.geojson").read_text())["features"]
     assert sorted(row["properties"]["length_m"] for row in found) == pytest.approx([70, 100, 110], abs=NEAR)
-    assert lengths(vectorize(out).roads) == sorted(round(row["properties"]["length_m"], 1) for row in found)
+    assert sorted_lengths(vectorize(out).roads) == sorted(round(row["properties"]["length_m"], 1) for row in found)

@@ -11,6 +11,7 @@ import time
 import cv2
 import numpy as np
 import pytest
+from commands import group_lives
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
@@ -306,18 +307,10 @@ def test_ctrl_c_leaves_no_file_and_no_process(tmp_path, workers):
     assert b"KeyboardInterrupt" in said
     assert not list(folder.iterdir())
     for _ in range(300):
-        if not lives(process.pid):
+        if not group_lives(process.pid):
             return
         time.sleep(0.1)
     pytest.fail("a worker hangs")
-
-
-def lives(group):
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def test_wrong_numbers_are_refused():

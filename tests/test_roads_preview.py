@@ -6,7 +6,7 @@ import rasterio.warp
 import shapely
 from affine import Affine
 from rasterio.crs import CRS
-from road_rasters import UNTURNED, UTM, drawn, write
+from road_rasters import UTM, UTM_NORTH_UP, draw_t, write_levels
 from worlds import write_raster
 
 from roadseg.errors import SceneError
@@ -29,9 +29,9 @@ def painted(before, after):
 @pytest.mark.parametrize("areas", [False, True])
 @pytest.mark.parametrize("scale", [1, 12])
 def test_roads_are_painted_where_the_raster_has_them(tmp_path, areas, scale):
-    transform = UNTURNED @ Affine.scale(1 / scale)
-    path = write(
-        tmp_path / "t.tif", drawn(150 * scale, 210 * scale, scale), transform=transform, tags={"ROADSEG_GSD_M": "1"}
+    transform = UTM_NORTH_UP @ Affine.scale(1 / scale)
+    path = write_levels(
+        tmp_path / "t.tif", draw_t(150 * scale, 210 * scale, scale), transform=transform, tags={"ROADSEG_GSD_M": "1"}
     )
     levels, roads = made(path, areas=areas)
     backdrop = over_raster(levels)
@@ -44,17 +44,17 @@ def test_roads_are_painted_where_the_raster_has_them(tmp_path, areas, scale):
 
 
 def test_an_image_of_another_crs_and_resolution_shows_the_same_place(tmp_path):
-    levels, roads = made(write(tmp_path / "t.tif", drawn()))
-    values = np.repeat(drawn()[None], 3, axis=0)
+    levels, roads = made(write_levels(tmp_path / "t.tif", draw_t()))
+    values = np.repeat(draw_t()[None], 3, axis=0)
     source, target = CRS.from_string(UTM), CRS.from_epsg(4326)
     corners = reproject(
-        np.array([UNTURNED @ place for place in ((0, 0), (210, 0), (0, 150), (210, 150))]), UTM, DEGREES
+        np.array([UTM_NORTH_UP @ place for place in ((0, 0), (210, 0), (0, 150), (210, 150))]), UTM, DEGREES
     )
     transform = Affine.translation(corners[:, 0].min(), corners[:, 1].max()) @ Affine.scale(4e-6, -4e-6)
     width, height = np.ceil(np.ptp(corners, axis=0) / 4e-6).astype(int).tolist()
     image = np.zeros((3, height, width), np.uint8)
     rasterio.warp.reproject(
-        values, image, src_transform=UNTURNED, src_crs=source, dst_transform=transform, dst_crs=target
+        values, image, src_transform=UTM_NORTH_UP, src_crs=source, dst_transform=transform, dst_crs=target
     )
     path = write_raster(tmp_path / "image.tif", image, crs="EPSG:4326", transform=transform)
     backdrop = over_image(path, levels)
@@ -65,18 +65,18 @@ def test_an_image_of_another_crs_and_resolution_shows_the_same_place(tmp_path):
 
 
 def test_only_the_rasters_part_of_a_large_image_is_shown(tmp_path):
-    levels, _ = made(write(tmp_path / "t.tif", drawn()))
+    levels, _ = made(write_levels(tmp_path / "t.tif", draw_t()))
     image = np.arange(400, dtype=np.uint16).clip(0, 255).astype(np.uint8)[None, :, None].repeat(600, axis=2)
-    path = write_raster(tmp_path / "image.tif", image, crs=UTM, transform=UNTURNED @ Affine.translation(-100, -50))
+    path = write_raster(tmp_path / "image.tif", image, crs=UTM, transform=UTM_NORTH_UP @ Affine.translation(-100, -50))
     backdrop = over_image(path, levels)
     assert backdrop.rgb.shape == (3, 150, 210)
     assert backdrop.rgb[:, :, 0].tolist() == [list(range(50, 200))] * 3
 
 
 def test_an_image_that_lies_elsewhere_is_refused(tmp_path):
-    levels, _ = made(write(tmp_path / "t.tif", drawn()))
+    levels, _ = made(write_levels(tmp_path / "t.tif", draw_t()))
     image = np.zeros((3, 30, 40), np.uint8)
-    far = write_raster(tmp_path / "far.tif", image, crs=UTM, transform=UNTURNED @ Affine.translation(5000, 0))
+    far = write_raster(tmp_path / "far.tif", image, crs=UTM, transform=UTM_NORTH_UP @ Affine.translation(5000, 0))
     with pytest.raises(SceneError, match=r"shows other ground than .*t\.tif"):
         over_image(far, levels)
     nowhere = write_raster(tmp_path / "nowhere.tif", image, crs=None, transform=Affine.identity())
@@ -85,7 +85,7 @@ def test_an_image_that_lies_elsewhere_is_refused(tmp_path):
 
 
 def test_without_roads_the_backdrop_is_shown(tmp_path):
-    levels, roads = made(write(tmp_path / "t.tif", drawn() * 0))
+    levels, roads = made(write_levels(tmp_path / "t.tif", draw_t() * 0))
     for areas in (False, True):
         picture = draw(made(tmp_path / "t.tif", areas=areas)[1], over_raster(levels))
         assert painted(over_raster(levels).rgb, picture).max() <= 1

@@ -13,6 +13,7 @@ import rasterio
 import torch
 from affine import Affine
 from commands import roadseg
+from training_tiles import ONE_METRE, make_folder, write_tile
 from worlds import write_raster
 
 from roadseg.errors import ModelError, OutputError, RoadsegError, TrainingError
@@ -29,30 +30,12 @@ from roadseg.training.recipes import read_config, settled
 
 SETTINGS = TrainSettings(width=2, steps=4, batch=2, crop=32, warmup_steps=1, evaluations=2)
 OPTIONS = ["--width", "2", "--steps", "2", "--batch", "2", "--crop", "32"]
-ONE_METRE = Affine(1, 0, 230_000, 0, -1, 900_000)
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Make a folder of three tiles of 70 × 110 px with a bright road each."""
     return make_folder(tmp_path / "data", ("a", "b", "c"))
-
-
-def make_folder(folder: Path, names: tuple[str, ...]) -> Path:
-    for side in ("images", "masks"):
-        (folder / side).mkdir(parents=True)
-    for seed, name in enumerate(names):
-        write_tile(folder, name, seed)
-    return folder
-
-
-def write_tile(folder: Path, name: str, seed: int = 0, *, transform: Affine = ONE_METRE) -> None:
-    label = np.zeros((1, 70, 110), dtype=np.uint8)
-    label[0, :, 20 + 20 * seed : 27 + 20 * seed] = 1
-    noise = np.random.default_rng(seed).integers(0, 50, (3, 70, 110))
-    image = (40 + 130 * label + noise).astype(np.uint8)
-    write_raster(folder / "images" / f"{name}.tif", image, transform=transform)
-    write_raster(folder / "masks" / f"{name}.tif", label, transform=transform, nodata=255)
 
 
 def test_trains_scores_and_predicts(data: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_train import make_folder
+from training_tiles import make_folder
 
 from roadseg.model.weights import load_model
 from roadseg.settings import TrainSettings

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from training_runs import SETTINGS, tiles, trainer
 
 from roadseg.errors import TrainingError
 from roadseg.model.resunet import ResUNet
@@ -25,26 +26,9 @@ from roadseg.training.loop import Step, Trainer
 from roadseg.training.optimizer import learning_rate_at
 from roadseg.training.recipes import PAPER
 
-SETTINGS = TrainSettings(width=4, steps=8, batch=2, crop=32, warmup_steps=2, checkpoint_minutes=0, precision="float32")
-
 
 class KilledError(Exception):
     """Stands for whatever ends a process."""
-
-
-def tiles() -> Tiles:
-    """Draw a bright road across dark ground."""
-    rng = np.random.default_rng(0)
-    label = np.zeros((80, 120), dtype=np.uint8)
-    label[30:38] = 1
-    image = (60 + 120 * label + rng.integers(0, 40, (3, 80, 120))).astype(np.uint8)
-    return Tiles([Tile("drawn", image, label, np.ones(label.shape, dtype=bool))], crop=32)
-
-
-def trainer(folder: Path, settings: TrainSettings = SETTINGS, **options: Any) -> Trainer:
-    folder.mkdir(exist_ok=True)
-    torch.manual_seed(0)
-    return Trainer(ResUNet(width=settings.width), tiles(), settings, folder, **options)
 
 
 def kill_at(number: int) -> Any:
@@ -82,7 +66,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_training_loop import SETTINGS, trainer
+from training_runs import SETTINGS, trainer
 work = trainer(Path(sys.argv[1]), replace(SETTINGS, width={width}, steps=3, batch=4))
 work.run()
 print(work.loss)

@@ -1,4 +1,4 @@
-"""Vectorize: roads lie where they were drawn, in metres, whatever the raster; outputs appear whole or not at all."""
+"""Vectorize: roads lie where they were draw_t, in metres, whatever the raster; outputs appear whole or not at all."""
 
 import json
 from dataclasses import asdict
@@ -10,8 +10,8 @@ import pyogrio
 import pytest
 import shapely
 from affine import Affine
-from road_rasters import NEAR, UNTURNED, UTM, bad_rasters, drawn, lengths, write
-from worlds import ROTATED
+from road_rasters import NEAR, UTM, UTM_NORTH_UP, bad_rasters, draw_t, sorted_lengths, write_levels
+from worlds import ROTATED, names_in
 
 import roadseg.vectorize
 from roadseg.errors import OutputError, RoadsegError, SceneError
@@ -45,12 +45,12 @@ def run(path, output=None, listener=None, image=None, junctions=None, layer=None
 
 
 def test_a_t_comes_back_as_three_roads_and_a_junction(tmp_path, heard):
-    done = run(write(tmp_path / "t.tif", drawn()), listener=heard.listener)
+    done = run(write_levels(tmp_path / "t.tif", draw_t()), listener=heard.listener)
     network = done.roads
     assert (len(network), int((network.degree == 3).sum()), int((network.degree == 1).sum())) == (3, 1, 3)
     place = network.nodes[network.degree == 3][0]
     assert np.hypot(*(place - (500_100.5, 5_299_939.5))) < NEAR
-    assert lengths(network) == pytest.approx([70, 100, 110], abs=NEAR)
+    assert sorted_lengths(network) == pytest.approx([70, 100, 110], abs=NEAR)
     assert network.width_m == pytest.approx([9, 9, 9], abs=0.6)
     assert network.probability_mean == pytest.approx([230 / 254] * 3, abs=0.02)
     assert network.at_border.sum() == 2
@@ -61,15 +61,15 @@ def test_a_t_comes_back_as_three_roads_and_a_junction(tmp_path, heard):
     assert heard.warnings == []
 
 
-@pytest.mark.parametrize("transform", [ROTATED, Affine(1, 0, 5e5, 0, 1, 5.3e6), UNTURNED @ Affine.shear(10)])
+@pytest.mark.parametrize("transform", [ROTATED, Affine(1, 0, 5e5, 0, 1, 5.3e6), UTM_NORTH_UP @ Affine.shear(10)])
 def test_roads_lie_on_the_raster_however_it_is_turned(tmp_path, transform):
-    network = run(write(tmp_path / "t.tif", drawn(), transform=transform)).roads
+    network = run(write_levels(tmp_path / "t.tif", draw_t(), transform=transform)).roads
     place = network.nodes[network.degree == 3][0]
     row_col = (~transform @ tuple(place))[::-1]
     assert np.hypot(*(np.array(row_col) - (60.5, 100.5))) < NEAR
-    straight = run(write(tmp_path / "u.tif", drawn())).roads
-    if transform != UNTURNED @ Affine.shear(10):
-        assert lengths(network) == pytest.approx(lengths(straight), rel=2e-3)
+    straight = run(write_levels(tmp_path / "u.tif", draw_t())).roads
+    if transform != UTM_NORTH_UP @ Affine.shear(10):
+        assert sorted_lengths(network) == pytest.approx(sorted_lengths(straight), rel=2e-3)
 
 
 @pytest.mark.parametrize(
@@ -84,36 +84,36 @@ def test_lengths_are_metres_on_the_ground_in_any_crs(tmp_path, crs, x, y):
     a, d = (steps[1] - steps[0]) / 1000
     b, e = (steps[0] - steps[2]) / 1000
     transform = Affine(a, b, x, d, e, y)
-    network = run(write(tmp_path / "t.tif", drawn(), crs=crs, transform=transform)).roads
-    expected = run(write(tmp_path / "u.tif", drawn())).roads
-    assert lengths(network) == pytest.approx(lengths(expected), rel=2e-3)
+    network = run(write_levels(tmp_path / "t.tif", draw_t(), crs=crs, transform=transform)).roads
+    expected = run(write_levels(tmp_path / "u.tif", draw_t())).roads
+    assert sorted_lengths(network) == pytest.approx(sorted_lengths(expected), rel=2e-3)
     assert network.width_m == pytest.approx(expected.width_m, rel=0.01)
     assert network.nodes[:, 0] == pytest.approx(x, rel=0.01)
 
 
 def test_oblong_pixels_do_not_bend_lengths(tmp_path):
-    tall = cv2.resize(drawn(), (210, 75), interpolation=cv2.INTER_AREA)
-    network = run(write(tmp_path / "t.tif", tall, transform=UNTURNED @ Affine.scale(1, 2))).roads
-    assert lengths(network) == pytest.approx([70, 100, 110], abs=2 * NEAR)
+    tall = cv2.resize(draw_t(), (210, 75), interpolation=cv2.INTER_AREA)
+    network = run(write_levels(tmp_path / "t.tif", tall, transform=UTM_NORTH_UP @ Affine.scale(1, 2))).roads
+    assert sorted_lengths(network) == pytest.approx([70, 100, 110], abs=2 * NEAR)
     assert network.width_m == pytest.approx([9, 9, 9], abs=1.5)
 
 
 def test_without_a_crs_everything_is_in_pixels_and_it_is_said(tmp_path, heard):
-    path = write(tmp_path / "t.tif", drawn(), crs=None, transform=Affine.identity())
+    path = write_levels(tmp_path / "t.tif", draw_t(), crs=None, transform=Affine.identity())
     done = run(path, tmp_path / "t.gpkg", listener=heard.listener)
     assert heard.warnings == [f"{path} has no CRS that tells metres; limits, lengths and widths are in pixels"]
-    assert lengths(done.roads) == pytest.approx([70, 100, 110], abs=NEAR)
+    assert sorted_lengths(done.roads) == pytest.approx([70, 100, 110], abs=NEAR)
     assert (done.summary.length_km, round(done.summary.length_px)) == (None, pytest.approx(280, abs=2 * NEAR))
     assert " px, 1 junctions" in done.summary.sentence()
 
 
 def test_the_network_is_extracted_at_the_models_resolution(tmp_path, heard):
-    transform = UNTURNED @ Affine.scale(0.25)
-    path = write(tmp_path / "t.tif", drawn(600, 840, 4), transform=transform, tags={"ROADSEG_GSD_M": "1"})
+    transform = UTM_NORTH_UP @ Affine.scale(0.25)
+    path = write_levels(tmp_path / "t.tif", draw_t(600, 840, 4), transform=transform, tags={"ROADSEG_GSD_M": "1"})
     network = run(path, listener=heard.listener).roads
     assert "840 × 600 px of 0.25 m read at 1 m" in heard[0]
-    coarse = run(write(tmp_path / "u.tif", drawn())).roads
-    assert lengths(network) == pytest.approx(lengths(coarse), abs=2)
+    coarse = run(write_levels(tmp_path / "u.tif", draw_t())).roads
+    assert sorted_lengths(network) == pytest.approx(sorted_lengths(coarse), abs=2)
     assert network.width_m == pytest.approx(coarse.width_m, abs=0.5)
     own = run(path, pixel_m=0.25, listener=heard.listener).roads
     assert "used as they are" in heard[-1]
@@ -121,7 +121,7 @@ def test_the_network_is_extracted_at_the_models_resolution(tmp_path, heard):
 
 
 def test_the_threshold_comes_from_the_raster_or_the_user(tmp_path, heard):
-    path = write(tmp_path / "t.tif", drawn() // 2, tags={"ROADSEG_THRESHOLD": "0.4"})
+    path = write_levels(tmp_path / "t.tif", draw_t() // 2, tags={"ROADSEG_THRESHOLD": "0.4"})
     noted = run(path, listener=heard.listener)
     assert (noted.summary.threshold, noted.summary.roads) == (0.4, 3)
     assert "probability 0.4 on (noted in the raster)" in heard[0]
@@ -131,9 +131,9 @@ def test_the_threshold_comes_from_the_raster_or_the_user(tmp_path, heard):
 
 
 def test_the_low_threshold_carries_a_road_on(tmp_path):
-    levels = drawn()
+    levels = draw_t()
     levels[:, 120:] = levels[:, 120:] // 3
-    path = write(tmp_path / "t.tif", levels)
+    path = write_levels(tmp_path / "t.tif", levels)
     assert run(path, low_threshold=0.2).roads.length_m.sum() == pytest.approx(280, abs=2 * NEAR)
     assert run(path, low_threshold=0.5).roads.length_m.sum() == pytest.approx(190, abs=2 * NEAR)
     with pytest.raises(SceneError, match=r"low threshold 0.6 is above the threshold 0.5; give a lower --low"):
@@ -142,9 +142,9 @@ def test_the_low_threshold_carries_a_road_on(tmp_path):
 
 @pytest.mark.parametrize("road", [1, 255])
 def test_masks_give_the_same_network_without_probabilities(tmp_path, road):
-    mask = ((drawn() > 0) * road).astype(np.uint8)
-    done = run(write(tmp_path / "m.tif", mask, scale=None, nodata=None))
-    expected = run(write(tmp_path / "p.tif", drawn())).roads
+    mask = ((draw_t() > 0) * road).astype(np.uint8)
+    done = run(write_levels(tmp_path / "m.tif", mask, scale=None, nodata=None))
+    expected = run(write_levels(tmp_path / "p.tif", draw_t())).roads
     np.testing.assert_array_equal(done.roads.vertices, expected.vertices)
     assert np.isnan(done.roads.probability_mean).all()
 
@@ -153,7 +153,7 @@ def test_masks_give_the_same_network_without_probabilities(tmp_path, road):
 @pytest.mark.parametrize("areas", [False, True])
 def test_neither_blocks_nor_workers_show_in_the_file(tmp_path, settings, areas, monkeypatch):
     monkeypatch.setattr("roadseg.roads.extract.processors", lambda: 2)
-    path = write(tmp_path / "t.tif", drawn())
+    path = write_levels(tmp_path / "t.tif", draw_t())
     files = []
     for name, how in (("a", {}), ("b", settings)):
         run(path, tmp_path / f"{name}.gpkg", areas=areas, **how)
@@ -163,7 +163,7 @@ def test_neither_blocks_nor_workers_show_in_the_file(tmp_path, settings, areas, 
 
 def test_more_workers_than_processors_are_not_started(tmp_path, heard, monkeypatch):
     monkeypatch.setattr("roadseg.roads.extract.processors", lambda: 1)
-    path = write(tmp_path / "t.tif", drawn())
+    path = write_levels(tmp_path / "t.tif", draw_t())
     assert len(run(path, workers=64, block_px=64, listener=heard.listener).roads) == 3
     assert "64 workers were asked for; 1 are used, one per processor" in heard
 
@@ -172,7 +172,7 @@ def test_progress_is_told_in_megapixels_and_ends_at_the_total(tmp_path):
     for areas in (False, True):
         told = []
         listener = Listener(start=lambda total, done, told=told: told.append(total), advance=told.append)
-        run(write(tmp_path / "t.tif", drawn()), areas=areas, block_px=64, listener=listener)
+        run(write_levels(tmp_path / "t.tif", draw_t()), areas=areas, block_px=64, listener=listener)
         total, *steps = told
         assert total == pytest.approx(0.0315)
         assert sum(steps) == pytest.approx(total)
@@ -182,7 +182,7 @@ def test_progress_is_told_in_megapixels_and_ends_at_the_total(tmp_path):
 
 
 def test_a_package_holds_roads_and_junctions(tmp_path):
-    done = run(write(tmp_path / "t.tif", drawn()), tmp_path / "t.gpkg")
+    done = run(write_levels(tmp_path / "t.tif", draw_t()), tmp_path / "t.gpkg")
     assert [name for name, kind in pyogrio.list_layers(tmp_path / "t.gpkg") if kind] == ["roads", "junctions"]
     meta, _, wkb, _ = pyogrio.raw.read(tmp_path / "t.gpkg", layer="roads")
     assert meta["crs"] == UTM
@@ -192,15 +192,11 @@ def test_a_package_holds_roads_and_junctions(tmp_path):
     }  # fmt: skip
     assert done.summary.outputs == {"vector": str(tmp_path / "t.gpkg")}
     assert json.loads(json.dumps(asdict(done.summary)))["roads"] == 3
-    assert left(tmp_path) == ["t.gpkg", "t.tif"]
-
-
-def left(folder):
-    return sorted(path.name for path in folder.iterdir())
+    assert names_in(tmp_path) == ["t.gpkg", "t.tif"]
 
 
 def test_single_layer_formats_hold_roads_and_junctions_go_elsewhere(tmp_path):
-    path = write(tmp_path / "t.tif", drawn())
+    path = write_levels(tmp_path / "t.tif", draw_t())
     run(path, tmp_path / "t.fgb", junctions=tmp_path / "nodes.geojson", layer="mine")
     assert pyogrio.list_layers(tmp_path / "t.fgb").tolist() == [["mine", "LineString"]]
     nodes = json.loads((tmp_path / "nodes.geojson").read_text())
@@ -209,7 +205,7 @@ def test_single_layer_formats_hold_roads_and_junctions_go_elsewhere(tmp_path):
 
 
 def test_another_crs_moves_the_coordinates_and_no_length(tmp_path):
-    path = write(tmp_path / "t.tif", drawn())
+    path = write_levels(tmp_path / "t.tif", draw_t())
     own = run(path, tmp_path / "own.gpkg").roads
     run(path, tmp_path / "other.gpkg", crs="EPSG:3857")
     meta, _, wkb, data = pyogrio.raw.read(tmp_path / "other.gpkg", layer="roads")
@@ -222,18 +218,18 @@ def test_another_crs_moves_the_coordinates_and_no_length(tmp_path):
 
 
 def test_areas_are_polygons(tmp_path):
-    done = run(write(tmp_path / "t.tif", drawn()), tmp_path / "t.gpkg", areas=True)
+    done = run(write_levels(tmp_path / "t.tif", draw_t()), tmp_path / "t.gpkg", areas=True)
     assert isinstance(done.roads, RoadAreas)
-    assert done.roads.area_m2.sum() == pytest.approx((drawn() > 0).sum(), rel=0.02)
+    assert done.roads.area_m2.sum() == pytest.approx((draw_t() > 0).sum(), rel=0.02)
     assert dict(pyogrio.list_layers(tmp_path / "t.gpkg")) == {"roads": "Polygon", "layer_styles": None}
     assert "1 road areas, 0.00 km², 1 pieces" in done.summary.sentence()
-    run(write(tmp_path / "t.tif", drawn()), tmp_path / "t.geojson", areas=True)
+    run(write_levels(tmp_path / "t.tif", draw_t()), tmp_path / "t.geojson", areas=True)
     (feature,) = json.loads((tmp_path / "t.geojson").read_text())["features"]
     assert shapely.is_ccw(shapely.linearrings(feature["geometry"]["coordinates"][0]))
 
 
 def test_a_layer_is_added_or_replaced_and_others_stay(tmp_path):
-    path, target = write(tmp_path / "t.tif", drawn()), tmp_path / "t.gpkg"
+    path, target = write_levels(tmp_path / "t.tif", draw_t()), tmp_path / "t.gpkg"
     run(path, target, layer="first")
     first = pyogrio.raw.read(target, layer="first")
     with pytest.raises(OutputError, match=r"exists; .* add --layer NAME"):
@@ -246,12 +242,12 @@ def test_a_layer_is_added_or_replaced_and_others_stay(tmp_path):
     assert names == {"first", "first_junctions", "second", "second_junctions", "roads", "junctions"}
     assert pyogrio.read_info(target, layer="second")["features"] == 0
     np.testing.assert_array_equal(pyogrio.raw.read(target, layer="first")[2], first[2])
-    assert left(tmp_path) == ["t.gpkg", "t.tif"]
+    assert names_in(tmp_path) == ["t.gpkg", "t.tif"]
 
 
 @pytest.mark.parametrize("name", ["t.gpkg", "t.geojson", "t.fgb", "t.parquet"])
 def test_what_fails_midway_leaves_everything_as_it_was(tmp_path, name, monkeypatch):
-    path, target = write(tmp_path / "t.tif", drawn()), tmp_path / name
+    path, target = write_levels(tmp_path / "t.tif", draw_t()), tmp_path / name
     run(path, target)
     before = target.read_bytes()
     for place in ("extract", "stage_vectors", "publish"):
@@ -263,7 +259,7 @@ def test_what_fails_midway_leaves_everything_as_it_was(tmp_path, name, monkeypat
         with pytest.raises(KeyboardInterrupt):
             run(path, target, overwrite=True)
         assert target.read_bytes() == before
-        assert left(tmp_path) == [name, "t.tif"]
+        assert names_in(tmp_path) == [name, "t.tif"]
         monkeypatch.undo()
 
 
@@ -279,7 +275,7 @@ def test_what_fails_midway_leaves_everything_as_it_was(tmp_path, name, monkeypat
     ],
 )
 def test_no_road_is_an_empty_layer_and_a_sentence(tmp_path, heard, levels, scale, words):
-    path = write(tmp_path / "t.tif", levels, scale=scale, nodata=255 if scale else None)
+    path = write_levels(tmp_path / "t.tif", levels, scale=scale, nodata=255 if scale else None)
     for areas, target in ((False, "t.gpkg"), (True, "a.gpkg")):
         done = run(path, tmp_path / target, areas=areas, listener=heard.listener)
         assert heard.warnings.pop() == f"no road was found in {path}: {words}"
@@ -290,7 +286,7 @@ def test_no_road_is_an_empty_layer_and_a_sentence(tmp_path, heard, levels, scale
 
 @pytest.mark.parametrize("shape", [(90, 131), (1, 1), (1, 50), (3, 3)])
 def test_all_road_does_no_harm(tmp_path, shape):
-    path = write(tmp_path / "t.tif", np.full(shape, 254, np.uint8))
+    path = write_levels(tmp_path / "t.tif", np.full(shape, 254, np.uint8))
     run(path, tmp_path / "t.gpkg", min_area_m2=0)
     areas = run(path, tmp_path / "t.gpkg", min_area_m2=0, areas=True, simplify_m=0, overwrite=True).roads
     assert areas.area_m2.sum() == pytest.approx(shape[0] * shape[1], rel=1e-3)
@@ -335,7 +331,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, name, options, w
 
 
 def test_a_place_that_cannot_be_written_to(tmp_path):
-    path = write(tmp_path / "t.tif", drawn())
+    path = write_levels(tmp_path / "t.tif", draw_t())
     with pytest.raises(OutputError, match="choose another place"):
         run(path, Path("/proc/roads.gpkg"))
 

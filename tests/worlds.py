@@ -18,6 +18,8 @@ from roadseg.windows import Block, Plan, Window, reflected
 ROTATED = Affine.translation(236_789.0, 901_234.0) @ Affine.rotation(30.0) @ Affine.scale(1.0, -1.0)
 """One metre per pixel, turned by 30 degrees, far from the origin."""
 
+NORTH_UP = Affine.translation(236_789, 901_234) @ Affine.scale(1, -1)
+"""One metre per pixel, north up, at the same corner."""
 
 METRES = "EPSG:26986"
 
@@ -89,3 +91,17 @@ def write_raster(
 def whole(height: int, width: int) -> Window:
     """Return the window of a whole grid."""
     return Window(0, 0, height, width)
+
+
+def read_band(path: Path | str) -> NDArray[Any]:
+    """Return the first band of a raster."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(path) as file:
+            band: NDArray[Any] = file.read(1)
+    return band
+
+
+def names_in(folder: Path | str = ".") -> list[str]:
+    """Return the sorted names of what lies in a folder."""
+    return sorted(path.name for path in Path(folder).iterdir())
