@@ -169,11 +169,11 @@ def test_vectorize(tmp_path: Path, workers: int, to_all: bool) -> None:
 def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(
-        "import os, signal\nfrom roadseg.roads.mask.workers import Crew\n"
+        "import os, signal\nfrom roadseg.roads.mask.workers import WorkerPool\n"
         "def mine(shared, task):\n    return os.getpid()\n"
         "if __name__ == '__main__':\n"
-        "    with Crew(None, 2) as crew:\n"
-        "        print(*crew.map(mine, range(4)), flush=True)\n"
+        "    with WorkerPool(None, 2) as pool:\n"
+        "        print(*pool.map(mine, range(4)), flush=True)\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True, start_new_session=True)

@@ -18,7 +18,7 @@ from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from roadseg.roads.centerlines.centerlines import centrelines
+from roadseg.roads.centerlines.extract import extract_centerlines
 from roadseg.roads.mask.clean import Cleaning
 
 PLAIN = Cleaning()
@@ -37,7 +37,9 @@ class Raster:
 
 
 def lines_of(levels, block_px=10**5, workers=1, cleaning=PLAIN, **more):
-    return centrelines(Raster(levels), *levels.shape, cleaning=cleaning, block_px=block_px, workers=workers, **more)
+    return extract_centerlines(
+        Raster(levels), *levels.shape, cleaning=cleaning, block_px=block_px, workers=workers, **more
+    )
 
 
 def assert_same(one, other):
@@ -249,11 +251,11 @@ def test_the_raster_is_read_once_but_where_holes_were_filled():
         windows.append(window)
         return levels[window.slices()]
 
-    graph = centrelines(read, 150, 260, cleaning=PLAIN, block_px=100)
+    graph = extract_centerlines(read, 150, 260, cleaning=PLAIN, block_px=100)
     assert sum(window.area for window in windows) == levels.size
     assert np.array_equal(graph.level, levels[graph.places[:, 0], graph.places[:, 1]])
     levels[45:75, 100:130], windows[:] = 3, []
-    graph = centrelines(read, 150, 260, cleaning=Cleaning(max_hole_px=900), block_px=100)
+    graph = extract_centerlines(read, 150, 260, cleaning=Cleaning(max_hole_px=900), block_px=100)
     assert np.array_equal(graph.level, levels[graph.places[:, 0], graph.places[:, 1]])
     assert graph.level.min() == 3
     assert levels.size < sum(window.area for window in windows) < 1.1 * levels.size
@@ -263,7 +265,7 @@ def test_the_raster_is_read_once_but_where_holes_were_filled():
 def test_what_the_reader_raises_comes_out_and_nothing_is_left_behind(tmp_path, workers):
     read = Raster(np.zeros((100, 90), np.uint8), OSError("no such tile"))
     with pytest.raises(OSError, match="no such tile"):
-        centrelines(read, 100, 90, cleaning=PLAIN, block_px=20, workers=workers, folder=tmp_path)
+        extract_centerlines(read, 100, 90, cleaning=PLAIN, block_px=20, workers=workers, folder=tmp_path)
     assert not list(tmp_path.iterdir())
     assert not multiprocessing.active_children()
 
@@ -272,7 +274,7 @@ PATIENT = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from roadseg.roads.centerlines.centerlines import centrelines
+from roadseg.roads.centerlines.extract import extract_centerlines
 from roadseg.roads.mask.clean import Cleaning
 
 def read(window):
@@ -282,7 +284,8 @@ def read(window):
 if __name__ == "__main__":
     folder, workers = Path(sys.argv[1]), int(sys.argv[2])
     say = lambda _: print("a block", flush=True)
-    centrelines(read, 9000, 9100, cleaning=Cleaning(), block_px=90, workers=workers, folder=folder, on_block=say)
+    how = {"cleaning": Cleaning(), "block_px": 90, "workers": workers, "folder": folder}
+    extract_centerlines(read, 9000, 9100, on_block=say, **how)
 """
 
 
@@ -316,7 +319,7 @@ def test_ctrl_c_leaves_no_file_and_no_process(tmp_path, workers):
 def test_wrong_numbers_are_refused():
     with pytest.raises(ValueError, match="low ≤ high"):
         Cleaning(high=100, low=120)
-    with pytest.raises(ValueError, match="0 workers"):
+    with pytest.raises(ValueError, match="workers must be at least 1, not 0"):
         lines_of(np.zeros((5, 6), np.uint8), workers=0)
 
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roadseg.roads.centerlines.chains import put_in_order
+from roadseg.roads.centerlines.chains import find_chains
 from roadseg.roads.centerlines.merge import TracedBlock, merge
 from roadseg.roads.centerlines.trace import trace
-from roadseg.roads.mask.store import Cut
+from roadseg.roads.mask.store import BlockGrid
 from roadseg.thinning import thin
 from roadseg.windows import Window
 
@@ -21,7 +21,7 @@ def traced(lines, block_px=10**6):
     height, width = lines.shape
     framed = np.pad(lines, 1)
     blocks = []
-    for block in Cut(height, width, block_px).blocks():
+    for block in BlockGrid(height, width, block_px).blocks():
         part = trace(np.ascontiguousarray(framed[block.grown(1).slices(Window(-1, -1, 0, 0))]), block, width)
         number = part.places[:, 0] * width + part.places[:, 1]
         some = np.zeros(len(part.closed), np.int64)
@@ -218,7 +218,7 @@ def test_chains_come_out_in_order(sizes, seed):
         rings |= {frozenset(chain.tolist())} if is_ring else set()
         chains.append(chain.tolist())
         at += size
-    found = put_in_order(partner)
+    found = find_chains(partner)
     parts = [found.order[a:b].tolist() for a, b in zip(found.starts[:-1], found.starts[1:], strict=True)]
     assert {frozenset(part) for part in parts} == {frozenset(chain) for chain in chains}
     assert {frozenset(part) for part, closed in zip(parts, found.closed, strict=True) if closed} == rings

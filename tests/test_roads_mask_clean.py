@@ -116,7 +116,7 @@ def test_any_window_can_be_read_and_nothing_is_beyond_the_raster(tmp_path, row, 
     with clean_raster(Raster(levels), 50, 67, cleaning=Cleaning(), block_px=13, folder=tmp_path) as mask:
         part = window.slices(Window(-100, -100, 0, 0))
         assert np.array_equal(mask.read(window), whole[0][part])
-        assert np.array_equal(mask.known(window), whole[1][part])
+        assert np.array_equal(mask.valid(window), whole[1][part])
     assert not list(tmp_path.iterdir())
 
 

@@ -17,7 +17,7 @@ from roadseg.raster.encoding import LEVELS
 from roadseg.raster.grid import Grid
 from roadseg.raster.probability import ProbabilityRaster
 from roadseg.roads.areas.polygons import SIMPLIFY_PX, areas_to_ground, road_areas
-from roadseg.roads.centerlines.centerlines import centrelines
+from roadseg.roads.centerlines.extract import extract_centerlines
 from roadseg.roads.centerlines.geometry import to_ground
 from roadseg.roads.ground import Ground, metre_steps
 from roadseg.roads.mask.clean import Cleaning, clean_raster
@@ -125,7 +125,7 @@ class _How:
 
 def _network(how: _How, ground: Ground) -> RoadNetwork:
     settings, levels = how.settings, how.levels
-    traced = centrelines(
+    traced = extract_centerlines(
         levels, cleaning=how.cleaning, folder=how.folder, on_block=how.listener.advance, **how.size, **how.blocks
     )
     limits = RepairLimits(

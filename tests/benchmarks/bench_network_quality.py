@@ -24,7 +24,7 @@ from roadseg.metrics.apls import apls, apls_score
 from roadseg.metrics.graph import road_graph
 from roadseg.metrics.lines import LineCounts, compare_lines, line_score
 from roadseg.predict import load, predict
-from roadseg.roads.centerlines.centerlines import centrelines
+from roadseg.roads.centerlines.extract import extract_centerlines
 from roadseg.roads.centerlines.geometry import to_ground
 from roadseg.roads.ground import Ground
 from roadseg.roads.mask.clean import Cleaning
@@ -70,7 +70,7 @@ def traced(levels, high, low):
     def read(window):
         return levels[window.row : window.row + window.height, window.col : window.col + window.width]
 
-    return centrelines(read, *levels.shape, cleaning=cleaning)
+    return extract_centerlines(read, *levels.shape, cleaning=cleaning)
 
 
 def graph_of(pixels):

@@ -18,7 +18,7 @@ import measuring
 import numpy as np
 import pytest
 
-from roadseg.roads.centerlines.centerlines import centrelines
+from roadseg.roads.centerlines.extract import extract_centerlines
 from roadseg.roads.centerlines.geometry import to_ground
 from roadseg.roads.ground import Ground
 from roadseg.roads.mask.clean import Cleaning
@@ -48,7 +48,7 @@ def traced(levels):
     def read(window):
         return levels[window.row : window.row + window.height, window.col : window.col + window.width]
 
-    return centrelines(read, *levels.shape, cleaning=Cleaning(100, 70, 60, 60))
+    return extract_centerlines(read, *levels.shape, cleaning=Cleaning(100, 70, 60, 60))
 
 
 def side_by_side(graph, side, count):

@@ -18,7 +18,7 @@ from drawing import DENSE, RURAL, road_probability
 from numpy.typing import NDArray
 from skimage.morphology import skeletonize
 
-from roadseg.roads.centerlines import centerlines as centrelines
+from roadseg.roads.centerlines import extract
 from roadseg.roads.mask import clean
 from roadseg.roads.mask.clean import Cleaning
 from roadseg.windows import Window
@@ -27,10 +27,10 @@ MPX = float(os.environ.get("ROADSEG_BENCHMARK_MPX", "16.8"))
 CLEANING = Cleaning(high=127, low=76, min_area_px=60, max_hole_px=60)
 STAGES = {
     "clean": ((clean, "_find_roads"), (clean, "_find_holes")),
-    "thin": ((centrelines, "_thin"),),
-    "trace": ((centrelines, "trace"),),
-    "area, level, border": ((centrelines, "_trace"),),
-    "merge": ((centrelines, "merge"),),
+    "thin": ((extract, "_thin"),),
+    "trace": ((extract, "trace"),),
+    "area, level, border": ((extract, "_trace"),),
+    "merge": ((extract, "merge"),),
 }
 
 
@@ -55,7 +55,7 @@ def by_roadseg(levels: NDArray[np.uint8]) -> dict[str, float]:
             for module, name in places:
                 patch.setattr(module, name, watched(stage, getattr(module, name)))
         before = time.process_time()
-        centrelines.centrelines(read, *levels.shape, cleaning=CLEANING)
+        extract.extract_centerlines(read, *levels.shape, cleaning=CLEANING)
         total = time.process_time() - before
     spent["area, level, border"] -= spent["trace"]
     return {**spent, "all": total}

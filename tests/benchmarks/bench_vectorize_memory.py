@@ -18,7 +18,7 @@ import pytest
 from drawing import DENSE, RURAL, road_probability
 from numpy.typing import NDArray
 
-from roadseg.roads.centerlines.centerlines import centrelines
+from roadseg.roads.centerlines.extract import extract_centerlines
 from roadseg.roads.mask.clean import Cleaning
 from roadseg.windows import Window
 
@@ -65,7 +65,7 @@ def main() -> None:
     scene, workers = sys.argv[1], int(sys.argv[2])
     read = Repeated(SCENES[scene])
     before = time.process_time()
-    graph = centrelines(read, SIDE, SIDE + 40, cleaning=CLEANING, workers=workers)
+    graph = extract_centerlines(read, SIDE, SIDE + 40, cleaning=CLEANING, workers=workers)
     cpu = time.process_time() - before + sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
     children = workers * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024 if workers > 1 else 0
     own = Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]

@@ -12,9 +12,8 @@ from typing import Protocol
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
+from roadseg.roads.mask.components import label_pairs
 from roadseg.roads.pixel_graph import Ints
 from roadseg.windows import Window
 
@@ -117,16 +116,10 @@ class LabelUnion:
 
     def areas(self) -> Ints:
         """Return the number of the area that every label stands for."""
-        return united(self.count + 1, np.concatenate([np.zeros((0, 2), np.int64), *self._pairs]))
+        return label_pairs(self.count + 1, np.concatenate([np.zeros((0, 2), np.int64), *self._pairs]))[1]
 
     def _numbered(self, labels: Int32s) -> Int32s:
         return np.where(labels > 0, labels + np.int32(self.count), np.int32(0))
-
-
-def united(count: int, pairs: Ints) -> Ints:
-    """Return (count,) which group each number below ``count`` is in; (n, 2) pairs are in the same."""
-    graph = csr_array((np.ones(len(pairs), dtype=np.bool_), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
-    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
 
 
 def _corner_table() -> Bytes:

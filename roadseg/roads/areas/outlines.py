@@ -26,9 +26,9 @@ from roadseg.roads.areas.corners import (
     LabelUnion,
     Mask,
     find_corners,
-    united,
 )
-from roadseg.roads.mask.workers import Crew
+from roadseg.roads.mask.components import label_pairs
+from roadseg.roads.mask.workers import WorkerPool
 from roadseg.roads.pixel_graph import Bools, Floats, Ints
 from roadseg.windows import Window
 
@@ -95,8 +95,8 @@ def trace_rings(mask: Mask, height: int, width: int, shape: Shape, tracing: Trac
     """
     seams, closing = LabelUnion(width), _RingCloser(height, width, shape)
     windows = list(_blocks(height, width, tracing.block_px))
-    with Crew(mask, tracing.workers) as crew:
-        found = crew.map(partial(find_corners, height=height, width=width), windows)
+    with WorkerPool(mask, tracing.workers) as pool:
+        found = pool.map(partial(find_corners, height=height, width=width), windows)
         for window, traced in zip(windows, found, strict=True):
             closing.add(replace(traced.corners, label=traced.corners.label + np.int32(seams.count)))
             seams.unite(traced, window)
@@ -171,7 +171,8 @@ class _RingCloser:
         order = np.lexsort((first[:, 1], first[:, 0]))
         index = ranges(offsets(size)[order], size[order])
         area = area_of[label[order]]
-        component = united(len(area_of), area_of[np.concatenate(self._touching)])[area]
+        _, components = label_pairs(len(area_of), area_of[np.concatenate(self._touching)])
+        component = components[area]
         return Rings(vertices[index], offsets(size[order]), hole[order], component if joined else area, component)
 
 

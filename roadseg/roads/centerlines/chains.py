@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+
+from roadseg.roads.mask.components import label_pairs
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -42,7 +42,7 @@ class Chains:
     closed: Bools
 
 
-def put_in_order(partner: Ints) -> Chains:
+def find_chains(partner: Ints) -> Chains:
     """Return all chains.
 
     Parameters
@@ -88,8 +88,7 @@ def _first_of_rings(partner: Ints, sides: Ints) -> Ints:
     number = np.zeros(len(partner) // 2, np.int64)
     number[things] = np.arange(len(things))
     links = np.column_stack([number[sides >> 1], number[partner[sides] >> 1]])
-    graph = coo_array((np.ones(len(links), np.int8), links.T), shape=(len(things), len(things)))
-    _, labels = connected_components(graph, directed=False)
+    _, labels = label_pairs(len(things), links)
     lowest: Ints = things[np.unique(labels, return_index=True)[1]]
     return lowest
 

@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from roadseg.ragged import ranges
-from roadseg.roads.centerlines.chains import Chains, put_in_order
+from roadseg.roads.centerlines.chains import Chains, find_chains
 from roadseg.roads.centerlines.trace import Traced
+from roadseg.roads.mask.components import label_pairs
 from roadseg.roads.pixel_graph import PixelGraph
 
 Ints = NDArray[np.int64]
@@ -125,7 +124,7 @@ def merge(blocks: Sequence[TracedBlock], width: int) -> PixelGraph:
     """Return the graph of a raster from those of its blocks, in any order; ``width`` is the raster's."""
     places = _joined([block.traced.places.reshape(-1) for block in blocks], np.int32).reshape(-1, 2)
     pieces, same = _tied(blocks, width)
-    chains = put_in_order(pieces.partner)
+    chains = find_chains(pieces.partner)
     rings = _rings(chains, pieces, places, width)
     nodes = _nodes(blocks, same, rings, width)
     ring_heads = _numbers(places[rings.pixels[np.cumsum(rings.length) - rings.length]], width)
@@ -247,8 +246,7 @@ def _nodes(blocks: Sequence[TracedBlock], same: Ints, rings: _Rings, width: int)
     """Unite the parts of nodes and number them all by their first pixels, those of rings among them."""
     traced = [block.traced for block in blocks]
     first = _joined([t.first for t in traced])
-    graph = coo_array((np.ones(len(same), np.int8), same.T), shape=(len(first), len(first)))
-    count, label = connected_components(graph, directed=False) if len(first) else (0, np.zeros(0, np.int32))
+    count, label = label_pairs(len(first), same)
     by_first = np.argsort(first, kind="stable")[::-1]
     head = np.zeros(count, np.int64)
     head[label[by_first]] = by_first

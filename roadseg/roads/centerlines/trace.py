@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from roadseg.roads.centerlines.chains import put_in_order
+from roadseg.roads.centerlines.chains import find_chains
+from roadseg.roads.mask.components import label_pairs
 from roadseg.windows import Window
 
 Bytes = NDArray[np.uint8]
@@ -149,7 +148,7 @@ def trace(lines: Bytes, block: Window, width: int) -> Traced:
     which, direction = np.repeat(on_chain, 2), _SIDE[pixels.code[on_chain]].reshape(-1).astype(np.int64)
     other = pixels.neighbour(which, direction)
     side = _SIDE[pixels.code[other], 1] == (direction + 4) % 8
-    chains = put_in_order(np.where(thing[other] >= 0, 2 * thing[other] + side, -1))
+    chains = find_chains(np.where(thing[other] >= 0, 2 * thing[other] + side, -1))
     pixel = on_chain[chains.order]
     there = other[chains.ends]
     ends = np.where((there >= 0) & ~chains.closed[:, None], node[there], -1)
@@ -202,9 +201,8 @@ def _nodes(pixels: _Pixels, is_chain: Bools) -> tuple[Ints, Bools]:
         both = (there >= 0) & pixels.junction[there]
         one.append(number[here[both]])
         two.append(number[there[both]])
-    pairs = np.concatenate(one), np.concatenate(two)
-    graph = coo_array((np.ones(len(pairs[0]), np.int8), pairs), shape=(len(members), len(members)))
-    count, labels = connected_components(graph, directed=False) if len(members) else (0, np.zeros(0, np.int32))
+    pairs = np.column_stack([np.concatenate(one), np.concatenate(two)])
+    count, labels = label_pairs(len(members), pairs)
     ends = np.flatnonzero(~pixels.junction & ~is_chain)
     node = np.full(len(is_chain), -1)
     node[members], node[ends] = labels, count + np.arange(len(ends))

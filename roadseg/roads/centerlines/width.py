@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from roadseg.ragged import ranges
 from roadseg.roads.mask.clean import CleanMask
-from roadseg.roads.mask.store import BitPlane, ones
+from roadseg.roads.mask.store import BitPlane, set_bits
 from roadseg.windows import Window
 
 Bytes = NDArray[np.uint8]
@@ -34,14 +34,14 @@ def road_area(mask: CleanMask, lines: BitPlane, block: Window) -> NDArray[np.uin
     """Return (block.height, block.width) how many road pixels belong to each pixel of a line; 0 elsewhere."""
     window = block.grown(2 * REACH_PX + 1)
     window = Window(window.row, window.col, window.height, -(-window.width // 8) * 8)
-    shape, line = (window.height, window.width), ones(_packed(lines, window))
+    shape, line = (window.height, window.width), set_bits(_packed(lines, window))
     road = _packed(mask.road, window)
     before: Bytes = road >> np.uint8(1)
     before[:, 1:] |= road[:, :-1] << np.uint8(7)
-    right = _shares(ones(road ^ before), line, shape, turned=False)
+    right = _shares(set_bits(road ^ before), line, shape, turned=False)
     above = np.zeros_like(road)
     above[1:] = road[:-1]
-    down = _shares(_turned(ones(road ^ above), shape), _turned(line, shape), shape, turned=True)
+    down = _shares(_turned(set_bits(road ^ above), shape), _turned(line, shape), shape, turned=True)
     area = np.zeros(shape, np.uint16)
     flat = area.reshape(-1)
     flat[right.pixels] = right.summed(right.distance <= down.spread_out(shape)[right.members])
@@ -119,7 +119,7 @@ def _shares(steps: Ints, pixels: Ints, shape: tuple[int, int], *, turned: bool) 
     return _Shares(pixels, np.cumsum(count) - count, np.repeat(pixels, count) + offset, distance)
 
 
-def near_unknown(mask: CleanMask, row: Ints, col: Ints, block: Window) -> Bools:
+def near_nodata(mask: CleanMask, row: Ints, col: Ints, block: Window) -> Bools:
     """Say which pixels of a block's roads lie where the road may go on unseen.
 
     That is where something not known, or the raster's border, is not much farther away than the nearest
@@ -131,23 +131,23 @@ def near_unknown(mask: CleanMask, row: Ints, col: Ints, block: Window) -> Bools:
         (pixels,) int64 in the raster.
     """
     found = np.zeros(len(row), bool)
-    size, look = mask.cut.raster, _LOOKS_PX[-1]
+    size, look = mask.grid.raster, _LOOKS_PX[-1]
     outside = np.minimum(np.minimum(row, size.height - 1 - row), np.minimum(col, size.width - 1 - col)) < REACH_PX
-    left = np.arange(len(row)) if not mask.unknown.is_empty(block.grown(look)) else np.flatnonzero(outside)
+    left = np.arange(len(row)) if not mask.nodata.is_empty(block.grown(look)) else np.flatnonzero(outside)
     tile = row[left] // _TILE_PX * size.width + col[left] // _TILE_PX
     order = np.argsort(tile, kind="stable")
     for which in np.split(left[order], np.flatnonzero(np.diff(tile[order])) + 1) if len(left) else ():
         top, first = int(row[which].min()), int(col[which].min())
         window = Window(top, first, int(row[which].max()) + 1 - top, int(col[which].max()) + 1 - first).grown(look)
-        some = which if not mask.unknown.is_empty(window) else which[outside[which]]
+        some = which if not mask.nodata.is_empty(window) else which[outside[which]]
         if len(some):
-            found[some] = _near_unknown(mask, row[some], col[some], window)
+            found[some] = _near_nodata(mask, row[some], col[some], window)
     return found
 
 
-def _near_unknown(mask: CleanMask, row: Ints, col: Ints, window: Window) -> Bools:
-    """See `near_unknown`; the pixels lie well inside the window."""
-    known = mask.known(window)
+def _near_nodata(mask: CleanMask, row: Ints, col: Ints, window: Window) -> Bools:
+    """See `near_nodata`; the pixels lie well inside the window."""
+    known = mask.valid(window)
     sought = np.stack([1 - known, known & (1 - mask.read(window))])
     found, left = np.zeros(len(row), bool), np.arange(len(row))
     for look in _LOOKS_PX:

@@ -1,52 +1,58 @@
-"""From probability to a clean road mask, block by block and exact over the seams.
+"""From probability to a clean road mask, block by block, with the same result as on the whole raster.
 
-Three rules, in this order, on the whole raster:
+Three rules, in this order:
 
-1. A component (8 neighbours) of pixels from the low level on is road if any of its pixels has the high level.
-2. It is dropped again if it has fewer pixels than the least area; holes do not count.
-3. What is not road then, all that was dropped included, falls into components by 4 neighbours. One of at most the
-   largest hole's pixels becomes road, unless it holds an unknown pixel or one of the raster's outermost pixels.
+1. A component (8 neighbours) of pixels with at least the low level is road if any of its pixels has the high level.
+2. It is dropped again if it has fewer pixels than the minimum area; holes do not count.
+3. The rest, dropped components included, falls into components by 4 neighbours. One of at most the maximum hole size
+   becomes road, unless it contains a nodata pixel or touches the raster's border.
 
-A component inside a block is settled there. Those that touch the rim are flooded away, or filled, from one pixel
-when the union over the seams has told how large they are. About 5 ms per megapixel where a tenth is road.
+A component inside a block is decided there. An open one, which touches the block's border, is decided when it has been
+joined over the seams; then it is flooded from one of its pixels. About 5 ms per megapixel where a tenth is road.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from roadseg.ragged import ranges
+from roadseg.raster.encoding import NODATA
 from roadseg.roads.mask.components import Runs, find_runs, label_runs
-from roadseg.roads.mask.seams import Rim, Seams, plain_rim, rim_of, seeds
-from roadseg.roads.mask.store import BitPlane, Cut, KeptLevels
-from roadseg.roads.mask.workers import Crew
+from roadseg.roads.mask.seams import OpenComponents, Seams, find_open, whole_block
+from roadseg.roads.mask.store import BitPlane, BlockGrid, RoadLevels
+from roadseg.roads.mask.workers import WorkerPool
 from roadseg.windows import Window
 
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
-Read = Callable[[Window], Bytes]
+Int32s = NDArray[np.int32]
+Bools = NDArray[np.bool_]
 
-UNKNOWN = 255
-"""Level of pixels nothing is known about."""
+Read = Callable[[Window], Bytes]
+"""From a window inside the raster to its levels, (height, width) uint8: probability × 254, or 255 for nodata."""
+
+Advance = Callable[[float], None]
+"""Called with the number of megapixels finished since the last call; they add up to the raster's."""
 
 
 @dataclass(frozen=True)
 class Cleaning:
-    """What is road.
+    """Settings for what is road.
 
     Parameters
     ----------
     high, low
-        Levels (probability × 254) a road has somewhere, and everywhere; from 1 to 254.
+        Levels (probability × 254) that a road reaches somewhere, and everywhere; from 1 to 254.
     min_area_px
-        Smaller patches are dropped.
+        Components with fewer pixels are dropped.
     max_hole_px
-        Holes up to this size are filled; 0 fills none.
+        Holes of up to so many pixels are filled; 0 fills none.
     """
 
     high: int = 127
@@ -55,41 +61,41 @@ class Cleaning:
     max_hole_px: int = 0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.low <= self.high < UNKNOWN:
+        if not 1 <= self.low <= self.high < NODATA:
             raise ValueError(f"levels must be 1 ≤ low ≤ high ≤ 254, not {self.low} and {self.high}")
 
 
 @dataclass(frozen=True)
 class CleanMask:
-    """Which pixels of a raster are road and which are known, on disk, to be read by any window.
+    """The road and nodata pixels of a raster, on disk, to be read by any window.
 
     Parameters
     ----------
-    road, unknown
-        Planes of the raster.
+    road, nodata
+        Masks of the raster.
     levels
-        Those near the road, if they were kept.
+        Levels near the road, if they were stored.
     """
 
     road: BitPlane
-    unknown: BitPlane
-    levels: KeptLevels | None = None
+    nodata: BitPlane
+    levels: RoadLevels | None = None
 
     @property
-    def cut(self) -> Cut:
-        """The blocks it is made of."""
-        return self.road.cut
+    def grid(self) -> BlockGrid:
+        """The blocks it consists of."""
+        return self.road.grid
 
     def read(self, window: Window) -> Bytes:
         """Return (height, width) uint8, 1 for road; the window may reach beyond the raster, where all is 0."""
         return self.road.read(window)
 
-    def known(self, window: Window) -> Bytes:
-        """Return (height, width) uint8, 1 for known; the window may reach beyond the raster, where all is 0."""
-        known = np.zeros((window.height, window.width), np.uint8)
-        inside = window.intersection(self.cut.raster)
-        known[inside.slices(window)] = 1 if self.unknown.is_empty(inside) else 1 - self.unknown.read(inside)
-        return known
+    def valid(self, window: Window) -> Bytes:
+        """Return (height, width) uint8, 0 for nodata; the window may reach beyond the raster, where all is 0."""
+        valid = np.zeros((window.height, window.width), np.uint8)
+        inside = window.intersection(self.grid.raster)
+        valid[inside.slices(window)] = 1 if self.nodata.is_empty(inside) else 1 - self.nodata.read(inside)
+        return valid
 
 
 @contextmanager
@@ -102,181 +108,155 @@ def clean_raster(
     block_px: int = 2048,
     workers: int = 1,
     folder: Path,
-    on_block: Callable[[float], None] = lambda _: None,
+    on_block: Advance = lambda _: None,
 ) -> Iterator[CleanMask]:
-    """Clean a raster; the mask lives until the ``with`` block ends.
+    """Clean a raster; the mask exists until the ``with`` block ends.
 
     Parameters
     ----------
     read
-        From a window inside the raster to its levels, (height, width) uint8: probability × 254, or 255 for
-        not known. It must travel to worker processes if there are any.
+        Reads the raster. It must be picklable if there are several workers.
     height, width
-        Of the raster.
+        Size of the raster.
     cleaning
-        What is road.
+        Settings for what is road.
     block_px, workers
-        Side of the blocks, and how many processes share them; the result depends on neither.
+        Side of the blocks, and number of processes; the result depends on neither.
     folder
-        Where the mask's files may lie: an eighth of a byte per pixel, less where nothing is.
+        Folder for temporary files: an eighth of a byte per pixel, less where nothing is.
     on_block
-        Gets the megapixels done since the last call; they add up to the raster's.
+        Called with the number of megapixels finished since the last call.
     """
-    with Crew(read, workers) as crew, cleaned(crew, Cut(height, width, block_px), cleaning, folder, on_block) as mask:
-        yield mask
+    with WorkerPool(read, workers) as pool, TemporaryDirectory(dir=folder) as scratch:
+        yield clean_blocks(pool, BlockGrid(height, width, block_px), cleaning, Path(scratch), on_block)
 
 
-@contextmanager
-def cleaned(
-    crew: Crew,
-    cut: Cut,
+def clean_blocks(
+    pool: WorkerPool,
+    grid: BlockGrid,
     cleaning: Cleaning,
     folder: Path,
-    on_block: Callable[[float], None],
+    on_block: Advance,
     *,
-    keep_levels: bool = False,
-) -> Iterator[CleanMask]:
-    """Clean a raster with a crew that shares its ``read``, and keep levels if wanted; see `clean_raster`."""
-    road, unknown = (BitPlane(folder / f"{name}.bits", cut).create() for name in ("road", "unknown"))
-    mask = CleanMask(road, unknown, KeptLevels(folder / "levels.bin", cut).create() if keep_levels else None)
-    blocks = cut.blocks()
-    try:
-        doomed = _settle_roads(crew, mask, cleaning, blocks, on_block)
-        holes = _settle_holes(crew, mask, cleaning, blocks, doomed, on_block)
-        for block, filled in zip(blocks, holes, strict=True):
-            if len(filled):
-                mask.road.write(block, _flooded(mask.road.read(block), filled, 1, 4))
-        yield mask
-    finally:
-        for file in (mask.road, mask.unknown, mask.levels):
-            if file:
-                file.remove()
+    store_levels: bool = False,
+) -> CleanMask:
+    """Clean a raster with a pool that shares its ``read``, into files that the caller deletes; see `clean_raster`."""
+    levels = RoadLevels(folder / "levels.bin", grid) if store_levels else None
+    mask = CleanMask(BitPlane(folder / "road.bits", grid), BitPlane(folder / "nodata.bits", grid), levels)
+    blocks = grid.blocks()
+
+    tasks = [_Task(block, mask, cleaning) for block in blocks]
+    components = _joined(pool, _find_roads, tasks, Seams(grid.width, diagonal=True), on_block)
+    dropped = [seed[~(strong & (area >= cleaning.min_area_px))] for seed, area, strong in components]
+
+    tasks = [_Task(block, mask, cleaning, seeds) for block, seeds in zip(blocks, dropped, strict=True)]
+    components = _joined(pool, _find_holes, tasks, Seams(grid.width, diagonal=False), on_block)
+    holes = [seed[~stays & (area <= cleaning.max_hole_px)] for seed, area, stays in components]
+
+    for block, seeds in zip(blocks, holes, strict=True):
+        if len(seeds):
+            mask.road.write(block, _flooded(mask.road.read(block), seeds, 1, 4))
+    return mask
 
 
 @dataclass(frozen=True)
 class _Task:
-    """A block to clean, and seeds of components that turned out not to be road."""
+    """A block to clean, and (components, 2) row, col in it of one pixel of each component to drop."""
 
     block: Window
     mask: CleanMask
     cleaning: Cleaning
-    doomed: Ints | None = None
+    dropped: Ints | None = None
 
 
-def _settle_roads(
-    crew: Crew, mask: CleanMask, cleaning: Cleaning, blocks: list[Window], on_block: Callable[[float], None]
-) -> list[Ints]:
-    """Write the mask of road, and return by block the seeds of what is none after all."""
-    seams, rims = Seams(mask.cut.width, diagonal=True), []
-    tasks = (_Task(block, mask, cleaning) for block in blocks)
-    for block, rim in zip(blocks, crew.map(_find_roads, tasks), strict=True):
-        seams.add(block, rim)
-        rims.append(_remembered(rim))
-        on_block(block.area / 2e6)
-    chosen = [~(strong & (area >= cleaning.min_area_px)) for area, strong in zip(*seams.settle(), strict=True)]
-    return seeds(rims, chosen)
+def _joined(
+    pool: WorkerPool, find: Callable[[Read, _Task], OpenComponents], tasks: list[_Task], seams: Seams, on_block: Advance
+) -> Iterator[tuple[Ints, Ints, Bools]]:
+    """Find the open components of all blocks, and return for each block their seeds, joined areas and joined marks."""
+    seeds = []
+    for task, found in zip(tasks, pool.map(find, tasks), strict=True):
+        seams.add(task.block, found)
+        seeds.append(found.seed)
+        on_block(task.block.area / 2e6)
+    return zip(seeds, *seams.totals(), strict=True)
 
 
-def _settle_holes(
-    crew: Crew,
-    mask: CleanMask,
-    cleaning: Cleaning,
-    blocks: list[Window],
-    doomed: list[Ints],
-    on_block: Callable[[float], None],
-) -> list[Ints]:
-    """Take away what is no road and fill holes inside blocks; return by block the seeds of those still to fill."""
-    seams, rims = Seams(mask.cut.width, diagonal=False), []
-    tasks = (_Task(block, mask, cleaning, some) for block, some in zip(blocks, doomed, strict=True))
-    for block, rim in zip(blocks, crew.map(_find_holes, tasks), strict=True):
-        seams.add(block, rim)
-        rims.append(_remembered(rim))
-        on_block(block.area / 2e6)
-    chosen = [~bad & (area <= cleaning.max_hole_px) for area, bad in zip(*seams.settle(), strict=True)]
-    return seeds(rims, chosen)
-
-
-def _find_roads(read: Read, task: _Task) -> Rim:
-    """Write one block's road, less what certainly is none, and return what touches the rim."""
+def _find_roads(read: Read, task: _Task) -> OpenComponents:
+    """Write one block's road, without complete components that are none, and return the open ones."""
     levels, cleaning, mask = read(task.block), task.cleaning, task.mask
     none, highest = np.zeros(0, np.int64), levels.max(initial=0)
-    if highest == UNKNOWN:
-        unknown = (levels == UNKNOWN).view(np.uint8)
-        mask.unknown.write(task.block, unknown)
-        highest = 0 if unknown.all() else UNKNOWN
+    if highest == NODATA:
+        nodata = (levels == NODATA).view(np.uint8)
+        mask.nodata.write(task.block, nodata)
+        highest = 0 if nodata.all() else NODATA
     if highest < cleaning.low:
         nothing = Runs(none, none, task.block.height, task.block.width)
-        return rim_of(nothing, none.astype(np.int32), none, none.astype(bool))[0]
-    road = (levels - np.uint8(cleaning.low) <= UNKNOWN - 1 - cleaning.low).view(np.uint8)
+        return find_open(nothing, none.astype(np.int32), none, none.astype(bool))[0]
+    # low ≤ level ≤ 254 with one comparison: bytes below low wrap round to the top.
+    road = (levels - np.uint8(cleaning.low) <= NODATA - 1 - cleaning.low).view(np.uint8)
     runs = find_runs(road)
     count, labels = label_runs(runs, diagonal=True)
     area = np.bincount(labels, runs.length, count).astype(np.int64)
-    strong = (
-        _reach(levels, cleaning.high, runs, labels, count) if cleaning.low < cleaning.high else np.ones(count, bool)
-    )
-    rim, is_open = rim_of(runs, labels, area, strong)
-    gone = ~is_open & ~(strong & (area >= cleaning.min_area_px))
-    runs.taken(gone[labels]).paint(road, 0)
+    strong = np.ones(count, bool)
+    if cleaning.low < cleaning.high:
+        strong = _reach_level(levels, cleaning.high, runs, labels, count)
+    found, is_open = find_open(runs, labels, area, strong)
+    dropped = ~is_open & ~(strong & (area >= cleaning.min_area_px))
+    runs.where(dropped[labels]).paint(road, 0)
     if count:
         mask.road.write(task.block, road)
         if mask.levels:
             mask.levels.write(task.block, levels, road)
-    return rim
+    return found
 
 
-def _reach(levels: Bytes, high: int, runs: Runs, labels: NDArray[np.int32], count: int) -> NDArray[np.bool_]:
-    """Return which components have the high level; most have it in the middle of a run."""
+def _reach_level(levels: Bytes, high: int, runs: Runs, labels: Int32s, count: int) -> Bools:
+    """Return (components,) which components have the high level; most of them in the middle of a run."""
     start, flat = runs.start - runs.row, levels.reshape(-1)
     strong = np.zeros(count, bool)
     strong[labels[flat[start + runs.length // 2] >= high]] = True
-    left = np.flatnonzero(~strong[labels])
-    length = runs.length[left]
-    reached = flat[ranges(start[left], length)] >= high
-    strong[np.repeat(labels[left], length)[reached]] = True
+    rest = np.flatnonzero(~strong[labels])
+    length = runs.length[rest]
+    reached = flat[ranges(start[rest], length)] >= high
+    strong[np.repeat(labels[rest], length)[reached]] = True
     return strong
 
 
-def _find_holes(_: Read, task: _Task) -> Rim:
-    """Take seeds' components away, fill the holes inside a block, and return the gaps that touch its rim."""
+def _find_holes(_: Read, task: _Task) -> OpenComponents:
+    """Drop components from a block, fill its complete holes, and return the open ones, marked if they must stay."""
     nothing = task.mask.road.is_empty(task.block)
     if nothing and task.block.area > task.cleaning.max_hole_px:
-        return plain_rim(task.block, marked=True)
+        return whole_block(task.block, marked=True)
     road = task.mask.road.read(task.block)
-    changed = task.doomed is not None and len(task.doomed) > 0
-    if task.doomed is not None:
-        road = _flooded(road, task.doomed, 0, 8)
-    gaps = find_runs(road).between()
+    changed = task.dropped is not None and len(task.dropped) > 0
+    if task.dropped is not None:
+        road = _flooded(road, task.dropped, 0, 8)
+    gaps = find_runs(road).complement()
     count, labels = label_runs(gaps, diagonal=False)
     area = np.bincount(labels, gaps.length, count).astype(np.int64)
-    bad = area > task.cleaning.max_hole_px
-    if not task.mask.unknown.is_empty(task.block):
-        bad[labels[gaps.holding(find_runs(task.mask.unknown.read(task.block)))]] = True
-    bad[labels[_at_border(gaps, task.block, task.mask.cut)]] = True
-    rim, is_open = rim_of(gaps, labels, area, bad)
-    filled = ~is_open & ~bad
-    gaps.taken(filled[labels]).paint(road, 1)
+    stays = area > task.cleaning.max_hole_px
+    if not task.mask.nodata.is_empty(task.block):
+        stays[labels[gaps.containing(find_runs(task.mask.nodata.read(task.block)))]] = True
+    stays[labels[_at_border(gaps, task.block, task.mask.grid)]] = True
+    found, is_open = find_open(gaps, labels, area, stays)
+    filled = ~is_open & ~stays
+    gaps.where(filled[labels]).paint(road, 1)
     if changed or filled.any():
         task.mask.road.write(task.block, road)
-    return rim
+    return found
 
 
-def _at_border(runs: Runs, block: Window, cut: Cut) -> NDArray[np.bool_]:
-    """Return which runs of a block hold one of the raster's outermost pixels."""
+def _at_border(runs: Runs, block: Window, grid: BlockGrid) -> Bools:
+    """Return (runs,) whether each run of a block has one of the raster's outermost pixels."""
     row, first = block.row + runs.row, block.col + runs.col
-    touch: NDArray[np.bool_] = (row == 0) | (row == cut.height - 1) | (first == 0)
-    touch |= first + runs.length == cut.width
+    touch: Bools = (row == 0) | (row == grid.height - 1) | (first == 0)
+    touch |= first + runs.length == grid.width
     return touch
 
 
-def _flooded(mask: Bytes, places: Ints, value: int, neighbours: int) -> Bytes:
-    """Return a mask whose components at some places were set to a value."""
-    for row, col in places.tolist():
+def _flooded(mask: Bytes, seeds: Ints, value: int, neighbours: int) -> Bytes:
+    """Return a mask after setting the components of some of its pixels to a value."""
+    for row, col in seeds.tolist():
         if mask[row, col] != value:
             cv2.floodFill(mask, None, (col, row), value, flags=neighbours)
     return mask
-
-
-def _remembered(rim: Rim) -> Rim:
-    """Return a rim without its sides, which are no longer needed once joined."""
-    none = np.zeros(0, np.int64)
-    return Rim(none, none, none, none, rim.area, rim.marked, rim.seed)

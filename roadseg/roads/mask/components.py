@@ -1,8 +1,7 @@
-"""Connected components by runs: the unbroken stretches of pixels in a mask's rows.
+"""Connected components of a mask by runs, the unbroken stretches of pixels in its rows; and of any pairs of numbers.
 
-A road mask of 1 Mpx has some ten thousand runs, so what is asked of components (how large, where, which
-touch the rim) takes far less time on runs than on pixels, and nothing where there is no road. Runs are counted
-in a raster that is one column wider than the mask, so that no run goes on in the next row.
+A road mask of 1 Mpx has some ten thousand runs, so components (their size, their place, whether they touch the border)
+cost far less by runs than by pixels, and nothing where there is no road.
 """
 
 from dataclasses import dataclass
@@ -12,10 +11,12 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from roadseg.ragged import ranges
+from roadseg.ragged import offsets, ranges
 
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
+Int32s = NDArray[np.int32]
+Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,16 @@ class Runs:
     Parameters
     ----------
     start, stop
-        (runs,) int64: ``row * (width + 1) + column`` of the first pixel, and of the one behind the last.
+        (runs,) int64: ``row * (width + 1) + column`` of the first pixel, and of the one after the last.
     height, width
-        Of the mask.
+        Size of the mask.
     """
+
+    # Pixels are numbered as if each row had one more column, always empty, so that no run continues in the next row:
+    #
+    #     1 1 0 .      0  1  2 (3)       runs [0, 2)
+    #     0 1 1 .      4  5  6 (7)            [5, 7)
+    #     1 1 1 .      8  9 10 (11)           [8, 11)
 
     start: Ints
     stop: Ints
@@ -47,35 +54,35 @@ class Runs:
 
     @property
     def length(self) -> Ints:
-        """Pixels in each run."""
+        """Number of pixels in each run."""
         return self.stop - self.start
 
-    def taken(self, which: NDArray[np.bool_]) -> "Runs":
-        """Return some of the runs."""
-        return Runs(self.start[which], self.stop[which], self.height, self.width)
+    def where(self, chosen: Bools) -> "Runs":
+        """Return the chosen runs; (runs,) bool."""
+        return Runs(self.start[chosen], self.stop[chosen], self.height, self.width)
 
-    def between(self) -> "Runs":
+    def complement(self) -> "Runs":
         """Return the runs of all other pixels."""
         rows = np.arange(self.height) * (self.width + 1)
         start = np.sort(np.concatenate([rows, self.stop]))
         stop = np.sort(np.concatenate([self.start, rows + self.width]))
-        there = stop > start
-        return Runs(start[there], stop[there], self.height, self.width)
+        some = stop > start
+        return Runs(start[some], stop[some], self.height, self.width)
 
-    def holding(self, pixels: "Runs") -> Ints:
-        """Return which of these runs each run of another mask, all of whose pixels lie in this one, is part of."""
-        which: Ints = np.searchsorted(self.start, pixels.start, side="right") - 1
-        return which
+    def containing(self, runs: "Runs") -> Ints:
+        """Return the index of the run that contains each of some smaller ones; all must be contained."""
+        index: Ints = np.searchsorted(self.start, runs.start, side="right") - 1
+        return index
 
-    def touch_rim(self) -> NDArray[np.bool_]:
-        """Return which runs hold a pixel of the first or last row or column."""
+    def touch_border(self) -> Bools:
+        """Return (runs,) whether each run has a pixel of the mask's first or last row or column."""
         row, col = self.row, self.col
-        touch: NDArray[np.bool_] = (row == 0) | (row == self.height - 1) | (col == 0)
+        touch: Bools = (row == 0) | (row == self.height - 1) | (col == 0)
         touch |= col + self.length == self.width
         return touch
 
     def paint(self, mask: Bytes, value: int) -> None:
-        """Set all their pixels in a mask of the same size."""
+        """Set the pixels of all runs in a mask of the same size."""
         mask.reshape(-1)[ranges(self.start - self.row, self.length)] = value
 
 
@@ -84,27 +91,44 @@ def find_runs(mask: Bytes) -> Runs:
     height, width = mask.shape
     flat = np.zeros(height * (width + 1) + 1, np.uint8)
     flat[1:].reshape(height, width + 1)[:, :width] = mask
-    steps = np.flatnonzero(flat[1:] != flat[:-1])
-    return Runs(steps[::2], steps[1::2], height, width)
+    changes = np.flatnonzero(flat[1:] != flat[:-1])
+    return Runs(changes[::2], changes[1::2], height, width)
 
 
-def label_runs(runs: Runs, *, diagonal: bool) -> tuple[int, NDArray[np.int32]]:
-    """Return how many components there are, and which one each run belongs to.
+def label_runs(runs: Runs, *, diagonal: bool) -> tuple[int, Int32s]:
+    """Return the number of components, and (runs,) the component of each run.
 
     Parameters
     ----------
     runs
-        Of a whole mask.
+        All runs of a mask.
     diagonal
         Whether pixels that share only a corner are neighbours.
     """
+    # A run's neighbours in the next row lie side by side among the sorted runs: from the first that ends behind its
+    # start to the last that begins before its stop. They are the row of a sparse matrix in CSR form.
     below, reach = runs.width + 1, int(diagonal)
     first = np.searchsorted(runs.stop, runs.start + (below - reach), side="right")
     last = np.searchsorted(runs.start, runs.stop + (below + reach), side="left")
-    count = last - first
-    begins = np.concatenate([[0], np.cumsum(count)])
-    links = ranges(first, count)
+    neighbours = ranges(first, last - first)
     size = len(runs.start)
-    graph = csr_array((np.ones(len(links), np.int8), links, begins), shape=(size, size))
-    found, labels = connected_components(graph, directed=False)
-    return int(found), labels
+    graph = csr_array((np.ones(len(neighbours), np.int8), neighbours, offsets(last - first)), shape=(size, size))
+    count, labels = connected_components(graph, directed=False)
+    return int(count), labels
+
+
+def label_pairs(size: int, pairs: Ints) -> tuple[int, Ints]:
+    """Return the number of components of the numbers below ``size``, and (size,) the component of each.
+
+    Parameters
+    ----------
+    size
+        How many numbers there are.
+    pairs
+        (pairs, 2) int64: numbers that belong together; repetitions are allowed.
+    """
+    if not size:
+        return 0, np.zeros(0, np.int64)
+    graph = csr_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), shape=(size, size))
+    count, labels = connected_components(graph, directed=False)
+    return int(count), labels.astype(np.int64)

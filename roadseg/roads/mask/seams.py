@@ -1,40 +1,45 @@
-"""Components of a whole raster from those of its blocks, by a union over the seams.
+"""Components of a whole raster from those of its blocks, joined over the seams between blocks.
 
-A block tells which of its components touch its rim and where; only these can go on elsewhere. The rest was
-settled inside the block and is never heard of here.
+A component that touches its block's border is open: it may continue in the next block. The others are complete, are
+dealt with inside the block and never appear here.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from roadseg.ragged import ranges
-from roadseg.roads.mask.components import Runs
+from roadseg.roads.mask.components import Runs, label_pairs
 from roadseg.windows import Window
 
 Ints = NDArray[np.int64]
+Int32s = NDArray[np.int32]
 Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Rim:
-    """Components of a block that touch its rim, numbered from 1.
+class OpenComponents:
+    """Components of a block that touch its border, numbered from 1.
 
     Parameters
     ----------
     top, bottom, left, right
-        Which component each pixel of the outermost rows (width,) and columns (height,) belongs to, or 0.
+        (width,) or (height,) int64: the component of each pixel of the block's outermost rows and columns, or 0.
     area
         (components,) int64 pixels in this block.
     marked
-        (components,) bool: whether any of its pixels has what is looked for.
+        (components,) bool: whether any pixel has the property in question; a joined component has it if a part has it.
     seed
         (components, 2) int64 row, col in the block of one pixel of each.
     """
+
+    # A block with two open components and the complete one x:
+    #
+    #     . 1 1 . .        top     0 1 1 0 0
+    #     . 1 . . 2        bottom  0 0 0 2 2
+    #     . . x . 2        left    0 0 0 0
+    #     . . . 2 2        right   0 2 2 2
 
     top: Ints
     bottom: Ints
@@ -45,54 +50,60 @@ class Rim:
     seed: Ints
 
 
-def rim_of(runs: Runs, labels: NDArray[np.int32], area: Ints, marked: Bools) -> tuple[Rim, Bools]:
-    """Return the components that touch the rim, and (components,) bool which ones they are.
+def find_open(runs: Runs, labels: Int32s, area: Ints, marked: Bools) -> tuple[OpenComponents, Bools]:
+    """Return the open components of a block, and (components,) which of all its components they are.
 
     Parameters
     ----------
     runs, labels
-        Of the block, see `label_runs`.
+        Runs of the block and the component of each, see `label_runs`.
     area, marked
-        (components,) of each component in the block.
+        (components,) of all components in the block.
     """
     is_open = np.zeros(len(area), bool)
-    is_open[labels[runs.touch_rim()]] = True
-    number = np.cumsum(is_open) * is_open
+    is_open[labels[runs.touch_border()]] = True
+    number = (np.cumsum(is_open) * is_open)[labels]
     first = np.zeros(len(area), np.int64)
-    first[labels[::-1]] = np.arange(len(labels))[::-1]
+    first[labels[::-1]] = np.arange(len(labels))[::-1]  # the last of repeated assignments stays: the first run
     first = first[is_open]
     row, col = runs.row, runs.col
-    ids = number[labels]
     sides = []
     for line in (row == 0, row == runs.height - 1):
         side = np.zeros(runs.width, np.int64)
-        side[ranges(col[line], runs.length[line])] = np.repeat(ids[line], runs.length[line])
+        side[ranges(col[line], runs.length[line])] = np.repeat(number[line], runs.length[line])
         sides.append(side)
     for line in (col == 0, col + runs.length == runs.width):
         side = np.zeros(runs.height, np.int64)
-        side[row[line]] = ids[line]
+        side[row[line]] = number[line]
         sides.append(side)
     seed = np.column_stack([row[first], col[first]])
-    return Rim(sides[0], sides[1], sides[2], sides[3], area[is_open], marked[is_open], seed), is_open
+    return OpenComponents(sides[0], sides[1], sides[2], sides[3], area[is_open], marked[is_open], seed), is_open
 
 
-def plain_rim(block: Window, *, marked: bool) -> Rim:
-    """Return the rim of a block that is one single component."""
+def whole_block(block: Window, *, marked: bool) -> OpenComponents:
+    """Return the open component of a block that is one single component."""
     sides = [np.ones(size, np.int64) for size in (block.width, block.width, block.height, block.height)]
     area, seed = np.array([block.area]), np.zeros((1, 2), np.int64)
-    return Rim(sides[0], sides[1], sides[2], sides[3], area, np.array([marked]), seed)
+    return OpenComponents(sides[0], sides[1], sides[2], sides[3], area, np.array([marked]), seed)
 
 
 class Seams:
-    """Joins the components of blocks, which come row by row from left to right.
+    """Joins the open components of blocks, which must be added row by row from left to right.
 
     Parameters
     ----------
     width
-        Of the raster.
+        Width of the raster.
     diagonal
         Whether pixels that share only a corner are neighbours.
     """
+
+    # Components of all blocks are numbered on, from 1. Of the raster only three lines and a column are kept:
+    #
+    #     above    last row of the blocks above, complete
+    #     tops     first row of the blocks of this row ──┐ joined when the row of blocks is complete, so that
+    #     bottoms  last row of the blocks of this row    │ corners are joined over four blocks as well
+    #     left     last column of the block before   ────┘ joined at once
 
     def __init__(self, width: int, *, diagonal: bool) -> None:
         self.diagonal = diagonal
@@ -104,42 +115,43 @@ class Seams:
         self._marked: list[Bools] = []
         self._count = 0
 
-    def add(self, block: Window, rim: Rim) -> None:
-        """Take the rim of the next block."""
+    def add(self, block: Window, found: OpenComponents) -> None:
+        """Add the open components of the next block."""
         if block.row != self._row:
-            self._close_row()
+            self._finish_row()
             self._row = block.row
-        sides = [np.where(side > 0, side + self._count, 0) for side in (rim.top, rim.bottom, rim.left, rim.right)]
+        sides = [
+            np.where(side > 0, side + self._count, 0) for side in (found.top, found.bottom, found.left, found.right)
+        ]
         self._tops[block.col : block.col_stop] = sides[0]
         self._bottoms[block.col : block.col_stop] = sides[1]
         if block.col > 0:
             self._join(self._left, sides[2])
         self._left = sides[3]
-        self._area.append(rim.area)
-        self._marked.append(rim.marked)
-        self._count += len(rim.area)
+        self._area.append(found.area)
+        self._marked.append(found.marked)
+        self._count += len(found.area)
 
-    def settle(self) -> tuple[list[Ints], list[Bools]]:
-        """Return, for each block, of each of its components the area and the mark of the whole it is part of."""
-        self._close_row()
+    def totals(self) -> tuple[list[Ints], list[Bools]]:
+        """Return, for each block, the area and mark of the joined component that each of its open ones is part of."""
+        self._finish_row()
         if not self._area:
             return [], []
-        sizes = np.cumsum([len(area) for area in self._area])[:-1]
+        blocks = np.cumsum([len(area) for area in self._area])[:-1]
         pairs = np.concatenate([np.zeros((0, 2), np.int64), *self._pairs]) - 1
-        graph = coo_array((np.ones(len(pairs), np.int8), pairs.T), shape=(self._count, self._count))
-        count, labels = connected_components(graph, directed=False) if self._count else (0, np.zeros(0, np.int32))
+        count, labels = label_pairs(self._count, pairs)
         area = np.bincount(labels, np.concatenate(self._area), count).astype(np.int64)
         marked = np.bincount(labels, np.concatenate(self._marked), count) > 0
-        return np.split(area[labels], sizes), np.split(marked[labels], sizes)
+        return np.split(area[labels], blocks), np.split(marked[labels], blocks)
 
-    def _close_row(self) -> None:
+    def _finish_row(self) -> None:
         """Join a row of blocks with the one above it."""
         if self._row > 0:
             self._join(self._above, self._tops)
         self._above, self._bottoms = self._bottoms, np.zeros_like(self._bottoms)
 
     def _join(self, here: Ints, there: Ints) -> None:
-        """Note which components lie side by side along a seam."""
+        """Pair the components that touch along a seam, given the pixels on both sides of it."""
         sides = [(here, there)]
         if self.diagonal:
             sides += [(here[1:], there[:-1]), (here[:-1], there[1:])]
@@ -148,8 +160,3 @@ class Seams:
             new = np.ones(len(pairs), bool)
             new[1:] = (pairs[1:] != pairs[:-1]).any(axis=1)
             self._pairs.append(pairs[new])
-
-
-def seeds(rims: Sequence[Rim], chosen: Sequence[Bools]) -> list[Ints]:
-    """Return the seeds of chosen components, by block."""
-    return [rim.seed[which] for rim, which in zip(rims, chosen, strict=True)]

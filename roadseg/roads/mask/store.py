@@ -1,12 +1,14 @@
-"""Masks of any size on disk, one bit per pixel, written block by block and read by any window.
+"""Masks and levels of any size on disk, written block by block and read by any window.
 
-Each block has a place of its own in the file, so processes write side by side without a lock. A byte
-per block at the head of the file says whether it is all 0, all 1 or mixed: empty country costs no disk,
-no reading and no time. Reading 1 Mpx of mixed blocks takes 0.2 ms.
+Each block has a fixed slot in the file, so processes write side by side without a lock. Blocks of a mask that are
+all 0 or all 1 are a single byte: empty country costs no disk, no reading and no time. A file comes into being when
+it is first opened, and whatever was never written reads as 0. Reading 1 Mpx of mixed blocks takes 0.2 ms.
 """
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +21,17 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 _EMPTY, _FULL, _MIXED = range(3)
+"""States of a mask's block; what was never written is empty."""
 
 
 @dataclass(frozen=True)
-class Cut:
-    """A raster and the blocks it is cut into, about as large as each other.
+class BlockGrid:
+    """A raster divided into blocks of nearly equal size.
 
     Parameters
     ----------
     height, width
-        Of the raster.
+        Size of the raster.
     block_px
         Side of a block. It may be a quarter longer, so that no narrow strips are left at the raster's border.
     """
@@ -44,7 +47,7 @@ class Cut:
 
     @cached_property
     def shape(self) -> tuple[int, int]:
-        """How many blocks there are from top to bottom and from left to right."""
+        """Number of blocks from top to bottom and from left to right."""
         return -(-self.height // self.step[0]), -(-self.width // self.step[1])
 
     @property
@@ -57,17 +60,17 @@ class Cut:
         return [self._block(row, col) for row in range(self.shape[0]) for col in range(self.shape[1])]
 
     def touching(self, window: Window) -> list[tuple[int, Window]]:
-        """Return the blocks a window lies on, and their numbers in the order of `blocks`."""
-        seen, (height, width) = window.intersection(self.raster), self.step
+        """Return the blocks that overlap a window, each with its index in `blocks`."""
+        inside, (height, width) = window.intersection(self.raster), self.step
         return [
             (row * self.shape[1] + col, self._block(row, col))
-            for row in range(seen.row // height, -(-seen.row_stop // height))
-            for col in range(seen.col // width, -(-seen.col_stop // width))
+            for row in range(inside.row // height, -(-inside.row_stop // height))
+            for col in range(inside.col // width, -(-inside.col_stop // width))
         ]
 
     def _step(self, size: int) -> int:
-        most = self.block_px + self.block_px // 4
-        return max(1, -(-size // max(1, -(-size // most))))
+        longest = self.block_px + self.block_px // 4
+        return max(1, -(-size // max(1, -(-size // longest))))
 
     def _block(self, row: int, col: int) -> Window:
         height, width = self.step
@@ -76,137 +79,131 @@ class Cut:
 
 @dataclass(frozen=True)
 class BitPlane:
-    """A mask on disk; empty where nothing was written yet.
+    """A mask on disk, one bit per pixel; 0 wherever nothing was written.
 
     Parameters
     ----------
     path
-        The file; `create` makes it, `remove` takes it away.
-    cut
-        The blocks it is written by.
+        The file.
+    grid
+        The raster, and the blocks it is written by.
     """
 
+    # The file: a state for each block, then a slot for each block's bits, each row padded to whole bytes.
+    #
+    #     | 0 | 2 | 1 | 2 | .... | slot 0 (unused) | slot 1: bits | slot 2 (unused) | slot 3: bits | ....
+
     path: Path
-    cut: Cut
-
-    def create(self) -> "BitPlane":
-        """Make an empty file and return the plane itself."""
-        rows, cols = self.cut.shape
-        with self.path.open("wb") as file:
-            file.truncate(rows * cols)
-        return self
-
-    def remove(self) -> None:
-        """Delete the file, if it is there."""
-        self.path.unlink(missing_ok=True)
+    grid: BlockGrid
 
     def write(self, block: Window, mask: Bytes) -> None:
         """Write one whole block; (height, width) uint8, 0 or 1."""
-        number = self.cut.touching(block)[0][0]
+        index = self.grid.touching(block)[0][0]
         packed = np.packbits(mask, axis=1)
         state = _MIXED
         if not packed.any():
             state = _EMPTY
         elif mask.all():
             state = _FULL
-        with self.path.open("r+b", buffering=0) as file:
+        with _opened(self.path, "r+b") as file:
             if state == _MIXED:
-                file.seek(self._place(number))
+                file.seek(self._slot(index))
                 file.write(packed.tobytes())
-            file.seek(number)
+            file.seek(index)
             file.write(bytes([state]))
 
     def read(self, window: Window) -> Bytes:
         """Return the mask in any window as (height, width) uint8, 0 or 1; 0 beyond the raster."""
         mask = np.zeros((window.height, window.width), np.uint8)
-        with self.path.open("rb", buffering=0) as file:
-            for number, block in self.cut.touching(window):
-                part = block.intersection(window)
-                file.seek(number)
-                state = file.read(1)[0]
+        with _opened(self.path, "rb") as file:
+            for index, block in self.grid.touching(window):
+                part, state = block.intersection(window), _state(file, index)
                 if state == _FULL:
                     mask[part.slices(window)] = 1
                 elif state == _MIXED:
-                    stride = -(-block.width // 8)
+                    row_bytes = -(-block.width // 8)
                     top, left = part.row - block.row, part.col - block.col
-                    file.seek(self._place(number) + top * stride)
-                    data = np.frombuffer(file.read(part.height * stride), np.uint8).reshape(part.height, stride)
+                    file.seek(self._slot(index) + top * row_bytes)
+                    data = np.frombuffer(file.read(part.height * row_bytes), np.uint8).reshape(part.height, row_bytes)
                     bits = np.unpackbits(data[:, left // 8 : -(-(left + part.width) // 8)], axis=1)
                     mask[part.slices(window)] = bits[:, left % 8 : left % 8 + part.width]
         return mask
 
     def is_empty(self, window: Window) -> bool:
-        """Say whether all blocks under a window are empty; False may be wrong, True never."""
-        with self.path.open("rb", buffering=0) as file:
-            for number, _ in self.cut.touching(window):
-                file.seek(number)
-                if file.read(1)[0] != _EMPTY:
-                    return False
-        return True
+        """Return whether all blocks that overlap a window are empty; cheap, and False if only the window is."""
+        with _opened(self.path, "rb") as file:
+            return all(_state(file, index) == _EMPTY for index, _ in self.grid.touching(window))
 
-    def _place(self, number: int) -> int:
+    def _slot(self, index: int) -> int:
         """Return where a block's bits begin in the file."""
-        (rows, cols), (height, width) = self.cut.shape, self.cut.step
-        return rows * cols + number * height * -(-width // 8)
-
-
-def ones(packed: Bytes) -> Ints:
-    """Return the places of the bits that are 1, row by row; (height, bytes) uint8, the highest bit to the left."""
-    flat = packed.reshape(-1)
-    at = np.flatnonzero(flat != 0)
-    bit = np.flatnonzero(np.unpackbits(flat[at]).view(bool))
-    places: Ints = at[bit >> 3] * 8 + (bit & 7)
-    return places
+        (rows, cols), (height, width) = self.grid.shape, self.grid.step
+        return rows * cols + index * height * -(-width // 8)
 
 
 @dataclass(frozen=True)
-class KeptLevels:
-    """Levels on disk, written and read block by block.
+class RoadLevels:
+    """Levels on disk, of the pixels near roads only.
 
     Parameters
     ----------
     path
-        The file; `create` makes it, `remove` takes it away.
-    cut
-        The blocks it is written by.
+        The file.
+    grid
+        The raster, and the blocks it is written and read by.
     """
 
+    # A block's pixels, row by row, are taken by eights. An eight with any road keeps its levels; the slot of a block
+    # holds a bit per eight, then the levels of those kept:
+    #
+    #     road    00000000 00110000 00000000 11111111      bits     0 1 0 1
+    #     levels  abcdefgh ijklmnop qrstuvwx yz......      stored   ijklmnop yz......
+
     path: Path
-    cut: Cut
-
-    def create(self) -> "KeptLevels":
-        """Make an empty file and return the levels themselves."""
-        self.path.touch()
-        return self
-
-    def remove(self) -> None:
-        """Delete the file, if it is there."""
-        self.path.unlink(missing_ok=True)
+    grid: BlockGrid
 
     def write(self, block: Window, levels: Bytes, road: Bytes) -> None:
-        """Keep the levels of one block near its road; both (height, width) uint8."""
+        """Store the levels of one block near its road; both (height, width) uint8."""
         whole = block.area // 8 * 8
-        kept = np.ascontiguousarray(road).reshape(-1)[:whole].view(np.uint64) != 0
-        data = np.ascontiguousarray(levels).reshape(-1)[:whole].view(np.uint64)[np.flatnonzero(kept)]
-        with self.path.open("r+b", buffering=0) as file:
-            file.seek(self._place(block))
-            file.write(np.packbits(kept).tobytes() + data.tobytes())
+        stored = np.ascontiguousarray(road).reshape(-1)[:whole].view(np.uint64) != 0
+        data = np.ascontiguousarray(levels).reshape(-1)[:whole].view(np.uint64)[np.flatnonzero(stored)]
+        with _opened(self.path, "r+b") as file:
+            file.seek(self._slot(block))
+            file.write(np.packbits(stored).tobytes() + data.tobytes())
 
     def read(self, block: Window, row: Ints, col: Ints) -> tuple[Bytes, Bools]:
-        """Return the levels at some pixels of a block, and which of them were kept; 0 elsewhere."""
-        at, eights = row * block.width + col, block.area // 8
-        with self.path.open("rb", buffering=0) as file:
-            file.seek(self._place(block))
+        """Return (pixels,) the levels at row, col of a block, 0 where they are not stored, and whether they are."""
+        flat, eights = row * block.width + col, block.area // 8
+        with _opened(self.path, "rb") as file:
+            file.seek(self._slot(block))
             bits = np.frombuffer(file.read(-(-eights // 8)).ljust(-(-eights // 8), b"\0"), np.uint8)
-            kept = np.append(np.unpackbits(bits, count=eights), np.uint8(0))
-            rank = np.cumsum(kept, dtype=np.int64)
+            stored = np.append(np.unpackbits(bits, count=eights), np.uint8(0))
+            rank = np.cumsum(stored, dtype=np.int64)
             data = np.frombuffer(file.read(8 * int(rank[-1])), np.uint8)
-        there = kept[at >> 3].view(bool)
-        levels = np.zeros(len(at), np.uint8)
-        levels[there] = data[rank[at[there] >> 3] * 8 - 8 + (at[there] & 7)]
-        return levels, there
+        known = stored[flat >> 3].view(bool)
+        levels = np.zeros(len(flat), np.uint8)
+        levels[known] = data[(rank[flat[known] >> 3] - 1) * 8 + (flat[known] & 7)]
+        return levels, known
 
-    def _place(self, block: Window) -> int:
+    def _slot(self, block: Window) -> int:
         """Return where a block's levels begin in the file."""
-        height, width = self.cut.step
-        return self.cut.touching(block)[0][0] * (height * width + -(-height * width // 64))
+        height, width = self.grid.step
+        return self.grid.touching(block)[0][0] * (height * width + -(-height * width // 64))
+
+
+def set_bits(packed: Bytes) -> Ints:
+    """Return the indices of the bits that are 1, row by row; (height, bytes) uint8, the highest bit to the left."""
+    flat = packed.reshape(-1)
+    byte = np.flatnonzero(flat != 0)
+    bit = np.flatnonzero(np.unpackbits(flat[byte]).view(bool))
+    indices: Ints = byte[bit >> 3] * 8 + (bit & 7)
+    return indices
+
+
+def _opened(path: Path, mode: str) -> FileIO:
+    """Open a file without a buffer; it is created if it does not exist, for reading too."""
+    return FileIO(path, mode, opener=lambda name, flags: os.open(name, flags | os.O_CREAT, 0o666))
+
+
+def _state(file: FileIO, index: int) -> int:
+    file.seek(index)
+    return (file.read(1) or bytes([_EMPTY]))[0]

@@ -1,4 +1,4 @@
-"""One function over many blocks, here or in worker processes, in order and with few results waiting."""
+"""Worker processes: one function over many tasks, results in order and only few of them waiting."""
 
 import multiprocessing
 import os
@@ -13,51 +13,51 @@ from typing import Any, TypeVar
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-_context: list[Any] = []
-"""What the crew's functions share, in a worker process."""
+_shared: list[Any] = []
+"""In a worker process, the one value that all calls share."""
 
 
-class Crew:
-    """Worker processes that share something, such as the way to read a raster.
+class WorkerPool:
+    """Worker processes that share one value, such as the function that reads a raster.
 
     Parameters
     ----------
     shared
-        The first argument of every call; sent to each worker once.
+        First argument of every call; sent to each worker once.
     workers
-        How many processes; 1 does everything in this one.
+        Number of processes; with 1, everything runs in this one.
     """
 
     def __init__(self, shared: Any, workers: int) -> None:
         if workers < 1:
-            raise ValueError(f"{workers} workers cannot do anything")
+            raise ValueError(f"workers must be at least 1, not {workers}")
         self.shared, self.workers = shared, workers
         self._pool: ProcessPoolExecutor | None = None
         if workers > 1:
             spawn = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(workers, spawn, initializer=_start, initargs=(shared,))
-            self._clerk = ThreadPoolExecutor(1, "roadseg-crew")
-            """Starts workers as it submits: interruptions come to the main thread and so leave none half-born."""
+            # submit() starts processes. In a thread of its own, no KeyboardInterrupt can leave one half started.
+            self._submitter = ThreadPoolExecutor(1, "roadseg-workers")
 
-    def __enter__(self) -> "Crew":
+    def __enter__(self) -> "WorkerPool":
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._pool:
-            self._clerk.shutdown(cancel_futures=True)
+            self._submitter.shutdown(cancel_futures=True)
             self._pool.shutdown(cancel_futures=True)
 
     def map(self, function: Callable[[Any, Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
-        """Yield ``function(shared, task)`` for each task, in order; the function must be a module's own."""
+        """Yield ``function(shared, task)`` for each task, in order; the function must be defined in a module."""
         if not self._pool:
             for task in tasks:
                 yield function(self.shared, task)
             return
         waiting: deque[Future[Result]] = deque()
         for task in tasks:
-            waiting.append(self._clerk.submit(self._pool.submit, _call, function, task).result())
+            waiting.append(self._submitter.submit(self._pool.submit, _call, function, task).result())
             if len(waiting) > 2 * self.workers:
                 yield waiting.popleft().result()
         while waiting:
@@ -65,11 +65,11 @@ class Crew:
 
 
 def _start(shared: Any) -> None:
-    """Begin a worker's life; Ctrl-C and SIGTERM are for the main process to deal with, and it ends with that."""
+    """Prepare a worker: Ctrl-C and SIGTERM are left to the main process, and the worker ends when that ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, name="roadseg-parent", daemon=True).start()
-    _context[:] = [shared]
+    _shared[:] = [shared]
 
 
 def _end_with_parent() -> None:
@@ -80,4 +80,4 @@ def _end_with_parent() -> None:
 
 
 def _call(function: Callable[[Any, Task], Result], task: Task) -> Result:
-    return function(_context[0], task)
+    return function(_shared[0], task)

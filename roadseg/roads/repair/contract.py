@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roadseg.ragged import ranges
-from roadseg.roads.centerlines.chains import put_in_order
+from roadseg.roads.centerlines.chains import find_chains
 from roadseg.roads.pixel_graph import Ints, PixelGraph
 from roadseg.roads.repair.edges import Vertices, take_edges, take_vertices
 
@@ -29,7 +29,7 @@ def contract(graph: PixelGraph, *, keep: Ints | None = None) -> PixelGraph:
     partner = _partners(graph, edges)
     if (partner < 0).all():
         return _tidied(graph if keep is None else take_edges(graph, keep, all_nodes=True))
-    sequence = put_in_order(partner)
+    sequence = find_chains(partner)
     order, first, last = edges[sequence.order], sequence.starts[:-1], sequence.starts[1:] - 1
     joint = np.ones(len(order), dtype=bool)
     joint[first] = False

@@ -8,9 +8,8 @@ the result does not depend on the order of its edges.
 """
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
+from roadseg.roads.mask.components import label_pairs
 from roadseg.roads.pixel_graph import Bools, Floats, Ints, PixelGraph
 from roadseg.roads.repair.contract import contract
 from roadseg.roads.repair.edges import (
@@ -73,10 +72,7 @@ def drop_small_components(graph: PixelGraph, *, length: float, pixel: Pixel = (1
 
 def components(graph: PixelGraph) -> tuple[int, Ints]:
     """Return how many pieces there are, and (nodes,) the piece of each node."""
-    size = (len(graph.nodes), len(graph.nodes))
-    links = coo_array((np.ones(len(graph.ends), dtype=np.int8), graph.ends.T), shape=size)
-    count, part = connected_components(links, directed=False)
-    return int(count), part.astype(np.int64)
+    return label_pairs(len(graph.nodes), graph.ends)
 
 
 def _spurs(graph: PixelGraph, margin: float, pixel: Pixel) -> Bools:

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from roadseg.roads.centerlines.merge import TracedBlock, merge
 from roadseg.roads.centerlines.skeleton import Skeleton, thin_block
 from roadseg.roads.centerlines.trace import trace
-from roadseg.roads.centerlines.width import near_unknown, road_area
-from roadseg.roads.mask.clean import Cleaning, CleanMask, Read, cleaned
-from roadseg.roads.mask.store import BitPlane, Cut
-from roadseg.roads.mask.workers import Crew
+from roadseg.roads.centerlines.width import near_nodata, road_area
+from roadseg.roads.mask.clean import Cleaning, CleanMask, Read, clean_blocks
+from roadseg.roads.mask.store import BitPlane, BlockGrid
+from roadseg.roads.mask.workers import WorkerPool
 from roadseg.roads.pixel_graph import PixelGraph
 from roadseg.windows import Window
 
@@ -26,7 +26,7 @@ Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
 
 
-def centrelines(
+def extract_centerlines(
     read: Read,
     height: int,
     width: int,
@@ -55,29 +55,25 @@ def centrelines(
     on_block
         Gets the megapixels done since the last call; they add up to the raster's.
     """
-    cut = Cut(height, width, block_px)
-    with Crew(read, workers) as crew, TemporaryDirectory(dir=folder) as name:
-        place = Path(name)
-        with cleaned(crew, cut, cleaning, place, lambda done: on_block(done / 3), keep_levels=True) as mask:
-            return traced_lines(crew, mask, place, lambda done: on_block(done * 2 / 3))
+    grid = BlockGrid(height, width, block_px)
+    with WorkerPool(read, workers) as pool, TemporaryDirectory(dir=folder) as name:
+        scratch = Path(name)
+        mask = clean_blocks(pool, grid, cleaning, scratch, lambda mpx: on_block(mpx / 3), store_levels=True)
+        return thin_and_trace(pool, mask, scratch, lambda mpx: on_block(mpx * 2 / 3))
 
 
-def traced_lines(crew: Crew, mask: CleanMask, folder: Path, on_block: Callable[[float], None]) -> PixelGraph:
-    """Return the middle lines of a clean mask; the crew shares the ``read`` it was made with."""
-    cut = mask.cut
-    lines = Skeleton(BitPlane(folder / "lines.bits", cut).create(), BitPlane(folder / "areal.bits", cut).create())
-    tasks = [_Task(block, mask, lines) for block in cut.blocks()]
-    try:
-        for task, _ in zip(tasks, crew.map(_thin, tasks), strict=True):
-            on_block(task.block.area / 2e6)
-        found = []
-        for task, block in zip(tasks, crew.map(_trace, tasks), strict=True):
-            found += [block] if block else []
-            on_block(task.block.area / 2e6)
-    finally:
-        lines.lines.remove()
-        lines.areal.remove()
-    return merge(found, cut.width)
+def thin_and_trace(pool: WorkerPool, mask: CleanMask, folder: Path, on_block: Callable[[float], None]) -> PixelGraph:
+    """Return the middle lines of a clean mask; the pool shares the ``read`` it was made with."""
+    grid = mask.grid
+    skeleton = Skeleton(BitPlane(folder / "lines.bits", grid), BitPlane(folder / "areal.bits", grid))
+    tasks = [_Task(block, mask, skeleton) for block in grid.blocks()]
+    for task, _ in zip(tasks, pool.map(_thin, tasks), strict=True):
+        on_block(task.block.area / 2e6)
+    found = []
+    for task, block in zip(tasks, pool.map(_trace, tasks), strict=True):
+        found += [block] if block else []
+        on_block(task.block.area / 2e6)
+    return merge(found, grid.width)
 
 
 @dataclass(frozen=True)
@@ -95,7 +91,7 @@ def _thin(_: Read, task: _Task) -> None:
 
 def _trace(read: Read, task: _Task) -> TracedBlock | None:
     """Trace one block and look around its nodes and pixels; None if it is empty."""
-    block, width = task.block, task.mask.cut.width
+    block, width = task.block, task.mask.grid.width
     if task.skeleton.lines.is_empty(block):
         return None
     traced = trace(task.skeleton.lines.read(block.grown(1)), block, width)
@@ -106,14 +102,14 @@ def _trace(read: Read, task: _Task) -> TracedBlock | None:
         inside = np.concatenate([[0], np.cumsum(task.skeleton.areal.read(block)[row, col])])
         areal = inside[traced.starts[1:]] - inside[traced.starts[:-1]]
     first = np.divmod(traced.first, width)
-    return TracedBlock(traced, near_unknown(task.mask, *first, block), area, _levels(read, task, row, col), areal)
+    return TracedBlock(traced, near_nodata(task.mask, *first, block), area, _levels(read, task, row, col), areal)
 
 
 def _levels(read: Read, task: _Task, row: Ints, col: Ints) -> Bytes:
     """Return the levels of some pixels of a block: as kept, or from the raster where a hole was filled."""
-    kept, block = task.mask.levels, task.block
-    levels, there = kept.read(block, row, col) if kept else (np.zeros(len(row), np.uint8), np.zeros(len(row), bool))
-    left = np.flatnonzero(~there)
+    stored, block = task.mask.levels, task.block
+    levels, known = stored.read(block, row, col) if stored else (np.zeros(len(row), np.uint8), np.zeros(len(row), bool))
+    left = np.flatnonzero(~known)
     if len(left):
         top, first, bottom, last = row[left].min(), col[left].min(), row[left].max(), col[left].max()
         window = Window(block.row + int(top), block.col + int(first), int(bottom - top) + 1, int(last - first) + 1)
