@@ -8,7 +8,7 @@ from typing import Any
 from roadseg.model.card import Measurement, ModelCard, bundled_models, find_model, read_card
 from roadseg.progress import counted
 from roadseg.raster.scene import Scene, SceneSettings
-from roadseg.training.card import stages_of
+from roadseg.training.card import training_stages
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def describe_card(card: ModelCard) -> list[tuple[str, str]]:
 def describe_recipe(card: ModelCard) -> list[tuple[str, str]]:
     """Return each stage of training, the oldest first: its number, what it went on from and what it changed."""
     lines = []
-    for stage in stages_of(card.recipe):
+    for stage in training_stages(card.recipe):
         what = "together: " if stage.number is None else f"from {stage.start}: " if stage.start else ""
         settings = ", ".join(f"{name} {_value(value)}" for name, value in stage.settings.items())
         lines.append((str(stage.number or ""), what + settings))

@@ -24,16 +24,16 @@ from roadseg.prediction.engines.torch import choose_device, choose_precision
 from roadseg.progress import Listener, counted
 from roadseg.settings import DataSettings, TrainSettings
 from roadseg.training.calibrate import Verdict, engine_of, judge, judged
-from roadseg.training.card import About, recipe_of, told
+from roadseg.training.card import CardTexts, complete_texts, recipe_for_card
 from roadseg.training.data.file_tiles import DevArea
-from roadseg.training.data.load import TrainingData, load, load_dev
+from roadseg.training.data.load import TrainingData, load, load_dev_areas
 from roadseg.training.dev_score import DevScore, Jury
-from roadseg.training.distributed import Team, joined
+from roadseg.training.distributed import ProcessGroup, join_process_group
 from roadseg.training.loop import Step, Trainer
 from roadseg.training.run_folder import RunFolder
-from roadseg.training.teacher import find_teacher
+from roadseg.training.teacher import load_teacher
 
-__all__ = ["About", "TrainSummary", "recalibrate", "train"]
+__all__ = ["CardTexts", "TrainSummary", "recalibrate", "train"]
 
 Areas = Sequence[DevArea]
 
@@ -67,7 +67,7 @@ class TrainSummary:
 def train(
     data: DataSettings,
     output: Path,
-    about: About,
+    about: CardTexts,
     settings: TrainSettings,
     *,
     device: str = "auto",
@@ -102,36 +102,36 @@ def train(
     check_target(output, overwrite=overwrite, inputs=())
     listener = listener or Listener()
     with (
-        joined(device) as (team, own),
-        RunFolder(output, writes=team.leads, warn=listener.warn) as folder,
+        join_process_group(device) as (processes, own),
+        RunFolder(output, writes=processes.is_main, warn=listener.warn) as folder,
     ):
-        listener = listener if team.leads else Listener(defer_interrupts=listener.defer_interrupts)
+        listener = listener if processes.is_main else Listener(defer_interrupts=listener.defer_interrupts)
         place, why = choose_device(own)
         settings = replace(settings, precision=choose_precision(settings.precision, place))
-        found = load_in_turn(data, output, settings, team, listener)
+        found = load_main_first(data, output, settings, processes, listener)
         torch.manual_seed(settings.seed)
-        network, start = first_network(found.tiles.bands, settings)
-        taught_by = find_teacher(
-            settings.teacher, bands=network.bands, gsd_m=found.gsd_m, device=place, precision=settings.precision
+        model, start = initial_model(found.tiles.bands, settings)
+        taught_by = load_teacher(
+            settings.teacher, bands=model.bands, gsd_m=found.gsd_m, device=place, precision=settings.precision
         )
         if overwrite:
-            folder.forget()
-        team.wait()
+            folder.remove_checkpoints()
+        processes.barrier()
         trainer = Trainer(
-            network.to(place),
+            model.to(place),
             found.tiles,
             settings,
             folder.path,
             statistics=(start.mean, start.std) if start else None,
-            team=team,
+            processes=processes,
             teacher=taught_by,
             listener=listener,
         )
-        folder.begin(settings)
+        folder.write_config(settings)
         first = trainer.step
         listener.report(
-            f"{found.about}; width {settings.width}; device {place} ({why}), {settings.precision}"
-            + (f"; {team.size} processes" if team.size > 1 else "")
+            f"{found.summary}; width {settings.width}; device {place} ({why}), {settings.precision}"
+            + (f"; {processes.size} processes" if processes.size > 1 else "")
             + (f"; going on at step {first} of {settings.steps}" if first else f"; {counted(settings.steps, 'step')}")
         )
         _run(
@@ -149,28 +149,28 @@ def train(
         teacher = taught_by.card if taught_by else None
         known = f"{counted(len(found.tiles.tiles), 'tile')} of {found.name}"
         card = ModelCard(
-            **asdict(told(about, known, start, teacher)),
+            **asdict(complete_texts(about, known, start, teacher)),
             mean=trainer.mean,
             std=trainer.std,
             gsd_m=found.gsd_m,
             gsd_range_m=found.gsd_range_m,
-            recipe=recipe_of(settings, start, teacher, processes=team.size, steps_taken=trainer.step),
+            recipe=recipe_for_card(settings, start, teacher, processes=processes.size, steps_taken=trainer.step),
         )
         where = _where(found.dev, found.dev_name) + ("" if start else ", never trained on")
         verdict = judge(
             final,
             card,
-            jury_of(found.dev, team, place),
+            jury_of(found.dev, processes, place),
             settings.calibration,
             data=where,
-            pictures=2 * team.leads,
+            pictures=2 * processes.is_main,
         )
-        if verdict.score and trainer.record.history:
-            trainer.record.history[-1].update(verdict.score.figures())
-        if team.leads:
+        if verdict.score and trainer.history.rows:
+            trainer.history.rows[-1].update(verdict.score.figures())
+        if processes.is_main:
             save_model(output, final, judged(card, verdict), dtype=settings.dtype)
-            folder.finish(trainer.record.history, [(s.name, s.score, s.image, s.roads) for s in verdict.samples])
-        team.wait()
+            folder.finish(trainer.history.rows, [(s.name, s.score, s.image, s.roads) for s in verdict.samples])
+        processes.barrier()
     seconds = round(time.monotonic() - started, 1)
     _conclude(output, verdict, folder, listener)
     return TrainSummary(str(output), steps, seconds, trainer.loss, finished=True, dev=verdict.score)
@@ -178,7 +178,7 @@ def train(
 
 def recalibrate(
     output: Path,
-    about: About,
+    about: CardTexts,
     settings: TrainSettings,
     *,
     dev: Path,
@@ -207,12 +207,12 @@ def recalibrate(
     path = find_model(settings.start)
     check_target(output, overwrite=overwrite, inputs=[path])
     place, why = choose_device(device)
-    network, card = load_model(path)
+    model, card = load_model(path)
     settings = replace(settings, precision=choose_precision(settings.precision, place))
     listener.report(f"calibrating {card.name} on the tiles of {dev}; device {place} ({why})")
-    final = as_stored(network, settings.dtype).to(place)
-    areas = load_dev(dev, bands=card.bands, gsd_m=card.gsd_m, listener=listener, chosen=bands)
-    jury = jury_of(areas, Team(), place, window_px=card.window_px)
+    final = as_stored(model, settings.dtype).to(place)
+    areas = load_dev_areas(dev, bands=card.bands, gsd_m=card.gsd_m, listener=listener, chosen=bands)
+    jury = jury_of(areas, ProcessGroup(), place, window_px=card.window_px)
     verdict = judge(final, card, jury, settings.calibration, data=_where(areas, dev.name), pictures=0)
     named = {name: text for name, text in asdict(about).items() if text}
     recipe = {
@@ -225,20 +225,20 @@ def recalibrate(
     return TrainSummary(str(output), 0, round(time.monotonic() - started, 1), None, finished=True, dev=verdict.score)
 
 
-def load_in_turn(
-    data: DataSettings, output: Path, settings: TrainSettings, team: Team, listener: Listener
+def load_main_first(
+    data: DataSettings, output: Path, settings: TrainSettings, processes: ProcessGroup, listener: Listener
 ) -> TrainingData:
     """Load the data, first in the process that leads: masks that it draws lie ready for the others."""
     how: dict[str, Any] = {"crop": settings.crop, "gsd_m": settings.pixel_m, "seed": settings.seed, "beside": output}
-    if team.leads:
+    if processes.is_main:
         found = load(data, **how, listener=listener)
-        team.wait()
+        processes.barrier()
         return found
-    team.wait()
+    processes.barrier()
     return load(data, **how, listener=listener)
 
 
-def first_network(bands: int, settings: TrainSettings) -> tuple[ResUNet, ModelCard | None]:
+def initial_model(bands: int, settings: TrainSettings) -> tuple[ResUNet, ModelCard | None]:
     """Return the network to begin with and, if it was trained before, its card.
 
     Raises
@@ -248,31 +248,31 @@ def first_network(bands: int, settings: TrainSettings) -> tuple[ResUNet, ModelCa
     """
     if settings.start is None:
         return ResUNet(bands=bands, width=settings.width, upsample=settings.upsample), None
-    network, card = load_model(find_model(settings.start))
+    model, card = load_model(find_model(settings.start))
     form, wanted = (card.bands, card.width, card.upsample), (bands, settings.width, settings.upsample)
     if form != wanted:
         raise TrainingError(
             f"{settings.start} has {counted(form[0], 'band')}, width {form[1]} and {form[2]} upsampling, the run wants "
             f"{wanted[0]}, {wanted[1]} and {wanted[2]}; choose --width and --upsample to match"
         )
-    return network, card
+    return model, card
 
 
-def jury_of(areas: Areas, team: Team, device: torch.device, *, window_px: int = 224) -> Jury:
+def jury_of(areas: Areas, processes: ProcessGroup, device: torch.device, *, window_px: int = 224) -> Jury:
     """Return who scores this process's share of the tiles and adds up with the others."""
     return Jury(
         areas,
-        share=slice(team.rank, None, team.size),
-        total=lambda counts: team.total(counts, device),
+        share=slice(processes.rank, None, processes.size),
+        total=lambda counts: processes.sum_counts(counts, device),
         window_px=window_px,
     )
 
 
 def _run(trainer: Trainer, folder: RunFolder, areas: Areas, listener: Listener, *, until: float) -> None:
     """Run the trainer, telling what happens and keeping the pictures in the run folder up to date."""
-    settings, team = trainer.settings, trainer.team
+    settings, processes = trainer.settings, trainer.processes
     some = areas[:: -(-len(areas) // settings.dev_tiles)] if areas else []
-    jury = jury_of(some, team, trainer.device)
+    jury = jury_of(some, processes, trainer.device)
     listener.start(settings.steps, trainer.step)
     telling, began, first = max(1, settings.steps // 20), time.monotonic(), trainer.step
 
@@ -284,7 +284,7 @@ def _run(trainer: Trainer, folder: RunFolder, areas: Areas, listener: Listener, 
                 f"step {step.step} of {settings.steps}: loss {step.loss:.4f}, learning rate {step.learning_rate:.2g}, "
                 f"{step.crops_per_s:.1f} crops/s, {_duration(left)} left"
             )
-            folder.follow(trainer.record.history)
+            folder.write_history(trainer.history.rows)
 
     def evaluate() -> Mapping[str, float]:
         score = jury.score(engine_of(trainer.averaged(), trainer.mean, trainer.std))
@@ -296,9 +296,9 @@ def _run(trainer: Trainer, folder: RunFolder, areas: Areas, listener: Listener, 
     finally:
         if not trainer.finished and trainer.saved is not None:
             listener.report(f"step {trainer.saved} of {settings.steps} is saved in {folder.path}")
-    folder.follow(trainer.record.history)
-    if trainer.record.best:
-        listener.report(f"kept the weights of step {trainer.record.best[1]}, relaxed F1 {trainer.record.best[0]:.4f}")
+    folder.write_history(trainer.history.rows)
+    if trainer.history.best:
+        listener.report(f"kept the weights of step {trainer.history.best[1]}, relaxed F1 {trainer.history.best[0]:.4f}")
 
 
 def _where(areas: Areas, name: str) -> str:
@@ -318,7 +318,7 @@ def _conclude(output: Path, verdict: Verdict, folder: RunFolder | None, listener
     else:
         listener.report("nothing was measured or calibrated; --dev tiles would choose the threshold and give figures")
     if folder:
-        listener.report(f"what to look at: {folder.shown()}")
+        listener.report(f"what to look at: {folder.pictures()}")
     listener.report(f"next: roadseg predict scene.tif -o roads.tif --model {output}")
 
 

@@ -11,7 +11,7 @@ from roadseg.model.card import Measurement, ModelCard, find_model, read_card
 from roadseg.model.resunet import ResUNet
 from roadseg.model.weights import save_model
 from roadseg.settings import AugmentSettings, TrainSettings
-from roadseg.training.card import recipe_of
+from roadseg.training.card import recipe_for_card
 
 LISTED = {
     "width": 16,
@@ -31,10 +31,12 @@ def card(name: str, recipe: dict[str, object], *figures: Measurement) -> ModelCa
 
 def test_a_stage_says_what_differs() -> None:
     first = TrainSettings(steps=10, learning_rate=1e-3, precision="float32", augment=AugmentSettings(rotate_deg=20))
-    assert describe_recipe(card("plain", recipe_of(first, None, processes=1, steps_taken=10))) == [
+    assert describe_recipe(card("plain", recipe_for_card(first, None, processes=1, steps_taken=10))) == [
         ("1", "from random weights: steps 10, augment.rotate_deg 20, learning_rate 0.001, precision float32")
     ]
-    assert describe_recipe(card("bare", recipe_of(TrainSettings(), None))) == [("1", "from random weights: steps 4600")]
+    assert describe_recipe(card("bare", recipe_for_card(TrainSettings(), None))) == [
+        ("1", "from random weights: steps 4600")
+    ]
     assert describe_recipe(card("untold", {})) == []
 
 
@@ -57,8 +59,10 @@ def test_listed_stages_are_numbered() -> None:
 
 def test_starts_are_unfolded_the_oldest_first() -> None:
     settings = TrainSettings(width=16, crop=160, steps=2, seed=1)
-    second = card("second", recipe_of(settings, card("listed", LISTED), processes=2, steps_taken=1))
-    third = recipe_of(replace(settings, steps=3, tf32=False), replace(second, hash="fedcba9876543210"), processes=1)
+    second = card("second", recipe_for_card(settings, card("listed", LISTED), processes=2, steps_taken=1))
+    third = recipe_for_card(
+        replace(settings, steps=3, tf32=False), replace(second, hash="fedcba9876543210"), processes=1
+    )
     assert describe_recipe(card("third", third))[3:] == [
         ("", "together: crops 95200"),
         ("4", "from listed (0123456789ab): steps 2, processes 2, steps_taken 1"),
@@ -104,9 +108,9 @@ def test_narrow_terminals_and_long_words(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_recipe_is_the_same_from_a_file(tmp_path: Path) -> None:
-    first = card("first", recipe_of(TrainSettings(width=2, steps=7), None, processes=1))
+    first = card("first", recipe_for_card(TrainSettings(width=2, steps=7), None, processes=1))
     settings = TrainSettings(width=2, steps=2, drop_at=(0.5,), pixel_m=0.5)
-    made = ModelCard(name="second", width=2, recipe=recipe_of(settings, first, processes=1))
+    made = ModelCard(name="second", width=2, recipe=recipe_for_card(settings, first, processes=1))
     save_model(tmp_path / "second.safetensors", ResUNet(width=2), made)
     told = roadseg("info", tmp_path / "second.safetensors").stdout.splitlines()
     at = told.index("recipe")

@@ -22,11 +22,11 @@ from roadseg.model.resunet import ResUNet
 from roadseg.model.weights import load_model, save_model
 from roadseg.progress import Listener
 from roadseg.settings import CalibrationGoal, DataSettings, TrainSettings, WeightType
-from roadseg.train import About, recalibrate, train
-from roadseg.training.data.pairs import find_pairs
-from roadseg.training.data.tiles import Tile
-from roadseg.training.data.validate import common_gsd
-from roadseg.training.recipes import read_config, settled
+from roadseg.train import CardTexts, recalibrate, train
+from roadseg.training.data.pairs import find_tile_pairs
+from roadseg.training.data.tiles import MemoryTile
+from roadseg.training.data.validate import shared_gsd
+from roadseg.training.recipes import merge_settings, read_config
 
 SETTINGS = TrainSettings(width=2, steps=4, batch=2, crop=32, warmup_steps=1, evaluations=2)
 OPTIONS = ["--width", "2", "--steps", "2", "--batch", "2", "--crop", "32"]
@@ -45,7 +45,7 @@ def test_trains_scores_and_predicts(data: Path, tmp_path: Path) -> None:
     summary = train(
         DataSettings(data, dev=dev),
         output,
-        About("small", licence="CC0"),
+        CardTexts("small", licence="CC0"),
         SETTINGS,
         listener=Listener(report=said.append),
     )
@@ -64,7 +64,7 @@ def test_trains_scores_and_predicts(data: Path, tmp_path: Path) -> None:
     run = tmp_path / "model.run"
     assert {path.name for path in run.iterdir()} >= {"config.toml", "history.csv", "curves.png", "samples.png"}
     assert not list(run.glob("checkpoint*"))
-    assert settled(TrainSettings(), ("file", read_config(run / "config.toml"))) == replace(
+    assert merge_settings(TrainSettings(), ("file", read_config(run / "config.toml"))) == replace(
         SETTINGS, precision="float32"
     )
     scene = dev / "images" / "d.tif"
@@ -88,9 +88,9 @@ def test_command_line_prints_one_json_line(data: Path, tmp_path: Path) -> None:
 
 def test_goes_on_from_a_model(data: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
-    train(DataSettings(data), first, About("first", licence="CC0", attribution="me"), SETTINGS)
+    train(DataSettings(data), first, CardTexts("first", licence="CC0", attribution="me"), SETTINGS)
     still = replace(SETTINGS, start=str(first), learning_rate=0.0)
-    train(DataSettings(data), second, About("second", attribution="you"), still)
+    train(DataSettings(data), second, CardTexts("second", attribution="you"), still)
     stages, card = read_card(first), read_card(second)
     assert card.recipe["start"] == {"name": "first", "hash": stages.hash, "recipe": stages.recipe}
     assert (card.recipe["steps"], card.licence, card.attribution) == (4, "CC0", "you")
@@ -98,18 +98,20 @@ def test_goes_on_from_a_model(data: Path, tmp_path: Path) -> None:
     one, other = load_model(first)[0].state_dict(), load_model(second)[0].state_dict()
     assert torch.equal(one["head.weight"], other["head.weight"])
     with pytest.raises(TrainingError, match="--width"):
-        train(DataSettings(data), tmp_path / "third.safetensors", About("third"), replace(still, width=3))
+        train(DataSettings(data), tmp_path / "third.safetensors", CardTexts("third"), replace(still, width=3))
 
 
 def test_learns_from_a_teacher(data: Path, tmp_path: Path) -> None:
-    big, plain, taught = (tmp_path / f"{name}.safetensors" for name in ("big", "plain", "taught"))
-    train(DataSettings(data), big, About("big", training_data="far lands", licence="CC0"), replace(SETTINGS, width=3))
-    train(DataSettings(data), plain, About("plain"), SETTINGS)
-    train(DataSettings(data), taught, About("taught"), replace(SETTINGS, teacher=str(big)))
-    card = read_card(taught)
+    big, plain, teacher_probability = (tmp_path / f"{name}.safetensors" for name in ("big", "plain", "taught"))
+    train(
+        DataSettings(data), big, CardTexts("big", training_data="far lands", licence="CC0"), replace(SETTINGS, width=3)
+    )
+    train(DataSettings(data), plain, CardTexts("plain"), SETTINGS)
+    train(DataSettings(data), teacher_probability, CardTexts("taught"), replace(SETTINGS, teacher=str(big)))
+    card = read_card(teacher_probability)
     assert card.recipe["teacher"] == {"name": "big", "hash": read_card(big).hash}
     assert (card.training_data, card.licence) == ("3 tiles of data; learned from big, trained on far lands", "CC0")
-    one, other = load_model(plain)[0].state_dict(), load_model(taught)[0].state_dict()
+    one, other = load_model(plain)[0].state_dict(), load_model(teacher_probability)[0].state_dict()
     assert not torch.equal(one["head.weight"], other["head.weight"])
     assert one["head.weight"].shape == other["head.weight"].shape
 
@@ -119,21 +121,21 @@ def test_a_teacher_that_does_not_fit_is_refused(data: Path, tmp_path: Path) -> N
     network = ResUNet(bands=4, width=2, upsample="bilinear")
     save_model(other, network, ModelCard("other", mean=(0.5,) * 4, std=(0.2,) * 4))
     with pytest.raises(TrainingError, match="sees 4 bands, the run 3"):
-        train(DataSettings(data), output, About("m"), replace(SETTINGS, teacher=str(other)))
+        train(DataSettings(data), output, CardTexts("m"), replace(SETTINGS, teacher=str(other)))
     save_model(other, ResUNet(bands=3, width=2, upsample="bilinear"), ModelCard("other", gsd_m=0.3))
     with pytest.raises(TrainingError, match=r"train at --gsd 0\.3"):
-        train(DataSettings(data), output, About("m"), replace(SETTINGS, teacher=str(other)))
+        train(DataSettings(data), output, CardTexts("m"), replace(SETTINGS, teacher=str(other)))
     with pytest.raises(ModelError, match="no model file"):
-        train(DataSettings(data), output, About("m"), replace(SETTINGS, teacher="nobody"))
+        train(DataSettings(data), output, CardTexts("m"), replace(SETTINGS, teacher="nobody"))
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_calibrates_a_trained_model_anew(data: Path, tmp_path: Path, dtype: WeightType) -> None:
     dev = make_folder(tmp_path / "dev", ("d",))
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
-    train(DataSettings(data), first, About("first", licence="CC0"), replace(SETTINGS, dtype=dtype))
+    train(DataSettings(data), first, CardTexts("first", licence="CC0"), replace(SETTINGS, dtype=dtype))
     again = TrainSettings(steps=0, start=str(first), dtype=dtype)
-    summary = recalibrate(second, About("second"), again, dev=dev)
+    summary = recalibrate(second, CardTexts("second"), again, dev=dev)
     old, card = read_card(first), read_card(second)
     assert (card.hash, card.name, card.licence) == (old.hash, "second", "CC0")
     assert (card.threshold, old.temperature, old.bias) == (0.5, 1.0, 0.0)
@@ -143,15 +145,15 @@ def test_calibrates_a_trained_model_anew(data: Path, tmp_path: Path, dtype: Weig
     assert summary.dev is not None
     assert summary.dev.relaxed_f1 == {m.name: m.value for m in card.measurements}["relaxed F1"]
     third = tmp_path / "third.safetensors"
-    recalibrate(third, About("third"), replace(again, start=str(second)), dev=dev)
+    recalibrate(third, CardTexts("third"), replace(again, start=str(second)), dev=dev)
     assert read_card(third).bias == pytest.approx(card.bias)
     with pytest.raises(OutputError, match="also the input"):
-        recalibrate(first, About("first"), again, dev=dev, overwrite=True)
+        recalibrate(first, CardTexts("first"), again, dev=dev, overwrite=True)
 
 
 def test_calibrated_probabilities_are_shares_and_the_threshold_is_in_the_middle(data: Path, tmp_path: Path) -> None:
     dev, model = make_folder(tmp_path / "dev", ("d", "e", "f")), tmp_path / "model.safetensors"
-    train(DataSettings(data), model, About("m"), replace(SETTINGS, width=4, steps=30, learning_rate=1e-2))
+    train(DataSettings(data), model, CardTexts("m"), replace(SETTINGS, width=4, steps=30, learning_rate=1e-2))
     network, card = load_model(model)
     with torch.no_grad():
         network.head.weight *= 0.2
@@ -160,7 +162,7 @@ def test_calibrated_probabilities_are_shares_and_the_threshold_is_in_the_middle(
     errors, thresholds = {}, {}
     for goal in get_args(CalibrationGoal):
         again = TrainSettings(steps=0, start=str(model), calibration=goal)
-        summary = recalibrate(tmp_path / f"{goal}.safetensors", About("m"), again, dev=dev)
+        summary = recalibrate(tmp_path / f"{goal}.safetensors", CardTexts("m"), again, dev=dev)
         assert summary.dev is not None
         errors[goal], thresholds[goal] = summary.dev.calibration_error, summary.dev.threshold
     assert max(errors["probability"], errors["threshold"]) < errors["none"]
@@ -182,10 +184,10 @@ def test_leaves_off_and_goes_on(data: Path, tmp_path: Path) -> None:
     short = replace(SETTINGS, minutes=1e-9)
     rounds = []
     while not output.exists():
-        rounds.append(train(DataSettings(data), output, About("m"), short))
+        rounds.append(train(DataSettings(data), output, CardTexts("m"), short))
     assert [r.finished for r in rounds] == [False, False, False, True]
     assert [r.output for r in rounds[:2]] == ["", ""]
-    train(DataSettings(data), whole, About("m"), SETTINGS)
+    train(DataSettings(data), whole, CardTexts("m"), SETTINGS)
     assert read_card(output).hash == read_card(whole).hash
 
 
@@ -194,7 +196,7 @@ def test_output_that_cannot_be_written_is_found_before_training(
 ) -> None:
     (tmp_path / "m.run").write_text("in the way")
     with pytest.raises(OutputError, match=r"m\.run"):
-        train(DataSettings(data), tmp_path / "m.safetensors", About("m"), SETTINGS)
+        train(DataSettings(data), tmp_path / "m.safetensors", CardTexts("m"), SETTINGS)
 
 
 def test_pictures_that_cannot_be_written_cost_no_run(
@@ -204,14 +206,14 @@ def test_pictures_that_cannot_be_written_cost_no_run(
         def add_scalar(self, *_: object) -> None:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("roadseg.training.run_folder._board", lambda _: FullBoard())
+    monkeypatch.setattr("roadseg.training.run_folder._tensorboard_writer", lambda _: FullBoard())
     names = ("history.csv", "curves.png", "tensorboard", "samples.png")
     for name in names:
         (tmp_path / "m.run" / name).mkdir(parents=True)
     said, warned = list[str](), list[str]()
     settings = DataSettings(data, dev=make_folder(tmp_path / "dev", ("d",)))
     output = tmp_path / "m.safetensors"
-    train(settings, output, About("m"), SETTINGS, listener=Listener(report=said.append, warn=warned.append))
+    train(settings, output, CardTexts("m"), SETTINGS, listener=Listener(report=said.append, warn=warned.append))
     assert [text.split(" (")[0] for text in warned] == [f"cannot write {tmp_path / 'm.run' / name}" for name in names]
     assert f"what to look at: {tmp_path / 'm.run'}" in said
     assert read_card(output).name == "m"
@@ -226,16 +228,20 @@ def test_a_board_that_fails_costs_no_run(
         raise OSError(28, "No space left on device")
 
     board = SimpleNamespace(add_scalar=lambda *_: None, flush=lambda: None, close=full)
-    monkeypatch.setattr("roadseg.training.run_folder._board", full if fails == "opens" else lambda _: board)
+    monkeypatch.setattr(
+        "roadseg.training.run_folder._tensorboard_writer", full if fails == "opens" else lambda _: board
+    )
     warned: list[str] = []
-    train(DataSettings(data), tmp_path / "m.safetensors", About("m"), SETTINGS, listener=Listener(warn=warned.append))
+    train(
+        DataSettings(data), tmp_path / "m.safetensors", CardTexts("m"), SETTINGS, listener=Listener(warn=warned.append)
+    )
     assert [text.count("tensorboard (No space left") for text in warned] == [1]
 
 
 def test_settings_that_cannot_be_written_stop_a_run(data: Path, tmp_path: Path) -> None:
     (tmp_path / "m.run/config.toml").mkdir(parents=True)
     with pytest.raises(OutputError, match=r"config\.toml"):
-        train(DataSettings(data), tmp_path / "m.safetensors", About("m"), SETTINGS)
+        train(DataSettings(data), tmp_path / "m.safetensors", CardTexts("m"), SETTINGS)
 
 
 def test_crop_that_does_not_fit_the_network_is_wrong_usage(data: Path, tmp_path: Path) -> None:
@@ -306,7 +312,7 @@ def _other_gsd(data: Path) -> None:
 def test_bad_data_is_named(data: Path, tmp_path: Path, spoil: Callable[[Path], None], message: str) -> None:
     spoil(data)
     with pytest.raises(RoadsegError, match=message):
-        train(DataSettings(data), tmp_path / "m.safetensors", About("m"), SETTINGS)
+        train(DataSettings(data), tmp_path / "m.safetensors", CardTexts("m"), SETTINGS)
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
@@ -314,7 +320,7 @@ def test_a_refused_run_leaves_an_earlier_one_as_it_was(data: Path, tmp_path: Pat
     other = tmp_path / "other.safetensors"
     save_model(other, ResUNet(width=4), ModelCard(name="other", width=4))
     output, short = tmp_path / "m.safetensors", replace(SETTINGS, minutes=1e-9)
-    assert not train(DataSettings(data), output, About("m"), short).finished
+    assert not train(DataSettings(data), output, CardTexts("m"), short).finished
     before = {path: path.read_bytes() for path in (tmp_path / "m.run").iterdir() if path.is_file()}
     assert {path.name for path in before} >= {"config.toml", "checkpoint-1-1-of-1.safetensors"}
     _grey_mask(make_folder(tmp_path / "bad", ("a", "b")))
@@ -324,9 +330,9 @@ def test_a_refused_run_leaves_an_earlier_one_as_it_was(data: Path, tmp_path: Pat
         (SETTINGS, tmp_path / "bad", True, "no road mask"),
     ):
         with pytest.raises(RoadsegError, match=message):
-            train(DataSettings(source), output, About("m"), settings, overwrite=overwrite)
+            train(DataSettings(source), output, CardTexts("m"), settings, overwrite=overwrite)
         assert {path: path.read_bytes() for path in before} == before
-    summary = train(DataSettings(data), output, About("m"), replace(SETTINGS, seed=7), overwrite=True)
+    summary = train(DataSettings(data), output, CardTexts("m"), replace(SETTINGS, seed=7), overwrite=True)
     assert (summary.steps, read_card(output).recipe["seed"]) == (4, 7)
 
 
@@ -334,21 +340,21 @@ def test_an_empty_run_folder_that_was_there_stays(data: Path, tmp_path: Path) ->
     (tmp_path / "m.run").mkdir()
     _grey_mask(data)
     with pytest.raises(RoadsegError, match="no road mask"):
-        train(DataSettings(data), tmp_path / "m.safetensors", About("m"), SETTINGS)
+        train(DataSettings(data), tmp_path / "m.safetensors", CardTexts("m"), SETTINGS)
     assert list((tmp_path / "m.run").iterdir()) == []
 
 
 def test_missing_output_folder_is_found_out_before_training(data: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="does not exist"):
-        train(DataSettings(data), tmp_path / "nowhere" / "m.safetensors", About("m"), SETTINGS)
+        train(DataSettings(data), tmp_path / "nowhere" / "m.safetensors", CardTexts("m"), SETTINGS)
 
 
 def test_pairs_are_matched_by_stem(data: Path) -> None:
-    assert [(i.name, m.name) for i, m in find_pairs(data).train] == [(f"{n}.tif", f"{n}.tif") for n in "abc"]
+    assert [(i.name, m.name) for i, m in find_tile_pairs(data).train] == [(f"{n}.tif", f"{n}.tif") for n in "abc"]
 
 
 def test_gsd_must_be_known() -> None:
-    tile = Tile("a", np.zeros((3, 2, 2), np.uint8), np.zeros((2, 2), np.uint8), np.ones((2, 2), bool))
+    tile = MemoryTile("a", np.zeros((3, 2, 2), np.uint8), np.zeros((2, 2), np.uint8), np.ones((2, 2), bool))
     with pytest.raises(TrainingError, match="--gsd"):
-        common_gsd([tile], None)
-    assert common_gsd([tile], 0.25) == 0.25
+        shared_gsd([tile], None)
+    assert shared_gsd([tile], 0.25) == 0.25

@@ -14,8 +14,8 @@ from worlds import METRES, write_raster
 
 from roadseg.progress import Listener
 from roadseg.settings import DataSettings
-from roadseg.training.data.check import Checked, check
-from roadseg.training.data.contact_sheet import THUMB_PX, Entry, Thumb, drawn_over, sheet
+from roadseg.training.data.check import CheckReport, check_training_data
+from roadseg.training.data.contact_sheet import THUMB_PX, SheetEntry, Thumbnail, draw_contact_sheet, overlay
 
 PLACE = Affine(1, 0, 230_000, 0, -1, 900_000)
 
@@ -37,8 +37,8 @@ def write_pair(
     write_raster(folder / f"masks/{name}.tif", mask[None], transform=PLACE, nodata=255)
 
 
-def checked(settings: DataSettings, folder: Path, said: list[str] | None = None) -> Checked:
-    return check(
+def checked(settings: DataSettings, folder: Path, said: list[str] | None = None) -> CheckReport:
+    return check_training_data(
         settings,
         crop=32,
         gsd_m=None,
@@ -63,9 +63,9 @@ def data(tmp_path: Path) -> Path:
 
 def test_odd_pairs_come_first_and_are_told_why(data: Path, tmp_path: Path) -> None:
     found = checked(DataSettings(data), tmp_path)
-    assert [look.name.removesuffix(".tif") for look in found.looks] == ["void", "shifted", "empty", "small", "good"]
-    assert [len(look.remarks) for look in found.looks] == [1, 1, 1, 1, 0]
-    assert found.looks[1].remarks == ("labels seem misplaced: they would fit better 12 px right",)
+    assert [look.name.removesuffix(".tif") for look in found.pairs] == ["void", "shifted", "empty", "small", "good"]
+    assert [len(look.remarks) for look in found.pairs] == [1, 1, 1, 1, 0]
+    assert found.pairs[1].remarks == ("labels seem misplaced: they would fit better 12 px right",)
     assert found.remarks()["nothing is labelled: every pixel is void"] == ["void.tif"]
     assert found.obstacles == ()
     assert "5 training tiles" in found.summary
@@ -91,8 +91,8 @@ def test_labels_that_are_all_off_alike_are_told_of_together(tmp_path: Path) -> N
 def test_unreadable_pairs_are_obstacles_unless_left_out(data: Path, tmp_path: Path) -> None:
     (data / "images/good.tif").write_text("no raster")
     found = checked(DataSettings(data), tmp_path)
-    assert math.isinf(found.looks[0].oddness)
-    assert "good.tif is not a raster" in found.looks[0].remarks[0]
+    assert math.isinf(found.pairs[0].oddness)
+    assert "good.tif is not a raster" in found.pairs[0].remarks[0]
     assert "1 pair(s) cannot be used" in found.obstacles[0]
     assert checked(DataSettings(data, skip_unreadable=True), tmp_path).obstacles == ()
 
@@ -154,15 +154,15 @@ def test_void_and_road_are_drawn_where_they_are() -> None:
     grey = np.full((40, 60, 3), 100, np.uint8)
     road, void = np.zeros((2, 40, 60), np.float32)
     road[:, 10:14], void[20:] = 1, 1
-    drawn = drawn_over(Thumb(grey, road, void))
+    drawn = overlay(Thumbnail(grey, road, void))
     assert (drawn[:20, :10] == 70).all()
     assert (drawn[..., 0].astype(int) - drawn[..., 2] > 150)[:, 10:14].all()
     assert 0.3 < (drawn[20:, 20:, 1] < 60).mean() < 0.7
 
 
 def test_a_sheet_of_odd_count_is_whole() -> None:
-    entries = [Entry(None, f"näme {i}", "x" * 300) for i in range(3)]
-    drawn = sheet(entries)
+    entries = [SheetEntry(None, f"näme {i}", "x" * 300) for i in range(3)]
+    drawn = draw_contact_sheet(entries)
     assert drawn.shape[0] == 3
     assert drawn.dtype == np.uint8
     assert (drawn[:, -40:, -40:] == 255).all()

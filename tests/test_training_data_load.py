@@ -17,7 +17,7 @@ from worlds import METRES, picture, write_raster
 from roadseg.errors import RoadsegError, SceneError, TrainingError
 from roadseg.progress import Listener
 from roadseg.settings import DataSettings
-from roadseg.training.data.load import TrainingData, gather, load, load_dev
+from roadseg.training.data.load import TrainingData, collect_pairs, load, load_dev_areas
 from roadseg.training.data.memory import free_bytes
 from roadseg.training.data.tiles import VOID
 
@@ -63,8 +63,8 @@ def test_crops_are_the_same_from_memory_and_from_files(tmp_path: Path, dtype: st
     settings = DataSettings(tmp_path / "data", road_share=0.4, **options)
     memory, files = loaded(settings, tmp_path, **gsd), loaded(replace(settings, memory_gb=0), tmp_path, **gsd)
     assert [tile.in_memory for tile in (*memory.tiles.tiles, *files.tiles.tiles)] == [True] * 2 + [False] * 2
-    assert "in memory" in memory.about
-    assert "from their files" in files.about
+    assert "in memory" in memory.summary
+    assert "from their files" in files.summary
     assert memory.tiles.pixel_statistics() == files.tiles.pixel_statistics()
     for one in (memory, files):
         one.tiles.fill((0.2, 0.4, 0.6))
@@ -121,12 +121,12 @@ def test_a_csv_file_with_splits(data: Path) -> None:
 
 
 def test_dev_tiles_are_seen_at_the_models_resolution(data: Path) -> None:
-    areas = load_dev(data, bands=3, gsd_m=0.5, listener=Listener())
+    areas = load_dev_areas(data, bands=3, gsd_m=0.5, listener=Listener())
     assert {area.window.height for area in areas} == {260}
     with areas[0].open((0.1, 0.2, 0.3)) as pair:
         assert areas[0].label(pair).shape == (260, 340)
     with pytest.raises(SceneError, match="has no band 4"):
-        load_dev(data, bands=4, gsd_m=1.0, listener=Listener())
+        load_dev_areas(data, bands=4, gsd_m=1.0, listener=Listener())
 
 
 def test_what_255_means_is_settled_by_all_masks_together(tmp_path: Path) -> None:
@@ -339,10 +339,10 @@ def test_bands_that_are_not_used_are_told(tmp_path: Path) -> None:
     rgba = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]
     opaque = np.concatenate([picture(130, 170), np.full((1, 130, 170), 255)]).astype(np.uint8)
     write_raster(tmp_path / "rgb/images/c.tif", opaque, transform=PLACE, colours=rgba)
-    assert loaded(DataSettings(tmp_path), tmp_path).about.endswith("0 dev tiles; bands 1,2,3 of 4 or 1,2,3 of 5")
-    assert loaded(DataSettings(tmp_path, bands=(4, 1)), tmp_path).about.endswith("; bands 4,1 of 4 or 4,1 of 5")
-    assert "bands" not in loaded(DataSettings(tmp_path / "rgb"), tmp_path).about
-    assert "bands" not in loaded(DataSettings(tmp_path / "rgb", bands=(3, 1, 2)), tmp_path).about
+    assert loaded(DataSettings(tmp_path), tmp_path).summary.endswith("0 dev tiles; bands 1,2,3 of 4 or 1,2,3 of 5")
+    assert loaded(DataSettings(tmp_path, bands=(4, 1)), tmp_path).summary.endswith("; bands 4,1 of 4 or 4,1 of 5")
+    assert "bands" not in loaded(DataSettings(tmp_path / "rgb"), tmp_path).summary
+    assert "bands" not in loaded(DataSettings(tmp_path / "rgb", bands=(3, 1, 2)), tmp_path).summary
 
 
 @pytest.mark.parametrize(
@@ -359,24 +359,24 @@ def test_too_few_bands_have_a_cure_without_a_model(tmp_path: Path, count: int, m
         loaded(DataSettings(tmp_path), tmp_path)
     assert loaded(DataSettings(tmp_path, bands=tuple(range(1, count + 1))), tmp_path).tiles.bands == count
     with pytest.raises(SceneError, match="the model wants 3 bands"):
-        load_dev(tmp_path, bands=3, gsd_m=1.0, listener=Listener())
+        load_dev_areas(tmp_path, bands=3, gsd_m=1.0, listener=Listener())
 
 
 def test_one_tile_is_one(data: Path) -> None:
     write_pair(data.with_name("one"), "x", col=1000)
     found = loaded(DataSettings(data.with_name("one"), dev=data), data)
-    assert found.about.startswith("1 training tile in memory")
-    assert found.about.endswith("; 3 dev tiles")
-    assert loaded(DataSettings(data, dev=data.with_name("one")), data).about.endswith("; 1 dev tile")
+    assert found.summary.startswith("1 training tile in memory")
+    assert found.summary.endswith("; 3 dev tiles")
+    assert loaded(DataSettings(data, dev=data.with_name("one")), data).summary.endswith("; 1 dev tile")
 
 
 def test_dev_tiles_give_the_bands_of_the_model(tmp_path: Path) -> None:
     write_pair(tmp_path, "x")
     with rasterio.open(tmp_path / "images/x.tif") as file:
         second = file.read(2)
-    area = load_dev(tmp_path, bands=1, gsd_m=1.0, listener=Listener())[0]
+    area = load_dev_areas(tmp_path, bands=1, gsd_m=1.0, listener=Listener())[0]
     assert area.tile.bands == 1
-    chosen = load_dev(tmp_path, bands=1, gsd_m=1.0, listener=Listener(), chosen=(2,))[0]
+    chosen = load_dev_areas(tmp_path, bands=1, gsd_m=1.0, listener=Listener(), chosen=(2,))[0]
     image, label = chosen.tile.read(chosen.tile.grid.window)
     assert np.array_equal(image[0][label != VOID], second[label != VOID])
 
@@ -413,7 +413,7 @@ def test_one_file_cannot_be_split_by_files(data: Path) -> None:
 def test_places_beside_images_are_images_too(data: Path, roads: DataSettings) -> None:
     """``--images a.tif b.tif`` makes b.tif a place of its own."""
     settings = replace(roads, images=(data / "images/a.tif", data / "images/c.tif"))
-    assert [pair.image.stem for pair in gather(settings, data / "m", Listener())[0]] == ["a", "c"]
+    assert [pair.image.stem for pair in collect_pairs(settings, data / "m", Listener())[0]] == ["a", "c"]
 
 
 def test_there_is_memory() -> None:

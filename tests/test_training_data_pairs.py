@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from roadseg.errors import RoadsegError, TrainingError
-from roadseg.training.data.pairs import find_images, find_pairs
+from roadseg.training.data.pairs import find_images, find_tile_pairs
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -18,7 +18,7 @@ def touch(folder: Path, *names: str) -> Path:
 
 def test_folders_are_matched_by_stem_whatever_the_format(tmp_path: Path) -> None:
     touch(tmp_path, "images/b.jp2", "images/a.tif", "masks/a.png", "masks/b.tif", "masks/a.png.aux.xml")
-    found = find_pairs(tmp_path)
+    found = find_tile_pairs(tmp_path)
     assert [(pair.image.name, pair.mask.name) for pair in found.train] == [("a.tif", "a.png"), ("b.jp2", "b.tif")]
     assert found.dev == []
 
@@ -28,7 +28,7 @@ def test_a_csv_file_names_pairs_and_splits(tmp_path: Path) -> None:
     manifest.write_text(
         "\ufeffimage, mask, split\na.tif, m/a.tif, train\nb.tif, m/b.tif, VAL\nc.tif,m/c.tif,\nd.tif,m/d.tif,test\n"
     )
-    found = find_pairs(manifest)
+    found = find_tile_pairs(manifest)
     assert found.train == [(tmp_path / "a.tif", tmp_path / "m/a.tif"), (tmp_path / "c.tif", tmp_path / "m/c.tif")]
     assert found.dev == [(tmp_path / "b.tif", tmp_path / "m/b.tif")]
 
@@ -38,7 +38,7 @@ def test_a_csv_file_may_be_written_as_excel_does(tmp_path: Path, separator: str)
     rows = [("Image", "MASK ", "Split"), ("a, north.tif", "a;1.tif", "train"), ("b.tif", "b.tif", "Val")]
     with (tmp_path / "data.csv").open("w", encoding="utf-8-sig", newline="") as file:
         csv.writer(file, delimiter=separator).writerows(rows)
-    found = find_pairs(tmp_path / "data.csv")
+    found = find_tile_pairs(tmp_path / "data.csv")
     assert found.train == [(tmp_path / "a, north.tif", tmp_path / "a;1.tif")]
     assert found.dev == [(tmp_path / "b.tif", tmp_path / "b.tif")]
 
@@ -60,7 +60,7 @@ def test_a_csv_file_may_be_written_as_excel_does(tmp_path: Path, separator: str)
 def test_bad_csv_files_are_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "data.csv").write_text(text)
     with pytest.raises(TrainingError, match=message):
-        find_pairs(tmp_path / "data.csv")
+        find_tile_pairs(tmp_path / "data.csv")
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_bad_csv_files_are_named(tmp_path: Path, text: str, message: str) -> Non
 def test_bad_folders_are_named(tmp_path: Path, names: tuple[str, ...], place: str, message: str) -> None:
     touch(tmp_path, *names)
     with pytest.raises(RoadsegError, match=message):
-        find_pairs(tmp_path / place)
+        find_tile_pairs(tmp_path / place)
 
 
 def test_images_come_from_files_folders_and_patterns_once_each(tmp_path: Path) -> None:

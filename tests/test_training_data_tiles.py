@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 
 from roadseg.errors import TrainingError
-from roadseg.training.data.tiles import VOID, Tile, Tiles, cell_px, cut
+from roadseg.training.data.tiles import VOID, MemoryTile, TileDataset, cell_px, copy_window
 from roadseg.windows import Window
 
 
-def tile(name: str, height: int, width: int, *, seed: int = 0) -> Tile:
+def tile(name: str, height: int, width: int, *, seed: int = 0) -> MemoryTile:
     rng = np.random.default_rng(seed)
     image = rng.integers(0, 256, (3, height, width), dtype=np.uint8)
     label = np.zeros((height, width), dtype=np.uint8)
     label[:, width // 2 : width // 2 + 7] = 1
-    return Tile(name, image, label, np.ones((height, width), dtype=bool))
+    return MemoryTile(name, image, label, np.ones((height, width), dtype=bool))
 
 
 def test_same_step_draws_same_crops() -> None:
-    tiles = Tiles([tile("a", 70, 110), tile("b", 90, 64, seed=1)], crop=32)
+    tiles = TileDataset([tile("a", 70, 110), tile("b", 90, 64, seed=1)], crop=32)
     first, again, later = (tiles.draw(6, seed=4, step=step) for step in (9, 9, 10))
     assert np.array_equal(first.images, again.images)
     assert np.array_equal(first.labels, again.labels)
@@ -28,15 +28,15 @@ def test_same_step_draws_same_crops() -> None:
 
 def test_image_and_label_are_cut_from_one_place() -> None:
     source = tile("a", 70, 110)
-    marked = Tile("a", np.stack([source.label * 200] * 3), source.label, source.valid)
-    batch = Tiles([marked], crop=32).draw(20, seed=0, step=0)
+    marked = MemoryTile("a", np.stack([source.label * 200] * 3), source.label, source.valid)
+    batch = TileDataset([marked], crop=32).draw(20, seed=0, step=0)
     assert np.array_equal(batch.images[:, 0], batch.labels * 200)
 
 
 def test_tiles_are_drawn_in_proportion_to_labelled_area() -> None:
     large, small = tile("large", 160, 160), tile("small", 80, 80)
     small.image[:] = 7
-    tiles = Tiles([large, small], crop=32)
+    tiles = TileDataset([large, small], crop=32)
     batch = tiles.draw(2000, seed=0, step=0)
     share = np.mean([np.all(image == 7) for image in batch.images])
     assert share == pytest.approx(80 * 80 / (160 * 160 + 80 * 80), abs=0.03)
@@ -45,7 +45,7 @@ def test_tiles_are_drawn_in_proportion_to_labelled_area() -> None:
 def test_void_is_avoided() -> None:
     half = tile("half", 100, 200)
     half.label[:, 110:] = VOID
-    batch = Tiles([half], crop=40).draw(100, seed=0, step=0)
+    batch = TileDataset([half], crop=40).draw(100, seed=0, step=0)
     assert (batch.labels != VOID).mean(axis=(1, 2)).min() >= 0.5
 
 
@@ -55,7 +55,7 @@ def test_statistics_leave_void_pixels_out() -> None:
     one.label[:, 47:] = VOID
     one.label[:, 40:47] = VOID
     one.label[5:9, :20] = 1
-    mean, std = Tiles([one], crop=16).pixel_statistics()
+    mean, std = TileDataset([one], crop=16).pixel_statistics()
     known = one.image[:, :, :40] / 255
     assert mean == pytest.approx(known.mean(axis=(1, 2)))
     assert std == pytest.approx(known.std(axis=(1, 2)))
@@ -64,7 +64,7 @@ def test_statistics_leave_void_pixels_out() -> None:
 def test_unknown_pixels_get_the_mean_colour() -> None:
     one = tile("one", 40, 50)
     one.valid[:, :9] = False
-    Tiles([one], crop=16).fill((0.2, 0.4, 0.6))
+    TileDataset([one], crop=16).fill((0.2, 0.4, 0.6))
     assert [np.unique(band[:, :9]).tolist() for band in one.image] == [[51], [102], [153]]
 
 
@@ -73,43 +73,47 @@ def test_unknown_pixels_get_the_mean_colour() -> None:
     [
         ([], "no training tiles"),
         (
-            [Tile("t", np.zeros((3, 40, 50), np.uint8), np.zeros((40, 50), np.uint8), np.ones((40, 50), bool))],
+            [MemoryTile("t", np.zeros((3, 40, 50), np.uint8), np.zeros((40, 50), np.uint8), np.ones((40, 50), bool))],
             "one class",
         ),
         (
-            [Tile("t", np.zeros((3, 40, 50), np.uint8), np.full((40, 50), VOID, np.uint8), np.ones((40, 50), bool))],
+            [
+                MemoryTile(
+                    "t", np.zeros((3, 40, 50), np.uint8), np.full((40, 50), VOID, np.uint8), np.ones((40, 50), bool)
+                )
+            ],
             "void",
         ),
     ],
 )
-def test_useless_tiles_are_refused(tiles: list[Tile], message: str) -> None:
+def test_useless_tiles_are_refused(tiles: list[MemoryTile], message: str) -> None:
     with pytest.raises(TrainingError, match=message):
-        Tiles(tiles, crop=32)
+        TileDataset(tiles, crop=32)
 
 
 def test_a_crop_is_known_by_its_number() -> None:
-    tiles = Tiles([tile("a", 70, 110), tile("b", 90, 64, seed=1)], crop=32)
+    tiles = TileDataset([tile("a", 70, 110), tile("b", 90, 64, seed=1)], crop=32)
     some = tiles.crops([5, 900, 7], seed=3)
     assert np.array_equal(some.pixels[2], tiles.crops([7], seed=3).pixels[0])
     assert np.array_equal(tiles.draw(4, seed=3, step=2).pixels, tiles.crops(range(8, 12), seed=3).pixels)
 
 
 def test_batches_ahead_are_the_batches_asked_for() -> None:
-    tiles = Tiles([tile("a", 70, 110)], crop=32, threads=3)
+    tiles = TileDataset([tile("a", 70, 110)], crop=32, threads=3)
     numbers = [range(i, i + 5) for i in (40, 0, 7, 7, 90, 2, 3, 1)]
     for batch, wanted in zip(tiles.stream(numbers, seed=1, margin_px=4), numbers, strict=True):
         assert np.array_equal(batch.pixels, tiles.crops(wanted, seed=1, margin_px=4).pixels)
 
 
 def test_a_stream_left_early_ends_its_threads() -> None:
-    stream = Tiles([tile("a", 70, 110)], crop=32, threads=3).stream(([n] for n in range(10**9)), seed=1)
+    stream = TileDataset([tile("a", 70, 110)], crop=32, threads=3).stream(([n] for n in range(10**9)), seed=1)
     next(stream)
     stream.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("roadseg-crops")]
 
 
 def test_pixels_are_one_piece() -> None:
-    batch = Tiles([tile("a", 70, 110)], crop=32).draw(3, seed=0, step=0)
+    batch = TileDataset([tile("a", 70, 110)], crop=32).draw(3, seed=0, step=0)
     assert (batch.pixels.shape, batch.pixels.dtype) == ((3, 4, 32, 32), np.uint8)
     assert batch.pixels.flags.c_contiguous
     assert (batch.images.base is not None, batch.images.shape, batch.labels.shape) == (
@@ -120,7 +124,7 @@ def test_pixels_are_one_piece() -> None:
 
 
 def test_a_margin_grows_the_same_crop_and_is_void_beyond_the_tile() -> None:
-    tiles = Tiles([tile("a", 70, 110)], crop=32)
+    tiles = TileDataset([tile("a", 70, 110)], crop=32)
     plain, grown = tiles.draw(60, seed=2, step=1), tiles.draw(60, seed=2, step=1, margin_px=45)
     assert grown.pixels.shape[2:] == (122, 122)
     assert np.array_equal(grown.pixels[:, :, 45:-45, 45:-45], plain.pixels)
@@ -132,13 +136,13 @@ def test_a_margin_grows_the_same_crop_and_is_void_beyond_the_tile() -> None:
 def test_beyond_the_tile_lies_its_mirror_image() -> None:
     source = tile("a", 40, 50)
     out = np.empty((4, 60, 70), np.uint8)
-    cut(source, Window(-7, -9, 60, 70), out)
+    copy_window(source, Window(-7, -9, 60, 70), out)
     assert np.array_equal(out[:3], np.pad(source.image, ((0, 0), (7, 13), (9, 11)), mode="reflect"))
     assert np.array_equal(out[3], np.pad(source.label, ((7, 13), (9, 11)), constant_values=VOID))
 
 
 def test_a_tile_smaller_than_a_crop_lies_in_its_middle() -> None:
-    batch = Tiles([tile("tiny", 20, 90), tile("tinier", 11, 13)], crop=32).draw(40, seed=0, step=0)
+    batch = TileDataset([tile("tiny", 20, 90), tile("tinier", 11, 13)], crop=32).draw(40, seed=0, step=0)
     known = {int((label != VOID).sum()) for label in batch.labels}
     assert known == {20 * 32, 11 * 13}
 
@@ -151,7 +155,7 @@ def test_every_labelled_pixel_is_about_as_likely() -> None:
     numbers = np.arange(200 * 280).reshape(200, 280)
     for band, shift in enumerate((0, 8, 16)):
         marks.image[band] = numbers >> shift & 255
-    batch = Tiles([marks], crop=24).draw(4000, seed=0, step=0)
+    batch = TileDataset([marks], crop=24).draw(4000, seed=0, step=0)
     places = batch.images.astype(np.int64)
     np.add.at(seen, (places[:, 0] + (places[:, 1] << 8) + (places[:, 2] << 16)).ravel(), 1)
     inner = seen.reshape(200, 280)[24:-24, 24:-24]
@@ -162,7 +166,7 @@ def test_every_labelled_pixel_is_about_as_likely() -> None:
 def test_road_share_draws_more_road() -> None:
     source = tile("a", 300, 400)
     shares = [
-        (Tiles([source], crop=32, road_share=s).draw(400, seed=0, step=0).labels == 1).mean() for s in (0, 0.5, 1)
+        (TileDataset([source], crop=32, road_share=s).draw(400, seed=0, step=0).labels == 1).mean() for s in (0, 0.5, 1)
     ]
     assert shares[0] < shares[1] < shares[2]
     assert shares[2] > 3 * shares[0]
@@ -176,7 +180,7 @@ def test_half_of_a_crop_is_labelled_wherever_that_can_be(crop: int, known: float
     source = tile("patchy", 160, 240)
     source.label[np.kron(rng.random((4, 6)) > known, np.ones((40, 40), bool))] = VOID
     source.label[0, 0], source.label[0, 1] = 1, 0
-    labels = Tiles([source], crop=crop).draw(300, seed=0, step=0).labels
+    labels = TileDataset([source], crop=crop).draw(300, seed=0, step=0).labels
     assert (labels != VOID).mean(axis=(1, 2)).min() >= 0.5
 
 
@@ -184,7 +188,7 @@ def test_scattered_labels_are_still_found() -> None:
     source = tile("points", 120, 150)
     source.label[:] = VOID
     source.label[60, 70:74] = (0, 1, 1, 0)
-    labels = Tiles([source], crop=32).draw(50, seed=0, step=0).labels
+    labels = TileDataset([source], crop=32).draw(50, seed=0, step=0).labels
     assert (labels != VOID).any(axis=(1, 2)).mean() > 0.5
 
 
@@ -197,4 +201,4 @@ def test_cells_grow_with_the_data() -> None:
 def test_tiles_of_other_bands_are_refused() -> None:
     grey = tile("grey", 40, 50)
     with pytest.raises(TrainingError, match="grey has 1 band, a 3; choose with --bands"):
-        Tiles([tile("a", 40, 50), Tile("grey", grey.image[:1], grey.label, grey.valid)], crop=16)
+        TileDataset([tile("a", 40, 50), MemoryTile("grey", grey.image[:1], grey.label, grey.valid)], crop=16)

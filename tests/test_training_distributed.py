@@ -18,7 +18,7 @@ from training_tiles import make_folder
 from roadseg.model.weights import load_model
 from roadseg.settings import TrainSettings
 from roadseg.training.data.feed import Feed
-from roadseg.training.distributed import Team, joined
+from roadseg.training.distributed import ProcessGroup, join_process_group
 
 SGD = ["--set", "optimizer=sgd", "--learning-rate", "0.05"]
 """Without Adam, which makes steps of full size out of gradients that are nothing but rounding."""
@@ -107,18 +107,18 @@ def test_torchrun_starts_it(tmp_path: Path) -> None:
 def test_shares_of_a_batch_are_the_batch(pool: int) -> None:
     cpu = torch.device("cpu")
 
-    def numbers(batch: int, team: Team, step: int) -> list[int]:
-        return Feed(None, TrainSettings(batch=batch, pool=pool), team, cpu, 0).crop_numbers(step)  # type: ignore[arg-type]
+    def numbers(batch: int, processes: ProcessGroup, step: int) -> list[int]:
+        return Feed(None, TrainSettings(batch=batch, pool=pool), processes, cpu, 0).crop_numbers(step)  # type: ignore[arg-type]
 
     for step in range(8):
-        whole = numbers(6, Team(), step)
-        assert whole == [n for rank in range(3) for n in numbers(2, Team(rank, 3), step)]
+        whole = numbers(6, ProcessGroup(), step)
+        assert whole == [n for rank in range(3) for n in numbers(2, ProcessGroup(rank, 3), step)]
     if not pool:
         assert whole == list(range(42, 48))
 
 
 def test_a_pool_is_gone_through_once_per_epoch_in_another_order() -> None:
-    feed = Feed(None, TrainSettings(batch=4, pool=10), Team(), torch.device("cpu"), 0)  # type: ignore[arg-type]
+    feed = Feed(None, TrainSettings(batch=4, pool=10), ProcessGroup(), torch.device("cpu"), 0)  # type: ignore[arg-type]
     seen = [number for step in range(5) for number in feed.crop_numbers(step)]
     assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
     assert seen[:10] != seen[10:]
@@ -126,8 +126,8 @@ def test_a_pool_is_gone_through_once_per_epoch_in_another_order() -> None:
 
 def test_one_process_is_no_team(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with joined("cpu") as (team, device):
-        assert (team, device) == (Team(0, 1), "cpu")
+    with join_process_group("cpu") as (processes, device):
+        assert (processes, device) == (ProcessGroup(0, 1), "cpu")
     values = torch.ones(3)
-    assert team.pool(values) is values
-    assert team.agree(True, values.device)
+    assert processes.sum_for_loss(values) is values
+    assert processes.any_true(True, values.device)

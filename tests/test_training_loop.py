@@ -20,7 +20,7 @@ from roadseg.model.resunet import ResUNet
 from roadseg.progress import Listener
 from roadseg.settings import Precision, TrainSettings
 from roadseg.training import checkpoint
-from roadseg.training.data.tiles import Tile, Tiles
+from roadseg.training.data.tiles import MemoryTile, TileDataset
 from roadseg.training.gradients import compile_blocks
 from roadseg.training.loop import Step, Trainer
 from roadseg.training.optimizer import learning_rate_at
@@ -96,9 +96,9 @@ def test_resumed_run_ends_with_the_same_weights(tmp_path: Path, stop: int, chang
     resumed.run()
     assert resumed.step == undisturbed.step == settings.steps
     assert_same_weights(undisturbed.average, resumed.average)
-    assert_same_weights(undisturbed.network.state_dict(), resumed.network.state_dict())
+    assert_same_weights(undisturbed.model.state_dict(), resumed.model.state_dict())
     assert resumed.loss == undisturbed.loss
-    assert [row["loss"] for row in resumed.record.history] == [row["loss"] for row in undisturbed.record.history]
+    assert [row["loss"] for row in resumed.history.rows] == [row["loss"] for row in undisturbed.history.rows]
 
 
 def test_leaves_off_in_time_and_goes_on(tmp_path: Path) -> None:
@@ -124,8 +124,8 @@ def test_checkpoint_of_other_tiles_is_refused(tmp_path: Path) -> None:
     with pytest.raises(KilledError):
         trainer(tmp_path).run(kill_at(3))
     (tile,) = tiles().tiles
-    assert isinstance(tile, Tile)
-    wider = Tiles([replace(tile, label=tile.label | np.roll(tile.label, 1, axis=0))], crop=32)
+    assert isinstance(tile, MemoryTile)
+    wider = TileDataset([replace(tile, label=tile.label | np.roll(tile.label, 1, axis=0))], crop=32)
     torch.manual_seed(0)
     with pytest.raises(TrainingError, match=r"other settings or data \(training data\)"):
         Trainer(ResUNet(width=SETTINGS.width), wider, SETTINGS, tmp_path)
@@ -206,7 +206,7 @@ def test_loss_that_is_no_number_stops_with_the_cure(tmp_path: Path, at: int) -> 
     def spoil(step: Step) -> None:
         if step.step == at:
             with torch.no_grad():
-                work.network.head.bias.fill_(float("nan"))
+                work.model.head.bias.fill_(float("nan"))
 
     spoil(Step(0, 0.0, 0.0))
     with pytest.raises(TrainingError, match=rf"at step {at}; .*smaller --learning-rate"):
@@ -221,7 +221,7 @@ def test_too_little_memory_takes_the_batch_in_parts(tmp_path: Path, monkeypatch:
     gradients = []
     for parts in (1, 4):
         work = trainer(tmp_path / str(parts), settings, listener=Listener(warn=said.append))
-        work.network.eval()
+        work.model.eval()
         forward = ResUNet.forward
 
         def small(self: ResUNet, x: torch.Tensor, most: int = 4 // parts, forward: Any = forward) -> torch.Tensor:
@@ -233,10 +233,10 @@ def test_too_little_memory_takes_the_batch_in_parts(tmp_path: Path, monkeypatch:
         batch = tiles().draw(4, seed=0, step=0)
         labels = torch.from_numpy(batch.labels)
         labels[0, :20] = 255
-        loss = work.differentiate(torch.from_numpy(batch.images).float() / 255, labels)
-        gradients.append((float(loss), work.network.bridge.conv1.weight.grad))
+        loss = work.forward_backward(torch.from_numpy(batch.images).float() / 255, labels)
+        gradients.append((float(loss), work.model.bridge.conv1.weight.grad))
         monkeypatch.undo()
-        assert work.differentiate.parts == parts
+        assert work.forward_backward.parts == parts
     assert gradients[0][0] == pytest.approx(gradients[1][0], rel=1e-5)
     assert torch.allclose(gradients[0][1], gradients[1][1], rtol=1e-3, atol=1e-7)
     assert "taken in 4 parts" in said[-1]
@@ -294,16 +294,16 @@ def test_an_interrupted_run_saves_what_is_whole_and_ends_the_same(
     resumed, work = work, trainer(tmp_path / "a", settings)
     work.run(evaluate=evaluate)
     assert_same_weights(work.result().state_dict(), resumed.result().state_dict())
-    assert [row.get("relaxed_f1") for row in work.record.history] == [
-        row.get("relaxed_f1") for row in resumed.record.history
+    assert [row.get("relaxed_f1") for row in work.history.rows] == [
+        row.get("relaxed_f1") for row in resumed.history.rows
     ]
 
 
 def test_history_holds_the_dev_figures_at_their_step(tmp_path: Path) -> None:
     work = trainer(tmp_path)
     work.run(evaluate=lambda: {"relaxed_f1": 0.25})
-    assert [row["step"] for row in work.record.history] == list(range(1, 9))
-    assert [row["step"] for row in work.record.history if "relaxed_f1" in row] == [2, 4, 6]
+    assert [row["step"] for row in work.history.rows] == list(range(1, 9))
+    assert [row["step"] for row in work.history.rows if "relaxed_f1" in row] == [2, 4, 6]
 
 
 def test_learning_rate_warms_up_then_falls_to_zero() -> None:

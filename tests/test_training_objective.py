@@ -8,7 +8,7 @@ import torch
 from skimage.morphology import skeletonize
 
 from roadseg.settings import TrainSettings
-from roadseg.training.objective import loss_of, pixel_sums, skeleton
+from roadseg.training.objective import loss_from_sums, loss_sums, skeleton
 
 PLAIN = TrainSettings(dice_weight=0.0)
 KINDS = [
@@ -21,7 +21,7 @@ KINDS = [
 
 
 def loss(logits: torch.Tensor, labels: torch.Tensor, settings: TrainSettings) -> torch.Tensor:
-    return loss_of(pixel_sums(logits, labels, settings), settings)
+    return loss_from_sums(loss_sums(logits, labels, settings), settings)
 
 
 def example() -> tuple[torch.Tensor, torch.Tensor]:
@@ -47,18 +47,18 @@ def test_equal_their_formulas() -> None:
 
 def test_a_teacher_softens_what_a_pixel_ought_to_be() -> None:
     logits, labels = example()
-    taught = torch.rand(labels.shape, generator=torch.Generator().manual_seed(1))
+    teacher_probability = torch.rand(labels.shape, generator=torch.Generator().manual_seed(1))
     known = labels.numpy() != 255
     p = 1 / (1 + np.exp(-logits.numpy()[:, 0][known].astype(np.float64)))
-    t = 0.75 * (labels.numpy()[known] == 1) + 0.25 * taught.numpy()[known]
+    t = 0.75 * (labels.numpy()[known] == 1) + 0.25 * teacher_probability.numpy()[known]
     for loss_name, formula in (
         ("bce", -np.mean(t * np.log(p) + (1 - t) * np.log(1 - p))),
         ("mse", np.mean((p - t) ** 2)),
     ):
         settings = replace(PLAIN, loss=loss_name, teacher_weight=0.25)
-        assert float(loss_of(pixel_sums(logits, labels, settings, taught), settings)) == pytest.approx(
-            formula, rel=1e-5
-        )
+        assert float(
+            loss_from_sums(loss_sums(logits, labels, settings, teacher_probability), settings)
+        ) == pytest.approx(formula, rel=1e-5)
 
 
 @pytest.mark.parametrize("settings", KINDS)
@@ -91,8 +91,8 @@ def test_better_answers_cost_less(settings: TrainSettings) -> None:
 @pytest.mark.parametrize("settings", KINDS)
 def test_sums_of_parts_add_to_the_loss_of_the_whole(settings: TrainSettings) -> None:
     logits, labels = example()
-    parts = [pixel_sums(logits[i : i + 1], labels[i : i + 1], settings) for i in range(2)]
-    assert float(loss_of(parts[0] + parts[1], settings)) == pytest.approx(float(loss(logits, labels, settings)))
+    parts = [loss_sums(logits[i : i + 1], labels[i : i + 1], settings) for i in range(2)]
+    assert float(loss_from_sums(parts[0] + parts[1], settings)) == pytest.approx(float(loss(logits, labels, settings)))
 
 
 def test_soft_skeleton_is_thin_and_keeps_to_the_middle() -> None:

@@ -9,7 +9,7 @@ from roadseg.model.resunet import ResUNet
 from roadseg.training.optimizer import Muon, orthogonal, split
 
 
-def network(**form):
+def make_model(**form):
     torch.manual_seed(1)
     return ResUNet(**{"bands": 3, "width": 8, "upsample": "bilinear", **form})
 
@@ -40,7 +40,7 @@ def test_nothing_to_do_is_no_division_by_zero():
 
 @pytest.mark.parametrize("bands", [1, 3, 5])
 def test_matrices_are_what_lies_inside_the_network(bands):
-    model = network(bands=bands)
+    model = make_model(bands=bands)
     names = {id(p): name for name, p in model.named_parameters()}
     matrices, others = split(model)
     assert len(matrices) + len(others) == len(names)
@@ -52,7 +52,7 @@ def test_matrices_are_what_lies_inside_the_network(bands):
 def test_a_step_has_the_size_of_adamw_whatever_the_gradient():
     steps = []
     for scale in (1e-4, 1.0):
-        model = network()
+        model = make_model()
         before = copy.deepcopy(model.state_dict())
         optimizer = Muon(*split(with_gradients(model, scale)), lr=0.01, weight_decay=0.0)
         optimizer.step()
@@ -63,7 +63,7 @@ def test_a_step_has_the_size_of_adamw_whatever_the_gradient():
 
 
 def test_others_are_stepped_as_adamw_does():
-    mine, theirs = with_gradients(network()), with_gradients(network())
+    mine, theirs = with_gradients(make_model()), with_gradients(make_model())
     Muon(*split(mine), lr=0.01, weight_decay=0.1).step()
     torch.optim.AdamW(theirs.parameters(), lr=0.01, weight_decay=0.1).step()
     matrices = {id(p) for p in split(mine)[0]}
@@ -72,7 +72,7 @@ def test_others_are_stepped_as_adamw_does():
 
 
 def test_weights_decay_and_a_missing_gradient_is_left_alone():
-    model = network()
+    model = make_model()
     matrices, others = split(model)
     matrices[0].grad = torch.zeros_like(matrices[0])
     first, second = matrices[0].detach().clone(), matrices[1].detach().clone()

@@ -8,26 +8,26 @@ from commands import roadseg
 
 from roadseg.errors import TrainingError
 from roadseg.settings import AugmentSettings, TrainSettings
-from roadseg.training.recipes import DEFAULT, PAPER, RECIPES, as_toml, assignment, read_config, settled
+from roadseg.training.recipes import DEFAULT, PAPER, RECIPES, merge_settings, parse_assignment, read_config, to_toml
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_toml_gives_the_same_settings_back(tmp_path: Path, name: str) -> None:
     path = tmp_path / "config.toml"
     settings = dataclasses.replace(RECIPES[name], start='möbel "x"', pixel_m=0.5, drop_at=(0.5,))
-    path.write_text(as_toml(settings))
-    assert settled(DEFAULT, ("file", read_config(path))) == settings
+    path.write_text(to_toml(settings))
+    assert merge_settings(DEFAULT, ("file", read_config(path))) == settings
 
 
 def test_every_setting_is_in_the_file() -> None:
-    text = as_toml(dataclasses.replace(DEFAULT, start="a", teacher="b", pixel_m=1.0))
+    text = to_toml(dataclasses.replace(DEFAULT, start="a", teacher="b", pixel_m=1.0))
     names = [f.name for f in dataclasses.fields(TrainSettings)] + [f.name for f in dataclasses.fields(AugmentSettings)]
     assert all(f"\n{name} = " in "\n" + text or f"[{name}]" in text for name in names)
 
 
 def test_the_later_layer_wins() -> None:
     layers = (("file", {"steps": 7, "batch": 3, "augment": {"zoom": 0.1}}), ("command line", {"steps": 9}))
-    settings = settled(PAPER, *layers)
+    settings = merge_settings(PAPER, *layers)
     assert (settings.steps, settings.batch, settings.loss) == (9, 3, "mse")
     assert (settings.augment.zoom, settings.augment.flips) == (0.1, False)
 
@@ -56,17 +56,17 @@ def test_the_later_layer_wins() -> None:
 )
 def test_what_does_not_fit_is_refused(layer: dict[str, object], message: str) -> None:
     with pytest.raises(TrainingError, match=message):
-        settled(DEFAULT, ("file", layer))
+        merge_settings(DEFAULT, ("file", layer))
 
 
 def test_assignments_are_read_as_toml_or_as_words() -> None:
-    assert assignment("steps=5") == {"steps": 5}
-    assert assignment("augment.zoom = 0.25") == {"augment": {"zoom": 0.25}}
-    assert assignment("loss=mse") == {"loss": "mse"}
-    assert assignment("compile=true") == {"compile": True}
-    assert assignment("drop_at=[0.5]") == {"drop_at": [0.5]}
+    assert parse_assignment("steps=5") == {"steps": 5}
+    assert parse_assignment("augment.zoom = 0.25") == {"augment": {"zoom": 0.25}}
+    assert parse_assignment("loss=mse") == {"loss": "mse"}
+    assert parse_assignment("compile=true") == {"compile": True}
+    assert parse_assignment("drop_at=[0.5]") == {"drop_at": [0.5]}
     with pytest.raises(TrainingError, match="name=value"):
-        assignment("steps")
+        parse_assignment("steps")
 
 
 def test_the_paper_is_followed_to_the_letter() -> None:
@@ -83,7 +83,7 @@ def test_command_line_over_file_over_recipe(tmp_path: Path) -> None:
     done = roadseg("train", *options)
     assert done.returncode == 0, done.stderr
     (tmp_path / "printed.toml").write_text(done.stdout)
-    settings = settled(DEFAULT, ("printed", read_config(tmp_path / "printed.toml")))
+    settings = merge_settings(DEFAULT, ("printed", read_config(tmp_path / "printed.toml")))
     assert (settings.steps, settings.batch, settings.loss) == (9, 3, "mse")
     assert (settings.augment.zoom, settings.augment.flips) == (0.1, True)
     path.write_text("stps = 7")

@@ -9,13 +9,13 @@ from roadseg.model.resunet import ResUNet
 from roadseg.model.weights import save_model
 from roadseg.prediction.engines.torch import TorchEngine
 from roadseg.settings import EngineSettings
-from roadseg.training.teacher import Teacher, find_teacher
+from roadseg.training.teacher import Teacher, load_teacher
 
 CARD = ModelCard("t", mean=(0.3, 0.4, 0.5), std=(0.1, 0.2, 0.3), temperature=1.7, bias=-0.2)
 CPU = torch.device("cpu")
 
 
-def network():
+def make_model():
     torch.manual_seed(0)
     made = ResUNet(bands=3, width=2, upsample="bilinear")
     for module in made.modules():
@@ -27,9 +27,9 @@ def network():
 def test_tells_what_an_engine_with_its_card_predicts():
     pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 40, 24), dtype=np.uint8)
     engine = TorchEngine(
-        network().eval(), CARD.mean, CARD.std, EngineSettings("cpu"), temperature=CARD.temperature, bias=CARD.bias
+        make_model().eval(), CARD.mean, CARD.std, EngineSettings("cpu"), temperature=CARD.temperature, bias=CARD.bias
     )
-    teacher = Teacher(network(), CARD, device=CPU, precision="float32")
+    teacher = Teacher(make_model(), CARD, device=CPU, precision="float32")
     told = teacher(torch.from_numpy(pixels).float() / 255)
     assert torch.allclose(told, torch.from_numpy(next(engine([pixels]))), atol=1e-5)
     assert told.std() > 1e-3
@@ -39,11 +39,11 @@ def test_tells_what_an_engine_with_its_card_predicts():
 @pytest.mark.parametrize("gsd_m", [0.9, 1.1])
 def test_about_the_same_ground_resolution_will_do(tmp_path, gsd_m):
     path = tmp_path / "t.safetensors"
-    save_model(path, network(), CARD)
-    found = find_teacher(str(path), bands=3, gsd_m=gsd_m, device=CPU, precision="float32")
+    save_model(path, make_model(), CARD)
+    found = load_teacher(str(path), bands=3, gsd_m=gsd_m, device=CPU, precision="float32")
     assert found is not None
     assert found.card.name == "t"
 
 
 def test_no_teacher_is_asked_for():
-    assert find_teacher(None, bands=3, gsd_m=1.0, device=CPU, precision="float32") is None
+    assert load_teacher(None, bands=3, gsd_m=1.0, device=CPU, precision="float32") is None

@@ -8,19 +8,19 @@ import torch
 
 from roadseg.model.resunet import ResUNet
 from roadseg.settings import TrainSettings
-from roadseg.training.data.tiles import Tile, Tiles
+from roadseg.training.data.tiles import MemoryTile, TileDataset
 from roadseg.training.loop import Trainer
 
 SETTINGS = TrainSettings(width=4, steps=8, batch=2, crop=32, warmup_steps=2, checkpoint_minutes=0, precision="float32")
 
 
-def tiles() -> Tiles:
+def tiles() -> TileDataset:
     """Draw a bright road across dark ground."""
     rng = np.random.default_rng(0)
     label = np.zeros((80, 120), dtype=np.uint8)
     label[30:38] = 1
     image = (60 + 120 * label + rng.integers(0, 40, (3, 80, 120))).astype(np.uint8)
-    return Tiles([Tile("drawn", image, label, np.ones(label.shape, dtype=bool))], crop=32)
+    return TileDataset([MemoryTile("drawn", image, label, np.ones(label.shape, dtype=bool))], crop=32)
 
 
 def trainer(folder: Path, settings: TrainSettings = SETTINGS, **options: Any) -> Trainer:

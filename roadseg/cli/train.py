@@ -10,7 +10,7 @@ from roadseg.cli import training_data as from_
 from roadseg.cli.terminal import Progress, Quiet, Verbose, listening, print_json, reporting, usage
 from roadseg.errors import RoadsegError
 from roadseg.settings import CalibrationGoal, EngineSettings, LossName, TrainSettings, Upsampling, WeightType
-from roadseg.training.recipes import RECIPES, as_toml, assignment, read_config, settled
+from roadseg.training.recipes import RECIPES, merge_settings, parse_assignment, read_config, to_toml
 
 _TRAIN, _ENGINE = TrainSettings(), EngineSettings()
 
@@ -135,7 +135,7 @@ def train(
     except RoadsegError as error:
         usage(str(error))
     if print_config:
-        print(as_toml(settings), end="")
+        print(to_toml(settings), end="")
         return
     if output is None:
         usage("-o must name the model file to write")
@@ -165,10 +165,10 @@ def train(
         usage("--steps 0 only calibrates: it wants --from a model and --dev tiles")
     speaks = os.environ.get("RANK", "0") == "0"  # of the processes torchrun starts
     with reporting(verbose), listening(quiet=quiet or not speaks, progress=progress, unit="steps") as listener:
-        from roadseg.train import About, recalibrate
+        from roadseg.train import CardTexts, recalibrate
         from roadseg.train import train as train_model
 
-        about = About(
+        about = CardTexts(
             name or output.name.removesuffix(".safetensors"), description, training_data, licence, attribution
         )
         where: dict[str, Any] = {"device": device, "overwrite": overwrite, "listener": listener}
@@ -185,10 +185,10 @@ def _settings(recipe: str, config: Path | None, assigned: list[str], given: dict
     from roadseg.model.card import find_model, read_card
 
     layers: list[tuple[str, dict[str, Any]]] = [(str(config), read_config(config))] if config else []
-    layers += [("--set", assignment(text)) for text in assigned]
+    layers += [("--set", parse_assignment(text)) for text in assigned]
     layers.append(("the command line", given))
-    start = settled(RECIPES[recipe], *layers).start
+    start = merge_settings(RECIPES[recipe], *layers).start
     if start is not None:
         card = read_card(find_model(start))
         layers.insert(0, (start, {"width": card.width, "upsample": card.upsample}))
-    return settled(RECIPES[recipe], *layers)
+    return merge_settings(RECIPES[recipe], *layers)

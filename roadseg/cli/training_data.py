@@ -79,11 +79,11 @@ def show_check(
     progress: bool | None,
 ) -> None:
     """Look at the data and print what was found; exit status 1 if they cannot be trained on."""
-    from roadseg.training.data.check import check
+    from roadseg.training.data.check import check_training_data
 
     with reporting(verbose), listening(quiet=quiet, progress=progress, unit="pairs") as listener:
         sheet = output.with_name(f"{output.name.removesuffix('.safetensors')}.check.png")
-        found = check(
+        found = check_training_data(
             source,
             crop=settings.crop,
             gsd_m=settings.pixel_m,
@@ -93,12 +93,12 @@ def show_check(
             listener=listener,
         )
         rows = [
-            (look.name, look.size, look.pixel, f"{100 * look.known:.1f} %", f"{100 * look.road:.2f} %")
-            for look in found.looks[:_SHOWN]
+            (pair.name, pair.size, pair.pixel, f"{100 * pair.known:.1f} %", f"{100 * pair.road:.2f} %")
+            for pair in found.pairs[:_SHOWN]
         ]
         print_table(("pair, the oddest first", "px", "m/px", "labelled", "road"), rows)
-        if len(found.looks) > _SHOWN:
-            print(f"and {len(found.looks) - _SHOWN} more")
+        if len(found.pairs) > _SHOWN:
+            print(f"and {len(found.pairs) - _SHOWN} more")
         print()
         for remark, names in found.remarks().items():
             more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""

@@ -11,7 +11,7 @@ _SETTINGS = {field.name for field in fields(TrainSettings)}
 
 
 @dataclass(frozen=True)
-class About:
+class CardTexts:
     """What the card is to say about a model: its name, what it is for, its data and their terms."""
 
     name: str
@@ -21,7 +21,9 @@ class About:
     attribution: str = ""
 
 
-def told(about: About, data: str, start: ModelCard | None = None, teacher: ModelCard | None = None) -> About:
+def complete_texts(
+    about: CardTexts, data: str, start: ModelCard | None = None, teacher: ModelCard | None = None
+) -> CardTexts:
     """Complete what a card says: what was left out comes from the tiles, and from models that had a part in it.
 
     Parameters
@@ -39,7 +41,7 @@ def told(about: About, data: str, start: ModelCard | None = None, teacher: Model
         if card is not None:
             news = card.training_data and card.training_data not in said[0]
             said.append(f"{how} {card.name}" + (f", trained on {card.training_data}" if news else ""))
-    terms: list[About | ModelCard] = [about, *(card for card in (start, teacher) if card)]
+    terms: list[CardTexts | ModelCard] = [about, *(card for card in (start, teacher) if card)]
     return replace(
         about,
         training_data="; ".join(said),
@@ -49,7 +51,7 @@ def told(about: About, data: str, start: ModelCard | None = None, teacher: Model
 
 
 @dataclass(frozen=True)
-class Stage:
+class TrainingStage:
     """One stage of training.
 
     Parameters
@@ -68,23 +70,23 @@ class Stage:
     settings: dict[str, Any]
 
 
-def stages_of(recipe: Mapping[str, Any]) -> list[Stage]:
+def training_stages(recipe: Mapping[str, Any]) -> list[TrainingStage]:
     """Return the stages of training that a card's recipe tells of, the oldest first.
 
     A recipe is what ``recipe_of`` makes; instead of nesting earlier ones it may list ``stages``.
     """
-    stages: list[Stage] = []
+    stages: list[TrainingStage] = []
     before, number = {**_flat(asdict(TrainSettings())), "processes": 1}, 0
     for start, settings in _unfolded(recipe):
         if start is None:
-            stages.append(Stage(None, "", settings))
+            stages.append(TrainingStage(None, "", settings))
             continue
         if settings.get("steps_taken") == settings.get("steps"):
             settings.pop("steps_taken", None)
         steps = {"steps": settings["steps"]} if "steps" in settings else {}
         changed = {name: value for name, value in settings.items() if before.get(name) != value}
         number += 1
-        stages.append(Stage(number, start, {**steps, **changed}))
+        stages.append(TrainingStage(number, start, {**steps, **changed}))
         before |= settings
     return stages
 
@@ -119,7 +121,7 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def recipe_of(
+def recipe_for_card(
     settings: TrainSettings, start: ModelCard | None, teacher: ModelCard | None = None, **facts: Any
 ) -> dict[str, Any]:
     """Return every setting, and facts about the run; a model gone on from is nested with its own recipe.

@@ -24,26 +24,26 @@ _PATIENCE = timedelta(hours=2)
 
 
 @dataclass(frozen=True)
-class Team:
+class ProcessGroup:
     """The processes that train together: which one this is, and how many there are."""
 
     rank: int = 0
     size: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the process that writes and speaks."""
         return self.rank == 0
 
-    def share(self, count: int) -> slice:
+    def batch_slice(self, count: int) -> slice:
         """Return which of ``size × count`` things are this process's."""
         return slice(self.rank * count, (self.rank + 1) * count)
 
-    def pool(self, sums: Tensor) -> Tensor:
+    def sum_for_loss(self, sums: Tensor) -> Tensor:
         """Add sums of the processes; the gradient goes to the own part, as a sum's does."""
         return _Pooled.apply(sums) if self.size > 1 else sums  # type: ignore[no-untyped-call]
 
-    def add_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace each gradient by the sum over the processes."""
         if self.size == 1:
             return
@@ -53,7 +53,7 @@ class Team:
         for gradient, part in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
 
-    def total(self, counts: NDArray[np.int64], device: torch.device) -> NDArray[np.int64]:
+    def sum_counts(self, counts: NDArray[np.int64], device: torch.device) -> NDArray[np.int64]:
         """Add whole numbers over the processes."""
         if self.size == 1:
             return counts
@@ -61,35 +61,35 @@ class Team:
         distributed.all_reduce(summed)
         return summed.cpu().numpy()
 
-    def agree(self, wish: bool, device: torch.device) -> bool:
+    def any_true(self, flag: bool, device: torch.device) -> bool:
         """Return whether any process wishes it."""
         if self.size == 1:
-            return wish
-        said = torch.tensor([int(wish)], device=device)
-        distributed.all_reduce(said)
-        return bool(said.item())
+            return flag
+        flags = torch.tensor([int(flag)], device=device)
+        distributed.all_reduce(flags)
+        return bool(flags.item())
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Wait for the others."""
         if self.size > 1:
             distributed.barrier()
 
-    def share_norms(self, network: nn.Module) -> None:
+    def synchronize_batch_norms(self, model: nn.Module) -> None:
         """Let batch normalization see the crops of all processes, in place."""
         if self.size == 1:
             return
-        for module in list(network.modules()):
+        for module in list(model.modules()):
             for name, child in list(module.named_children()):
                 if type(child) is nn.BatchNorm2d:
                     on_cuda = child.weight.is_cuda
-                    shared = nn.SyncBatchNorm if on_cuda else SharedBatchNorm
+                    shared = nn.SyncBatchNorm if on_cuda else GroupBatchNorm
                     norm: Any = shared(child.num_features, eps=child.eps, momentum=child.momentum)
                     for kept in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
                         setattr(norm, kept, getattr(child, kept))  # the optimizer knows these very tensors
                     setattr(module, name, norm.train(child.training))
 
 
-class SharedBatchNorm(nn.BatchNorm2d):
+class GroupBatchNorm(nn.BatchNorm2d):
     """Batch normalization over the crops of all processes, on any device (PyTorch's own is for CUDA)."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -143,7 +143,7 @@ class _Shared(torch.autograd.Function):
 
 
 @contextmanager
-def joined(device: str) -> Iterator[tuple[Team, str]]:
+def join_process_group(device: str) -> Iterator[tuple[ProcessGroup, str]]:
     """Join the processes torchrun started, if it did, and say which device is this one's.
 
     Parameters
@@ -158,7 +158,7 @@ def joined(device: str) -> Iterator[tuple[Team, str]]:
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        yield Team(), device
+        yield ProcessGroup(), device
         return
     rank, local = int(os.environ["RANK"]), int(os.environ.get("LOCAL_RANK", "0"))
     on_cuda = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
@@ -173,6 +173,6 @@ def joined(device: str) -> Iterator[tuple[Team, str]]:
         torch.cuda.set_device(local)
     distributed.init_process_group("nccl" if on_cuda else "gloo", timeout=_PATIENCE)
     try:
-        yield Team(rank, size), own
+        yield ProcessGroup(rank, size), own
     finally:
         distributed.destroy_process_group()

@@ -28,7 +28,7 @@ _KEY = (("right", _BLUE), ("false", _ORANGE), ("missed", (240, 228, 66)), ("met 
 
 
 @dataclass(frozen=True)
-class Curve:
+class Series:
     """A line to draw: its name, colour, and points (step, value)."""
 
     name: str
@@ -100,12 +100,12 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
     return [index * step for index in range(first, last + 1)]
 
 
-def _curve(history: Sequence[Mapping[str, float]], key: str, name: str, colour: Colour) -> Curve:
+def _curve(history: Sequence[Mapping[str, float]], key: str, name: str, colour: Colour) -> Series:
     points = ((row["step"], row[key]) for row in history if key in row and math.isfinite(row[key]))
-    return Curve(name, colour, tuple(points))
+    return Series(name, colour, tuple(points))
 
 
-def _panel(title: str, curves: Sequence[Curve], steps: tuple[float, float]) -> Bytes:
+def _panel(title: str, curves: Sequence[Series], steps: tuple[float, float]) -> Bytes:
     canvas = np.full((_HEIGHT, _WIDTH, 3), 255, np.uint8)
     values = [value for curve in curves for _, value in curve.points]
     margin = 0.05 * (max(values) - min(values)) or 0.05 * abs(max(values)) or 1.0

@@ -9,11 +9,11 @@ from roadseg.errors import DeviceError
 from roadseg.model.device import is_out_of_memory
 from roadseg.model.resunet import ResidualBlock, ResUNet, StemBlock
 from roadseg.settings import TrainSettings
-from roadseg.training.distributed import Team
-from roadseg.training.objective import loss_of, pixel_sums
+from roadseg.training.distributed import ProcessGroup
+from roadseg.training.objective import loss_from_sums, loss_sums
 
 
-def layout_of(width: int) -> torch.memory_format:
+def memory_format_for(width: int) -> torch.memory_format:
     """Return the faster memory layout that is safe.
 
     With channels last, the backward pass of a strided 1×1 convolution of fewer channels than a vector register has
@@ -22,7 +22,7 @@ def layout_of(width: int) -> torch.memory_format:
     return torch.channels_last if width >= 16 else torch.contiguous_format
 
 
-class Differentiator:
+class ForwardBackward:
     """Leaves the gradients of a batch in a network's parameters.
 
     Parameters
@@ -41,24 +41,30 @@ class Differentiator:
 
     def __init__(
         self,
-        network: ResUNet,
+        model: ResUNet,
         settings: TrainSettings,
         scaler: torch.amp.GradScaler,
-        team: Team,
+        processes: ProcessGroup,
         on_note: Callable[[str], None],
     ) -> None:
-        self.network, self.settings, self.scaler, self.team, self.on_note = network, settings, scaler, team, on_note
+        self.model, self.settings, self.scaler, self.processes, self.on_note = (
+            model,
+            settings,
+            scaler,
+            processes,
+            on_note,
+        )
         self.parts = 1
 
-    def __call__(self, x: Tensor, labels: Tensor, taught: Tensor | None = None) -> Tensor:
+    def __call__(self, x: Tensor, labels: Tensor, teacher_probability: Tensor | None = None) -> Tensor:
         """Return the loss and leave its gradients; take the batch in parts if there is too little memory."""
         while True:
             try:
-                return self._in_parts(x, labels, taught)
+                return self._in_parts(x, labels, teacher_probability)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                if self.team.size > 1 or self.parts >= len(x):
+                if self.processes.size > 1 or self.parts >= len(x):
                     raise DeviceError(
                         f"{x.device} has too little memory to train on {len(x)} crops of {x.shape[-1]} px; "
                         "choose a smaller --batch or --crop"
@@ -71,19 +77,23 @@ class Differentiator:
                 "added; batch statistics and Dice are then those of the parts"
             )
 
-    def _in_parts(self, x: Tensor, labels: Tensor, taught: Tensor | None) -> Tensor:
-        self.network.zero_grad(set_to_none=True)
+    def _in_parts(self, x: Tensor, labels: Tensor, teacher_probability: Tensor | None) -> Tensor:
+        self.model.zero_grad(set_to_none=True)
         dtype = getattr(torch, self.settings.precision)
         size = -(-len(x) // self.parts)
         known = (labels != 255).sum().clamp(min=1) if self.parts > 1 else None
         total = torch.zeros((), device=x.device)
         for first in range(0, len(x), size):
             place = slice(first, first + size)
-            some, some_labels, some_taught = x[place], labels[place], None if taught is None else taught[place]
+            some, some_labels, some_taught = (
+                x[place],
+                labels[place],
+                None if teacher_probability is None else teacher_probability[place],
+            )
             with torch.autocast(x.device.type, dtype=dtype, enabled=dtype != torch.float32):
-                logits = self.network(some.contiguous(memory_format=layout_of(self.network.width)))
-            sums = pixel_sums(logits, some_labels, self.settings, some_taught)
-            loss = loss_of(self.team.pool(sums), self.settings)
+                logits = self.model(some.contiguous(memory_format=memory_format_for(self.model.width)))
+            sums = loss_sums(logits, some_labels, self.settings, some_taught)
+            loss = loss_from_sums(self.processes.sum_for_loss(sums), self.settings)
             if known is not None:
                 loss = loss * ((some_labels != 255).sum() / known)
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
@@ -91,12 +101,12 @@ class Differentiator:
         return total
 
 
-def compile_blocks(network: ResUNet) -> None:
+def compile_blocks(model: ResUNet) -> None:
     """Compile the residual blocks, each by itself.
 
     Compiling the whole network loses the gradient of the aligned bilinear upsampling on the CPU (seen
     with PyTorch 2.13: everything below the last decoder level got a gradient of zero).
     """
-    for module in network.modules():
+    for module in model.modules():
         if isinstance(module, StemBlock | ResidualBlock):
             module.compile(dynamic=False)

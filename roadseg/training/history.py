@@ -12,7 +12,7 @@ Row = dict[str, float]
 _SCORE = "relaxed_f1"
 
 
-class Record:
+class TrainingHistory:
     """The history of a run and, with patience, its best averaged weights.
 
     Parameters
@@ -30,29 +30,29 @@ class Record:
 
     def __init__(self, settings: TrainSettings) -> None:
         self.settings = settings
-        self.history: list[Row] = []
+        self.rows: list[Row] = []
         self.best: tuple[float, int, dict[str, Tensor]] | None = None
         self._without_better = 0
 
     @property
-    def patient(self) -> bool:
+    def waits_for_better(self) -> bool:
         """Whether a better score is still waited for."""
         return not self.settings.patience or self._without_better < self.settings.patience
 
-    def note(self, step: int, loss: float, rate: float, crops_per_s: float) -> None:
+    def add_row(self, step: int, loss: float, rate: float, crops_per_s: float) -> None:
         """Add a row, unless there is one of this step."""
         if not self._last(step):
-            self.history.append({"step": step, "loss": loss, "learning_rate": rate, "crops_per_s": crops_per_s})
+            self.rows.append({"step": step, "loss": loss, "learning_rate": rate, "crops_per_s": crops_per_s})
 
-    def evaluates_at(self, step: int) -> bool:
+    def evaluation_due(self, step: int) -> bool:
         """Tell whether this step is one to be scored that has not been."""
         every = max(1, self.settings.steps // self.settings.evaluations)
-        done = self._last(step) and _SCORE in self.history[-1]
+        done = self._last(step) and _SCORE in self.rows[-1]
         return step % every == 0 and 0 < step < self.settings.steps and not done
 
-    def judge(self, step: int, figures: Mapping[str, float], weights: Mapping[str, Tensor]) -> None:
+    def add_scores(self, step: int, figures: Mapping[str, float], weights: Mapping[str, Tensor]) -> None:
         """Add dev figures to the row of this step; with patience, keep the weights if they are the best yet."""
-        self.history[-1].update(figures)
+        self.rows[-1].update(figures)
         if not self.settings.patience:
             return
         score = figures[_SCORE]
@@ -61,16 +61,16 @@ class Record:
         else:
             self._without_better += 1
 
-    def about(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """Return what a checkpoint says besides the best weights."""
         best = self.best[:2] if self.best else None
-        return {"history": self.history, "best": best, "without_better": self._without_better}
+        return {"history": self.rows, "best": best, "without_better": self._without_better}
 
     def restore(self, about: Mapping[str, Any], weights: dict[str, Tensor]) -> None:
         """Take up what ``about`` said, and the best weights."""
-        self.history, self._without_better = about["history"], about["without_better"]
+        self.rows, self._without_better = about["history"], about["without_better"]
         if about["best"]:
             self.best = (about["best"][0], about["best"][1], weights)
 
     def _last(self, step: int) -> bool:
-        return bool(self.history) and self.history[-1]["step"] == step
+        return bool(self.rows) and self.rows[-1]["step"] == step

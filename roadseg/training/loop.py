@@ -24,10 +24,10 @@ from roadseg.settings import TrainSettings
 from roadseg.training.checkpoint import read_checkpoint, write_checkpoint
 from roadseg.training.data.augment import augment
 from roadseg.training.data.feed import Feed
-from roadseg.training.data.tiles import Tiles
-from roadseg.training.distributed import Team
-from roadseg.training.gradients import Differentiator, compile_blocks, layout_of
-from roadseg.training.history import Record
+from roadseg.training.data.tiles import TileDataset
+from roadseg.training.distributed import ProcessGroup
+from roadseg.training.gradients import ForwardBackward, compile_blocks, memory_format_for
+from roadseg.training.history import TrainingHistory
 from roadseg.training.optimizer import learning_rate_at, make_optimizer
 
 _READ_EVERY = {"cuda": 20}
@@ -79,27 +79,27 @@ class Trainer:
 
     def __init__(
         self,
-        network: ResUNet,
-        tiles: Tiles,
+        model: ResUNet,
+        tiles: TileDataset,
         settings: TrainSettings,
         folder: Path,
         *,
         statistics: Statistics | None = None,
-        team: Team | None = None,
+        processes: ProcessGroup | None = None,
         teacher: Callable[[Tensor], Tensor] | None = None,
         listener: Listener | None = None,
     ) -> None:
-        self.network, self.tiles, self.settings, self.folder = network, tiles, settings, folder
-        self.team, self.teacher, self.listener = team or Team(), teacher, listener or Listener()
-        self.device = next(network.parameters()).device
+        self.model, self.tiles, self.settings, self.folder = model, tiles, settings, folder
+        self.processes, self.teacher, self.listener = processes or ProcessGroup(), teacher, listener or Listener()
+        self.device = next(model.parameters()).device
         self.mean, self.std = statistics or tiles.pixel_statistics()
         tiles.fill(self.mean)
-        self.optimizer = make_optimizer(network, settings, self.device)
+        self.optimizer = make_optimizer(model, settings, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "float16")
-        self.differentiate = Differentiator(network, settings, self.scaler, self.team, self.listener.warn)
-        self.average = {k: v.detach().clone() for k, v in network.state_dict().items()}
+        self.forward_backward = ForwardBackward(model, settings, self.scaler, self.processes, self.listener.warn)
+        self.average = {k: v.detach().clone() for k, v in model.state_dict().items()}
         self.step, self.loss = 0, math.nan
-        self.record = Record(settings)
+        self.history = TrainingHistory(settings)
         self.saved: int | None = None
         self._whole = True
         self._unread: list[Tensor] = []
@@ -109,7 +109,7 @@ class Trainer:
     @property
     def finished(self) -> bool:
         """Whether there is nothing left to train."""
-        return self.step >= self.settings.steps or not self.record.patient
+        return self.step >= self.settings.steps or not self.history.waits_for_better
 
     def run(
         self,
@@ -135,14 +135,14 @@ class Trainer:
             If the loss stops being a number.
         """
         self._prepare()
-        together = self.listener.defer_interrupts if self.team.size > 1 else interrupts_at_once
+        together = self.listener.defer_interrupts if self.processes.size > 1 else interrupts_at_once
         try:
-            with together(), Feed(self.tiles, self.settings, self.team, self.device, self.step) as feed:
+            with together(), Feed(self.tiles, self.settings, self.processes, self.device, self.step) as feed:
                 self._train(feed, on_step, evaluate, until)
                 self.save()
-                self.team.wait()  # nobody leaves, and takes the connection along, before all are here
+                self.processes.barrier()  # nobody leaves, and takes the connection along, before all are here
         except KeyboardInterrupt:
-            if self._whole and self.step and self.team.size == 1:
+            if self._whole and self.step and self.processes.size == 1:
                 self.save()
             raise
 
@@ -152,25 +152,25 @@ class Trainer:
 
     def result(self) -> ResUNet:
         """Return what is to be kept: the averaged weights, or the best of them if training may stop early."""
-        return self._with_weights(self.record.best[2] if self.record.best else self.average)
+        return self._with_weights(self.history.best[2] if self.history.best else self.average)
 
     def save(self) -> None:
         """Write a checkpoint; on a full disk say so and go on with the one before."""
         self._read()
-        if not self.team.leads:
+        if not self.processes.is_main:
             return
-        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        tensors = {f"network.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items() if v is not None}
-        if self.record.best:
-            tensors |= {f"best.{k}": v for k, v in self.record.best[2].items()}
+        if self.history.best:
+            tensors |= {f"best.{k}": v for k, v in self.history.best[2].items()}
         about = {
             "step": self.step,
             "loss": self.loss,
             "settings": self._fixed_settings(),
             "scaler": self.scaler.state_dict(),
-            **self.record.about(),
+            **self.history.metadata(),
         }
         settings = self.settings
         try:
@@ -189,7 +189,7 @@ class Trainer:
         evaluate: Callable[[], Mapping[str, float]] | None,
         until: float,
     ) -> None:
-        if evaluate and self.record.evaluates_at(self.step):  # the run before was stopped as it did
+        if evaluate and self.history.evaluation_due(self.step):  # the run before was stopped as it did
             self._evaluate(evaluate)
         saved = clock = time.monotonic()
         marked = self.step
@@ -200,13 +200,13 @@ class Trainer:
                 rate = self._advance(images, labels)
                 if self._reads_now():
                     self._read()
-                    crops = (self.step - marked) * self.settings.batch * self.team.size
+                    crops = (self.step - marked) * self.settings.batch * self.processes.size
                     self._rate = crops / max(1e-9, time.monotonic() - clock)
                     if self._notes_now():
-                        self.record.note(self.step, self.loss, rate, self._rate)
+                        self.history.add_row(self.step, self.loss, rate, self._rate)
                         clock, marked = time.monotonic(), self.step
             on_step(Step(self.step, self.loss, rate, self._rate))
-            if evaluate and self.record.evaluates_at(self.step):
+            if evaluate and self.history.evaluation_due(self.step):
                 self._evaluate(evaluate)
                 clock, marked = time.monotonic(), self.step
             if time.monotonic() - saved > 60 * self.settings.checkpoint_minutes:
@@ -225,40 +225,40 @@ class Trainer:
 
     def _leaves(self, wish: bool) -> bool:
         """Tell whether to leave off; several processes ask each other where they wait for the device anyway."""
-        return self.team.agree(wish, self.device) if self.team.size == 1 or self._reads_now() else False
+        return self.processes.any_true(wish, self.device) if self.processes.size == 1 or self._reads_now() else False
 
     def _prepare(self) -> None:
-        layout = layout_of(self.network.width)
-        self.network.train().to(memory_format=layout)  # type: ignore[call-overload]
-        self.team.share_norms(self.network)
+        layout = memory_format_for(self.model.width)
+        self.model.train().to(memory_format=layout)  # type: ignore[call-overload]
+        self.processes.synchronize_batch_norms(self.model)
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = True
             torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = self.settings.tf32
         if self.settings.compile:
-            compile_blocks(self.network)
-        state = self.network.state_dict()
+            compile_blocks(self.model)
+        state = self.model.state_dict()
         self.average = {k: torch.empty_like(v).copy_(self.average[k]) for k, v in state.items()}
         self._moving = [(self.average[k], v) for k, v in state.items() if v.dtype.is_floating_point]
         self._counting = [(self.average[k], v) for k, v in state.items() if not v.dtype.is_floating_point]
 
     def _advance(self, images: Tensor, labels: Tensor) -> float:
-        settings, team = self.settings, self.team
+        settings, processes = self.settings, self.processes
         images, labels = augment(
             images,
             labels,
             settings.augment,
             seed=settings.seed,
             step=self.step,
-            part=team.share(settings.batch),
-            total=settings.batch * team.size,
+            part=processes.batch_slice(settings.batch),
+            total=settings.batch * processes.size,
         )
         rate = learning_rate_at(self.step, settings)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        taught = self.teacher(images) if self.teacher else None
-        self._unread.append(self.differentiate(normalize(images, self.mean, self.std), labels, taught))
-        parameters = list(self.network.parameters())
-        team.add_gradients(parameters)
+        teacher_probability = self.teacher(images) if self.teacher else None
+        self._unread.append(self.forward_backward(normalize(images, self.mean, self.std), labels, teacher_probability))
+        parameters = list(self.model.parameters())
+        processes.sum_gradients(parameters)
         if settings.clip_norm:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
@@ -300,19 +300,19 @@ class Trainer:
         self._read()
         figures = evaluate()
         with self._unbroken():
-            self.record.note(self.step, self.loss, learning_rate_at(self.step - 1, self.settings), self._rate)
-            self.record.judge(self.step, figures, self.average)
+            self.history.add_row(self.step, self.loss, learning_rate_at(self.step - 1, self.settings), self._rate)
+            self.history.add_scores(self.step, figures, self.average)
 
     def _with_weights(self, weights: Mapping[str, Tensor]) -> ResUNet:
-        kind = type(self.network)
-        network = kind(bands=self.network.bands, width=self.network.width, upsample=self.network.upsample)
-        network = network.to(self.device)
-        network.load_state_dict(weights)
-        return network.eval()
+        kind = type(self.model)
+        model = kind(bands=self.model.bands, width=self.model.width, upsample=self.model.upsample)
+        model = model.to(self.device)
+        model.load_state_dict(weights)
+        return model.eval()
 
     def _fixed_settings(self) -> dict[str, Any]:
         fixed = {k: v for k, v in asdict(self.settings).items() if k not in _FREE}
-        facts = {"processes": self.team.size, "training data": self.tiles.fingerprint()}
+        facts = {"processes": self.processes.size, "training data": self.tiles.fingerprint()}
         return {**fixed, "drop_at": list(self.settings.drop_at), **facts}
 
     def _load(self) -> None:
@@ -331,7 +331,7 @@ class Trainer:
         def part(name: str) -> dict[str, Tensor]:
             return {k.removeprefix(name): v.to(self.device) for k, v in tensors.items() if k.startswith(name)}
 
-        self.network.load_state_dict(part("network."))
+        self.model.load_state_dict(part("network."))
         self.average = part("average.")
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in part("optimizer.").items():
@@ -342,4 +342,4 @@ class Trainer:
         self.scaler.load_state_dict(about["scaler"])
         self.step = self.saved = about["step"]
         self.loss = about["loss"]
-        self.record.restore(about, part("best."))
+        self.history.restore(about, part("best."))

@@ -17,7 +17,9 @@ _SKELETON_STEPS = 5
 """Erosions until nothing is left of a road: half the width of the widest, in pixels."""
 
 
-def pixel_sums(logits: Tensor, labels: Tensor, settings: TrainSettings, taught: Tensor | None = None) -> Tensor:
+def loss_sums(
+    logits: Tensor, labels: Tensor, settings: TrainSettings, teacher_probability: Tensor | None = None
+) -> Tensor:
     """Add up what the loss is made of.
 
     Parameters
@@ -39,7 +41,7 @@ def pixel_sums(logits: Tensor, labels: Tensor, settings: TrainSettings, taught: 
     known = (labels != 255).float()
     target = (labels == 1).float()
     logits = logits.squeeze(1).float()
-    wanted = target if taught is None else target.lerp(taught, settings.teacher_weight)
+    wanted = target if teacher_probability is None else target.lerp(teacher_probability, settings.teacher_weight)
     each = _each_pixel(logits, wanted, settings.loss, settings.focal_gamma)
     road = torch.sigmoid(logits) * known
     sums = [known.sum(), (each * known).sum(), (road * target).sum(), road.sum(), target.sum()]
@@ -51,7 +53,7 @@ def pixel_sums(logits: Tensor, labels: Tensor, settings: TrainSettings, taught: 
     return torch.stack(sums)
 
 
-def loss_of(sums: Tensor, settings: TrainSettings) -> Tensor:
+def loss_from_sums(sums: Tensor, settings: TrainSettings) -> Tensor:
     """Divide sums into a loss.
 
     Returns

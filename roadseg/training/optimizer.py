@@ -31,16 +31,16 @@ def learning_rate_at(step: int, settings: TrainSettings) -> float:
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
 
 
-def make_optimizer(network: ResUNet, settings: TrainSettings, device: torch.device) -> torch.optim.Optimizer:
+def make_optimizer(model: ResUNet, settings: TrainSettings, device: torch.device) -> torch.optim.Optimizer:
     """Return the optimizer a run asks for."""
-    parameters = network.parameters()
+    parameters = model.parameters()
     if settings.optimizer == "sgd":
         return torch.optim.SGD(
             parameters, settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
         )
     how: Any = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
     if settings.optimizer == "muon":
-        return Muon(*split(network), **how)
+        return Muon(*split(model), **how)
     return torch.optim.AdamW(parameters, **how, fused=device.type == "cuda" or None)
 
 
@@ -121,8 +121,8 @@ def orthogonal(matrix: Tensor) -> Tensor:
     return y.T if matrix.shape[0] > matrix.shape[1] else y
 
 
-def split(network: ResUNet) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+def split(model: ResUNet) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Return the matrices inside a network, and all else: norms, biases, what sees the image or makes the logit."""
-    parameters = list(network.parameters())
-    inside = [p.ndim > 1 and min(p.shape[:2]) > network.bands for p in parameters]
+    parameters = list(model.parameters())
+    inside = [p.ndim > 1 and min(p.shape[:2]) > model.bands for p in parameters]
     return list(compress(parameters, inside)), list(compress(parameters, (not one for one in inside)))

@@ -61,7 +61,7 @@ def read_config(path: Path) -> dict[str, Any]:
         raise TrainingError(f"{path} is not TOML ({error}); --print-config shows how one looks") from error
 
 
-def settled(recipe: TrainSettings, *layers: tuple[str, Mapping[str, Any]]) -> TrainSettings:
+def merge_settings(recipe: TrainSettings, *layers: tuple[str, Mapping[str, Any]]) -> TrainSettings:
     """Lay settings over a recipe.
 
     Parameters
@@ -83,7 +83,7 @@ def settled(recipe: TrainSettings, *layers: tuple[str, Mapping[str, Any]]) -> Tr
     return settings
 
 
-def assignment(text: str) -> dict[str, Any]:
+def parse_assignment(text: str) -> dict[str, Any]:
     """Read ``name=value`` or ``augment.name=value``; a value that is no TOML is taken for a word.
 
     Raises
@@ -102,7 +102,7 @@ def assignment(text: str) -> dict[str, Any]:
     return {first: {second: found}} if second else {first: found}
 
 
-def as_toml(settings: TrainSettings) -> str:
+def to_toml(settings: TrainSettings) -> str:
     """Return settings as a TOML file that says all of them; a setting of None is left out."""
     flat = [(f.name, getattr(settings, f.name)) for f in fields(settings)]
     lines = [f"{name} = {_toml(value)}" for name, value in flat if value is not None and not is_dataclass(value)]

@@ -17,7 +17,7 @@ from roadseg.settings import TrainSettings
 from roadseg.training.checkpoint import remove_checkpoints
 from roadseg.training.figures import TileSample, draw_curves, draw_samples
 from roadseg.training.history import Row
-from roadseg.training.recipes import as_toml
+from roadseg.training.recipes import to_toml
 
 _COLUMNS = ("step", "loss", "learning_rate", "crops_per_s", "break_even", "relaxed_f1", "best_iou", "threshold")
 
@@ -48,10 +48,10 @@ class RunFolder:
     def __init__(self, output: Path, *, writes: bool = True, warn: Callable[[str], None] = lambda _: None) -> None:
         self.path, self._writes = run_folder(output), writes
         self._ready = writable_folder(self.path, "choose another place") if writes else nullcontext(self.path)
-        self._board: Any = None
-        self._told = -1.0
+        self._writer: Any = None
+        self._logged_step = -1.0
         self._warn = warn
-        self._missed: set[str] = set()
+        self._failed: set[str] = set()
 
     def __enter__(self) -> Self:
         self._ready.__enter__()
@@ -61,18 +61,18 @@ class RunFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if self._board:
-                self._board.close()
+            if self._writer:
+                self._writer.close()
         except OSError as failure:
-            self._miss("tensorboard", failure)
+            self._report_failure("tensorboard", failure)
         self._ready.__exit__(kind, error, trace)
 
-    def forget(self) -> None:
+    def remove_checkpoints(self) -> None:
         """Remove the checkpoint of an earlier run."""
         if self._writes:
             remove_checkpoints(self.path)
 
-    def begin(self, settings: TrainSettings) -> None:
+    def write_config(self, settings: TrainSettings) -> None:
         """Write ``config.toml``; before, what an earlier run left is untouched.
 
         Raises
@@ -83,15 +83,15 @@ class RunFolder:
         if not self._writes:
             return
         try:
-            write_atomically(self.path / "config.toml", as_toml(settings).encode())
+            write_atomically(self.path / "config.toml", to_toml(settings).encode())
         except OSError as error:
             raise OutputError(f"cannot write {self.path / 'config.toml'} ({error.strerror}); make room") from error
         try:
-            self._board = _board(self.path)
+            self._writer = _tensorboard_writer(self.path)
         except OSError as error:
-            self._miss("tensorboard", error)
+            self._report_failure("tensorboard", error)
 
-    def follow(self, history: Sequence[Row]) -> None:
+    def write_history(self, history: Sequence[Row]) -> None:
         """Write the history so far as a table, as curves, and to TensorBoard if that is installed."""
         if not self._writes or not history:
             return
@@ -102,14 +102,14 @@ class RunFolder:
         self._write("history.csv", text.getvalue().encode())
         self._draw("curves.png", draw_curves(history))
         try:
-            self._tell_board(history)
+            self._update_tensorboard(history)
         except OSError as error:
-            self._board = None
-            self._miss("tensorboard", error)
+            self._writer = None
+            self._report_failure("tensorboard", error)
 
     def finish(self, history: Sequence[Row], samples: Sequence[TileSample]) -> None:
         """Write what there is to see at the end; the checkpoint has done its work."""
-        self.follow(history)
+        self.write_history(history)
         if samples:
             self._draw("samples.png", draw_samples(samples))
         try:
@@ -117,23 +117,23 @@ class RunFolder:
         except OSError as error:
             self._warn(f"cannot remove the checkpoint in {self.path} ({error.strerror}); the model does not need it")
 
-    def shown(self) -> str:
+    def pictures(self) -> str:
         """Return what there is to look at."""
         pictures = [name for name in ("curves.png", "samples.png") if self._drawn(name)]
         return ", ".join(str(self.path / name) for name in pictures) or str(self.path)
 
     def _drawn(self, name: str) -> bool:
-        return name not in self._missed and (self.path / name).exists()
+        return name not in self._failed and (self.path / name).exists()
 
-    def _tell_board(self, history: Sequence[Row]) -> None:
-        if not self._board:
+    def _update_tensorboard(self, history: Sequence[Row]) -> None:
+        if not self._writer:
             return
         for row in history:
-            if row["step"] > self._told:
+            if row["step"] > self._logged_step:
                 for name, value in row.items():
-                    self._board.add_scalar(name, value, int(row["step"]))
-        self._told = history[-1]["step"]
-        self._board.flush()
+                    self._writer.add_scalar(name, value, int(row["step"]))
+        self._logged_step = history[-1]["step"]
+        self._writer.flush()
 
     def _draw(self, name: str, rgb: np.typing.NDArray[np.uint8]) -> None:
         self._write(name, as_png(np.moveaxis(rgb, 2, 0)))
@@ -142,15 +142,15 @@ class RunFolder:
         try:
             write_atomically(self.path / name, data)
         except OSError as error:
-            self._miss(name, error)
+            self._report_failure(name, error)
 
-    def _miss(self, name: str, error: OSError) -> None:
-        if name not in self._missed:
-            self._missed.add(name)
+    def _report_failure(self, name: str, error: OSError) -> None:
+        if name not in self._failed:
+            self._failed.add(name)
             self._warn(f"cannot write {self.path / name} ({error.strerror or error}); training goes on without it")
 
 
-def _board(folder: Path) -> Any:
+def _tensorboard_writer(folder: Path) -> Any:
     """Return a TensorBoard writer, None if TensorBoard is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter

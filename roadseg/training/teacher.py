@@ -28,8 +28,8 @@ class Teacher:
         Where and in which number format it works.
     """
 
-    def __init__(self, network: ResUNet, card: ModelCard, *, device: torch.device, precision: Precision) -> None:
-        self.network = network.eval().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    def __init__(self, model: ResUNet, card: ModelCard, *, device: torch.device, precision: Precision) -> None:
+        self.model = model.eval().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.card, self.dtype = card, getattr(torch, precision)
 
     @torch.no_grad()
@@ -37,11 +37,11 @@ class Teacher:
         """Map images (n, bands, height, width) float32 in [0, 1] to probabilities (n, height, width) float32."""
         card = self.card
         return road_probability(
-            self.network, images, card.mean, card.std, dtype=self.dtype, temperature=card.temperature, bias=card.bias
+            self.model, images, card.mean, card.std, dtype=self.dtype, temperature=card.temperature, bias=card.bias
         )
 
 
-def find_teacher(
+def load_teacher(
     wanted: str | None, *, bands: int, gsd_m: float, device: torch.device, precision: Precision
 ) -> Teacher | None:
     """Return the teacher a run asks for, if any.
@@ -53,7 +53,7 @@ def find_teacher(
     """
     if wanted is None:
         return None
-    network, card = load_model(find_model(wanted))
+    model, card = load_model(find_model(wanted))
     if card.bands != bands:
         raise TrainingError(f"the teacher {wanted} sees {card.bands} bands, the run {bands}; choose them with --bands")
     if abs(card.gsd_m / gsd_m - 1) > _SAME_GSD:
@@ -61,4 +61,4 @@ def find_teacher(
             f"the teacher {wanted} knows pixels of {card.gsd_m:g} m, the run has {gsd_m:g} m; train at --gsd "
             f"{card.gsd_m:g} or choose another teacher"
         )
-    return Teacher(network, card, device=device, precision=precision)
+    return Teacher(model, card, device=device, precision=precision)

@@ -21,7 +21,7 @@ from measuring import CRS, in_own_process, peak_rss_mb, show, texture, write_sce
 from roadseg.progress import Listener
 from roadseg.settings import DataSettings
 from roadseg.training.data.load import load
-from roadseg.training.data.tiles import Tile, Tiles
+from roadseg.training.data.tiles import MemoryTile, TileDataset
 
 LARGE_PX = int(os.environ.get("ROADSEG_BENCHMARK_PX", "40000"))
 PIECE_PX = 4000
@@ -36,7 +36,7 @@ def label(height: int, width: int) -> np.ndarray:
     return drawn
 
 
-def rate(tiles: Tiles, *, count: int, margin_px: int = 0) -> float:
+def rate(tiles: TileDataset, *, count: int, margin_px: int = 0) -> float:
     """Return crops per second of processor time."""
     tiles.draw(BATCH, seed=0, step=0, margin_px=margin_px)
     started = time.process_time()
@@ -50,9 +50,10 @@ def test_crops_from_memory(tmp_path: Path) -> None:
     """Sixteen tiles of 1500 × 1500 px; a plain loop that stacks slices beside it."""
     pixels = texture(1500, 1500, 1)
     tiles = [
-        Tile(str(i), np.roll(pixels, 97 * i, 2), label(1500, 1500), np.ones((1500, 1500), bool)) for i in range(16)
+        MemoryTile(str(i), np.roll(pixels, 97 * i, 2), label(1500, 1500), np.ones((1500, 1500), bool))
+        for i in range(16)
     ]
-    ready = Tiles(tiles, crop=224)
+    ready = TileDataset(tiles, crop=224)
     rng, started = np.random.default_rng(0), time.process_time()
     for _ in range(30):
         places = rng.integers(0, 1276, (BATCH, 2))

@@ -27,7 +27,7 @@ from roadseg.progress import Listener
 from roadseg.settings import DataSettings, TrainSettings
 from roadseg.training.calibrate import engine_of
 from roadseg.training.data.load import load
-from roadseg.training.data.tiles import Tiles
+from roadseg.training.data.tiles import TileDataset
 from roadseg.training.dev_score import DevScore, Jury
 from roadseg.training.loop import Trainer
 from roadseg.training.recipes import DEFAULT, PAPER
@@ -95,7 +95,7 @@ def giga_operations(network: nn.Module, side: int = 224) -> float:
 
 
 def train_and_score(
-    kind: type, settings: TrainSettings, tiles: Tiles, jury: Jury, folder: Path, patch: pytest.MonkeyPatch
+    kind: type, settings: TrainSettings, tiles: TileDataset, jury: Jury, folder: Path, patch: pytest.MonkeyPatch
 ) -> tuple[DevScore, float]:
     """Train a network and return its dev score and the seconds it took."""
     if kind is not ResUNet:

@@ -16,7 +16,7 @@ import torch
 
 from roadseg.settings import AugmentSettings
 from roadseg.training.data.augment import augment
-from roadseg.training.data.tiles import Tile, Tiles
+from roadseg.training.data.tiles import MemoryTile, TileDataset
 
 CROP, BATCH, BATCHES = 224, 16, 12
 STILL = AugmentSettings(flips=False, quarter_turns=False, gamma=0, contrast=0, brightness=0, balance=0)
@@ -32,13 +32,13 @@ KINDS = {
 }
 
 
-def drawn() -> Tiles:
+def drawn() -> TileDataset:
     """Draw four tiles of 1500 × 1500 px."""
     rng, tiles = np.random.default_rng(0), []
     for seed in range(4):
         label = (rng.random((1500, 1500)) < 0.05).astype(np.uint8)
-        tiles.append(Tile(str(seed), measuring.texture(1500, 1500, seed), label, np.ones(label.shape, np.bool_)))
-    return Tiles(tiles, crop=CROP)
+        tiles.append(MemoryTile(str(seed), measuring.texture(1500, 1500, seed), label, np.ones(label.shape, np.bool_)))
+    return TileDataset(tiles, crop=CROP)
 
 
 @pytest.mark.benchmark

@@ -15,12 +15,11 @@ from roadseg.progress import Listener
 from roadseg.raster.picture import write_picture
 from roadseg.settings import DataSettings
 from roadseg.training.data.alignment import CLEAR, Fit, best_shift, fit_at_shifts
-from roadseg.training.data.contact_sheet import THUMB_PX, Entry, Thumb
-from roadseg.training.data.contact_sheet import sheet as contact_sheet
+from roadseg.training.data.contact_sheet import THUMB_PX, SheetEntry, Thumbnail, draw_contact_sheet
 from roadseg.training.data.file_tiles import FileTile
-from roadseg.training.data.load import gather, load
+from roadseg.training.data.load import collect_pairs, load
 from roadseg.training.data.tiles import VOID
-from roadseg.training.data.validate import brought_to, look_at
+from roadseg.training.data.validate import at_gsd, open_pairs
 from roadseg.windows import Window, square_windows
 
 SHOWN = 24
@@ -35,7 +34,7 @@ Counts = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Look:
+class PairReport:
     """What one pair holds.
 
     Parameters
@@ -65,17 +64,17 @@ class Look:
     road: float
     remarks: tuple[str, ...]
     oddness: float
-    thumb: Thumb | None
+    thumb: Thumbnail | None
     fit: Fit | None = None
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckReport:
     """What a look at all pairs found.
 
     Parameters
     ----------
-    looks
+    pairs
         The oddest first.
     summary
         In words: class balance, what would be trained on.
@@ -83,22 +82,22 @@ class Checked:
         What makes training impossible.
     """
 
-    looks: tuple[Look, ...]
+    pairs: tuple[PairReport, ...]
     summary: str
     obstacles: tuple[str, ...]
 
     def remarks(self) -> dict[str, list[str]]:
         """Return each odd thing with the names of the pairs it was found in, the worst first."""
         found: dict[str, list[str]] = {}
-        for look in self.looks:
+        for look in self.pairs:
             for remark in look.remarks:
                 found.setdefault(remark, []).append(look.name)
         return found
 
 
-def check(
+def check_training_data(
     settings: DataSettings, *, crop: int, gsd_m: float | None, seed: int, beside: Path, sheet: Path, listener: Listener
-) -> Checked:
+) -> CheckReport:
     """Look at all training pairs, and draw a contact sheet with the oddest first.
 
     Parameters
@@ -115,17 +114,17 @@ def check(
     RoadsegError
         If there are no pairs at all, or the sheet cannot be written.
     """
-    pairs, _, failed = gather(settings, beside, listener)
+    pairs, _, failed = collect_pairs(settings, beside, listener)
     bad: list[str] = list(failed)
     listener.start(len(pairs), 0)
     try:
-        found = look_at(pairs, settings, listener, bad.append)
+        found = open_pairs(pairs, settings, listener, bad.append)
     except RoadsegError as error:
         found, bad = [], bad or [str(error)]
     looks = []
     for tile in found:
         try:
-            looks.append(look_closer(brought_to([tile], gsd_m)[0], crop))
+            looks.append(inspect_pair(at_gsd([tile], gsd_m)[0], crop))
         except RoadsegError as error:
             bad.append(str(error))
         listener.advance(1)
@@ -133,18 +132,20 @@ def check(
     together = _misplaced(fits) if len(fits) > 1 else ""
     if together:
         listener.warn(f"taken together, {together}; are images and labels of the same ground and CRS?")
-    looks += [Look("unusable", "", "", 0.0, 0.0, (sentence,), math.inf, None) for sentence in bad]
+    looks += [PairReport("unusable", "", "", 0.0, 0.0, (sentence,), math.inf, None) for sentence in bad]
     looks.sort(key=lambda look: -look.oddness)
     if looks:
-        entries = [Entry(k.thumb, f"{k.name}  {100 * k.road:.1f} % road", "; ".join(k.remarks)) for k in looks[:SHOWN]]
-        write_picture(sheet, contact_sheet(entries))
+        entries = [
+            SheetEntry(k.thumb, f"{k.name}  {100 * k.road:.1f} % road", "; ".join(k.remarks)) for k in looks[:SHOWN]
+        ]
+        write_picture(sheet, draw_contact_sheet(entries))
     obstacles, summary = _rehearsal(settings, crop, gsd_m, seed, beside)
     if bad and not settings.skip_unreadable:
         obstacles = [f"{len(bad)} pair(s) cannot be used; repair them, or leave them out with --skip-unreadable"]
-    return Checked(tuple(looks), summary, tuple(obstacles))
+    return CheckReport(tuple(looks), summary, tuple(obstacles))
 
 
-def look_closer(tile: FileTile, crop: int) -> Look:
+def inspect_pair(tile: FileTile, crop: int) -> PairReport:
     """Read a pair from end to end, and tell what it holds and what is odd about it.
 
     Raises
@@ -170,7 +171,7 @@ def look_closer(tile: FileTile, crop: int) -> Look:
         remarks.append((30.0, off))
     share = road / known if known else 0.0
     height, width = tile.shape
-    return Look(
+    return PairReport(
         tile.pair.image.name,
         f"{width} × {height}",
         f"{tile.pixel_m:.3g}" if tile.pixel_m else "unknown",
@@ -183,7 +184,7 @@ def look_closer(tile: FileTile, crop: int) -> Look:
     )
 
 
-def _scan(tile: FileTile) -> tuple[Thumb, int, int]:
+def _scan(tile: FileTile) -> tuple[Thumbnail, int, int]:
     """Read all of a tile once: a small picture of it, and how many pixels are labelled and road."""
     factor = -(-max(tile.shape) // THUMB_PX)
     rows, cols = (-(-n // factor) for n in tile.shape)
@@ -200,10 +201,10 @@ def _scan(tile: FileTile) -> tuple[Thumb, int, int]:
         image[place] = cv2.resize(np.ascontiguousarray(rgb.transpose(1, 2, 0)), size, interpolation=cv2.INTER_AREA)
         for share, flags in zip(shares, (found.label == 1, found.label == VOID), strict=True):
             share[place] = cv2.resize(flags.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    return Thumb(image, shares[0], shares[1]), known, road
+    return Thumbnail(image, shares[0], shares[1]), known, road
 
 
-def _fit(tile: FileTile, thumb: Thumb) -> Fit | None:
+def _fit(tile: FileTile, thumb: Thumbnail) -> Fit | None:
     """Measure how well labels fit at each shift, where most road is."""
     factor = -(-max(tile.shape) // THUMB_PX)
     side = max(1, _ALIGN_PX // factor)
@@ -239,4 +240,4 @@ def _rehearsal(
     except RoadsegError as error:
         return [str(error)], ""
     left_out = f"; left out: {shortened(said, 2)}" if said and settings.skip_unreadable else ""
-    return [], f"{found.about}; {found.gsd_m:g} m per pixel{left_out}"
+    return [], f"{found.summary}; {found.gsd_m:g} m per pixel{left_out}"

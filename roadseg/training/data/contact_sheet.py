@@ -17,7 +17,7 @@ _INK, _ALARM = (20, 20, 20), (190, 0, 0)
 
 
 @dataclass(frozen=True)
-class Thumb:
+class Thumbnail:
     """A pair made small.
 
     Parameters
@@ -34,15 +34,15 @@ class Thumb:
 
 
 @dataclass(frozen=True)
-class Entry:
+class SheetEntry:
     """What is shown of a pair: its picture, a line that names it, and a line on what is odd, if anything."""
 
-    thumb: Thumb | None
+    thumb: Thumbnail | None
     title: str
     remark: str
 
 
-def sheet(entries: Sequence[Entry], *, columns: int = 2) -> NDArray[np.uint8]:
+def draw_contact_sheet(entries: Sequence[SheetEntry], *, columns: int = 2) -> NDArray[np.uint8]:
     """Draw a contact sheet, row by row.
 
     Returns
@@ -58,7 +58,7 @@ def sheet(entries: Sequence[Entry], *, columns: int = 2) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.concatenate(rows).transpose(2, 0, 1))
 
 
-def drawn_over(thumb: Thumb) -> NDArray[np.uint8]:
+def overlay(thumb: Thumbnail) -> NDArray[np.uint8]:
     """Lay roads (amber) and void (violet stripes) over an image; (rows, cols, 3) uint8."""
     row, col = np.indices(thumb.road.shape)
     stripes = (row + col) // _STRIPE_PX % 2 == 0
@@ -69,13 +69,13 @@ def drawn_over(thumb: Thumb) -> NDArray[np.uint8]:
     return np.asarray(np.rint(mixed * (1 - road) + _ROAD * road), dtype=np.uint8)
 
 
-def _cell(entry: Entry) -> NDArray[np.uint8]:
+def _cell(entry: SheetEntry) -> NDArray[np.uint8]:
     cell = np.full((THUMB_PX + _CAPTION_PX + _GAP_PX, 2 * (THUMB_PX + _GAP_PX), 3), 255, np.uint8)
     for line, (text, colour) in enumerate(((entry.title, _INK), (entry.remark, _ALARM))):
         plain = text.encode("ascii", "replace").decode()
         cv2.putText(cell, plain[:96], (4, 17 + 20 * line), cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, 1, cv2.LINE_AA)
     if entry.thumb:
-        for place, picture in enumerate((entry.thumb.image, drawn_over(entry.thumb))):
+        for place, picture in enumerate((entry.thumb.image, overlay(entry.thumb))):
             left = place * (THUMB_PX + _GAP_PX) + _GAP_PX // 2
             cell[_CAPTION_PX : _CAPTION_PX + picture.shape[0], left : left + picture.shape[1]] = picture
     return cell

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from roadseg.settings import TrainSettings
-from roadseg.training.data.tiles import Batch, Tiles
-from roadseg.training.distributed import Team
+from roadseg.training.data.tiles import CropBatch, TileDataset
+from roadseg.training.distributed import ProcessGroup
 
 _AHEAD = 4
 
@@ -41,8 +41,10 @@ class Feed:
         Step of the first batch.
     """
 
-    def __init__(self, tiles: Tiles, settings: TrainSettings, team: Team, device: torch.device, first: int) -> None:
-        self.tiles, self.settings, self.team, self.device = tiles, settings, team, device
+    def __init__(
+        self, tiles: TileDataset, settings: TrainSettings, processes: ProcessGroup, device: torch.device, first: int
+    ) -> None:
+        self.tiles, self.settings, self.processes, self.device = tiles, settings, processes, device
         self._orders: dict[int, NDArray[np.intp]] = {}
         self._batches: queue.Queue[Tensor | BaseException] = queue.Queue(_AHEAD)
         self._stopped = threading.Event()
@@ -72,8 +74,8 @@ class Feed:
 
     def crop_numbers(self, step: int) -> list[int]:
         """Return which crops of the run are this process's in a step."""
-        first = step * self.settings.batch * self.team.size
-        mine = range(self.settings.batch * self.team.size)[self.team.share(self.settings.batch)]
+        first = step * self.settings.batch * self.processes.size
+        mine = range(self.settings.batch * self.processes.size)[self.processes.batch_slice(self.settings.batch)]
         return [self._in_pool(first + number) for number in mine]
 
     def _in_pool(self, number: int) -> int:
@@ -97,7 +99,7 @@ class Feed:
         except BaseException as error:  # noqa: BLE001 (raised again where batches are taken)
             self._put(error)
 
-    def _tensor(self, batch: Batch) -> Tensor:
+    def _tensor(self, batch: CropBatch) -> Tensor:
         pixels = torch.from_numpy(batch.pixels)
         return pixels.pin_memory() if self.device.type == "cuda" else pixels
 

@@ -12,9 +12,9 @@ from roadseg.raster.grid import Grid
 from roadseg.raster.labelled_scene import VOID, LabelledPixels, LabelledScene
 from roadseg.raster.road_raster import RasterKind
 from roadseg.raster.scene import SceneSettings
-from roadseg.training.data.holdout_blocks import Cut
-from roadseg.training.data.pairs import Pair
-from roadseg.training.data.tiles import Tile
+from roadseg.training.data.holdout_blocks import DevBlocks
+from roadseg.training.data.pairs import TilePair
+from roadseg.training.data.tiles import MemoryTile
 from roadseg.windows import Window
 
 _OPEN = 12
@@ -61,14 +61,14 @@ class FileTile:
         What of it is kept for validation.
     """
 
-    pair: Pair
+    pair: TilePair
     settings: SceneSettings
     kind: RasterKind
     grid: Grid
     pixel_m: float | None
     image_bands: int
     files: OpenFiles
-    cut: Cut | None = None
+    dev_blocks: DevBlocks | None = None
     _levels: NDArray[np.uint8] | None = None
 
     @property
@@ -105,16 +105,16 @@ class FileTile:
     def labelled(self, window: Window) -> LabelledPixels:
         """Return a window as training may see it: without what is kept for validation."""
         found = self.files.of(self).read(window)
-        if self.cut is None or not self.cut.blocks:
+        if self.dev_blocks is None or not self.dev_blocks.blocks:
             return found
-        label, valid = found.label.copy(), found.valid & ~self.cut.inside(window)
-        label[self.cut.around(window)] = VOID
+        label, valid = found.label.copy(), found.valid & ~self.dev_blocks.inside(window)
+        label[self.dev_blocks.with_margin(window)] = VOID
         return LabelledPixels(found.image, label, valid)
 
-    def whole(self) -> Tile:
+    def read_whole(self) -> MemoryTile:
         """Return it as a tile in memory."""
         found = self.labelled(self.grid.window)
-        return Tile(self.name, found.image, found.label, found.valid, self.pixel_m)
+        return MemoryTile(self.name, found.image, found.label, found.valid, self.pixel_m)
 
     def open(self, fill: tuple[float, ...]) -> LabelledScene:
         """Open it whole and uncut, unknown pixels in the colour that prediction gives them."""
@@ -149,6 +149,6 @@ class DevArea:
     def label(self, scene: LabelledScene) -> NDArray[np.uint8]:
         """Return the labels in the window, (height, width) uint8; what belongs to training is void."""
         label = scene.read_label(self.window)
-        if self.tile.cut is not None:
-            label = np.where(self.tile.cut.inside(self.window), label, np.uint8(VOID))
+        if self.tile.dev_blocks is not None:
+            label = np.where(self.tile.dev_blocks.inside(self.window), label, np.uint8(VOID))
         return label

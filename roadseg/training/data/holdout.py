@@ -7,16 +7,16 @@ from roadseg.errors import TrainingError
 from roadseg.raster.grid import units_per_metre
 from roadseg.settings import DataSettings
 from roadseg.training.data.file_tiles import DevArea, FileTile
-from roadseg.training.data.holdout_blocks import Block, Cut, chosen
-from roadseg.training.data.tiles import VOID, Source, Tile
+from roadseg.training.data.holdout_blocks import BlockKey, DevBlocks, choose_blocks
+from roadseg.training.data.tiles import VOID, LabelledTile, MemoryTile
 from roadseg.windows import Window, square_windows
 
 _SCAN_PX = 2048
 
 
-def keep_aside(
-    ready: Sequence[Source], files: Sequence[FileTile], settings: DataSettings, *, margin_px: int, seed: int
-) -> tuple[list[Source], list[DevArea]]:
+def hold_out(
+    ready: Sequence[LabelledTile], files: Sequence[FileTile], settings: DataSettings, *, margin_px: int, seed: int
+) -> tuple[list[LabelledTile], list[DevArea]]:
     """Keep a fraction for validation, by blocks of ground or by files.
 
     Parameters
@@ -47,38 +47,38 @@ def keep_aside(
 
 
 def _by_files(
-    ready: Sequence[Source], by_name: dict[str, FileTile], settings: DataSettings, _: int, seed: int
-) -> tuple[list[Source], list[DevArea]]:
-    amounts: dict[Block, float] = {(tile.name, 0, 0): float(tile.shape[0] * tile.shape[1]) for tile in ready}
+    ready: Sequence[LabelledTile], by_name: dict[str, FileTile], settings: DataSettings, _: int, seed: int
+) -> tuple[list[LabelledTile], list[DevArea]]:
+    amounts: dict[BlockKey, float] = {(tile.name, 0, 0): float(tile.shape[0] * tile.shape[1]) for tile in ready}
     if len(amounts) < 2:
         raise TrainingError("there is only one file, so none can be kept for validation; use --dev-split blocks")
-    names = {name for name, _, _ in chosen(amounts, settings.dev_fraction, seed)}
+    names = {name for name, _, _ in choose_blocks(amounts, settings.dev_fraction, seed)}
     areas = [DevArea(by_name[name], by_name[name].grid.window) for name in sorted(names)]
     return [tile for tile in ready if tile.name not in names], areas
 
 
 def _by_blocks(
-    ready: Sequence[Source], by_name: dict[str, FileTile], settings: DataSettings, margin_px: int, seed: int
-) -> tuple[list[Source], list[DevArea]]:
-    cuts = lattices([by_name[tile.name] for tile in ready], settings.dev_block_m, margin_px=margin_px)
-    amounts: dict[Block, float] = {}
-    for tile, cut in zip(ready, cuts, strict=True):
+    ready: Sequence[LabelledTile], by_name: dict[str, FileTile], settings: DataSettings, margin_px: int, seed: int
+) -> tuple[list[LabelledTile], list[DevArea]]:
+    layouts = lay_blocks([by_name[tile.name] for tile in ready], settings.dev_block_m, margin_px=margin_px)
+    amounts: dict[BlockKey, float] = {}
+    for tile, dev_blocks in zip(ready, layouts, strict=True):
         for window in square_windows(Window(0, 0, *tile.shape), _SCAN_PX):
-            for block, count in cut.amounts(tile.read(window)[1] != VOID, window).items():
+            for block, count in dev_blocks.count_labelled(tile.read(window)[1] != VOID, window).items():
                 amounts[block] = amounts.get(block, 0.0) + count
     if len(amounts) < 2:
         raise TrainingError("the labels fill only one block, so none can be kept; choose a smaller --dev-block")
-    blocks = chosen(amounts, settings.dev_fraction, seed)
-    cuts = [replace(cut, blocks=blocks) for cut in cuts]
+    blocks = choose_blocks(amounts, settings.dev_fraction, seed)
+    layouts = [replace(dev_blocks, blocks=blocks) for dev_blocks in layouts]
     areas = [
-        DevArea(replace(by_name[tile.name], cut=cut), window)
-        for tile, cut in zip(ready, cuts, strict=True)
-        for window in cut.windows(tile.shape)
+        DevArea(replace(by_name[tile.name], dev_blocks=dev_blocks), window)
+        for tile, dev_blocks in zip(ready, layouts, strict=True)
+        for window in dev_blocks.windows(tile.shape)
     ]
-    return [without(tile, cut) for tile, cut in zip(ready, cuts, strict=True)], areas
+    return [without_dev(tile, dev_blocks) for tile, dev_blocks in zip(ready, layouts, strict=True)], areas
 
 
-def lattices(tiles: Iterable[FileTile], block_m: float, *, margin_px: int) -> list[Cut]:
+def lay_blocks(tiles: Iterable[FileTile], block_m: float, *, margin_px: int) -> list[DevBlocks]:
     """Lay blocks over tiles; those in one CRS share a lattice that is fixed to the ground."""
     steps: dict[str, tuple[float, float]] = {}
     found = []
@@ -87,20 +87,20 @@ def lattices(tiles: Iterable[FileTile], block_m: float, *, margin_px: int) -> li
         per_metre = units_per_metre(grid.crs, *(t @ (grid.width / 2, grid.height / 2))) if grid.crs else None
         if per_metre is None:
             scale = tile.settings.gsd_m / block_m
-            found.append(Cut(tile.name, (scale, 0.0, 0.0, 0.0, scale, 0.0), margin_px=margin_px))
+            found.append(DevBlocks(tile.name, (scale, 0.0, 0.0, 0.0, scale, 0.0), margin_px=margin_px))
             continue
         name = str(grid.crs)
         x, y = steps.setdefault(name, (block_m * per_metre[0], block_m * per_metre[1]))
-        found.append(Cut(name, (t.a / x, t.b / x, t.c / x, t.d / y, t.e / y, t.f / y), margin_px=margin_px))
+        found.append(DevBlocks(name, (t.a / x, t.b / x, t.c / x, t.d / y, t.e / y, t.f / y), margin_px=margin_px))
     return found
 
 
-def without(tile: Source, cut: Cut) -> Source:
+def without_dev(tile: LabelledTile, dev_blocks: DevBlocks) -> LabelledTile:
     """Return a tile without what is kept for validation; one in memory loses it."""
     if isinstance(tile, FileTile):
-        return replace(tile, cut=cut)
-    if isinstance(tile, Tile):
+        return replace(tile, dev_blocks=dev_blocks)
+    if isinstance(tile, MemoryTile):
         whole = Window(0, 0, *tile.shape)
-        tile.label[cut.around(whole)] = VOID
-        tile.valid[cut.inside(whole)] = False
+        tile.label[dev_blocks.with_margin(whole)] = VOID
+        tile.valid[dev_blocks.inside(whole)] = False
     return tile

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from roadseg.windows import Window
 
-Block = tuple[str, int, int]
+BlockKey = tuple[str, int, int]
 """A block: the lattice it lies on, and its place there."""
 
 Bools = NDArray[np.bool_]
 Affine6 = tuple[float, float, float, float, float, float]
 
 
-def chosen(amounts: Mapping[Block, float], fraction: float, seed: int) -> frozenset[Block]:
+def choose_blocks(amounts: Mapping[BlockKey, float], fraction: float, seed: int) -> frozenset[BlockKey]:
     """Choose blocks until they hold a fraction of everything, one at least.
 
     Parameters
@@ -36,11 +36,11 @@ def chosen(amounts: Mapping[Block, float], fraction: float, seed: int) -> frozen
         Another one chooses others.
     """
 
-    def lot(block: Block) -> bytes:
+    def lot(block: BlockKey) -> bytes:
         return hashlib.sha256(f"{seed} {block}".encode()).digest()
 
     wanted, taken = fraction * sum(amounts.values()), 0.0
-    found: list[Block] = []
+    found: list[BlockKey] = []
     for block in sorted((block for block, amount in amounts.items() if amount), key=lot):
         if found and taken + amounts[block] / 2 > wanted:
             break
@@ -50,7 +50,7 @@ def chosen(amounts: Mapping[Block, float], fraction: float, seed: int) -> frozen
 
 
 @dataclass(frozen=True)
-class Cut:
+class DevBlocks:
     """Which pixels of a tile lie in validation blocks.
 
     Parameters
@@ -65,26 +65,26 @@ class Cut:
         How far around them labels are not used.
     """
 
-    lattice: str
-    to_lattice: Affine6
-    blocks: frozenset[Block] = frozenset()
+    grid_name: str
+    to_blocks: Affine6
+    blocks: frozenset[BlockKey] = frozenset()
     margin_px: int = 0
 
-    def amounts(self, labelled: Bools, window: Window) -> dict[Block, int]:
+    def count_labelled(self, labelled: Bools, window: Window) -> dict[BlockKey, int]:
         """Count the labelled pixels of a window per block."""
         x, y = (np.floor(place).astype(np.int64) for place in self._places(window))
         left, top, high = int(x.min()), int(y.min()), int(np.ptp(y)) + 1
         counts = np.bincount(((x - left) * high + y - top)[labelled])
         found = np.flatnonzero(counts).tolist()
-        return {(self.lattice, left + key // high, top + key % high): int(counts[key]) for key in found}
+        return {(self.grid_name, left + key // high, top + key % high): int(counts[key]) for key in found}
 
     def inside(self, window: Window) -> Bools:
         """Return which pixels lie in a block, (height, width) bool."""
         return self._near(window, 0.0)
 
-    def around(self, window: Window) -> Bools:
+    def with_margin(self, window: Window) -> Bools:
         """Return which pixels lie in a block or in the margin around it, (height, width) bool."""
-        a, b, _, d, e, _ = self.to_lattice
+        a, b, _, d, e, _ = self.to_blocks
         return self._near(window, self.margin_px * max(abs(a) + abs(b), abs(d) + abs(e)))
 
     def windows(self, shape: tuple[int, int]) -> list[Window]:
@@ -93,7 +93,7 @@ class Cut:
         return sorted((w for w in found if w.area), key=lambda w: (w.row, w.col))
 
     def _mine(self) -> Iterator[tuple[int, int]]:
-        return ((i, j) for name, i, j in self.blocks if name == self.lattice)
+        return ((i, j) for name, i, j in self.blocks if name == self.grid_name)
 
     def _near(self, window: Window, margin: float) -> Bools:
         x, y = self._places(window)
@@ -108,14 +108,14 @@ class Cut:
 
     def _places(self, window: Window) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return where the pixels' centres lie on the lattice, (height, width) each."""
-        a, b, c, d, e, f = self.to_lattice
+        a, b, c, d, e, f = self.to_blocks
         col = np.arange(window.col, window.col_stop) + 0.5
         row = (np.arange(window.row, window.row_stop) + 0.5)[:, None]
         return a * col + (b * row + c), d * col + (e * row + f)
 
     def _window(self, i: int, j: int, margin: float) -> Window:
         """Return the pixels around a block of the lattice with a margin in blocks."""
-        a, b, c, d, e, f = self.to_lattice
+        a, b, c, d, e, f = self.to_blocks
         turn = np.linalg.inv(np.array([[a, b], [d, e]]))
         corners = [(x - c, y - f) for x in (i - margin, i + 1 + margin) for y in (j - margin, j + 1 + margin)]
         cols, rows = turn @ np.array(corners).T

@@ -11,12 +11,12 @@ from roadseg.files import shortened
 from roadseg.progress import Listener, counted
 from roadseg.settings import DataSettings
 from roadseg.training.data.file_tiles import DevArea, FileTile
-from roadseg.training.data.holdout import keep_aside
+from roadseg.training.data.holdout import hold_out
 from roadseg.training.data.masks import draw_masks
 from roadseg.training.data.memory import free_bytes
-from roadseg.training.data.pairs import Pair, find_images, find_pairs
-from roadseg.training.data.tiles import Source, Tiles
-from roadseg.training.data.validate import brought_to, common_gsd, gsd_range_of, look_at
+from roadseg.training.data.pairs import TilePair, find_images, find_tile_pairs
+from roadseg.training.data.tiles import LabelledTile, TileDataset
+from roadseg.training.data.validate import at_gsd, gsd_range_of, open_pairs, shared_gsd
 from roadseg.windows import square_windows
 
 Result = TypeVar("Result")
@@ -39,17 +39,17 @@ class TrainingData:
         Metres per pixel of all of them.
     gsd_range_m
         Metres per pixel of the training images as they are, the finest and the coarsest, if they tell.
-    about
+    summary
         What was found, in a few words.
     name, dev_name
         Of the data, for the card.
     """
 
-    tiles: Tiles
+    tiles: TileDataset
     dev: tuple[DevArea, ...]
     gsd_m: float
     gsd_range_m: tuple[float, float] | None
-    about: str
+    summary: str
     name: str
     dev_name: str
 
@@ -79,13 +79,13 @@ def load(
     RoadsegError
         If the data cannot be used.
     """
-    pairs, dev_pairs, failed = gather(settings, beside, listener)
+    pairs, dev_pairs, failed = collect_pairs(settings, beside, listener)
     skip = listener.warn if settings.skip_unreadable else None
     for sentence in failed:
         listener.warn(sentence)
-    found = look_at(pairs, settings, listener, skip)
-    gsd, gsd_range = common_gsd(found, gsd_m), gsd_range_of(found)
-    found = brought_to(found, gsd_m)
+    found = open_pairs(pairs, settings, listener, skip)
+    gsd, gsd_range = shared_gsd(found, gsd_m), gsd_range_of(found)
+    found = at_gsd(found, gsd_m)
     if settings.dev_fraction and dev_pairs:
         raise TrainingError("validation data are named and asked for as a fraction; choose --dev or --dev-fraction")
     both = {pair.image.resolve() for pair in pairs} & {pair.image.resolve() for pair in dev_pairs}
@@ -93,13 +93,13 @@ def load(
         raise TrainingError(
             f"trained on and for validation at once: {shortened(sorted(map(str, both)), 3)}; keep them apart"
         )
-    dev = brought_to(look_at(dev_pairs, settings, listener, skip), gsd)
-    areas = [DevArea(tile, tile.grid.window) for tile in readable(dev, skip)]
-    ready, where = held(found, settings.memory_gb, skip)
+    dev = at_gsd(open_pairs(dev_pairs, settings, listener, skip), gsd)
+    areas = [DevArea(tile, tile.grid.window) for tile in check_dev_tiles(dev, skip)]
+    ready, where = open_or_load(found, settings.memory_gb, skip)
     if settings.dev_fraction:
-        ready, areas = keep_aside(ready, found, settings, margin_px=crop, seed=seed)
+        ready, areas = hold_out(ready, found, settings, margin_px=crop, seed=seed)
     try:
-        tiles = Tiles(ready, crop=crop, road_share=settings.road_share)
+        tiles = TileDataset(ready, crop=crop, road_share=settings.road_share)
     except TrainingError as error:
         if not settings.dev_fraction:
             raise
@@ -109,11 +109,11 @@ def load(
         ) from error
     area, number = counted(len(areas), "area"), counted(len(tiles.tiles), "training tile")
     kept = f"{area} kept for validation" if settings.dev_fraction else counted(len(areas), "dev tile")
-    about = f"{number} {where}, {100 * tiles.road_fraction:.1f} % road; {kept}{_bands_of(found)}"
-    return TrainingData(tiles, tuple(areas), gsd, gsd_range, about, *_names(settings))
+    summary = f"{number} {where}, {100 * tiles.road_fraction:.1f} % road; {kept}{_bands_of(found)}"
+    return TrainingData(tiles, tuple(areas), gsd, gsd_range, summary, *_names(settings))
 
 
-def load_dev(
+def load_dev_areas(
     place: Path, *, bands: int, gsd_m: float, listener: Listener, chosen: tuple[int, ...] | None = None
 ) -> tuple[DevArea, ...]:
     """Return the tiles of a folder or CSV file as a model with so many bands would see them.
@@ -125,11 +125,9 @@ def load_dev(
     RoadsegError
         If they cannot be used.
     """
-    pairs = find_pairs(place)
+    pairs = find_tile_pairs(place)
     taken = chosen or (None if bands == 3 else tuple(range(1, bands + 1)))
-    areas = brought_to(
-        look_at(pairs.dev or pairs.train, DataSettings(bands=taken), listener, None, trains=False), gsd_m
-    )
+    areas = at_gsd(open_pairs(pairs.dev or pairs.train, DataSettings(bands=taken), listener, None, trains=False), gsd_m)
     odd = next((tile for tile in areas if tile.bands != bands), None)
     if odd:
         raise TrainingError(
@@ -138,7 +136,9 @@ def load_dev(
     return tuple(DevArea(tile, tile.grid.window) for tile in areas)
 
 
-def gather(settings: DataSettings, beside: Path, listener: Listener) -> tuple[list[Pair], list[Pair], list[str]]:
+def collect_pairs(
+    settings: DataSettings, beside: Path, listener: Listener
+) -> tuple[list[TilePair], list[TilePair], list[str]]:
     """Return the pairs to train on, those for validation, and what is wrong with images left out.
 
     Raises
@@ -146,7 +146,7 @@ def gather(settings: DataSettings, beside: Path, listener: Listener) -> tuple[li
     RoadsegError
         If nothing is named, or what is named cannot be used.
     """
-    dev = find_pairs(settings.dev).train if settings.dev else []
+    dev = find_tile_pairs(settings.dev).train if settings.dev else []
     if settings.labels or settings.images:
         images = find_images([*settings.images, *([settings.data] if settings.data else [])])
         cache = settings.cache or beside.with_name(beside.name + ".masks")
@@ -154,15 +154,15 @@ def gather(settings: DataSettings, beside: Path, listener: Listener) -> tuple[li
         return pairs, dev, failed
     if settings.data is None:
         raise TrainingError("there is nothing to train on; give a folder with images/ and masks/, or --labels")
-    found = find_pairs(settings.data)
+    found = find_tile_pairs(settings.data)
     if found.dev and dev:
         raise TrainingError(f"{settings.data} names tiles for validation itself; leave out --dev")
     return found.train, found.dev or dev, []
 
 
-def held(
+def open_or_load(
     tiles: Sequence[FileTile], memory_gb: float | None, skip: Callable[[str], None] | None
-) -> tuple[list[Source], str]:
+) -> tuple[list[LabelledTile], str]:
     """Read tiles into memory if they fit there, and say where they are.
 
     Parameters
@@ -185,13 +185,13 @@ def held(
     if not fits and skip is None:
         return list(tiles), f"read from their files as needed (they take {sizes})"
 
-    def read(tile: FileTile) -> Source:
-        return tile.whole() if fits else _read_through(tile)
+    def read(tile: FileTile) -> LabelledTile:
+        return tile.read_whole() if fits else _read_through(tile)
 
     return _each(read, tiles, skip), f"{'in memory' if fits else 'read from their files as needed'} (they take {sizes})"
 
 
-def readable(dev: Sequence[FileTile], skip: Callable[[str], None] | None) -> list[FileTile]:
+def check_dev_tiles(dev: Sequence[FileTile], skip: Callable[[str], None] | None) -> list[FileTile]:
     """Read validation tiles from end to end before hours are spent, and return those that can be.
 
     Raises

@@ -22,7 +22,7 @@ from roadseg.raster.grid import Grid
 from roadseg.raster.labelled_scene import location_text
 from roadseg.raster.rasterize import box_in, near, write_mask
 from roadseg.settings import DataSettings
-from roadseg.training.data.pairs import Pair
+from roadseg.training.data.pairs import TilePair
 from roadseg.training.data.vector_roads import RoadLabels, read_roads
 from roadseg.training.data.widths import WIDTHS_M, Widths, read_width_table
 
@@ -35,7 +35,7 @@ _THIN = 1e-9
 
 def draw_masks(
     images: Sequence[Path], settings: DataSettings, cache: Path, listener: Listener
-) -> tuple[list[Pair], list[str]]:
+) -> tuple[list[TilePair], list[str]]:
     """Draw the labels on each image's grid, as far as that was not done before.
 
     Parameters
@@ -77,9 +77,10 @@ def draw_masks(
             for note in roads.notes:
                 listener.warn(note)
             _draw(roads, settings.labels, {image: (grids[image], pairs[image]) for image in missing}, listener)
-    found = len(pairs) - len(missing)
-    listener.report(f"{len(missing)} mask(s) drawn from {settings.labels}, {found} found in {cache}")
-    return [Pair(image, mask) for image, mask in pairs.items()], failed
+    listener.report(
+        f"{len(missing)} mask(s) drawn from {settings.labels}, {len(pairs) - len(missing)} found in {cache}"
+    )
+    return [TilePair(image, mask) for image, mask in pairs.items()], failed
 
 
 def _draw(roads: RoadLabels, labels: Path, wanted: dict[Path, tuple[Grid, Path]], listener: Listener) -> None:

@@ -15,21 +15,21 @@ _COLUMNS = ("image", "mask", "split")
 _SPLITS |= dict.fromkeys(("dev", "val", "valid", "validation"), "dev") | {"test": "test"}
 
 
-class Pair(NamedTuple):
+class TilePair(NamedTuple):
     """An image and its mask."""
 
     image: Path
     mask: Path
 
 
-class Pairs(NamedTuple):
+class TilePairs(NamedTuple):
     """Pairs to train on, and those kept for validation."""
 
-    train: list[Pair]
-    dev: list[Pair]
+    train: list[TilePair]
+    dev: list[TilePair]
 
 
-def find_pairs(data: Path) -> Pairs:
+def find_tile_pairs(data: Path) -> TilePairs:
     """Match the files in ``images/`` and ``masks/`` of a folder by stem, or read them from a CSV file.
 
     Raises
@@ -38,7 +38,7 @@ def find_pairs(data: Path) -> Pairs:
         If there is no pair, an image or mask without partner, or the CSV file is not as it should be.
     """
     if data.is_dir():
-        return Pairs(_in_folder(data), [])
+        return TilePairs(_in_folder(data), [])
     if not data.exists():
         raise TrainingError(f"{data} does not exist; give a folder with images/ and masks/, or a CSV file")
     if data.suffix.lower() != ".csv":
@@ -46,7 +46,7 @@ def find_pairs(data: Path) -> Pairs:
     return read_manifest(data)
 
 
-def read_manifest(path: Path) -> Pairs:
+def read_manifest(path: Path) -> TilePairs:
     """Read pairs from a CSV file with columns image, mask and perhaps split (train, dev or test).
 
     Paths are relative to the file. Rows of split test are left alone. Columns may be separated by commas, semicolons
@@ -57,22 +57,22 @@ def read_manifest(path: Path) -> Pairs:
     TrainingError
         If a column or a value is missing, a split is unknown, a pair is there twice, or nothing is to be trained on.
     """
-    found: dict[str, list[Pair]] = {"train": [], "dev": [], "test": []}
-    lines: dict[Pair, int] = {}
+    found: dict[str, list[TilePair]] = {"train": [], "dev": [], "test": []}
+    lines: dict[TilePair, int] = {}
     for number, row in _rows(path):
         image, mask, split = ((row.get(key) or "").strip() for key in _COLUMNS)
         if not image or not mask:
             raise TrainingError(f"{path} names no image or no mask in line {number}; its columns are image,mask,split")
         if split.lower() not in _SPLITS:
             raise TrainingError(f"{path} has the split {split} in line {number}; write train, dev or test")
-        pair = Pair(path.parent / image, path.parent / mask)
-        first = lines.setdefault(Pair(pair.image.resolve(), pair.mask.resolve()), number)
+        pair = TilePair(path.parent / image, path.parent / mask)
+        first = lines.setdefault(TilePair(pair.image.resolve(), pair.mask.resolve()), number)
         if first != number:
             raise TrainingError(f"{path} names {image} with {mask} twice, in lines {first} and {number}; keep one")
         found[_SPLITS[split.lower()]].append(pair)
     if not found["train"]:
         raise TrainingError(f"{path} names nothing to train on; add lines image,mask under a head of these words")
-    return Pairs(found["train"], found["dev"])
+    return TilePairs(found["train"], found["dev"])
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str | None]]]:
@@ -115,7 +115,7 @@ def find_images(places: Sequence[Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def _in_folder(folder: Path) -> list[Pair]:
+def _in_folder(folder: Path) -> list[TilePair]:
     for name in ("images", "masks"):
         if not (folder / name).is_dir():
             raise TrainingError(
@@ -130,4 +130,4 @@ def _in_folder(folder: Path) -> list[Pair]:
         )
     if not matched.pairs:
         raise TrainingError(f"{folder}/images holds no image; GeoTIFFs are expected")
-    return [Pair(*files) for files in matched.pairs.values()]
+    return [TilePair(*files) for files in matched.pairs.values()]

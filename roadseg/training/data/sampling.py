@@ -26,7 +26,7 @@ _LABELLED = 0.5
 
 
 @dataclass(frozen=True)
-class Survey:
+class CellCounts:
     """What a tile holds.
 
     Parameters
@@ -49,7 +49,7 @@ class Survey:
 
 
 @dataclass(frozen=True)
-class Places:
+class CropPositions:
     """Where crops may start: one row for each cell, ``upto`` the sum of the chances up to it.
 
     Parameters
@@ -77,7 +77,9 @@ class Places:
         return int(self.tile[at]), row, int(self.col[at]) + int(chance[2] * self.width[at])
 
 
-def survey(read: Callable[[Window], tuple[Bytes, Bytes]], shape: tuple[int, int], bands: int, cell: int) -> Survey:
+def count_cells(
+    read: Callable[[Window], tuple[Bytes, Bytes]], shape: tuple[int, int], bands: int, cell: int
+) -> CellCounts:
     """Look through a tile block by block.
 
     Parameters
@@ -102,10 +104,10 @@ def survey(read: Callable[[Window], tuple[Bytes, Bytes]], shape: tuple[int, int]
                 part = _per_cell(what, cell)
                 counts[row // cell :, col // cell :][: part.shape[0], : part.shape[1]] = part
             moments += _moments(image, labelled)
-    return Survey(shape, cell, known, road, moments)
+    return CellCounts(shape, cell, known, road, moments)
 
 
-def places(surveys: Sequence[Survey], *, crop: int, road_share: float) -> Places:
+def crop_positions(surveys: Sequence[CellCounts], *, crop: int, road_share: float) -> CropPositions:
     """Settle where crops may start and how likely.
 
     Parameters
@@ -117,17 +119,17 @@ def places(surveys: Sequence[Survey], *, crop: int, road_share: float) -> Places
     road_share
         Which share of the crops is drawn in proportion to the road in them.
     """
-    found = [_places_in(index, one, crop) for index, one in enumerate(surveys)]
+    found = [_positions_in(index, one, crop) for index, one in enumerate(surveys)]
     table = np.concatenate([starts for starts, _, _ in found], axis=1)
     even, road = (np.concatenate([part[index] for part in found]) for index in (1, 2))
     chance = even / even.sum()
     if road.any():
         chance = (1 - road_share) * chance + road_share * road / road.sum()
     tile, row, col, height, width = table
-    return Places(tile, row, col, height, width, np.cumsum(chance))
+    return CropPositions(tile, row, col, height, width, np.cumsum(chance))
 
 
-def _places_in(index: int, one: Survey, crop: int) -> tuple[NDArray[np.int32], Floats, Floats]:
+def _positions_in(index: int, one: CellCounts, crop: int) -> tuple[NDArray[np.int32], Floats, Floats]:
     """Return the places in a tile, (5, n) as in ``Places``, and their weights: even, and by road."""
     rows, cols = (_starts(size, one.cell, crop) for size in one.shape)
     known, road = _summed(one.known), _summed(one.road)

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from roadseg.errors import TrainingError
 from roadseg.progress import counted
-from roadseg.training.data.sampling import VOID, Survey, places, survey
+from roadseg.training.data.sampling import VOID, CellCounts, count_cells, crop_positions
 from roadseg.windows import Window
 
-__all__ = ["VOID", "Batch", "Source", "Tile", "Tiles"]
+__all__ = ["VOID", "CropBatch", "LabelledTile", "MemoryTile", "TileDataset"]
 
 Bytes = NDArray[np.uint8]
 
@@ -34,7 +34,7 @@ _AHEAD = 2
 """How many batches are drawn ahead besides those that threads are at."""
 
 
-class Source(Protocol):
+class LabelledTile(Protocol):
     """A labelled image to draw crops from, in memory or not; it may be read from several threads."""
 
     @property
@@ -65,7 +65,7 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
-class Tile:
+class MemoryTile:
     """One labelled image in memory.
 
     Parameters
@@ -114,7 +114,7 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Batch:
+class CropBatch:
     """Crops of one step.
 
     Parameters
@@ -136,7 +136,7 @@ class Batch:
         return self.pixels[:, -1]
 
 
-class Tiles:
+class TileDataset:
     """Labelled images, ready to be cropped.
 
     Parameters
@@ -165,7 +165,7 @@ class Tiles:
 
     def __init__(
         self,
-        tiles: Sequence[Source],
+        tiles: Sequence[LabelledTile],
         *,
         crop: int,
         road_share: float = 0.0,
@@ -196,7 +196,7 @@ class Tiles:
             raise TrainingError(
                 "the masks hold only one class; they need both road (1) and not road (0) pixels" + tag * hidden
             )
-        self._places = places(surveys, crop=crop, road_share=road_share)
+        self._positions = crop_positions(surveys, crop=crop, road_share=road_share)
 
     def pixel_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Return mean and standard deviation per band on a 0–1 scale, void pixels left out."""
@@ -217,11 +217,11 @@ class Tiles:
         for tile in self.tiles:
             tile.fill(levels)
 
-    def draw(self, count: int, *, seed: int, step: int, margin_px: int = 0) -> Batch:
+    def draw(self, count: int, *, seed: int, step: int, margin_px: int = 0) -> CropBatch:
         """Draw the crops of one training step: those numbered from ``step * count``."""
         return self.crops(range(step * count, (step + 1) * count), seed=seed, margin_px=margin_px)
 
-    def crops(self, numbers: Sequence[int], *, seed: int, margin_px: int = 0) -> Batch:
+    def crops(self, numbers: Sequence[int], *, seed: int, margin_px: int = 0) -> CropBatch:
         """Draw crops by their numbers.
 
         Parameters
@@ -242,15 +242,15 @@ class Tiles:
         side = self.crop + 2 * margin_px
         pixels = np.empty((len(numbers), self.bands + 1, side, side), dtype=np.uint8)
         for out, number in zip(pixels, numbers, strict=True):
-            tile, row, col = self._places.draw(np.random.default_rng([seed, number]))
-            cut(self.tiles[tile], Window(row - margin_px, col - margin_px, side, side), out)
-        return Batch(pixels)
+            tile, row, col = self._positions.draw(np.random.default_rng([seed, number]))
+            copy_window(self.tiles[tile], Window(row - margin_px, col - margin_px, side, side), out)
+        return CropBatch(pixels)
 
     def stream(
         self, batches: Iterable[Sequence[int]], *, seed: int, margin_px: int = 0
-    ) -> Generator[Batch, None, None]:
+    ) -> Generator[CropBatch, None, None]:
         """Yield batches of numbered crops in order, drawn ahead by threads; to be closed if it is left early."""
-        waiting: deque[Future[Batch]] = deque()
+        waiting: deque[Future[CropBatch]] = deque()
         pool = ThreadPoolExecutor(self._threads, "roadseg-crops")
         try:
             for numbers in batches:
@@ -262,9 +262,9 @@ class Tiles:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _look(self, cell: int) -> list[Survey]:
-        def look(tile: Source) -> Survey:
-            return survey(tile.read, tile.shape, tile.bands, cell)
+    def _look(self, cell: int) -> list[CellCounts]:
+        def look(tile: LabelledTile) -> CellCounts:
+            return count_cells(tile.read, tile.shape, tile.bands, cell)
 
         with ThreadPoolExecutor(self._threads) as pool:
             return list(pool.map(look, self.tiles))
@@ -278,7 +278,7 @@ def cell_px(shapes: Sequence[tuple[int, int]], crop: int) -> int:
     return max(1, min(cell, crop // 4))
 
 
-def cut(tile: Source, window: Window, out: Bytes) -> None:
+def copy_window(tile: LabelledTile, window: Window, out: Bytes) -> None:
     """Copy a window to ``out``, (bands + 1, height, width); beyond the tile it is mirrored and void."""
     real = window.intersection(Window(0, 0, *tile.shape))
     image, label = tile.read(real)

@@ -15,7 +15,7 @@ from roadseg.raster.road_raster import RasterKind, ValueScan, mask_kind
 from roadseg.raster.scene import SceneSettings
 from roadseg.settings import DataSettings
 from roadseg.training.data.file_tiles import FileTile, OpenFiles
-from roadseg.training.data.pairs import Pair
+from roadseg.training.data.pairs import TilePair
 
 _ODD = 0.15
 
@@ -32,8 +32,8 @@ class _Sized(Protocol):
         """Metres per pixel, None if it is not known."""
 
 
-def look_at(
-    pairs: Sequence[Pair],
+def open_pairs(
+    pairs: Sequence[TilePair],
     settings: DataSettings,
     listener: Listener,
     skip: Callable[[str], None] | None,
@@ -53,7 +53,7 @@ def look_at(
     for pair in pairs:
         try:
             values.append(scan_mask(pair.mask))
-            found.append(look(pair, settings, files, trains=trains))
+            found.append(open_pair(pair, settings, files, trains=trains))
         except SceneError as error:
             del values[len(found) :]
             if skip is None:
@@ -65,7 +65,7 @@ def look_at(
     return [replace(tile, kind=kind) for tile in found]
 
 
-def look(pair: Pair, settings: DataSettings, files: OpenFiles, *, trains: bool = True) -> FileTile:
+def open_pair(pair: TilePair, settings: DataSettings, files: OpenFiles, *, trains: bool = True) -> FileTile:
     """Open a pair and settle how it is read.
 
     Raises
@@ -100,7 +100,7 @@ def kind_of(values: Sequence[ValueScan], masks: Sequence[Path], listener: Listen
     return kind
 
 
-def common_gsd(tiles: Sequence[_Sized], given: float | None) -> float:
+def shared_gsd(tiles: Sequence[_Sized], given: float | None) -> float:
     """Return the ground resolution to train at, in metres per pixel.
 
     Raises
@@ -129,7 +129,7 @@ def gsd_range_of(tiles: Sequence[_Sized]) -> tuple[float, float] | None:
     return (min(sizes), max(sizes)) if sizes else None
 
 
-def brought_to(tiles: Sequence[FileTile], gsd_m: float | None) -> list[FileTile]:
+def at_gsd(tiles: Sequence[FileTile], gsd_m: float | None) -> list[FileTile]:
     """Read tiles at a ground resolution from now on; those within 15 % stay as they are.
 
     Raises
