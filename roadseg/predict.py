@@ -11,17 +11,18 @@ from pathlib import Path
 
 from roadseg.errors import OutputError
 from roadseg.files import Outcomes, check_target, for_each_file
-from roadseg.model.card import find_model
-from roadseg.model.weights import load_model
-from roadseg.prediction.engines.torch import TorchEngine
-from roadseg.prediction.scene_run import Job, Model, scene_settings, wanted_area
+from roadseg.prediction.engines.engine import LoadedModel
+from roadseg.prediction.fingerprint import fingerprint
+from roadseg.prediction.outputs import Finished, draw_preview, probability_on_model_grid, provenance, write_rasters
+from roadseg.prediction.pipeline import KNOWN, ROAD, predict_blocks, regrid_blocks
+from roadseg.prediction.plan import ScenePlan, describe, plan_scene, scene_settings
 from roadseg.progress import Listener
 from roadseg.raster.files import bounded_cache
 from roadseg.raster.partial import Partial, interrupted_targets
 from roadseg.raster.scene import Scene
 from roadseg.roads.extract import extract, is_metric
 from roadseg.roads.files.outputs import check_target_crs, check_vector_targets, stage_vectors
-from roadseg.settings import EngineSettings, Outputs, PredictSettings, VectorizeSettings, VectorOutputs
+from roadseg.settings import Outputs, PredictSettings, VectorizeSettings, VectorOutputs
 
 ENDINGS = {"raster": ".tif", "mask": ".tif", "preview": ".png", "vector": ".gpkg"}
 """What each of the outputs is called where several scenes are predicted into folders."""
@@ -44,23 +45,10 @@ class PredictSummary:
     blocks_resumed: int = field(default=0)
 
 
-def load(model: str | None, settings: EngineSettings) -> Model:
-    """Load a model, by path or bundled name (None: the default one), onto a device.
-
-    Raises
-    ------
-    ModelError, DeviceError
-        If there is no such model or device.
-    """
-    network, card = load_model(find_model(model))
-    engine = TorchEngine(network, card.mean, card.std, settings, temperature=card.temperature, bias=card.bias)
-    return Model(engine, card, engine.choice, engine.numbers)
-
-
 def predict(
     scene_path: str,
     outputs: Outputs,
-    model: Model,
+    model: LoadedModel,
     settings: PredictSettings,
     *,
     command: str = "",
@@ -73,67 +61,67 @@ def predict(
     scene_path
         Anything GDAL opens.
     outputs
-        What to write; nothing appears there before all of it is finished.
+        Files to write; they appear together, once all of them are finished.
     model
-        From ``load``.
+        A model on a device, from ``load``.
     settings
-        How.
+        Settings for reading the scene and for its windows, blocks and outputs.
     command
-        Noted in the outputs' metadata.
+        Command line for the tags of the outputs.
     listener
-        Who wants to hear what happens.
+        Callbacks for messages and for megapixels finished.
 
     Raises
     ------
     RoadsegError
-        If the scene cannot be read or the outputs not be written; finished blocks are kept.
+        If the scene cannot be read or an output cannot be written; finished blocks are kept.
     """
     listener, started = listener or Listener(), time.monotonic()
     check_outputs(outputs, settings, [Path(scene_path)])
-    card = model.card
-    threshold = card.threshold if settings.threshold is None else settings.threshold
-    with bounded_cache(), Scene(scene_path, scene_settings(card, settings)) as scene:
+    with bounded_cache(), Scene(scene_path, scene_settings(model.card, settings)) as scene:
         check_outputs(outputs, settings, scene.local_files())
-        area = wanted_area(scene, settings)
-        job = Job(scene, area, model, settings, outputs, threshold)
         if outputs.vector:
             check_target_crs(VectorOutputs(outputs.vector), VectorizeSettings(), scene.grid.crs)
-        listener.report(job.describe())
+        plan = plan_scene(scene, model.card, settings, outputs)
+        listener.report(describe(scene, plan, model.card, model.engine.description))
         if settings.pixel_m is None and scene.grid.pixel_size_m() is None:
             listener.warn(
-                f"{scene_path} has no CRS that tells metres; its pixels are taken to be {card.gsd_m:g} m wide, "
-                "--gsd tells otherwise"
+                f"{scene_path} has no CRS with known metres; its pixels are assumed to be {model.card.gsd_m:g} m wide, "
+                "give their size with --gsd if they are not"
             )
-        with Partial(outputs.raster, job.fingerprint(), start_over=settings.overwrite) as partial:
-            resumed = job.predict_blocks(partial, listener)
-            if job.regrids:
-                job.regrid_blocks(partial, listener)
+        found = fingerprint(scene, plan, model, settings)
+        with Partial(outputs.raster, found, start_over=settings.overwrite) as partial:
+            resumed = predict_blocks(scene, plan, model.engine, partial, listener)
+            if plan.regrids:
+                regrid_blocks(scene, plan, partial, listener)
+            known, road = (partial.total(plan.written[0], tag) for tag in (KNOWN, ROAD))
             listener.report("writing the outputs")
-            known, road = (partial.total(job.products_out[0], key) for key in ("KNOWN", "ROAD"))
-            made = job.make(partial, command)
+            finished = write_rasters(plan, partial, provenance(scene, plan, model.card, command))
+            if outputs.preview:
+                finished.append((draw_preview(scene, plan, partial), outputs.preview))
             if outputs.vector:
-                made += _network(job, partial, outputs.vector, listener)
-            partial.publish(made)
+                finished += _extract_network(plan, partial, outputs.vector, listener)
+            partial.publish(finished)
     if not known:
-        listener.warn(f"{scene_path} has no known pixel in the area asked for; the output holds only nodata")
+        listener.warn(f"{scene_path} has no valid pixel in the requested area; the output holds only nodata")
     return PredictSummary(
         scene=scene_path,
-        outputs={k: str(v) for k, v in asdict(outputs).items() if v},
-        megapixels=round(area.window.area / 1e6, 6),
+        outputs={name: str(path) for name, path in asdict(outputs).items() if path},
+        megapixels=round(plan.area.window.area / 1e6, 6),
         seconds=round(time.monotonic() - started, 3),
-        device=model.choice,
-        model=f"{card.name} {card.hash[:12]}",
-        threshold=threshold,
+        device=model.engine.description,
+        model=f"{model.card.name} {model.card.hash[:12]}",
+        threshold=plan.threshold,
         road_fraction=road / known if known else None,
-        known_fraction=known / job.area_out.area,
-        blocks=len(job.blocks),
+        known_fraction=known / plan.area_out.area,
+        blocks=len(plan.blocks),
         blocks_resumed=resumed,
     )
 
 
-def _network(job: Job, partial: Partial, target: Path, listener: Listener) -> list[tuple[Path, Path]]:
-    """Make the road network in the partial folder; return what is to go where."""
-    levels = job.levels(partial)
+def _extract_network(plan: ScenePlan, partial: Partial, target: Path, listener: Listener) -> Finished:
+    """Extract the roads from the predicted probability into the partial folder."""
+    levels = probability_on_model_grid(plan, partial)
     pixels = "" if is_metric(levels.grid) else "; lengths and widths are in pixels"
     listener.report(f"extracting the road network{pixels}")
     roads = extract(levels, VectorizeSettings(), partial.folder, listener)
@@ -165,7 +153,7 @@ def check_outputs(outputs: Outputs, settings: PredictSettings, inputs: Sequence[
 
 def predict_many(
     scenes: Sequence[tuple[str, Outputs]],
-    model: Model,
+    model: LoadedModel,
     settings: PredictSettings,
     *,
     command: str = "",

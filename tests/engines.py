@@ -8,11 +8,13 @@ from numpy.typing import NDArray
 
 from roadseg.errors import DeviceError
 from roadseg.model.card import ModelCard
-from roadseg.prediction.scene_run import Model
+from roadseg.prediction.engines.engine import Engine, LoadedModel
 
 
 class Identity:
     """An engine that answers the first band it sees, on the 0–1 scale."""
+
+    description = numerics = "Identity engine"
 
     def __init__(self, batch_size: int = 3) -> None:
         self.batch_size = batch_size
@@ -28,6 +30,8 @@ class Identity:
 class Constant:
     """An engine that answers one value everywhere."""
 
+    description = numerics = "Constant engine"
+
     def __init__(self, value: float, batch_size: int = 5) -> None:
         self.value, self.batch_size = np.float32(value), batch_size
 
@@ -38,6 +42,8 @@ class Constant:
 
 class Placed:
     """An engine whose answer differs with the place in the window, as a real network's does near borders."""
+
+    description = numerics = "Placed engine"
 
     def __init__(self, batch_size: int = 4) -> None:
         self.batch_size = batch_size
@@ -51,7 +57,7 @@ class Placed:
 class Stops:
     """The identity engine, which fails after ``after`` windows."""
 
-    choice = "Identity engine"
+    description = numerics = "Identity engine"
 
     def __init__(self, after: int, error: BaseException | None = None) -> None:
         self.batch_size, self.after, self.windows = 3, after, 0
@@ -65,7 +71,6 @@ class Stops:
             yield answer
 
 
-def model_of(engine: Any, **card: Any) -> Model:
-    """Wrap an engine as a model that sees one-metre RGB, unless the card says otherwise."""
-    choice = getattr(engine, "choice", f"{type(engine).__name__} engine")
-    return Model(engine, ModelCard(name="drawn", **card), choice, choice)
+def model_of(engine: Engine, **card: Any) -> LoadedModel:
+    """Return an engine with the card of a model of one-metre RGB, unless ``card`` says otherwise."""
+    return LoadedModel(engine, ModelCard(name="drawn", **card))

@@ -91,7 +91,7 @@ def test_the_law_can_be_broken():
     assert not may_use("roadseg.predict", "roadseg.train")
     assert not may_use("roadseg.model.card", "roadseg.prediction.engines.torch")
     assert may_use("roadseg.prediction.engines.torch", "roadseg.model.resunet")
-    assert may_use("roadseg.predict", "roadseg.prediction.scene_run")
+    assert may_use("roadseg.predict", "roadseg.prediction.pipeline")
 
 
 @pytest.mark.parametrize("package", ONLY_IN)

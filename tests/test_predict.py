@@ -90,7 +90,7 @@ def test_a_scene_of_nodata_gives_nodata_and_says_so(tmp_path, out):
     assert engine.windows == 0
     assert summary.road_fraction is None
     assert summary.known_fraction == 0
-    assert "no known pixel" in warnings[0]
+    assert "no valid pixel" in warnings[0]
 
 
 def test_without_a_crs_pixels_are_taken_as_the_models_and_it_is_said(draw, out):

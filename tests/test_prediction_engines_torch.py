@@ -241,8 +241,8 @@ def test_bfloat16_on_the_cpu_is_close(network):
     assert 0 < np.abs(exact - coarse).mean() < 0.02
 
 
-def test_the_choice_is_said_in_words(network):
-    assert engine_of(network, batch=7).choice == "device cpu (as asked), float32, batches of 7"
+def test_the_description_names_device_number_format_and_batch_size(network):
+    assert engine_of(network, batch=7).description == "device cpu (as asked), float32, batches of 7"
 
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")

@@ -97,7 +97,8 @@ def predict(
     check_stdout(output, as_json=as_json)
     with reporting(verbose), listening(quiet=quiet, progress=progress, unit="Mpx") as listener:
         from roadseg.files import find_files, make_folders, name_outputs
-        from roadseg.predict import ENDINGS, load, predict_many
+        from roadseg.predict import ENDINGS, predict_many
+        from roadseg.prediction.engines.choose import load
 
         settings = PredictSettings(
             bands=integers(bands, "--bands") if bands is not None else None,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roadseg.prediction.blend import blend
-from roadseg.prediction.engines.torch import Engine
+from roadseg.prediction.engines.engine import Engine
 from roadseg.windows import Block, PlannedBlock, Window
 
 

@@ -4,7 +4,7 @@ import os
 import warnings
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
@@ -21,6 +21,20 @@ def bounded_cache() -> rasterio.Env:
     Left alone it grows to a twentieth of the machine's memory, and is slower for not fitting the processor's.
     """
     return rasterio.Env(**({} if "GDAL_CACHEMAX" in os.environ else {"GDAL_CACHEMAX": _CACHE_BYTES}))
+
+
+class OpenFile:
+    """Base of objects that hold files open; a ``with`` statement closes them."""
+
+    def close(self) -> None:
+        """Close the files."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def open_raster(path: "str | PathLike[str]", **options: Any) -> DatasetReader:

@@ -67,6 +67,11 @@ class Grid:
         unit, t = crs.linear_units_factor[1], self.transform
         return math.hypot(t.b, t.e) * unit, math.hypot(t.a, t.d) * unit
 
+    def mean_pixel_m(self) -> float | None:
+        """Return the side of a square with the area of the centre pixel, in metres; None if it is not known."""
+        size = self.pixel_size_m()
+        return math.sqrt(size[0] * size[1]) if size else None
+
     def bounds(self) -> tuple[float, float, float, float]:
         """Return the rectangle (xmin, ymin, xmax, ymax) around its corners, in its CRS."""
         corners = [self.transform @ place for place in product((0, self.width), (0, self.height))]

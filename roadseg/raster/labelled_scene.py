@@ -7,8 +7,7 @@ ground is. 1 is road, 0 not road, 255 void; a pixel the image does not know is v
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from rasterio.crs import CRS
 from roadseg.errors import SceneError
 from roadseg.files import shortened
 from roadseg.raster.encoding import NODATA
+from roadseg.raster.files import OpenFile
 from roadseg.raster.grid import Grid
 from roadseg.raster.resample import resample, taps
 from roadseg.raster.road_raster import RasterKind, RoadRaster, ValueScan, mask_kind
@@ -47,7 +47,7 @@ class LabelledPixels(NamedTuple):
     valid: NDArray[np.bool_]
 
 
-class LabelledScene:
+class LabelledScene(OpenFile):
     """An open image with its mask; use it as a context manager, from one thread at a time.
 
     Parameters
@@ -87,14 +87,6 @@ class LabelledScene:
             self.close()
             raise
         self.grid = self.scene.grid_model
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close both files."""

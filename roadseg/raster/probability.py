@@ -103,7 +103,7 @@ class ProbabilityRaster:
     def close(self) -> None:
         """Close the file; the next read opens it again."""
         if self._open and self._open[0] == os.getpid():
-            self._open[1].__exit__(None, None, None)
+            self._open[1].close()
         self._open = None
 
     def emptiness(self, threshold: float) -> str:
@@ -129,7 +129,7 @@ class ProbabilityRaster:
             shrink = min(self.source.height / self.grid.height, self.source.width / self.grid.width)
             usable = [i for i, level in enumerate(raster.overviews()) if level <= shrink and not self.is_mask]
             if usable:
-                raster.__exit__(None, None, None)
+                raster.close()
                 raster = RoadRaster(self.path, overview=usable[-1])
             raster.interpret_as(self.kind)
             self._open = (os.getpid(), raster)

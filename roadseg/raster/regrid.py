@@ -1,15 +1,13 @@
 """From the model's grid back to the scene's: bilinear where the scene is finer, averaged where coarser."""
 
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
 from roadseg.raster.encoding import dequantize
-from roadseg.raster.files import open_raster
+from roadseg.raster.files import OpenFile, open_raster
 from roadseg.raster.grid import Grid
 from roadseg.raster.resample import resample, taps
 from roadseg.windows import Window
@@ -22,7 +20,7 @@ def needed_window(window: Window, grid_in: Grid, grid_out: Grid) -> Window:
     return Window(rows.start, cols.start, rows.stop - rows.start, cols.stop - cols.start)
 
 
-class Regrid:
+class RegriddedRaster(OpenFile):
     """A probability raster on one grid, read on another of the same ground.
 
     Parameters
@@ -39,12 +37,8 @@ class Regrid:
         self._file = open_raster(source)
         self._grid_in, self._area, self._grid_out = grid_in, area, grid_out
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Close the source."""
         self._file.close()
 
     def read(self, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

@@ -7,8 +7,7 @@ else is refused with the cure. Reading is by window, so memory does not depend o
 
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,7 @@ from rasterio.windows import Window as RasterWindow
 
 from roadseg.errors import SceneError
 from roadseg.raster.encoding import LEVELS, NODATA, quantize
-from roadseg.raster.files import open_input, open_raster, reason
+from roadseg.raster.files import OpenFile, open_input, open_raster, reason
 from roadseg.raster.grid import Grid
 from roadseg.windows import Window, square_windows
 
@@ -41,7 +40,7 @@ class ValueScan:
         return ValueScan(self.present | other.present, self.tagged or other.tagged)
 
 
-class RoadRaster:
+class RoadRaster(OpenFile):
     """An open raster of roads; use it as a context manager.
 
     Parameters
@@ -90,14 +89,6 @@ class RoadRaster:
         self._kind: RasterKind | None = None
         by_value = file.nodata == NODATA and file.mask_flag_enums[self._band - 1] == [MaskFlags.nodata]
         self._as_stored = self._stores_levels() and by_value
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file."""

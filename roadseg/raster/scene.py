@@ -9,8 +9,7 @@ in a VRT, NaN or infinite; such pixels hold the model's mean colour and are neve
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -22,7 +21,7 @@ from rasterio.windows import Window as RasterWindow
 
 from roadseg.errors import SceneError
 from roadseg.progress import counted
-from roadseg.raster.files import open_input, open_raster, reason
+from roadseg.raster.files import OpenFile, open_input, open_raster, reason
 from roadseg.raster.grid import Grid, model_grid
 from roadseg.raster.resample import resample, taps
 from roadseg.windows import Block, Window, reflected
@@ -71,7 +70,7 @@ class SceneSettings:
     fill: tuple[float, ...] = (0.0, 0.0, 0.0)
 
 
-class Scene:
+class Scene(OpenFile):
     """An open scene; use it as a context manager, from one thread at a time.
 
     Parameters
@@ -110,14 +109,6 @@ class Scene:
             if isinstance(error, SceneError):
                 raise
             raise SceneError(f"{path} cannot be read ({reason(error)}); the file is damaged or out of reach") from error
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file."""

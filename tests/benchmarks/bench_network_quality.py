@@ -23,7 +23,8 @@ from shared import tiles
 from roadseg.metrics.apls import apls, apls_score
 from roadseg.metrics.graph import road_graph
 from roadseg.metrics.lines import LineCounts, compare_lines, line_score
-from roadseg.predict import load, predict
+from roadseg.predict import predict
+from roadseg.prediction.engines.choose import load
 from roadseg.roads.centerlines.extract import extract_centerlines
 from roadseg.roads.centerlines.geometry import to_ground
 from roadseg.roads.ground import Ground

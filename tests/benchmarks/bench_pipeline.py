@@ -14,7 +14,7 @@ import pytest
 import rasterio
 
 from roadseg import predict
-from roadseg.prediction import scene_run as job
+from roadseg.prediction import outputs, pipeline
 from roadseg.raster.encoding import dequantize
 from roadseg.raster.scene import Scene
 from roadseg.settings import Outputs, PredictSettings
@@ -25,9 +25,9 @@ TARGET_MS = 40
 WHOLE = f"end to end (target {TARGET_MS})"
 PARTS = (
     (Scene, "read", "read", False),
-    (job, "predict_block", "windows and blend", False),
-    (job.Job, "_store", "quantize and store", False),
-    (job, "write_cog", "COG with overviews", True),
+    (pipeline, "predict_block", "windows and blend", False),
+    (pipeline, "_store", "quantize and store", False),
+    (outputs, "write_cog", "COG with overviews", True),
     (predict, "predict", WHOLE, True),
 )
 

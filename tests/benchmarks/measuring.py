@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from rasterio.windows import Window as RasterWindow
 
 from roadseg.model.card import ModelCard
-from roadseg.prediction.engines.torch import Engine
-from roadseg.prediction.scene_run import Model
+from roadseg.prediction.engines.engine import Engine, LoadedModel
 
 CRS = "EPSG:26986"
 WINDOW, STRIDE = 224, 192
@@ -38,6 +37,7 @@ class IdentityEngine:
     """Gives the first band back as the probability: everything is done but the network."""
 
     batch_size = 64
+    description = numerics = "benchmark engine"
 
     def __call__(self, batches: Iterable[NDArray[np.generic]]) -> Iterator[NDArray[np.float32]]:
         """Map (n, bands, h, w) to (n, h, w)."""
@@ -50,9 +50,9 @@ def first_band(batch: NDArray[np.generic]) -> NDArray[np.float32]:
     return batch[:, 0] * np.float32(1 / 255)
 
 
-def model(engine: Engine | None = None, **card: Any) -> Model:
+def model(engine: Engine | None = None, **card: Any) -> LoadedModel:
     """Return an engine (the identity by default) with a plain card."""
-    return Model(engine or IdentityEngine(), ModelCard(name="benchmark", **card), "benchmark engine")
+    return LoadedModel(engine or IdentityEngine(), ModelCard(name="benchmark", **card))
 
 
 def texture(height: int, width: int, seed: int) -> NDArray[np.uint8]:

@@ -3,14 +3,13 @@
 An engine is called with an iterator of batches and gives back an iterator of results. On CUDA one
 batch is always in flight: the next one is packed and sent, and the last one blended, while the device works;
 its answer is on its way back before anyone asks for it. When the device runs out of memory the batch
-is halved and tried again, and stays halved. Nothing is chosen in silence: ``TorchEngine.choice`` says in
+is halved and tried again, and stays halved. Nothing is chosen in silence: ``TorchEngine.description`` says in
 words what runs where, and why.
 """
 
 import itertools
 import re
 from collections.abc import Iterable, Iterator
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -31,16 +30,6 @@ _WINDOW_BYTES_PER_CHANNEL = 12 * 4 * 224 * 224
 """The last decoder level holds about 12 full-size float32 maps for each channel of the first level."""
 
 
-class Engine(Protocol):
-    """Anything that turns windows into probabilities."""
-
-    batch_size: int
-    """Number of windows it likes to get at a time."""
-
-    def __call__(self, batches: Iterable[NDArray[np.generic]]) -> Iterator[Array]:
-        """Map (n, bands, h, w) uint8, or float32 on a 0–1 scale, to (n, h, w) float32 in [0, 1]."""
-
-
 class TorchEngine:
     """A ResUNet on a device.
 
@@ -57,10 +46,10 @@ class TorchEngine:
 
     Attributes
     ----------
-    choice
-        What runs where, and why, in words.
-    numbers
-        What of it the answers depend on, by more than rounding of batches.
+    description
+        The device, number format and batch size in use, and why, for messages.
+    numerics
+        What the probabilities depend on beyond rounding.
 
     Raises
     ------
@@ -86,8 +75,8 @@ class TorchEngine:
         self.network = (
             for_prediction(network).to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         )
-        self.choice = f"device {self.device} ({why}), {self.precision}, batches of {self.batch_size}"
-        self.numbers = f"{self.device.type} {self.precision}{' symmetric' if self.symmetric else ''}"
+        self.description = f"device {self.device} ({why}), {self.precision}, batches of {self.batch_size}"
+        self.numerics = f"{self.device.type} {self.precision}{' symmetric' if self.symmetric else ''}"
 
     def __call__(self, batches: Iterable[NDArray[np.generic]]) -> Iterator[Array]:
         """Predict batch after batch, one ahead of what is given out.

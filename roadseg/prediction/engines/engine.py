@@ -1,0 +1,32 @@
+"""What an engine is: anything that maps batches of windows to road probabilities."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roadseg.model.card import ModelCard
+
+
+class Engine(Protocol):
+    """A model on a device, with the library that runs it."""
+
+    batch_size: int
+    """Preferred number of windows per batch."""
+    description: str
+    """The device, number format and batch size in use, and why, for messages."""
+    numerics: str
+    """What the probabilities depend on beyond rounding: device type, number format, test-time augmentation."""
+
+    def __call__(self, batches: Iterable[NDArray[np.generic]]) -> Iterator[NDArray[np.float32]]:
+        """Map (n, bands, h, w) uint8, or float32 on a 0–1 scale, to (n, h, w) float32 in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to predict: its engine, and the card that says how to read a scene for it."""
+
+    engine: Engine
+    card: ModelCard

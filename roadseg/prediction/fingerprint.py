@@ -1,0 +1,49 @@
+"""The fingerprint of a run: everything that its blocks depend on.
+
+It lies beside the finished blocks. A run resumes only where the fingerprints are equal; the keys are the words
+by which a message names what differs.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import roadseg
+from roadseg.prediction.engines.engine import LoadedModel
+from roadseg.prediction.plan import ScenePlan
+from roadseg.raster.scene import Scene
+from roadseg.settings import PredictSettings
+
+
+def fingerprint(scene: Scene, plan: ScenePlan, model: LoadedModel, settings: PredictSettings) -> dict[str, object]:
+    """Return what the blocks of a scene depend on, ready for JSON."""
+    path = Path(scene.path)
+    return {
+        "roadseg version": roadseg.__version__,
+        "scene": str(path.resolve()) if path.exists() else scene.path,
+        "scene size or date": _hash_of_dates(scene.local_files()),
+        "scene grid": [scene.grid.crs, list(scene.grid.transform), scene.grid.height, scene.grid.width],
+        "bands": scene.bands,
+        "stretch": scene.stretch,
+        "GSD": [scene.grid_model.height, scene.grid_model.width],
+        "area": [asdict(plan.area.window), _hash(settings.aoi.read_bytes()) if settings.aoi else None],
+        "model": model.card.hash or model.card.name,
+        "device or precision": model.engine.numerics,
+        "overlap": settings.overlap_px,
+        "block size": plan.layout.core_px,
+        "type": settings.dtype,
+        "grid": settings.grid,
+        "outputs": [product.name for product in plan.written],
+        "threshold": plan.threshold,
+    }
+
+
+def _hash_of_dates(files: list[Path]) -> str:
+    """Return a hash of the names, sizes and dates of files."""
+    stats = [(str(file), file.stat()) for file in files]
+    return _hash(json.dumps([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]).encode())
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

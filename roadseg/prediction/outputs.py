@@ -1,0 +1,61 @@
+"""The outputs of a predicted scene, made inside the partial folder and moved to their places together."""
+
+from pathlib import Path
+
+import roadseg
+from roadseg.model.card import ModelCard
+from roadseg.prediction.plan import ScenePlan
+from roadseg.raster.cog import write_cog
+from roadseg.raster.encoding import MASK, Product
+from roadseg.raster.partial import Partial
+from roadseg.raster.picture import overlay, preview_size, read_reduced, write_picture
+from roadseg.raster.probability import ProbabilityRaster
+from roadseg.raster.scene import Scene
+
+Finished = list[tuple[Path, Path]]
+"""Finished files, and the paths they are moved to."""
+
+
+def write_rasters(plan: ScenePlan, partial: Partial, tags: dict[str, str]) -> Finished:
+    """Join the blocks to cloud-optimized GeoTIFFs: the probability first, then the mask if it was asked for."""
+    grid, finished = plan.grid_out.cropped(plan.area_out), []
+    for product, target in plan.rasters:
+        joined = partial.mosaic(product, grid, plan.area_out, tags)
+        path = _cog(partial, product)
+        write_cog(joined, path, overviews="NEAREST" if product is MASK else "AVERAGE")
+        finished.append((path, target))
+    return finished
+
+
+def draw_preview(scene: Scene, plan: ScenePlan, partial: Partial) -> Path:
+    """Draw the roads of the finished probability raster over the scene; return the path of the PNG."""
+    height, width = preview_size(plan.area_out.height, plan.area_out.width)
+    probability, _ = read_reduced(_cog(partial, plan.written[0]), height, width)
+    rgb = scene.picture(plan.area.window, height, width)
+    picture = partial.folder / "preview.png"
+    write_picture(picture, overlay(rgb, probability, threshold=plan.threshold))
+    return picture
+
+
+def probability_on_model_grid(plan: ScenePlan, partial: Partial) -> ProbabilityRaster:
+    """Return the predicted probability at the model's resolution, where roads are extracted."""
+    grid = plan.grid_model.cropped(plan.area_model)
+    joined = partial.mosaic(plan.predicted[0], grid, plan.area_model, {})
+    return ProbabilityRaster(joined, "probability", grid, grid, threshold=plan.threshold, area=plan.area)
+
+
+def provenance(scene: Scene, plan: ScenePlan, card: ModelCard, command: str) -> dict[str, str]:
+    """Return the tags of the output rasters: which software, model and command made them of which scene."""
+    return {
+        "ROADSEG_VERSION": roadseg.__version__,
+        "ROADSEG_MODEL": card.name,
+        "ROADSEG_MODEL_HASH": card.hash,
+        "ROADSEG_THRESHOLD": f"{plan.threshold:g}",
+        "ROADSEG_GSD_M": f"{card.gsd_m:g}",
+        "ROADSEG_SCENE": scene.path,
+        "ROADSEG_COMMAND": command,
+    }
+
+
+def _cog(partial: Partial, product: Product) -> Path:
+    return partial.folder / f"{product.name}.cog.tif"

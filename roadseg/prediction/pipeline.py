@@ -1,0 +1,113 @@
+"""The blocks of a scene, from pixels to finished files.
+
+Three threads read, predict and write, with one block in flight between each two:
+
+    reader      read 1 │ read 2    │ read 3    │
+    this thread        │ predict 1 │ predict 2 │ predict 3 │
+    writer                         │ write 1   │ write 2   │ write 3
+
+Finished blocks are never predicted again: what a stopped run left is skipped.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from roadseg.errors import SceneError
+from roadseg.prediction.block import predict_block
+from roadseg.prediction.engines.engine import Engine
+from roadseg.prediction.plan import ScenePlan
+from roadseg.progress import Listener
+from roadseg.raster.encoding import MASK, NODATA, Product, encode, threshold_mask
+from roadseg.raster.partial import Partial
+from roadseg.raster.regrid import RegriddedRaster
+from roadseg.raster.scene import Scene
+from roadseg.windows import Block, Plan, PlannedBlock, Window
+
+KNOWN, ROAD = "KNOWN", "ROAD"
+"""Tags of block files: numbers of valid pixels and of road pixels."""
+
+
+def predict_blocks(scene: Scene, plan: ScenePlan, engine: Engine, partial: Partial, listener: Listener) -> int:
+    """Predict the blocks that are not finished yet.
+
+    Returns
+    -------
+    Number of blocks that were finished before.
+
+    Raises
+    ------
+    SceneError
+        If the scene cannot be read; finished blocks are kept.
+    """
+    blocks = plan.blocks
+    todo = [block for block in blocks if not partial.has(plan.predicted, block.core)]
+    remaining, total = sum(block.core.area for block in todo) / 1e6, plan.area_model.area / 1e6
+    listener.start(total, total - remaining)
+    try:
+        _predict(scene, plan, engine, todo, partial, listener)
+    except SceneError as error:
+        if not partial.block_count():
+            raise
+        raise SceneError(
+            f"{error}; the finished blocks are kept: repeat the command if the file comes back unchanged, "
+            "or add --overwrite to start again with another"
+        ) from error
+    return len(blocks) - len(todo)
+
+
+def _predict(
+    scene: Scene, plan: ScenePlan, engine: Engine, todo: Sequence[PlannedBlock], partial: Partial, listener: Listener
+) -> None:
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+        writing: Future[None] | None = None
+        for planned, pixels in _read_ahead(reader, scene.read, todo):
+            # Of a block that will be regridded every pixel is needed: neighbours outside the area weigh in.
+            wanted = None if plan.regrids else plan.area.covers(plan.grid_out, planned.core)
+            block = predict_block(
+                pixels, planned, engine, wanted=wanted, on_rows=lambda count: listener.advance(count / 1e6)
+            )
+            if writing:
+                writing.result()
+            writing = writer.submit(_store, partial, plan.predicted, block, plan.threshold)
+            del block  # else it would stay in memory until the next one is predicted
+        if writing:
+            writing.result()
+
+
+def _read_ahead(
+    reader: ThreadPoolExecutor, read: Callable[[Window], Block], todo: Sequence[PlannedBlock]
+) -> Iterator[tuple[PlannedBlock, Block]]:
+    """Yield blocks with their pixels while the next one is being read."""
+    ahead = [reader.submit(read, todo[0].extent)] if todo else []
+    for index, block in enumerate(todo):
+        pixels = ahead.pop().result()
+        if index + 1 < len(todo):
+            ahead.append(reader.submit(read, todo[index + 1].extent))
+        yield block, pixels
+
+
+def regrid_blocks(scene: Scene, plan: ScenePlan, partial: Partial, listener: Listener) -> None:
+    """Resample the finished blocks from the model's grid to the scene's, block by block."""
+    grid, step = scene.grid, plan.layout.core_px
+    blocks = list(Plan(grid.height, grid.width, plan.area.window, block_px=step).blocks())
+    listener.report(f"resampling to the scene's grid, {len(blocks)} block(s)")
+    source = partial.mosaic(plan.predicted[0], plan.grid_model.cropped(plan.area_model), plan.area_model, {})
+    with RegriddedRaster(source, plan.grid_model, plan.area_model, grid) as regridded:
+        for window in (block.core for block in blocks if not partial.has(plan.written, block.core)):
+            values, valid = regridded.read(window)
+            valid &= scene.read_valid(window)
+            wanted = plan.area.covers(grid, window)
+            if wanted is not None:
+                valid &= wanted
+            _store(partial, plan.written, Block(window, values, valid), plan.threshold)
+
+
+def _store(partial: Partial, products: Sequence[Product], block: Block, threshold: float) -> None:
+    """Write a block's probability, the first of the products, and the mask if it is one of them."""
+    values = encode(block.values, block.valid, products[0].dtype)
+    mask = threshold_mask(values, threshold)
+    counts = {KNOWN: int(np.count_nonzero(mask != NODATA)), ROAD: int(np.count_nonzero(mask == 1))}
+    for product in products:
+        partial.put(product, block.window, mask if product is MASK else values, counts)

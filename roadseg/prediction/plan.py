@@ -1,0 +1,154 @@
+"""What is settled before the first block of a scene: area, grids, blocks, and what is written where.
+
+scene's grid ──scaled to the model's GSD──▶ model's grid      windows, blocks and the network live here
+▲                                          │
+└──── regridded, if both differ and ───────┘
+the scene's own pixels are wanted
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from roadseg.errors import ModelError
+from roadseg.model.card import ModelCard
+from roadseg.raster.area import Area, polygon_area, rectangle_area
+from roadseg.raster.encoding import MASK, Product, probability_product
+from roadseg.raster.grid import Grid
+from roadseg.raster.regrid import needed_window
+from roadseg.raster.scene import Scene, SceneSettings
+from roadseg.roads.files.read import read_polygons
+from roadseg.settings import Outputs, PredictSettings
+from roadseg.windows import Plan, PlannedBlock, Window
+
+
+@dataclass(frozen=True)
+class ScenePlan:
+    """How one scene is predicted.
+
+    Parameters
+    ----------
+    area
+        The part of the scene that is wanted.
+    grid_model, area_model
+        The grid the model sees, and the part of it that is predicted.
+    grid_out, area_out
+        The grid of the outputs, and the part of it that they cover.
+    layout
+        How ``area_model`` is cut into blocks and windows.
+    predicted
+        What is stored of each predicted block; the probability comes first.
+    rasters
+        The output rasters and their paths; the probability comes first.
+    threshold
+        Probability from which a pixel is road.
+    """
+
+    area: Area
+    grid_model: Grid
+    area_model: Window
+    grid_out: Grid
+    area_out: Window
+    layout: Plan
+    predicted: tuple[Product, ...]
+    rasters: tuple[tuple[Product, Path], ...]
+    threshold: float
+
+    @property
+    def regrids(self) -> bool:
+        """Whether predicted blocks are resampled to the scene's grid before they are written."""
+        return self.grid_out != self.grid_model
+
+    @property
+    def blocks(self) -> tuple[PlannedBlock, ...]:
+        """All blocks of ``layout``, row by row."""
+        return tuple(self.layout.blocks())
+
+    @property
+    def written(self) -> tuple[Product, ...]:
+        """What the output rasters hold; the probability comes first."""
+        return tuple(product for product, _ in self.rasters)
+
+
+def scene_settings(card: ModelCard, settings: PredictSettings) -> SceneSettings:
+    """Return how a scene is read for a model."""
+    return SceneSettings(
+        bands=settings.bands,
+        band_count=card.bands,
+        gsd_m=card.gsd_m,
+        pixel_m=settings.pixel_m,
+        value_range=settings.value_range,
+        fill=card.mean,
+    )
+
+
+def plan_scene(scene: Scene, card: ModelCard, settings: PredictSettings, outputs: Outputs) -> ScenePlan:
+    """Plan the prediction of a scene.
+
+    Raises
+    ------
+    SceneError
+        If the area lies outside the scene.
+    ModelError
+        If the windows of the model are too small for the overlap.
+    """
+    if settings.overlap_px >= card.window_px:
+        raise ModelError(
+            f"windows of {card.window_px} px, the size for the model {card.name}, cannot overlap by "
+            f"{settings.overlap_px} px; ask for less than {card.window_px}"
+        )
+    area = _wanted_area(scene, settings)
+    scaled = scene.grid_model != scene.grid
+    area_model = needed_window(area.window, scene.grid_model, scene.grid) if scaled else area.window
+    regrids = scaled and settings.grid == "scene"
+    probability = probability_product(settings.dtype)
+    rasters = [(probability, outputs.raster), *([(MASK, outputs.mask)] if outputs.mask else [])]
+    return ScenePlan(
+        area=area,
+        grid_model=scene.grid_model,
+        area_model=area_model,
+        grid_out=scene.grid if regrids else scene.grid_model,
+        area_out=area.window if regrids else area_model,
+        layout=Plan(
+            scene.grid_model.height,
+            scene.grid_model.width,
+            area_model,
+            window_px=card.window_px,
+            stride_px=card.window_px - settings.overlap_px,
+            block_px=settings.block_px,
+        ),
+        predicted=(replace(probability, name="model"),) if regrids else tuple(product for product, _ in rasters),
+        rasters=tuple(rasters),
+        threshold=card.threshold if settings.threshold is None else settings.threshold,
+    )
+
+
+def describe(scene: Scene, plan: ScenePlan, card: ModelCard, engine: str) -> str:
+    """Return one line on what was chosen.
+
+    Parameters
+    ----------
+    scene, plan, card
+        The scene, its plan, and the card of the model.
+    engine
+        Description of the engine.
+    """
+    width, height = scene.grid.width, scene.grid.height
+    pixel = scene.settings.pixel_m or scene.grid.mean_pixel_m()
+    ground = f" of {pixel:.3g} m" if pixel else ""
+    scaled = scene.grid_model != scene.grid
+    scale = f"read at {card.gsd_m:g} m (× {scene.gsd_factors[1]:.3f})" if scaled else "used as they are"
+    bands = ",".join(map(str, scene.bands))
+    layout = plan.layout
+    return (
+        f"{scene.path}: {width} × {height} px{ground} {scale}, bands {bands}; model {card.name}; {engine}; "
+        f"{len(plan.blocks)} block(s) of {layout.core_px} px, windows of {layout.window_px} px "
+        f"every {layout.stride_px} px"
+    )
+
+
+def _wanted_area(scene: Scene, settings: PredictSettings) -> Area:
+    """Return the part of the scene that was asked for: polygons, a rectangle, or all of it."""
+    if settings.aoi is None:
+        return rectangle_area(scene.grid, settings.bbox, scene.path)
+    polygons, crs = read_polygons(settings.aoi)
+    return polygon_area(scene.grid, polygons, crs, scene.path)
