@@ -20,7 +20,7 @@ from roadseg.progress import Listener
 from roadseg.raster.files import bounded_cache
 from roadseg.raster.partial import Partial, interrupted_targets
 from roadseg.raster.scene import Scene
-from roadseg.roads.extract import extract, is_metric
+from roadseg.roads.extract import ExtractionPlan, extract
 from roadseg.roads.files.outputs import check_target_crs, check_vector_targets, stage_vectors
 from roadseg.settings import Outputs, PredictSettings, VectorizeSettings, VectorOutputs
 
@@ -121,10 +121,10 @@ def predict(
 
 def _extract_network(plan: ScenePlan, partial: Partial, target: Path, listener: Listener) -> Finished:
     """Extract the roads from the predicted probability into the partial folder."""
-    levels = probability_on_model_grid(plan, partial)
-    pixels = "" if is_metric(levels.grid) else "; lengths and widths are in pixels"
+    raster = probability_on_model_grid(plan, partial)
+    pixels = "" if raster.ground.in_metres else "; lengths and widths are in pixels"
     listener.report(f"extracting the road network{pixels}")
-    roads = extract(levels, VectorizeSettings(), partial.folder, listener)
+    roads = extract(ExtractionPlan(raster, VectorizeSettings()), partial.folder, listener)
     listener.report(f"{len(roads):,} roads found")
     return stage_vectors(roads, VectorOutputs(target), None, partial.folder)
 

@@ -7,20 +7,21 @@ not let a bad one stop the others. The network is extracted at the resolution of
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from roadseg.files import Outcomes, for_each_file, publish, staging_folder
 from roadseg.progress import Listener
+from roadseg.raster.backdrop import open_backdrop
 from roadseg.raster.files import bounded_cache
 from roadseg.raster.picture import write_picture
-from roadseg.raster.probability import ProbabilityRaster, open_probability
-from roadseg.roads.extract import describe, extract, is_metric, threshold_of
+from roadseg.raster.probability import open_probability
+from roadseg.roads.extract import ExtractionPlan, extract
 from roadseg.roads.files.outputs import check_target_crs, check_vector_targets, stage_vectors
 from roadseg.roads.files.write import SUFFIX_OF
-from roadseg.roads.network import RoadAreas, Roads
-from roadseg.roads.preview import draw, over_image, over_raster
+from roadseg.roads.network import Roads, RoadTotals
+from roadseg.roads.preview import draw_roads
 from roadseg.settings import VectorizeSettings, VectorOutputs
 
 
@@ -99,29 +100,28 @@ def vectorize(
     started = time.monotonic()
     if outputs:
         check_vector_targets(outputs, settings, [path, *([outputs.image] if outputs.image else [])])
-    levels, notes = open_probability(path, pixel_m=settings.pixel_m)
-    if outputs:
-        check_target_crs(outputs, settings, levels.grid.crs)
-    for sentence in [describe(levels, settings), *notes]:
-        listener.report(sentence)
-    if not is_metric(levels.grid):
-        listener.warn(f"{path} has no CRS that tells metres; limits, lengths and widths are in pixels")
-    with bounded_cache(), _folder(outputs) as folder:
-        roads = extract(levels, settings, folder, listener)
-        if not len(roads):
-            why = levels.emptiness(threshold_of(levels, settings)[0])
-            listener.warn(f"no road was found in {path}: {why}")
+    raster, notes = open_probability(path, pixel_m=settings.pixel_m)
+    with bounded_cache(), closing(raster):
+        backdrop = open_backdrop(raster, outputs.image) if outputs and outputs.preview else None
         if outputs:
-            made = stage_vectors(roads, outputs, settings.crs, folder)
-            if outputs.preview:
-                picture = folder / "preview.png"
-                backdrop = over_image(outputs.image, levels) if outputs.image else over_raster(levels)
-                write_picture(picture, draw(roads, backdrop))
-                made.append((picture, outputs.preview))
-            for finished, target in made:
-                publish(finished, target)
-    levels.close()
-    summary = _summary(roads, levels, settings, outputs)
+            check_target_crs(outputs, settings, raster.grid.crs)
+        plan = ExtractionPlan(raster, settings)
+        for sentence in [plan.describe(), *notes]:
+            listener.report(sentence)
+        if not raster.ground.in_metres:
+            listener.warn(f"{path} has no CRS that tells metres; limits, lengths and widths are in pixels")
+        with _working_folder(outputs) as folder:
+            roads = extract(plan, folder, listener)
+            if not len(roads):
+                listener.warn(f"no road was found in {path}: {raster.emptiness(plan.threshold)}")
+            if outputs:
+                staged = stage_vectors(roads, outputs, settings.crs, folder)
+                if outputs.preview and backdrop:
+                    write_picture(folder / "preview.png", draw_roads(roads, backdrop))
+                    staged.append((folder / "preview.png", outputs.preview))
+                for file, target in staged:
+                    publish(file, target)
+    summary = _summary(roads.totals(), plan, outputs)
     return Vectorized(roads, replace(summary, seconds=round(time.monotonic() - started, 3)))
 
 
@@ -147,8 +147,8 @@ def endings_of(outputs: VectorOutputs) -> dict[str, str]:
 
 
 @contextmanager
-def _folder(outputs: VectorOutputs | None) -> Iterator[Path]:
-    """Give a folder to work in, beside the output if there is one."""
+def _working_folder(outputs: VectorOutputs | None) -> Iterator[Path]:
+    """Yield a temporary folder, beside the output if there is one."""
     if outputs:
         with staging_folder(outputs.vector) as folder:
             yield folder
@@ -157,27 +157,27 @@ def _folder(outputs: VectorOutputs | None) -> Iterator[Path]:
             yield Path(name)
 
 
-def _summary(
-    roads: Roads, levels: ProbabilityRaster, settings: VectorizeSettings, outputs: VectorOutputs | None
-) -> Summary:
-    """Count; how long it took is not known here."""
-    metric = is_metric(levels.grid)
-    lines = not isinstance(roads, RoadAreas)
-    length = float(roads.length_m.sum()) if not isinstance(roads, RoadAreas) else 0.0
-    gaps = float(roads.length_m[roads.inferred].sum()) if not isinstance(roads, RoadAreas) else 0.0
+def _summary(totals: RoadTotals, plan: ExtractionPlan, outputs: VectorOutputs | None) -> Summary:
+    """Return the summary but for the time it took."""
+    raster, metric = plan.raster, plan.raster.ground.in_metres
     wanted = {"vector": outputs.vector, "junctions": outputs.junctions, "preview": outputs.preview} if outputs else {}
     return Summary(
-        raster=str(levels.path),
+        raster=str(raster.path),
         outputs={name: str(path) for name, path in wanted.items() if path},
-        roads=len(roads),
-        length_km=length / 1e3 if metric and lines else None,
-        length_px=None if metric or not lines else length,
-        area_km2=float(roads.area_m2.sum()) / 1e6 if isinstance(roads, RoadAreas) and metric else None,
-        junctions=0 if isinstance(roads, RoadAreas) else int((roads.degree >= 3).sum()),
-        components=int(roads.component.max(initial=-1)) + 1,
-        inferred=0 if isinstance(roads, RoadAreas) else int(roads.inferred.sum()),
-        inferred_km=gaps / 1e3 if metric and lines else None,
-        megapixels=round(levels.grid.window.area / 1e6, 6),
+        roads=totals.roads,
+        length_km=_per(1e3, totals.length) if metric else None,
+        length_px=None if metric else totals.length,
+        area_km2=_per(1e6, totals.area) if metric else None,
+        junctions=totals.junctions,
+        components=totals.components,
+        inferred=totals.inferred,
+        inferred_km=_per(1e3, totals.inferred_length) if metric else None,
+        megapixels=round(raster.grid.window.area / 1e6, 6),
         seconds=0.0,
-        threshold=threshold_of(levels, settings)[0],
+        threshold=plan.threshold,
     )
+
+
+def _per(unit: float, value: float | None) -> float | None:
+    """Return a value in a larger unit, None if there is no value."""
+    return None if value is None else value / unit

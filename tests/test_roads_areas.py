@@ -11,9 +11,9 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from roadseg.raster.ground import Ground, metre_steps
 from roadseg.roads.areas import outlines
 from roadseg.roads.areas.polygons import areas_to_ground, road_areas
-from roadseg.roads.ground import Ground, metre_steps
 
 EIGHT = np.ones((3, 3))
 

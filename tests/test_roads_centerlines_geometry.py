@@ -11,8 +11,8 @@ from affine import Affine
 from tracing import circle, graph_of, shuffled, strips, town, trace
 
 from roadseg.raster.grid import Grid
+from roadseg.raster.ground import Ground, metre_steps, plane_steps
 from roadseg.roads.centerlines.geometry import to_ground
-from roadseg.roads.ground import Ground, metre_steps, plane_steps
 from roadseg.roads.repair.repair import RepairLimits, repair
 
 UTM = Ground("a projected CRS", (1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
@@ -20,7 +20,7 @@ UTM = Ground("a projected CRS", (1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
 
 def network(road, ground=UTM, limits=None, **options):
     graph = trace(road, np.where(road, 200, 0).astype(np.uint8))
-    return to_ground(repair(graph, limits or RepairLimits(), pixel=ground.pixel), ground, **options)
+    return to_ground(repair(graph, limits or RepairLimits(), pixel=ground.pixel_size), ground, **options)
 
 
 def sizes(transform):
@@ -116,7 +116,7 @@ def test_degrees_at_60_north():
         share = np.clip(off @ along / (along @ along), 0, 1)
         road |= np.hypot(*np.moveaxis(off - share[..., None] * along, -1, 0)) <= 4.5
     ground = ground_of(squeezed, shape, degrees=lambda xy: xy)
-    np.testing.assert_allclose(ground.pixel, (2, 1), rtol=2e-3)
+    np.testing.assert_allclose(ground.pixel_size, (2, 1), rtol=2e-3)
     found = network(road, ground, limits=RepairLimits(max_gap=0))
     apart = (found.nodes[found.ends[:, 0]] - found.nodes[found.ends[:, 1]]) * (east, north)
     np.testing.assert_allclose(found.length_m, np.hypot(*apart.T), rtol=1.2e-2)

@@ -8,8 +8,8 @@ import shapely
 from tracing import strips, town, trace
 
 from roadseg.errors import RoadsegError
+from roadseg.raster.ground import Ground
 from roadseg.roads.centerlines.geometry import to_ground
-from roadseg.roads.ground import Ground
 from roadseg.roads.repair.repair import RepairLimits, repair
 
 

@@ -8,8 +8,8 @@ from tracing import circle, graph_of, shuffled, strips, town, trace
 
 import roadseg.roads.repair.edges as edges_module
 import roadseg.roads.repair.pixel_lines as pixel_lines_module
+from roadseg.raster.ground import Ground
 from roadseg.roads.centerlines.geometry import to_ground
-from roadseg.roads.ground import Ground
 from roadseg.roads.pixel_graph import PixelGraph
 from roadseg.roads.repair.contract import contract, split_edges
 from roadseg.roads.repair.edges import degrees, in_canonical_order, polylines_of

@@ -124,7 +124,7 @@ def test_the_threshold_comes_from_the_raster_or_the_user(tmp_path, heard):
     path = write_levels(tmp_path / "t.tif", draw_t() // 2, tags={"ROADSEG_THRESHOLD": "0.4"})
     noted = run(path, listener=heard.listener)
     assert (noted.summary.threshold, noted.summary.roads) == (0.4, 3)
-    assert "probability 0.4 on (noted in the raster)" in heard[0]
+    assert "probability 0.4 on (stored in the raster)" in heard[0]
     given = run(path, threshold=0.6, listener=heard.listener)
     assert (given.summary.threshold, given.summary.roads) == (0.6, 0)
     assert "probability 0.6 on (given)" in heard[1]

@@ -20,7 +20,7 @@ from roadseg.metrics.topo import topo
 from roadseg.progress import Listener
 from roadseg.raster.metric_crs import Lines, choose_metric_crs, to_metres
 from roadseg.raster.probability import open_probability
-from roadseg.roads.extract import extract
+from roadseg.roads.extract import ExtractionPlan, extract
 from roadseg.roads.files.read import read_lines
 from roadseg.roads.network import RoadNetwork
 from roadseg.settings import EvaluateSettings, VectorizeSettings
@@ -88,7 +88,7 @@ def _read_network(path: Path, settings: VectorizeSettings, listener: Listener) -
     for note in notes:
         listener.report(note)
     with tempfile.TemporaryDirectory(prefix="roadseg-") as folder:
-        roads = extract(levels, settings, Path(folder), listener)
+        roads = extract(ExtractionPlan(levels, settings), Path(folder), listener)
     levels.close()
     assert isinstance(roads, RoadNetwork)
     return [np.asarray(line) for line in np.split(roads.vertices, roads.starts[1:-1])] if len(roads) else [], roads.crs

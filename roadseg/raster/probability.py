@@ -18,6 +18,7 @@ from roadseg.raster.area import Area
 from roadseg.raster.encoding import LEVELS, NODATA
 from roadseg.raster.files import bounded_cache
 from roadseg.raster.grid import Grid, model_grid
+from roadseg.raster.ground import ground_of
 from roadseg.raster.resample import resample, taps
 from roadseg.raster.road_raster import RasterKind, RoadRaster, mask_kind
 from roadseg.windows import Window, square_windows
@@ -58,6 +59,7 @@ class ProbabilityRaster:
     ) -> None:
         self.path, self.kind, self.source, self.grid = path, kind, source, grid
         self.threshold, self.area = threshold, area
+        self.ground = ground_of(grid)
         self._open: tuple[int, RoadRaster] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -67,6 +69,14 @@ class ProbabilityRaster:
     def is_mask(self) -> bool:
         """Whether the raster tells road from not road, and nothing of how likely it is."""
         return self.kind != "probability"
+
+    def describe(self) -> str:
+        """Return a line with its path, its size, and the resolution it is read at."""
+        pixel = self.source.pixel_size_m()
+        own = f" of {math.sqrt(pixel[0] * pixel[1]):.3g} m" if pixel else ""
+        resampled = self.ground.in_metres and self.grid != self.source
+        scale = f"read at {self.ground.pixel_side:.3g} m" if resampled else "used as they are"
+        return f"{self.path}: {self.source.width} × {self.source.height} px{own} {scale}"
 
     def __call__(self, window: Window) -> Bytes:
         """Return a window inside the grid.

@@ -1,172 +1,146 @@
-"""From a raster of roads to a network or to areas: what the verbs that make one have in common.
+"""From a raster of roads to a road network or to road areas: what vectorize, predict and evaluate share.
 
-``extract`` is the whole chain: levels → clean mask → centrelines → repair → ground, or clean mask →
-areas → ground. Settings in metres become pixels here, and nowhere else.
+    levels ──clean──▶ mask ──thin, trace──▶ pixel graph ──repair──▶ pixel graph ──to ground──▶ RoadNetwork
+                      mask ──outline──▶ pixel areas ──to ground──▶ RoadAreas
+
+Settings in metres become pixels here and nowhere else.
 """
 
 import math
 import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from roadseg.errors import SceneError
 from roadseg.progress import Listener
-from roadseg.raster.crs import DEGREES, reproject
 from roadseg.raster.encoding import LEVELS
-from roadseg.raster.grid import Grid
 from roadseg.raster.probability import ProbabilityRaster
 from roadseg.roads.areas.polygons import SIMPLIFY_PX, areas_to_ground, road_areas
 from roadseg.roads.centerlines.extract import extract_centerlines
 from roadseg.roads.centerlines.geometry import to_ground
-from roadseg.roads.ground import Ground, metre_steps
 from roadseg.roads.mask.clean import Cleaning, clean_raster
-from roadseg.roads.network import RoadAreas, RoadNetwork, Roads
+from roadseg.roads.network import Roads
 from roadseg.roads.repair.repair import RepairLimits, repair
 from roadseg.settings import VectorizeSettings
 
 LOW_SHARE = 0.5
-"""Of the threshold, what a road's probability has to be everywhere."""
+"""Default of the low threshold, as a share of the threshold."""
 
 DEFAULT_THRESHOLD = 0.5
 
 
-def is_metric(grid: Grid) -> bool:
-    """Whether it is known how many metres a pixel measures."""
-    return grid.pixel_size_m() is not None
-
-
-def describe(levels: ProbabilityRaster, settings: VectorizeSettings) -> str:
-    """Say in one line what was chosen."""
-    grid, source = levels.grid, levels.source
-    pixel = source.pixel_size_m()
-    own = f" of {math.sqrt(pixel[0] * pixel[1]):.3g} m" if pixel else ""
-    read = grid.pixel_size_m() if grid != source else None
-    scale = f"read at {math.sqrt(read[0] * read[1]):.3g} m" if read else "used as they are"
-    threshold, origin = threshold_of(levels, settings)
-    road = "a mask" if levels.is_mask else f"road from probability {threshold:g} on ({origin})"
-    return f"{levels.path}: {source.width} × {source.height} px{own} {scale}; {road}"
-
-
-def threshold_of(levels: ProbabilityRaster, settings: VectorizeSettings) -> tuple[float, str]:
-    """Return the probability from which a pixel is road, and where that comes from."""
-    if levels.is_mask:
-        return DEFAULT_THRESHOLD, "a mask"
-    if settings.threshold is not None:
-        return settings.threshold, "given"
-    if levels.threshold is not None:
-        return levels.threshold, "noted in the raster"
-    return DEFAULT_THRESHOLD, "default"
-
-
-def cleaning_of(levels: ProbabilityRaster, settings: VectorizeSettings, pixel_m: float) -> Cleaning:
-    """Return what is road, in levels and pixels."""
-    threshold, _ = threshold_of(levels, settings)
-    low = threshold * LOW_SHARE if settings.low_threshold is None else settings.low_threshold
-    if levels.is_mask:
-        low = threshold
-    if low > threshold:
-        raise SceneError(f"the low threshold {low:g} is above the threshold {threshold:g}; give a lower --low")
-    return Cleaning(
-        high=_level(threshold),
-        low=_level(low),
-        min_area_px=round(settings.min_area_m2 / pixel_m**2),
-        max_hole_px=round(settings.max_hole_m2 / pixel_m**2),
-    )
-
-
-def ground_of(grid: Grid) -> Ground:
-    """Return the ground under a grid; without a CRS a pixel is 1 × 1."""
-    transform = tuple(grid.transform)[:6]
-    pixel = grid.pixel_size_m()
-    if grid.crs is None or pixel is None:
-        return Ground(grid.crs, transform)
-    crs = grid.crs
-    try:
-        steps = metre_steps(transform, (grid.height, grid.width), lambda xy: reproject(xy, crs, DEGREES))
-    except SceneError:  # a CRS that lies nowhere on Earth still has a unit
-        steps = None
-    return Ground(crs, transform, pixel, steps)
-
-
-def extract(levels: ProbabilityRaster, settings: VectorizeSettings, folder: Path, listener: Listener) -> Roads:
-    """Make a road network of a raster, or areas.
+@dataclass(frozen=True)
+class ExtractionPlan:
+    """A raster of roads with the settings for it, in its own units.
 
     Parameters
     ----------
-    levels
-        The raster.
+    raster
+        Probability of road, or a mask.
     settings
-        How.
-    folder
-        Where an eighth of a byte per pixel may lie while it works.
-    listener
-        Hears of megapixels.
+        Settings for the extraction, in metres.
     """
-    ground, how = ground_of(levels.grid), _How(levels, settings, folder, listener)
-    listener.start(levels.grid.window.area / 1e6, 0)
-    return _areas(how, ground) if settings.areas else _network(how, ground)
 
+    raster: ProbabilityRaster
+    settings: VectorizeSettings
 
-class _How:
-    """What both ways share: settings in pixels, and how the raster is cut."""
+    @property
+    def threshold(self) -> float:
+        """Probability from which a pixel is road."""
+        return self._threshold()[0]
 
-    def __init__(
-        self, levels: ProbabilityRaster, settings: VectorizeSettings, folder: Path, listener: Listener
-    ) -> None:
-        self.levels, self.settings, self.listener = levels, settings, listener
-        pixel = levels.grid.pixel_size_m() or (1.0, 1.0)
-        self.pixel_m = math.sqrt(pixel[0] * pixel[1])
-        self.cleaning = cleaning_of(levels, settings, self.pixel_m)
-        self.size = {"height": levels.grid.height, "width": levels.grid.width}
-        self.blocks = {"block_px": settings.block_px, "workers": _workers(levels.grid, settings, listener)}
-        self.folder = folder
+    def describe(self) -> str:
+        """Return a line with the raster, its resolution and the threshold."""
+        threshold, origin = self._threshold()
+        road = "a mask" if self.raster.is_mask else f"road from probability {threshold:g} on ({origin})"
+        return f"{self.raster.describe()}; {road}"
 
+    def cleaning(self) -> Cleaning:
+        """Return what counts as road, in levels and pixels.
 
-def _network(how: _How, ground: Ground) -> RoadNetwork:
-    settings, levels = how.settings, how.levels
-    traced = extract_centerlines(
-        levels, cleaning=how.cleaning, folder=how.folder, on_block=how.listener.advance, **how.size, **how.blocks
-    )
-    limits = RepairLimits(
-        min_length=settings.min_length_m,
-        spur=settings.spur_m,
-        max_gap=settings.bridge_m,
-        merge_junctions=settings.merge_junctions,
-        level=None if levels.is_mask else float(how.cleaning.high),
-    )
-    repaired = repair(traced, limits, pixel=ground.pixel, sample=levels.at)
-    return to_ground(repaired, ground, simplify=settings.simplify_m, probability=not levels.is_mask)
-
-
-def _areas(how: _How, ground: Ground) -> RoadAreas:
-    simplify_m, advance = how.settings.simplify_m, how.listener.advance
-    simplify_px = SIMPLIFY_PX if simplify_m is None else simplify_m / how.pixel_m
-    with clean_raster(
-        how.levels,
-        cleaning=how.cleaning,
-        folder=how.folder,
-        on_block=lambda mpx: advance(mpx / 2),
-        **how.size,
-        **how.blocks,
-    ) as mask:
-        found = road_areas(
-            mask,
-            simplify_px=simplify_px,
-            on_block=lambda window: advance(window.area / 2e6),
-            **how.size,
-            **how.blocks,
+        Raises
+        ------
+        SceneError
+            If the low threshold is above the threshold.
+        """
+        settings, high = self.settings, self.threshold
+        low = high * LOW_SHARE if settings.low_threshold is None else settings.low_threshold
+        if self.raster.is_mask:
+            low = high
+        if low > high:
+            raise SceneError(f"the low threshold {low:g} is above the threshold {high:g}; give a lower --low")
+        pixel_m2 = self.raster.ground.pixel_side**2
+        return Cleaning(
+            high=_level(high),
+            low=_level(low),
+            min_area_px=round(settings.min_area_m2 / pixel_m2),
+            max_hole_px=round(settings.max_hole_m2 / pixel_m2),
         )
-    return areas_to_ground(found, ground)
+
+    def repairs(self) -> RepairLimits:
+        """Return what is repaired."""
+        return RepairLimits(
+            min_length=self.settings.min_length_m,
+            spur=self.settings.spur_m,
+            max_gap=self.settings.bridge_m,
+            merge_junctions=self.settings.merge_junctions,
+            level=None if self.raster.is_mask else float(_level(self.threshold)),
+        )
+
+    def simplify_px(self) -> float:
+        """Return how coarse the outlines of areas may get."""
+        simplify_m = self.settings.simplify_m
+        return SIMPLIFY_PX if simplify_m is None else simplify_m / self.raster.ground.pixel_side
+
+    def blocks(self, processors: int) -> dict[str, int]:
+        """Return how the raster is cut: no more processes than there are blocks, or processors."""
+        height, width, block_px = self.raster.grid.height, self.raster.grid.width, self.settings.block_px
+        count = math.ceil(height / block_px) * math.ceil(width / block_px)
+        workers = max(1, min(self.settings.workers, count, processors))
+        return {"height": height, "width": width, "block_px": block_px, "workers": workers}
+
+    def _threshold(self) -> tuple[float, str]:
+        """Return the threshold and where it comes from."""
+        if not self.raster.is_mask and self.settings.threshold is not None:
+            return self.settings.threshold, "given"
+        if not self.raster.is_mask and self.raster.threshold is not None:
+            return self.raster.threshold, "stored in the raster"
+        return DEFAULT_THRESHOLD, "default"
 
 
-def _workers(grid: Grid, settings: VectorizeSettings, listener: Listener) -> int:
-    """Return how many processes to start: no more than there are blocks or processors."""
-    blocks = math.ceil(grid.height / settings.block_px) * math.ceil(grid.width / settings.block_px)
-    most = processors()
-    if settings.workers > most:
-        listener.report(f"{settings.workers} workers were asked for; {most} are used, one per processor")
-    return max(1, min(settings.workers, blocks, most))
+def extract(plan: ExtractionPlan, folder: Path, listener: Listener) -> Roads:
+    """Extract a road network, or road areas if the settings ask for them.
+
+    Parameters
+    ----------
+    plan
+        The raster, and the settings for it.
+    folder
+        Folder for temporary files: an eighth of a byte per pixel for areas, some 0.3 bytes for a network.
+    listener
+        Called with the number of megapixels finished since the last call.
+
+    Raises
+    ------
+    SceneError
+        If the raster cannot be read, or the low threshold is above the threshold.
+    """
+    raster, ground, cleaning, blocks = plan.raster, plan.raster.ground, plan.cleaning(), plan.blocks(processors())
+    if plan.settings.workers > processors():
+        listener.report(f"{plan.settings.workers} workers were asked for; {processors()} are used, one per processor")
+    listener.start(raster.grid.window.area / 1e6, 0)
+    if plan.settings.areas:
+        half = replace(listener, advance=lambda megapixels: listener.advance(megapixels / 2))
+        with clean_raster(raster, cleaning=cleaning, folder=folder, on_block=half.advance, **blocks) as mask:
+            areas = road_areas(
+                mask, simplify_px=plan.simplify_px(), on_block=lambda window: half.advance(window.area / 1e6), **blocks
+            )
+        return areas_to_ground(areas, ground)
+    traced = extract_centerlines(raster, cleaning=cleaning, folder=folder, on_block=listener.advance, **blocks)
+    repaired = repair(traced, plan.repairs(), pixel=ground.pixel_size, sample=raster.at)
+    return to_ground(repaired, ground, simplify=plan.settings.simplify_m, probability=not raster.is_mask)
 
 
 def processors() -> int:

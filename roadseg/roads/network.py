@@ -33,6 +33,22 @@ _EDGE_COLUMNS = (
 
 
 @dataclass(frozen=True)
+class RoadTotals:
+    """How much road there is, in metres and square metres on the ground, or pixels without a CRS.
+
+    ``length`` and ``inferred_length`` are None for areas, ``area`` is None for a network.
+    """
+
+    roads: int
+    components: int
+    length: float | None = None
+    area: float | None = None
+    junctions: int = 0
+    inferred: int = 0
+    inferred_length: float | None = None
+
+
+@dataclass(frozen=True)
 class RoadNetwork:
     """A road network on the ground.
 
@@ -79,6 +95,17 @@ class RoadNetwork:
 
     def __len__(self) -> int:
         return len(self.ends)
+
+    def totals(self) -> RoadTotals:
+        """Count the roads and add up their lengths."""
+        return RoadTotals(
+            roads=len(self),
+            components=int(self.component.max(initial=-1)) + 1,
+            length=float(self.length_m.sum()),
+            junctions=int((self.degree >= 3).sum()),
+            inferred=int(self.inferred.sum()),
+            inferred_length=float(self.length_m[self.inferred].sum()),
+        )
 
     def lines(self) -> Objects:
         """Return (edges,) shapely LineStrings."""
@@ -150,6 +177,11 @@ class RoadAreas:
 
     def __len__(self) -> int:
         return len(self.polygons)
+
+    def totals(self) -> RoadTotals:
+        """Count the areas and add up their sizes."""
+        components = int(self.component.max(initial=-1)) + 1
+        return RoadTotals(roads=len(self), components=components, area=float(self.area_m2.sum()))
 
 
 Roads = RoadNetwork | RoadAreas

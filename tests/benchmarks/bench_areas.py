@@ -19,8 +19,8 @@ import rasterio.features
 import shapely
 from numpy.typing import NDArray
 
+from roadseg.raster.ground import Ground
 from roadseg.roads.areas.polygons import areas_to_ground, road_areas
-from roadseg.roads.ground import Ground
 from roadseg.windows import Window
 
 MPX = float(os.environ.get("ROADSEG_BENCHMARK_MPX", "60"))

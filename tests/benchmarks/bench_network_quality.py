@@ -25,9 +25,9 @@ from roadseg.metrics.graph import road_graph
 from roadseg.metrics.lines import LineCounts, compare_lines, line_score
 from roadseg.predict import predict
 from roadseg.prediction.engines.choose import load
+from roadseg.raster.ground import Ground
 from roadseg.roads.centerlines.extract import extract_centerlines
 from roadseg.roads.centerlines.geometry import to_ground
-from roadseg.roads.ground import Ground
 from roadseg.roads.mask.clean import Cleaning
 from roadseg.roads.repair.repair import RepairLimits, repair
 from roadseg.settings import EngineSettings, Outputs, PredictSettings

@@ -18,9 +18,9 @@ import measuring
 import numpy as np
 import pytest
 
+from roadseg.raster.ground import Ground
 from roadseg.roads.centerlines.extract import extract_centerlines
 from roadseg.roads.centerlines.geometry import to_ground
-from roadseg.roads.ground import Ground
 from roadseg.roads.mask.clean import Cleaning
 from roadseg.roads.pixel_graph import PixelGraph
 from roadseg.roads.repair.edges import degrees

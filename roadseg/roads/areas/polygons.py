@@ -16,10 +16,10 @@ import shapely
 from numpy.typing import NDArray
 
 from roadseg.ragged import offsets, ranges
+from roadseg.raster.ground import Ground
 from roadseg.roads.areas.corners import Int32s, Mask
 from roadseg.roads.areas.outlines import Rings, TracingSettings, trace_rings
 from roadseg.roads.areas.straighten import straighten
-from roadseg.roads.ground import Ground
 from roadseg.roads.network import RoadAreas
 from roadseg.roads.pixel_graph import Floats, Ints
 from roadseg.windows import Window

@@ -10,7 +10,7 @@ import numpy as np
 import shapely
 
 from roadseg.ragged import ranges
-from roadseg.roads.ground import Ground
+from roadseg.raster.ground import Ground
 from roadseg.roads.network import RoadNetwork
 from roadseg.roads.pixel_graph import Bools, Floats, Ints, PixelGraph
 from roadseg.roads.repair.edges import (
@@ -48,7 +48,7 @@ def to_ground(
         Whether the levels are probabilities; those of a mask are not, and come out as NaN.
     """
     graph = in_canonical_order(graph)
-    tolerance = SIMPLIFY_PX * max(ground.pixel) if simplify is None else simplify
+    tolerance = SIMPLIFY_PX * max(ground.pixel_size) if simplify is None else simplify
     nodes, double = ground.xy(graph.nodes), _is_double(graph.ends)
     parts = list(chunks(graph.starts[1:])) or [slice(0, 0)]
     measured = [
@@ -80,7 +80,7 @@ def _measured(
     """Return what some edges are on the ground: vertices, their number, length, width, mean and least probability."""
     raw = polylines_of(graph)
     smooth = smoothed(raw)
-    kept, starts = _simplified(graph, smooth * ground.pixel, raw.starts, double, tolerance)
+    kept, starts = _simplified(graph, smooth * ground.pixel_size, raw.starts, double, tolerance)
     vertices = ground.xy(smooth[kept])
     vertices[starts[:-1]], vertices[starts[1:] - 1] = nodes[graph.ends[:, 0]], nodes[graph.ends[:, 1]]
     length = _lengths(smooth[kept], starts, ground)
