@@ -23,7 +23,7 @@ ROWS = [
     {"roads"},
     {"raster"},
     {"model", "metrics", "files"},
-    {"windows", "ragged", "thinning", "settings", "progress", "errors"},
+    {"windows", "ragged", "thinning", "settings", "progress", "errors", "qgis"},
 ]
 """From the top down; a module may import from rows below its own."""
 
@@ -116,7 +116,7 @@ def test_only_the_command_line_prints():
             if isinstance(node, ast.Attribute) and node.attr in {"stdout", "stderr", "stdin"}:
                 talkers.add(module)
     assert talkers
-    assert not {module for module in talkers if part(module) != "cli"}
+    assert not {module for module in talkers if part(module) not in {"cli", "qgis"}}
 
 
 def test_no_module_is_imported_relatively():

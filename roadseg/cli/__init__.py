@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import roadseg
-from roadseg.cli import evaluate, info, predict, train, vectorize
+from roadseg.cli import evaluate, info, predict, qgis, train, vectorize
 
 app = typer.Typer(
     name="roadseg",
@@ -48,3 +48,4 @@ app.command()(vectorize.vectorize)
 app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(info.info)
+app.add_typer(qgis.app, name="qgis")

@@ -1,0 +1,45 @@
+"""``roadseg qgis``."""
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from roadseg.cli.terminal import fail
+
+app = typer.Typer(help="The QGIS plugin: roadseg in the Processing toolbox.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Keep ``install`` a subcommand, although it is the only one."""
+
+
+@app.command()
+def install(
+    profile: Annotated[str, typer.Option("--profile", help="Name of the QGIS profile.")] = "default",
+) -> None:
+    """Install the plugin into a QGIS profile, to start this very roadseg.
+
+    \b
+    roadseg qgis install
+    roadseg qgis install --profile work
+    """
+    from roadseg.qgis import install as plugin
+
+    try:
+        target = plugin.install(profile, _executable())
+    except ValueError as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"cannot write {error.filename} ({error.strerror}); check the profile's folder")
+    print(f"installed in {target}; enable it in QGIS under Plugins, Manage and Install Plugins, Installed: roadseg")
+
+
+def _executable() -> Path:
+    """Return the command that runs now, or that of this Python's environment."""
+    beside = Path(sys.executable).with_name(Path(sys.argv[0]).name)
+    found = shutil.which(sys.argv[0]) or shutil.which("roadseg") or str(beside)
+    return Path(found).resolve()

@@ -1,0 +1,166 @@
+"""The algorithms as plain data, and the command line that a set of parameters stands for. Needs no QGIS.
+
+Each parameter names the option it becomes. A parameter without a value leaves its option out, so roadseg's own defaults
+hold, whatever they are.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Kind = Literal[
+    "raster", "vector", "file", "text", "number", "choice", "flag", "extent", "to raster", "to vector", "to file"
+]
+
+_PERCENT = re.compile(r"(\d+)%")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of an algorithm.
+
+    Parameters
+    ----------
+    name, label
+        For QGIS: the key, and what people read.
+    option
+        The option of the command; empty for a positional argument.
+    kind
+        What is asked for.
+    optional, advanced
+        Whether it may stay empty, and whether it is folded away in the dialog.
+    choices
+        Of a choice; the first one is the default.
+    """
+
+    name: str
+    label: str
+    option: str
+    kind: Kind
+    optional: bool = False
+    advanced: bool = False
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """A roadseg command as an algorithm of the toolbox."""
+
+    name: str
+    title: str
+    help: str
+    parameters: tuple[Parameter, ...]
+    fixed: tuple[str, ...] = field(default=())
+
+
+_DEVICE = Parameter("DEVICE", "Device", "--device", "choice", advanced=True, choices=("auto", "cpu", "cuda", "mps"))
+_GSD = Parameter(
+    "GSD", "Pixel size in metres, for imagery without a CRS", "--gsd", "number", optional=True, advanced=True
+)
+_THRESHOLD = Parameter("THRESHOLD", "Threshold (0 to 1)", "--threshold", "number", optional=True, advanced=True)
+
+ALGORITHMS = (
+    Algorithm(
+        "predict",
+        "Predict roads",
+        "Road probability of aerial imagery, and on request a road network and a mask.",
+        (
+            Parameter("INPUT", "Imagery", "", "raster"),
+            Parameter("MODEL", "Model (file, or the name of a bundled one)", "--model", "text", optional=True),
+            Parameter("EXTENT", "Part to predict", "--bbox", "extent", optional=True),
+            Parameter("TTA", "Average eight flips and turns (better, 8 times slower)", "--tta", "flag", advanced=True),
+            _THRESHOLD,
+            _GSD,
+            _DEVICE,
+            Parameter("OUTPUT", "Road probability", "-o", "to raster"),
+            Parameter("MASK", "Road mask", "--mask", "to raster", optional=True),
+            Parameter("VECTOR", "Road network", "--vector", "to vector", optional=True),
+        ),
+        ("--overwrite", "--progress"),
+    ),
+    Algorithm(
+        "vectorize",
+        "Vectorize roads",
+        "A road network, or road areas, from a raster of road probability or a road mask.",
+        (
+            Parameter("INPUT", "Road probability or mask", "", "raster"),
+            Parameter("AS", "Roads as", "--as", "choice", choices=("lines", "polygons")),
+            Parameter("BRIDGE", "Longest gap to close, in metres", "--bridge", "number", optional=True, advanced=True),
+            Parameter(
+                "MIN_LENGTH",
+                "Shortest separate road, in metres",
+                "--min-length",
+                "number",
+                optional=True,
+                advanced=True,
+            ),
+            _THRESHOLD,
+            Parameter("OUTPUT", "Roads", "-o", "to vector"),
+        ),
+        ("--overwrite", "--progress"),
+    ),
+    Algorithm(
+        "evaluate",
+        "Evaluate roads",
+        "Scores of predicted roads against true ones, as a report.",
+        (
+            Parameter("PREDICTION", "Predicted roads (raster or vector file)", "", "file"),
+            Parameter("TRUTH", "True roads (raster or vector file)", "", "file"),
+            Parameter("NETWORK", "Score rasters as networks", "--network", "flag"),
+            Parameter(
+                "RESAMPLE", "Resample the prediction to the grid of the truth", "--resample", "flag", advanced=True
+            ),
+            Parameter("REPORT", "Report", "--report", "to file"),
+        ),
+        ("--overwrite", "--progress"),
+    ),
+)
+
+
+def arguments(algorithm: Algorithm, values: Mapping[str, Any]) -> list[str]:
+    """Return the arguments of the command for an algorithm.
+
+    Parameters
+    ----------
+    algorithm
+        One of ``ALGORITHMS``.
+    values
+        By parameter name: text, numbers, booleans, or four numbers for an extent. None and empty text leave an option
+        out.
+    """
+    positional, options = [], []
+    for parameter in algorithm.parameters:
+        value = values.get(parameter.name)
+        if value is None or value == "" or value is False:
+            continue
+        if not parameter.option:
+            positional.append(str(value))
+        elif value is True:
+            options.append(parameter.option)
+        else:
+            options += [parameter.option, _text(value)]
+    # A lone -- keeps files whose names begin with a dash from being taken for options.
+    return [algorithm.name, *options, *algorithm.fixed, "--", *positional]
+
+
+def progress_of(text: str) -> float | None:
+    """Return the percentage that a line of progress states, None if it states none."""
+    found = _PERCENT.search(text)
+    return float(found[1]) if found else None
+
+
+def lines_of(chunks: Iterator[bytes]) -> Iterator[str]:
+    """Yield lines as they come; a carriage return, by which progress bars draw over themselves, ends one as well."""
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = re.split(rb"[\r\n]+", rest + chunk)
+        yield from (line.decode("utf-8", "replace").strip() for line in whole if line.strip())
+    if rest.strip():
+        yield rest.decode("utf-8", "replace").strip()
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ",".join(map(_text, value))
+    return f"{value:.12g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,79 @@
+"""The QGIS plugin builds commands that the command line understands, and reads its progress."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+from commands import roadseg
+
+from roadseg.qgis.commands import ALGORITHMS, arguments, lines_of, progress_of
+from roadseg.qgis.install import install
+
+BY_NAME = {algorithm.name: algorithm for algorithm in ALGORITHMS}
+FOLDER = Path(__file__).parents[1] / "roadseg" / "qgis"
+
+
+def test_empty_parameters_leave_their_options_out():
+    values = {"INPUT": "scene.tif", "OUTPUT": "roads.tif", "MODEL": "", "EXTENT": None, "TTA": False, "MASK": None}
+    assert arguments(BY_NAME["predict"], values) == [
+        "predict", "-o", "roads.tif", "--overwrite", "--progress", "--", "scene.tif",
+    ]  # fmt: skip
+
+
+def test_every_kind_of_value_becomes_text():
+    values = {"INPUT": "-odd.tif", "OUTPUT": "o.tif", "TTA": True, "EXTENT": [1.5, 2.0, 3e6, 4.25], "GSD": 0.25}
+    made = arguments(BY_NAME["predict"], values)
+    assert made[made.index("--bbox") + 1] == "1.5,2,3000000,4.25"
+    assert made[made.index("--gsd") + 1] == "0.25"
+    assert "--tta" in made
+    assert made[-2:] == ["--", "-odd.tif"]
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda algorithm: algorithm.name)
+def test_the_command_has_every_option(algorithm):
+    text = roadseg(algorithm.name, "--help").stdout
+    options = {parameter.option for parameter in algorithm.parameters if parameter.option}
+    missing = {option for option in {*options, *algorithm.fixed} if option not in text}
+    assert not missing
+
+
+def test_progress_is_read_from_bars_that_draw_over_themselves():
+    chunks = [b"roadseg: reading\n\r  7%|#", b"    | 1/14\r 50%|#####   | 7/14", b"\rroadseg: 12 roads found"]
+    lines = list(lines_of(iter(chunks)))
+    assert [progress_of(line) for line in lines] == [None, 7, 50, None]
+    assert lines[-1] == "roadseg: 12 roads found"
+
+
+def test_the_plugin_is_copied_into_a_profile_with_the_command_to_start(tmp_path):
+    target = install("default", Path("/opt/bin/roadseg"), profiles=tmp_path)
+    assert target == tmp_path / "default/python/plugins/roadseg_processing"
+    assert (target / "executable.txt").read_text().strip() == "/opt/bin/roadseg"
+    assert {path.name for path in target.iterdir()} >= {"__init__.py", "metadata.txt", "plugin.py", "commands.py"}
+    assert not (target / "install.py").exists()
+
+
+def test_an_unknown_profile_is_refused_with_those_there_are(tmp_path):
+    (tmp_path / "work").mkdir()
+    with pytest.raises(ValueError, match=r"no QGIS profile home.*has work"):
+        install("home", Path("roadseg"), profiles=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["work"]
+
+
+def test_the_plugin_imports_qgis_and_nothing_of_the_package():
+    for path in FOLDER.glob("*.py"):
+        imported = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+        assert not [node.module for node in imported if node.level == 0 and str(node.module).startswith("roadseg")]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="profiles lie elsewhere")
+def test_the_command_line_installs_the_plugin_in_the_users_profile(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    done = roadseg("qgis", "install")
+    assert done.returncode == 0, done.stderr
+    target = tmp_path / "QGIS/QGIS3/profiles/default/python/plugins/roadseg_processing"
+    assert str(target) in done.stdout
+    assert Path((target / "executable.txt").read_text().strip()).is_absolute()
+    refused = roadseg("qgis", "install", "--profile", "work")
+    assert refused.returncode == 1
+    assert "there is no QGIS profile work" in refused.stderr
