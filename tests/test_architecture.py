@@ -31,7 +31,7 @@ ONLY_IN = {
     "rasterio": ("roadseg.raster.",),
     "typer": ("roadseg.cli",),
     "tqdm": ("roadseg.cli.",),
-    "pyogrio": ("roadseg.roads.files.", "roadseg.training.data.vector_roads"),
+    "pyogrio": ("roadseg.roads.files.",),
     "click": (),
     "pickle": (),
 }
@@ -136,4 +136,9 @@ def test_torch_is_not_loaded_before_it_is_needed(arguments):
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         "print('torch' in sys.modules)"
     )
+    assert run_python(code).splitlines()[-1] == "False"
+
+
+def test_pyogrio_is_not_loaded_before_a_vector_file_is_opened():
+    code = "import sys, roadseg.predict, roadseg.training.data.masks\nprint('pyogrio' in sys.modules)"
     assert run_python(code).splitlines()[-1] == "False"

@@ -12,8 +12,6 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
-import pyogrio
-from pyogrio.errors import DataSourceError
 
 from roadseg.errors import OutputError
 from roadseg.roads.files.layers import VectorLayer
@@ -84,6 +82,9 @@ def layer_names(path: Path) -> list[str]:
     OutputError
         If it is none.
     """
+    import pyogrio
+    from pyogrio.errors import DataSourceError
+
     try:
         with path.open("rb") as file:
             head = file.read(100)
@@ -153,6 +154,8 @@ def _store_styles(path: Path, layers: Sequence[VectorLayer], own: Sequence[Mappi
 
 def _make_table(path: Path) -> None:
     """Let GDAL make the table of styles and list it among the contents, as QGIS does."""
+    import pyogrio
+
     kinds = {True: np.bool_, FIXED_DATE: "datetime64[ms]"}
     empty = [np.empty(0, dtype=kinds.get(value, object)) for value in _COLUMNS.values()]
     options = {"FID": "id"}

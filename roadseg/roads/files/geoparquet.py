@@ -5,14 +5,14 @@ file; it is an extra of the installation. Source: the GeoParquet specification, 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import shapely
 
-from roadseg.errors import OutputError
-from roadseg.roads.files.layers import VectorLayer
+from roadseg.errors import OutputError, SceneError
+from roadseg.roads.files.layers import VectorLayer, VectorTable
 
 _ROWS = 1 << 16
 
@@ -43,6 +43,36 @@ def write_geoparquet(path: Path, layer: VectorLayer, projjson: Mapping[str, Any]
         pq.write_table(table, path, compression="zstd", row_group_size=_ROWS)
     except OSError as error:
         raise OutputError(f"cannot write {path.name} ({error}); make room or choose another place") from error
+
+
+def read_geoparquet(path: Path, columns: Collection[str]) -> VectorTable | None:
+    """Read a GeoParquet file with some of its columns; None if pyarrow is missing but GDAL can read the format.
+
+    Raises
+    ------
+    SceneError
+        If the file cannot be read, by whatever is installed.
+    """
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError:
+        import pyogrio
+
+        if "Parquet" in pyogrio.list_drivers():
+            return None
+        raise SceneError(f"{path} is GeoParquet; install pyarrow to read it, or give a GeoPackage") from None
+    if not path.exists():
+        raise SceneError(f"{path} does not exist; check the path")
+    try:
+        table = parquet.read_table(path)
+        about = json.loads((table.schema.metadata or {})[b"geo"])
+        name = about["primary_column"]
+        crs = about["columns"][name].get("crs", "OGC:CRS84")  # the default of the specification
+        geometries = shapely.force_2d(shapely.from_wkb(table[name].to_pylist()))
+    except (ArrowException, OSError, KeyError, ValueError, shapely.errors.GEOSException) as error:
+        raise SceneError(f"{path} cannot be read as GeoParquet ({error}); give a GeoPackage") from error
+    found = {column: table[column].to_pylist() for column in columns if column in table.column_names}
+    return VectorTable(geometries, found, crs if crs is None or isinstance(crs, str) else json.dumps(crs))
 
 
 def _note(layer: VectorLayer, projjson: Mapping[str, Any] | None) -> dict[str, Any]:

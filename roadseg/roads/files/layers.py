@@ -1,6 +1,6 @@
-"""Layers: what a vector file holds, shapes with a row of attributes each, made of networks and areas."""
+"""Layers of vector files, as they are written from networks and areas, and as they are read."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,10 +11,13 @@ from roadseg.roads.network import RoadAreas, RoadNetwork
 
 GeometryKind = Literal["LineString", "Point", "Polygon"]
 
+Box = tuple[float, float, float, float]
+"""xmin, ymin, xmax, ymax."""
+
 
 @dataclass(frozen=True)
 class VectorLayer:
-    """A layer of a vector file.
+    """A layer to write.
 
     Parameters
     ----------
@@ -38,6 +41,28 @@ class VectorLayer:
 
     def __len__(self) -> int:
         return len(self.shapes)
+
+
+@dataclass(frozen=True)
+class VectorTable:
+    """A layer as it was read.
+
+    Parameters
+    ----------
+    geometries
+        (rows,) shapely geometries without heights; None where a row has no geometry.
+    columns
+        (rows,) values of each attribute that was asked for and exists.
+    crs
+        ``EPSG:n``, well-known text or PROJJSON; None if the file names none.
+    bounds
+        Rectangle around the whole layer; None if it is not known.
+    """
+
+    geometries: NDArray[np.object_]
+    columns: dict[str, Sequence[Any]]
+    crs: str | None
+    bounds: Box | None = None
 
 
 def road_layer(network: RoadNetwork, name: str) -> VectorLayer:

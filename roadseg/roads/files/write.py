@@ -12,9 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyogrio
 import shapely
-from pyogrio.errors import CRSError, DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError
 
 from roadseg.errors import OutputError
 from roadseg.roads.files.layers import VectorLayer
@@ -56,7 +54,6 @@ _DRIVERS: dict[VectorFormat, tuple[str, dict[str, str]]] = {
     "Shapefile": ("ESRI Shapefile", {"ENCODING": "UTF-8"}),
 }
 _SHORT = {"probability_mean": "prob_mean", "probability_min": "prob_min", "component": "component"}
-_ERRORS = (CRSError, DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError, OSError)
 
 
 def format_of(path: Path, asked: VectorFormat | None = None) -> VectorFormat:
@@ -107,6 +104,9 @@ def write_layer(
 
         write_geoparquet(path, layer, projjson)
         return
+    import pyogrio
+    from pyogrio.errors import CRSError, DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError
+
     driver, options = _DRIVERS[form]
     names = [_SHORT.get(name, name) if form == "Shapefile" else name for name in layer.columns]
     date = os.environ.get("OGR_CURRENT_DATE", FIXED_DATE)
@@ -125,7 +125,7 @@ def write_layer(
                 layer=layer.name,
                 layer_options=options,
             )
-    except _ERRORS as error:
+    except (CRSError, DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError, OSError) as error:
         raise OutputError(f"cannot write {path.name} ({error}); make room or choose another place") from error
 
 

@@ -5,7 +5,6 @@ in the ``other_tags`` that GDAL makes of OpenStreetMap files. Tunnels, covered w
 left out.
 """
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyogrio
 import shapely
 from numpy.typing import NDArray
-from pyogrio.errors import DataLayerError, DataSourceError
 
 from roadseg.errors import SceneError
+from roadseg.roads.files.geoparquet import read_geoparquet
+from roadseg.roads.files.layers import Box, VectorTable
+from roadseg.roads.files.read import geometry_layers, read_layer
 from roadseg.training.data.widths import Widths
 
 CLASSES = ("highway", "fclass", "class", "road_class")
@@ -34,9 +34,7 @@ _KINDS = (
     shapely.GeometryType.MULTIPOLYGON,
 )
 _POLYGONS = _KINDS[2:]
-_OTHERS = ("Point", "MultiPoint")
-
-Box = tuple[float, float, float, float]
+_POINTS = ("POINT", "MULTIPOINT")
 Within = Callable[[str | None], Box]
 
 
@@ -65,16 +63,6 @@ class RoadLabels:
     bounds: Box | None = None
 
 
-@dataclass(frozen=True)
-class _Table:
-    """A layer as read: geometries and the wanted columns that it has."""
-
-    geometries: NDArray[np.object_]
-    columns: dict[str, Sequence[Any]]
-    crs: str | None
-    bounds: Box | None = None
-
-
 def read_roads(path: Path, widths: Widths, *, layer: str | None = None, within: Within | None = None) -> RoadLabels:
     """Read the roads of a vector file.
 
@@ -96,11 +84,9 @@ def read_roads(path: Path, widths: Widths, *, layer: str | None = None, within: 
     TrainingError
         If nothing tells how wide they are.
     """
-    if not path.exists():
-        raise SceneError(f"{path} does not exist; check the path")
     wanted = [*CLASSES, *_HIDDEN, _TAGS, *([widths.attribute] if widths.attribute else [])]
-    table = _read_parquet(path, wanted) if path.suffix.lower() in {".parquet", ".geoparquet"} else None
-    table = table or _read_layer(path, layer or _only_layer(path), wanted, within)
+    table = read_geoparquet(path, wanted) if path.suffix.lower() in {".parquet", ".geoparquet"} else None
+    table = table or read_layer(path, layer or _only_layer(path), columns=wanted, within=within)
     if widths.attribute and widths.attribute not in table.columns:
         raise SceneError(f"{path} has no attribute {widths.attribute}; name another with --width-attribute")
     if not len(table.geometries) and table.bounds:
@@ -128,11 +114,8 @@ def read_roads(path: Path, widths: Widths, *, layer: str | None = None, within: 
 
 
 def _only_layer(path: Path) -> str:
-    try:
-        kinds = {name: str(pyogrio.read_info(path, layer=name)["geometry_type"]) for name in _layers(path)}
-    except (DataSourceError, DataLayerError) as error:
-        raise SceneError(f"{path} cannot be read as a vector file: {error}") from error
-    usable = [name for name, kind in kinds.items() if kind.split(" ")[0].removeprefix("2.5D ") not in _OTHERS]
+    """Return the layer that may hold roads; of several, the one called roads or lines."""
+    usable = [name for name, kind in geometry_layers(path).items() if kind not in _POINTS]
     if not usable:
         raise SceneError(f"{path} holds no lines and no areas; give a file with roads")
     named = [name for name in usable if name in {"roads", "lines"}]
@@ -141,51 +124,7 @@ def _only_layer(path: Path) -> str:
     return named[0] if len(usable) > 1 else usable[0]
 
 
-def _layers(path: Path) -> list[str]:
-    """Return the layers that have geometries."""
-    return [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
-
-
-def _read_layer(path: Path, layer: str, wanted: Sequence[str], within: Within | None) -> _Table:
-    try:
-        about = pyogrio.read_info(path, layer=layer, force_total_bounds=True)
-        has, bounds = [str(name) for name in about["fields"]], about["total_bounds"]
-        columns = [name for name in dict.fromkeys(wanted) if name in has]
-        box = within(about["crs"]) if within else None
-        meta, _, wkb, values = pyogrio.raw.read(path, layer=layer, columns=columns, force_2d=True, bbox=box)
-    except (DataSourceError, DataLayerError) as error:
-        has = _layers(path) if isinstance(error, DataLayerError) else [layer]
-        if layer not in has:
-            raise SceneError(f"{path} has no layer {layer}; it has {', '.join(has)}") from error
-        raise SceneError(f"{path} cannot be read as a vector file: {error}") from error
-    with np.errstate(invalid="ignore"):
-        geometries = shapely.from_wkb(wkb)
-    names = [str(name) for name in meta["fields"]]
-    table: dict[str, Sequence[Any]] = {name: list(value) for name, value in zip(names, values, strict=True)}
-    return _Table(geometries, table, meta["crs"], bounds if bounds and np.isfinite(bounds).all() else None)
-
-
-def _read_parquet(path: Path, wanted: Sequence[str]) -> _Table | None:
-    """Read GeoParquet; None where pyarrow is missing and GDAL may know."""
-    try:
-        from pyarrow import ArrowException, parquet  # type: ignore[import-untyped, unused-ignore]
-    except ImportError:
-        if "Parquet" in pyogrio.list_drivers():
-            return None
-        raise SceneError(f"{path} is GeoParquet; install pyarrow to read it, or give a GeoPackage") from None
-    try:
-        table = parquet.read_table(path)
-        about = json.loads((table.schema.metadata or {})[b"geo"])
-        name = about["primary_column"]
-        crs = about["columns"][name].get("crs", "OGC:CRS84")
-        geometries = shapely.force_2d(shapely.from_wkb(table[name].to_pylist()))
-    except (ArrowException, OSError, KeyError, ValueError, shapely.errors.GEOSException) as error:
-        raise SceneError(f"{path} cannot be read as GeoParquet ({error}); give a GeoPackage") from error
-    columns = {column: table[column].to_pylist() for column in wanted if column in table.column_names}
-    return _Table(geometries, columns, crs if crs is None or isinstance(crs, str) else json.dumps(crs))
-
-
-def _hidden(table: _Table) -> NDArray[np.bool_]:
+def _hidden(table: VectorTable) -> NDArray[np.bool_]:
     """Tell which roads are out of sight from above."""
     hidden = np.zeros(len(table.geometries), dtype=np.bool_)
     for name in ("tunnel", "covered"):
@@ -201,7 +140,7 @@ def _level(value: object) -> float:
         return 0.0
 
 
-def _tagged(table: _Table, name: str) -> Sequence[Any]:
+def _tagged(table: VectorTable, name: str) -> Sequence[Any]:
     """Return the values of a column, or those under its name in the other tags."""
     if name in table.columns:
         return table.columns[name]
@@ -210,12 +149,12 @@ def _tagged(table: _Table, name: str) -> Sequence[Any]:
     return [match[1] if match else None for match in found]
 
 
-def _classes(table: _Table, rows: NDArray[np.bool_]) -> list[str | None] | None:
+def _classes(table: VectorTable, rows: NDArray[np.bool_]) -> list[str | None] | None:
     name = next((name for name in CLASSES if name in table.columns), None)
     return _picked(table, name, rows)
 
 
-def _picked(table: _Table, name: str | None, rows: NDArray[np.bool_]) -> list[Any] | None:
+def _picked(table: VectorTable, name: str | None, rows: NDArray[np.bool_]) -> list[Any] | None:
     if name is None:
         return None
     values = table.columns[name]
