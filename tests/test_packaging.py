@@ -1,0 +1,59 @@
+"""The wheel and the sdist hold what they should, and the versions that are promised are the ones that are tested."""
+
+import re
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import roadseg
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """Build both distributions with the backend that pip uses, offline."""
+    pytest.importorskip("hatchling", reason="building needs hatchling (pip install -e '.[test]')")
+    from hatchling.builders.sdist import SdistBuilder
+    from hatchling.builders.wheel import WheelBuilder
+
+    folder = tmp_path_factory.mktemp("dist")
+    return [Path(next(builder(str(ROOT)).build(directory=str(folder)))) for builder in (WheelBuilder, SdistBuilder)]
+
+
+def test_the_wheel_holds_models_types_and_licences(built):
+    wheel, _ = built
+    with zipfile.ZipFile(wheel) as file:
+        names = set(file.namelist())
+        metadata = file.read(f"roadseg-{roadseg.__version__}.dist-info/METADATA").decode()
+    assert {"roadseg/py.typed", "roadseg/model/bundled/compact.safetensors", "roadseg/cli/__init__.py"} <= names
+    info = f"roadseg-{roadseg.__version__}.dist-info/licenses"
+    assert {f"{info}/LICENSE", f"{info}/NOTICE"} <= names
+    assert {name.split("/")[0] for name in names} == {"roadseg", f"roadseg-{roadseg.__version__}.dist-info"}
+    assert "License-Expression: Apache-2.0" in metadata
+    assert wheel.stat().st_size < (25e6 if any("resunet.safetensors" in name for name in names) else 8e6)
+
+
+def test_the_sdist_holds_what_the_tests_need(built):
+    _, sdist = built
+    with tarfile.open(sdist) as file:
+        names = {name.partition("/")[2] for name in file.getnames()}
+    needed = {"tests/worlds.py", "sample_data/scene.tif", ".ci/run", "pyproject.toml", "README.md", "NOTICE"}
+    assert needed <= names
+    assert not {name for name in names if "__pycache__" in name or name.startswith((".git/", "tests/benchmarks/runs"))}
+
+
+def test_pinned_versions_are_within_the_promised_ranges():
+    pinned = dict(re.findall(r"^([\w.-]+)==([\w.]+)$", (ROOT / ".ci/constraints.txt").read_text(), re.MULTILINE))
+    wanted = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]
+    for requirement in wanted:
+        name, lowest = re.fullmatch(r"([\w-]+)>=([\d.]+)", requirement).groups()
+        assert tuple(map(int, pinned[name].split("."))) >= tuple(map(int, lowest.split("."))), name
+
+
+def test_the_citation_names_this_version():
+    assert f"\nversion: {roadseg.__version__}\n" in (ROOT / "CITATION.cff").read_text()
