@@ -1,12 +1,16 @@
-"""Everything roadseg raises on purpose.
+"""The errors roadseg raises on purpose: one small tree.
 
-One small tree. Each message is one sentence that names the thing at fault and tells the cure; the
-command line prints it as it is and exits with status 1. A wrong argument in code is a ``ValueError``.
+Each message is one sentence that names what is at fault and how to fix it. The command line prints it and exits with
+status 1, or 2 for a ``UsageError``. A wrong argument of an internal function is a plain ``ValueError``.
 """
 
 
 class RoadsegError(Exception):
     """Base of every error a user can meet."""
+
+
+class UsageError(RoadsegError, ValueError):
+    """An option has a value it cannot have, or does not go with another."""
 
 
 class SceneError(RoadsegError):

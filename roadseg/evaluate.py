@@ -1,14 +1,16 @@
 """Evaluate: score predicted roads against the truth.
 
-``evaluate`` is the whole chain: files are paired, each pair is counted (rasters pixel by pixel, networks as
+``evaluate`` is the public function, with the options of ``roadseg evaluate`` as keywords; ``evaluate_files`` is the
+whole chain: files are paired, each pair is counted (rasters pixel by pixel, networks as
 graphs), the counts of all pairs are added and only then divided, and the scores are written.
 """
 
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any, Unpack
 
 import roadseg
 from roadseg.errors import OutputError, SceneError
@@ -19,35 +21,88 @@ from roadseg.evaluation.report import html
 from roadseg.evaluation.scores import Scores
 from roadseg.files import check_target, write_atomically
 from roadseg.progress import Listener
-from roadseg.settings import EvaluateOutputs, EvaluateSettings
+from roadseg.settings import EvaluateOptions, EvaluateOutputs, EvaluateSettings
+from roadseg.settings.option import check_keywords, from_options
+
+__all__ = ["EvaluateResult", "evaluate"]
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    """The scores of roads against the truth, and the files written."""
+
+    outputs: dict[str, Path]
+    scores: Scores
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The figures of all images together, by name; NaN is an undefined ratio."""
+        return {figure.name: figure.value for figure in self.scores.figures}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the scores as JSON-ready values; None stands for an undefined ratio."""
+        return as_json(self.scores)
 
 
 def evaluate(
+    prediction: str | Path,
+    truth: str | Path,
+    *,
+    command: str = "",
+    listener: Listener | None = None,
+    **options: Unpack[EvaluateOptions],
+) -> EvaluateResult:
+    """Score predicted roads against the truth.
+
+    Parameters
+    ----------
+    prediction, truth
+        Two rasters, two vector files, or two folders of either, paired by stem.
+    command
+        Command line to record in the outputs.
+    listener
+        Callbacks for messages and progress.
+    options
+        As on the command line, with the same defaults; nothing is written without ``report``, ``json`` or ``errors``.
+
+    Raises
+    ------
+    UsageError
+        If an option has a value it cannot have.
+    RoadsegError
+        If files cannot be compared or an output not be written.
+    """
+    check_keywords("evaluate", options, EvaluateOptions)
+    outputs = from_options(EvaluateOutputs, options)
+    settings = from_options(EvaluateSettings, options)
+    scores = evaluate_files(Path(prediction), Path(truth), outputs, settings, command=command, listener=listener)
+    written = {name: getattr(outputs, name) for name in ("report", "json", "errors")}
+    return EvaluateResult({name: path for name, path in written.items() if path}, scores)
+
+
+def evaluate_files(
     prediction: Path,
     truth: Path,
     outputs: EvaluateOutputs | None = None,
     settings: EvaluateSettings | None = None,
     *,
-    images: Path | None = None,
     command: str = "",
     listener: Listener | None = None,
 ) -> Scores:
-    """Score predicted roads and write the outputs asked for.
+    """Score predicted roads and write the outputs asked for; the whole chain.
 
     Parameters
     ----------
     prediction, truth
         Two rasters, two vector files, or two folders of either, paired by stem.
     outputs
-        Paths of a report, a JSON file and a map of the errors (a folder of maps for several rasters).
+        Paths of a report, a JSON file and a map of the errors (a folder of maps for several rasters), and the imagery.
     settings
         Settings for the scores.
-    images
-        The imagery, a file or a folder of files with the same stems, for the report's pictures.
     command
-        The command line, recorded in the outputs.
+        Command line to record in the outputs.
     listener
-        Gets sentences about what was found, and the progress.
+        Callbacks for messages and progress.
 
     Raises
     ------
@@ -57,7 +112,7 @@ def evaluate(
         If an output cannot be written.
     """
     outputs, settings, listener = outputs or EvaluateOutputs(), settings or EvaluateSettings(), listener or Listener()
-    pairs, notes = find_scored_pairs(prediction, truth, images)
+    pairs, notes = find_scored_pairs(prediction, truth, outputs.images)
     _check_outputs(outputs, settings, pairs)
     if settings.network or _are_networks(pairs, prediction, truth):
         if outputs.errors:

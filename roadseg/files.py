@@ -9,58 +9,47 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from roadseg.errors import OutputError, RoadsegError, SceneError
+from roadseg.errors import OutputError, RoadsegError, SceneError, UsageError
 from roadseg.progress import Listener
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-Done = TypeVar("Done")
 Job = TypeVar("Job")
 Outputs = TypeVar("Outputs", bound="DataclassInstance")
 
 
-@dataclass(frozen=True)
-class Outcomes(Generic[Done]):
-    """What became of several files: summaries of those done, and the errors of the others."""
-
-    done: tuple[Done, ...]
-    failed: tuple[tuple[str, RoadsegError], ...]
-
-
 def for_each_file(
-    jobs: Sequence[tuple[str, Job]],
-    do: Callable[[str, Job], Done],
-    *,
-    listener: Listener,
-    on_done: Callable[[Done], None],
-) -> Outcomes[Done]:
-    """Do one job after the other, telling each as it is done; what goes wrong with one stops no other.
+    jobs: Sequence[tuple[str, Job]], process: Callable[[str, Job], None], *, listener: Listener
+) -> list[tuple[str, RoadsegError]]:
+    """Process inputs one after the other; one that fails does not stop the others.
 
     Parameters
     ----------
     jobs
-        Names of files, and what is to become of each.
-    do
-        Does one.
+        Names of inputs, and the second argument of ``process`` for each.
+    process
+        Called with each job.
     listener
-        Is warned of what goes wrong, if there are several jobs.
-    on_done
-        Gets what ``do`` returned.
+        Warned of each failure, if there are several inputs.
+
+    Returns
+    -------
+    The inputs that failed, with their errors.
     """
-    done: list[Done] = []
     failed: list[tuple[str, RoadsegError]] = []
     for name, job in jobs:
         try:
-            done.append(do(name, job))
-            on_done(done[-1])
+            process(name, job)
+        except UsageError:
+            raise
         except RoadsegError as error:
             if len(jobs) > 1:
                 listener.warn(str(error))
             failed.append((name, error))
-    return Outcomes(tuple(done), tuple(failed))
+    return failed
 
 
 def find_files(names: Iterable[str]) -> list[str]:

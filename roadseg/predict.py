@@ -1,16 +1,18 @@
 """Predict: from scenes to road probability rasters.
 
-``predict`` is the whole chain for one scene; ``predict_many`` goes through a list of them and does not
-let a bad one stop the others.
+``predict`` is the public function, with the options of ``roadseg predict`` as keywords; ``predict_scene`` is the whole
+chain for one scene.
 """
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Unpack
 
-from roadseg.errors import OutputError
-from roadseg.files import Outcomes, check_target, for_each_file
+from roadseg.errors import OutputError, UsageError
+from roadseg.files import check_target
+from roadseg.prediction.engines.choose import load
 from roadseg.prediction.engines.engine import LoadedModel
 from roadseg.prediction.fingerprint import fingerprint
 from roadseg.prediction.outputs import Finished, draw_preview, probability_on_model_grid, provenance, write_rasters
@@ -22,18 +24,29 @@ from roadseg.raster.partial import Partial, interrupted_targets
 from roadseg.raster.scene import Scene
 from roadseg.roads.extract import ExtractionPlan, extract
 from roadseg.roads.files.outputs import check_target_crs, check_vector_targets, stage_vectors
-from roadseg.settings import Outputs, PredictSettings, VectorizeSettings, VectorOutputs
+from roadseg.settings import (
+    EngineOptions,
+    EngineSettings,
+    PredictOptions,
+    PredictOutputs,
+    PredictSettings,
+    VectorizeSettings,
+    VectorOutputs,
+)
+from roadseg.settings.option import check_keywords, from_options, offered
+
+__all__ = ["LoadedModel", "PredictResult", "load_model", "predict"]
 
 ENDINGS = {"raster": ".tif", "mask": ".tif", "preview": ".png", "vector": ".gpkg"}
-"""What each of the outputs is called where several scenes are predicted into folders."""
+"""Extensions of the outputs of several scenes, which go to folders."""
 
 
 @dataclass(frozen=True)
-class PredictSummary:
-    """What was done: paths, size, time, and the share of road among known pixels (None if none is)."""
+class PredictResult:
+    """What was predicted: outputs by name, size and time, and the fraction of road (None without valid pixels)."""
 
     scene: str
-    outputs: dict[str, str]
+    outputs: dict[str, Path]
     megapixels: float
     seconds: float
     device: str
@@ -42,19 +55,87 @@ class PredictSummary:
     road_fraction: float | None
     known_fraction: float
     blocks: int
-    blocks_resumed: int = field(default=0)
+    blocks_resumed: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as JSON-ready values."""
+        return {**asdict(self), "outputs": {name: str(path) for name, path in self.outputs.items()}}
+
+
+def load_model(model: str | Path | None = None, **options: Unpack[EngineOptions]) -> LoadedModel:
+    """Load a model onto a device, to predict many scenes with.
+
+    Parameters
+    ----------
+    model
+        Model file or name of a bundled model; None loads the default one.
+    options
+        ``device``, ``precision``, ``batch`` and ``tta``, as of ``roadseg predict``.
+
+    Raises
+    ------
+    ModelError, DeviceError
+        If there is no such model or device.
+    UsageError
+        If an option has a value it cannot have.
+    """
+    check_keywords("load_model", options, EngineOptions)
+    return load(None if model is None else str(model), from_options(EngineSettings, options))
 
 
 def predict(
+    scene: str | Path,
+    output: str | Path,
+    *,
+    model: str | Path | LoadedModel | None = None,
+    command: str = "",
+    listener: Listener | None = None,
+    **options: Unpack[PredictOptions],
+) -> PredictResult:
+    """Predict the roads of a scene.
+
+    Parameters
+    ----------
+    scene
+        Anything GDAL opens.
+    output
+        Probability raster to write (COG). No output appears before all are finished.
+    model
+        Model file, name of a bundled model, or a model from ``load_model``; None loads the default one.
+    command
+        Command line to record in the outputs' metadata.
+    listener
+        Callbacks for messages and progress.
+    options
+        As on the command line, with the same defaults.
+
+    Raises
+    ------
+    UsageError
+        If an option has a value it cannot have.
+    RoadsegError
+        If the scene cannot be read or an output not be written; finished blocks are kept.
+    """
+    check_keywords("predict", options, PredictOptions)
+    outputs = from_options(PredictOutputs, options, raster=Path(output))
+    settings = from_options(PredictSettings, options)
+    of_engine: Any = {name: value for name, value in options.items() if name in offered(EngineSettings)}
+    if isinstance(model, LoadedModel) and of_engine:
+        raise UsageError(f"the model is loaded already; give {', '.join(of_engine)} to load_model")
+    loaded = model if isinstance(model, LoadedModel) else load_model(model, **of_engine)
+    return predict_scene(str(scene), outputs, loaded, settings, command=command, listener=listener)
+
+
+def predict_scene(
     scene_path: str,
-    outputs: Outputs,
+    outputs: PredictOutputs,
     model: LoadedModel,
     settings: PredictSettings,
     *,
     command: str = "",
     listener: Listener | None = None,
-) -> PredictSummary:
-    """Predict the roads of a scene.
+) -> PredictResult:
+    """Predict the roads of a scene; the whole chain.
 
     Parameters
     ----------
@@ -63,7 +144,7 @@ def predict(
     outputs
         Files to write; they appear together, once all of them are finished.
     model
-        A model on a device, from ``load``.
+        A model on a device, from ``load_model``.
     settings
         Settings for reading the scene and for its windows, blocks and outputs.
     command
@@ -104,9 +185,9 @@ def predict(
             partial.publish(finished)
     if not known:
         listener.warn(f"{scene_path} has no valid pixel in the requested area; the output holds only nodata")
-    return PredictSummary(
+    return PredictResult(
         scene=scene_path,
-        outputs={name: str(path) for name, path in asdict(outputs).items() if path},
+        outputs={name: path for name, path in asdict(outputs).items() if path},
         megapixels=round(plan.area.window.area / 1e6, 6),
         seconds=round(time.monotonic() - started, 3),
         device=model.engine.description,
@@ -129,8 +210,8 @@ def _extract_network(plan: ScenePlan, partial: Partial, target: Path, listener: 
     return stage_vectors(roads, VectorOutputs(target), None, partial.folder)
 
 
-def check_outputs(outputs: Outputs, settings: PredictSettings, inputs: Sequence[Path]) -> None:
-    """Find out before any work whether the outputs may be written.
+def check_outputs(outputs: PredictOutputs, settings: PredictSettings, inputs: Sequence[Path]) -> None:
+    """Check before any work that the outputs may be written.
 
     Raises
     ------
@@ -140,7 +221,7 @@ def check_outputs(outputs: Outputs, settings: PredictSettings, inputs: Sequence[
     targets = [path.resolve() for path in outputs.paths()]
     twice = next((path for path in targets if targets.count(path) > 1), None)
     if twice:
-        raise OutputError(f"{twice} is asked for twice; give each output a name of its own")
+        raise OutputError(f"{twice} is named twice; give each output its own name")
     mine = interrupted_targets(outputs.raster)
     inputs = [*inputs, *([settings.aoi] if settings.aoi else [])]
     for target in outputs.paths():
@@ -149,21 +230,3 @@ def check_outputs(outputs: Outputs, settings: PredictSettings, inputs: Sequence[
             check_vector_targets(VectorOutputs(target), VectorizeSettings(overwrite=may_replace), inputs)
         else:
             check_target(target, overwrite=may_replace, inputs=inputs)
-
-
-def predict_many(
-    scenes: Sequence[tuple[str, Outputs]],
-    model: LoadedModel,
-    settings: PredictSettings,
-    *,
-    command: str = "",
-    listener: Listener | None = None,
-    on_done: Callable[[PredictSummary], None] = lambda _: None,
-) -> Outcomes[PredictSummary]:
-    """Predict one scene after the other, telling each as it is done; what goes wrong with one stops no other."""
-    listener = listener or Listener()
-
-    def do(scene: str, outputs: Outputs) -> PredictSummary:
-        return predict(scene, outputs, model, settings, command=command, listener=listener)
-
-    return for_each_file(scenes, do, listener=listener, on_done=on_done)

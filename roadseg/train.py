@@ -1,6 +1,7 @@
 """Train: from image and mask tiles to a model file.
 
-``train`` is the whole chain: pair the tiles, look at them, loop over random crops, score the dev tiles the
+``train`` is the public function, with the options of ``roadseg train`` as keywords; ``train_model`` is the whole chain:
+pair the tiles, look at them, loop over random crops, score the dev tiles the
 way prediction works, calibrate there, and write weights and card as one file. The run folder beside the
 output holds a checkpoint that lets the same command go on after anything that stops it, and what there is to see.
 ``recalibrate`` is its second half alone, for a model that is trained already.
@@ -11,60 +12,130 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
-from roadseg.errors import TrainingError
+from roadseg.errors import TrainingError, UsageError
 from roadseg.files import check_target
 from roadseg.model.card import ModelCard, find_model
 from roadseg.model.resunet import ResUNet
 from roadseg.model.weights import as_stored, load_model, save_model
 from roadseg.prediction.engines.torch import choose_device, choose_precision
 from roadseg.progress import Listener, counted
-from roadseg.settings import DataSettings, TrainSettings
+from roadseg.settings import CardTexts, DataSettings, RecipeSettings, TrainOptions, TrainSettings
+from roadseg.settings.option import check_keywords, from_options
 from roadseg.training.calibrate import Verdict, engine_of, judge, judged
-from roadseg.training.card import CardTexts, complete_texts, recipe_for_card
+from roadseg.training.card import complete_texts, recipe_for_card
 from roadseg.training.data.file_tiles import DevArea
 from roadseg.training.data.load import TrainingData, load, load_dev_areas
 from roadseg.training.dev_score import DevScore, Jury
 from roadseg.training.distributed import ProcessGroup, join_process_group
 from roadseg.training.loop import Step, Trainer
+from roadseg.training.recipes import settings_from_options
 from roadseg.training.run_folder import RunFolder
 from roadseg.training.teacher import load_teacher
 
-__all__ = ["CardTexts", "TrainSummary", "recalibrate", "train"]
+__all__ = ["TrainResult", "train"]
 
 Areas = Sequence[DevArea]
 
 
 @dataclass(frozen=True)
-class TrainSummary:
-    """What came of it.
+class TrainResult:
+    """What a training run came to.
 
     Parameters
     ----------
     output
-        The file; empty if the run left off to go on later.
+        The model file; None if the run stopped before its end, to be resumed.
     steps, seconds
         Of this run.
     loss
-        The last one, smoothed; None without a step.
+        Smoothed loss of the last step; None without a step.
     finished
         Whether there is a model.
     dev
         Figures on the dev tiles, if there are any.
     """
 
-    output: str
+    output: Path | None
     steps: int
     seconds: float
     loss: float | None
     finished: bool
     dev: DevScore | None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as JSON-ready values."""
+        return {**asdict(self), "output": str(self.output or "")}
+
 
 def train(
+    data: str | Path | None,
+    output: str | Path,
+    *,
+    listener: Listener | None = None,
+    **options: Unpack[TrainOptions],
+) -> TrainResult:
+    """Train a model, or with ``steps=0`` calibrate one.
+
+    Parameters
+    ----------
+    data
+        Folder with ``images/`` and ``masks/``, or CSV file with columns image, mask and split; None with ``images``.
+    output
+        Model file to write; the run folder lies beside it.
+    listener
+        Callbacks for messages and progress, which is counted in steps.
+    options
+        As on the command line, with the same defaults; ``--from`` is ``from_``.
+
+    Raises
+    ------
+    UsageError
+        If an option has a value it cannot have, or another is missing.
+    RoadsegError
+        If the data cannot be used or the output not be written.
+    """
+    check_keywords("train", options, TrainOptions)
+    settings, run = settings_from_options(options), from_options(RecipeSettings, options)
+    source = data_from_options(data, options, needed=settings.steps > 0)
+    texts, target = from_options(CardTexts, options), Path(output)
+    texts = replace(texts, name=texts.name or target.name.removesuffix(".safetensors"))
+    place: dict[str, Any] = {"device": run.device, "overwrite": run.overwrite, "listener": listener}
+    if settings.steps > 0:
+        return train_model(source, target, texts, settings, **place)
+    if settings.start is None or source.dev is None:
+        raise UsageError("--steps 0 only calibrates; add --from with a model and --dev with tiles")
+    return recalibrate(target, texts, settings, dev=source.dev, bands=source.bands, **place)
+
+
+def data_from_options(data: str | Path | None, options: Mapping[str, Any], *, needed: bool) -> DataSettings:
+    """Return where training data come from.
+
+    Parameters
+    ----------
+    data
+        As of ``train``.
+    options
+        Its options.
+    needed
+        Whether there must be any data.
+
+    Raises
+    ------
+    UsageError
+        If there are none, or two kinds of them.
+    """
+    source = from_options(DataSettings, options, data=None if data is None else Path(data))
+    scenes = bool(source.images or source.labels)
+    if (source.data is not None and scenes) or (needed and source.data is None and not scenes):
+        raise UsageError("train needs one folder or CSV file of images and masks, or scenes with --labels")
+    return source
+
+
+def train_model(
     data: DataSettings,
     output: Path,
     about: CardTexts,
@@ -73,25 +144,25 @@ def train(
     device: str = "auto",
     overwrite: bool = False,
     listener: Listener | None = None,
-) -> TrainSummary:
-    """Train a model.
+) -> TrainResult:
+    """Train a model; the whole chain.
 
     Parameters
     ----------
     data
-        What to train on, and what to calibrate on and to score, which is never trained on.
+        Data to train on, and dev tiles to calibrate on and to score, which are never trained on.
     output
         Model file to write; the run folder lies beside it.
     about
-        For the card.
+        Texts for the model card.
     settings
-        How to train.
+        Settings for the network, its training and its calibration.
     device
-        Where.
+        Device to train on.
     overwrite
-        Replace the output and forget a checkpoint.
+        Replace the output and discard a checkpoint.
     listener
-        Who wants to hear what happens; work is counted in steps.
+        Callbacks for messages and progress, which is counted in steps.
 
     Raises
     ------
@@ -144,7 +215,7 @@ def train(
         steps, seconds = trainer.step - first, round(time.monotonic() - started, 1)
         if not trainer.finished:
             listener.report(f"left off at step {trainer.step} of {settings.steps}; the same command goes on from there")
-            return TrainSummary("", steps, seconds, trainer.loss, finished=False, dev=None)
+            return TrainResult(None, steps, seconds, trainer.loss, finished=False, dev=None)
         final = as_stored(trainer.result(), settings.dtype)
         teacher = taught_by.card if taught_by else None
         known = f"{counted(len(found.tiles.tiles), 'tile')} of {found.name}"
@@ -173,7 +244,7 @@ def train(
         processes.barrier()
     seconds = round(time.monotonic() - started, 1)
     _conclude(output, verdict, folder, listener)
-    return TrainSummary(str(output), steps, seconds, trainer.loss, finished=True, dev=verdict.score)
+    return TrainResult(output, steps, seconds, trainer.loss, finished=True, dev=verdict.score)
 
 
 def recalibrate(
@@ -186,13 +257,13 @@ def recalibrate(
     device: str = "auto",
     overwrite: bool = False,
     listener: Listener | None = None,
-) -> TrainSummary:
+) -> TrainResult:
     """Calibrate and measure a trained model anew, without training: the weights stay, the card changes.
 
     Parameters
     ----------
     output, about, dev, device, overwrite, listener
-        As for ``train``; what ``about`` leaves out stays as it is.
+        As for ``train_model``; what ``about`` leaves out stays as it is.
     settings
         ``start`` is the model; ``calibration`` and ``dtype`` count.
     bands
@@ -222,7 +293,7 @@ def recalibrate(
     }
     save_model(output, final, judged(replace(card, **named, recipe=recipe), verdict), dtype=settings.dtype)
     _conclude(output, verdict, None, listener)
-    return TrainSummary(str(output), 0, round(time.monotonic() - started, 1), None, finished=True, dev=verdict.score)
+    return TrainResult(output, 0, round(time.monotonic() - started, 1), None, finished=True, dev=verdict.score)
 
 
 def load_main_first(

@@ -1,17 +1,19 @@
 """Vectorize: from road probability rasters, or masks, to road networks.
 
-``vectorize`` is the whole chain for one raster; ``vectorize_many`` goes through a list of them and does
-not let a bad one stop the others. The network is extracted at the resolution of the model that made the raster.
+``vectorize`` is the public function, with the options of ``roadseg vectorize`` as keywords; ``vectorize_raster`` is the
+whole chain for one raster. The network is extracted at the resolution of the model that made the raster.
 """
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any, Unpack
 
-from roadseg.files import Outcomes, for_each_file, publish, staging_folder
+from roadseg.errors import UsageError
+from roadseg.files import publish, staging_folder
 from roadseg.progress import Listener
 from roadseg.raster.backdrop import open_backdrop
 from roadseg.raster.files import bounded_cache
@@ -20,22 +22,25 @@ from roadseg.raster.probability import open_probability
 from roadseg.roads.extract import ExtractionPlan, extract
 from roadseg.roads.files.outputs import check_target_crs, check_vector_targets, stage_vectors
 from roadseg.roads.files.write import SUFFIX_OF
-from roadseg.roads.network import Roads, RoadTotals
+from roadseg.roads.network import Roads
 from roadseg.roads.preview import draw_roads
-from roadseg.settings import VectorizeSettings, VectorOutputs
+from roadseg.settings import VectorizeOptions, VectorizeSettings, VectorOutputs
+from roadseg.settings.option import check_keywords, from_options, offered
+
+__all__ = ["VectorizeResult", "vectorize"]
 
 
 @dataclass(frozen=True)
-class Summary:
-    """What was made of a raster, and how long it took.
+class VectorizeResult:
+    """A road network, or road areas, with its figures and the files written.
 
-    Lengths are None where they cannot be told: kilometres without a CRS, pixels with one. Road areas have no length,
-    no junctions and no gaps.
+    Lengths are None where they are unknown: kilometres without a CRS, pixels with one. Road areas have no length, no
+    junctions and no gaps.
     """
 
     raster: str
-    outputs: dict[str, str]
-    roads: int
+    outputs: dict[str, Path]
+    roads: Roads
     length_km: float | None
     length_px: float | None
     area_km2: float | None
@@ -47,56 +52,102 @@ class Summary:
     seconds: float
     threshold: float
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as JSON-ready values, with the number of roads instead of the roads."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**values, "roads": len(self.roads), "outputs": {name: str(path) for name, path in self.outputs.items()}}
+
     def sentence(self) -> str:
-        """Say it in one line."""
+        """Return a summary in one line."""
         rate = f"{self.megapixels:,.1f} Mpx in {self.seconds:,.1f} s"
+        count, parts = f"{len(self.roads):,}", f"{self.components:,} components"
         if self.area_km2 is not None:
-            return f"{self.roads:,} road areas, {self.area_km2:,.2f} km², {self.components:,} pieces; {rate}"
+            return f"{count} road areas, {self.area_km2:,.2f} km², {parts}; {rate}"
         length = f"{self.length_px:,.0f} px" if self.length_km is None else f"{self.length_km:,.1f} km"
         gaps = f" ({self.inferred_km:,.1f} km)" if self.inferred_km is not None else ""
-        return (
-            f"{self.roads:,} roads, {length}, {self.junctions:,} junctions, {self.components:,} pieces, "
-            f"{self.inferred:,} bridged gaps{gaps}; {rate}"
-        )
-
-
-@dataclass(frozen=True)
-class Vectorized:
-    """A road network, or road areas, and what there is to say of it."""
-
-    roads: Roads
-    summary: Summary
+        junctions, bridges = f"{self.junctions:,} junctions", f"{self.inferred:,} bridged gaps{gaps}"
+        return f"{count} roads, {length}, {junctions}, {parts}, {bridges}; {rate}"
 
 
 def vectorize(
-    path: Path | str,
+    raster: str | Path,
+    output: str | Path | None = None,
+    *,
+    listener: Listener | None = None,
+    **options: Unpack[VectorizeOptions],
+) -> VectorizeResult:
+    """Extract a road network, or road areas, from a raster.
+
+    With several workers a script must guard its start by ``if __name__ == "__main__":``: each worker imports it.
+
+    Parameters
+    ----------
+    raster
+        A raster of road probability, or a mask; anything GDAL opens.
+    output
+        Vector file to write; None writes nothing. No output appears before all are finished.
+    listener
+        Callbacks for messages and progress.
+    options
+        As on the command line, with the same defaults; ``--as`` is ``as_``.
+
+    Raises
+    ------
+    UsageError
+        If an option has a value it cannot have, or does not go with another.
+    RoadsegError
+        If the raster cannot be used or an output not be written.
+    """
+    check_keywords("vectorize", options, VectorizeOptions)
+    settings = from_options(VectorizeSettings, options)
+    outputs = from_options(VectorOutputs, options, vector=Path(output or ""))
+    check_combinations(outputs, settings)
+    alone = next((name for name in offered(VectorOutputs) if options.get(name) is not None), None)
+    if output is None and alone:
+        raise UsageError(f"{alone} needs an output; name the file to write")
+    return vectorize_raster(Path(raster), outputs if output is not None else None, settings, listener=listener)
+
+
+def check_combinations(outputs: VectorOutputs, settings: VectorizeSettings) -> None:
+    """Refuse options that only make sense with others.
+
+    Raises
+    ------
+    UsageError
+        If one of them is missing, or excludes another.
+    """
+    if outputs.image and not outputs.preview:
+        raise UsageError("--image is the background of --preview; give both")
+    if outputs.junctions and settings.geometry == "polygons":
+        raise UsageError("--junctions belong to lines; leave out --as polygons")
+
+
+def vectorize_raster(
+    path: Path,
     outputs: VectorOutputs | None = None,
     settings: VectorizeSettings | None = None,
     *,
     listener: Listener | None = None,
-) -> Vectorized:
-    """Make a road network of a raster.
-
-    With several workers a script must guard its start by ``if __name__ == "__main__":``, for each of
-    them imports it anew.
+) -> VectorizeResult:
+    """Extract a road network, or road areas, from a raster; the whole chain.
 
     Parameters
     ----------
     path
-        A raster of road probability, or a mask; anything GDAL opens.
+        A raster of road probability, or a mask.
     outputs
-        What to write; nothing appears there before all of it is finished. None writes nothing.
+        Files to write; none appears before all are finished. None writes nothing.
     settings
-        How.
+        Settings for the extraction.
     listener
-        Who wants to hear what happens.
+        Callbacks for messages and progress.
 
     Raises
     ------
     RoadsegError
-        If the raster cannot be used as asked or an output not be written.
+        If the raster cannot be used or an output not be written.
     """
-    path, settings, listener = Path(path), settings or VectorizeSettings(), listener or Listener()
+    settings, listener = settings or VectorizeSettings(), listener or Listener()
     started = time.monotonic()
     if outputs:
         check_vector_targets(outputs, settings, [path, *([outputs.image] if outputs.image else [])])
@@ -109,7 +160,7 @@ def vectorize(
         for sentence in [plan.describe(), *notes]:
             listener.report(sentence)
         if not raster.ground.in_metres:
-            listener.warn(f"{path} has no CRS that tells metres; limits, lengths and widths are in pixels")
+            listener.warn(f"{path} has no CRS with metres; limits, lengths and widths are in pixels")
         with _working_folder(outputs) as folder:
             roads = extract(plan, folder, listener)
             if not len(roads):
@@ -121,27 +172,11 @@ def vectorize(
                     staged.append((folder / "preview.png", outputs.preview))
                 for file, target in staged:
                     publish(file, target)
-    summary = _summary(roads.totals(), plan, outputs)
-    return Vectorized(roads, replace(summary, seconds=round(time.monotonic() - started, 3)))
-
-
-def vectorize_many(
-    jobs: Sequence[tuple[str, VectorOutputs]],
-    settings: VectorizeSettings,
-    *,
-    listener: Listener,
-    on_done: Callable[[Summary], None] = lambda _: None,
-) -> Outcomes[Summary]:
-    """Vectorize one raster after the other, telling each as it is done; a bad one stops no other."""
-
-    def do(raster: str, outputs: VectorOutputs) -> Summary:
-        return vectorize(raster, outputs, settings, listener=listener).summary
-
-    return for_each_file(jobs, do, listener=listener, on_done=on_done)
+    return _result(roads, plan, outputs, seconds=round(time.monotonic() - started, 3))
 
 
 def endings_of(outputs: VectorOutputs) -> dict[str, str]:
-    """Return what each of the outputs is called where several rasters are vectorized into folders."""
+    """Return the extensions of the outputs of several rasters, which go to folders."""
     ending = SUFFIX_OF[outputs.format or "GeoPackage"]
     return {"vector": ending, "junctions": ending, "preview": ".png"}
 
@@ -157,14 +192,15 @@ def _working_folder(outputs: VectorOutputs | None) -> Iterator[Path]:
             yield Path(name)
 
 
-def _summary(totals: RoadTotals, plan: ExtractionPlan, outputs: VectorOutputs | None) -> Summary:
-    """Return the summary but for the time it took."""
+def _result(roads: Roads, plan: ExtractionPlan, outputs: VectorOutputs | None, *, seconds: float) -> VectorizeResult:
+    """Return the roads with their figures."""
+    totals = roads.totals()
     raster, metric = plan.raster, plan.raster.ground.in_metres
     wanted = {"vector": outputs.vector, "junctions": outputs.junctions, "preview": outputs.preview} if outputs else {}
-    return Summary(
+    return VectorizeResult(
         raster=str(raster.path),
-        outputs={name: str(path) for name, path in wanted.items() if path},
-        roads=totals.roads,
+        outputs={name: path for name, path in wanted.items() if path},
+        roads=roads,
         length_km=_per(1e3, totals.length) if metric else None,
         length_px=None if metric else totals.length,
         area_km2=_per(1e6, totals.area) if metric else None,
@@ -173,7 +209,7 @@ def _summary(totals: RoadTotals, plan: ExtractionPlan, outputs: VectorOutputs | 
         inferred=totals.inferred,
         inferred_km=_per(1e3, totals.inferred_length) if metric else None,
         megapixels=round(raster.grid.window.area / 1e6, 6),
-        seconds=0.0,
+        seconds=seconds,
         threshold=plan.threshold,
     )
 

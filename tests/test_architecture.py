@@ -23,7 +23,8 @@ ROWS = [
     {"roads"},
     {"raster"},
     {"model", "metrics", "files"},
-    {"windows", "ragged", "thinning", "settings", "progress", "errors", "qgis"},
+    {"windows", "ragged", "thinning", "settings", "progress", "qgis"},
+    {"errors"},
 ]
 """From the top down; a module may import from rows below its own."""
 

@@ -147,15 +147,15 @@ def test_help_has_examples(say, command):
     [
         (["scene.tif"], "--output"),
         (["-o", "roads.tif"], "scenes"),
-        (["s.tif", "-o", "r.tif", "--bands", ""], "--bands wants numbers"),
-        (["s.tif", "-o", "r.tif", "--bands", "1,x,3"], "--bands wants numbers"),
-        (["s.tif", "-o", "r.tif", "--range", "7"], "--range wants 2 numbers"),
+        (["s.tif", "-o", "r.tif", "--bands", ""], "--bands must be a list of numbers"),
+        (["s.tif", "-o", "r.tif", "--bands", "1,x,3"], "--bands must be a list of numbers"),
+        (["s.tif", "-o", "r.tif", "--range", "7"], "--range must be 2 numbers"),
         (["s.tif", "-o", "r.tif", "--range", "7,7"], "lower number first"),
-        (["s.tif", "-o", "r.tif", "--range", "nan,7"], "--range wants"),
-        (["s.tif", "-o", "r.tif", "--range", "0,inf"], "--range wants"),
-        (["s.tif", "-o", "r.tif", "--bbox", "1,2,3"], "--bbox wants 4 numbers"),
+        (["s.tif", "-o", "r.tif", "--range", "nan,7"], "--range must be"),
+        (["s.tif", "-o", "r.tif", "--range", "0,inf"], "--range must be"),
+        (["s.tif", "-o", "r.tif", "--bbox", "1,2,3"], "--bbox must be 4 numbers"),
         (["s.tif", "-o", "r.tif", "--bbox", "5,2,3,4"], "xmin < xmax"),
-        (["s.tif", "-o", "r.tif", "--bbox=-inf,2,inf,4"], "--bbox wants"),
+        (["s.tif", "-o", "r.tif", "--bbox=-inf,2,inf,4"], "--bbox must be"),
         (["s.tif", "-o", "r.tif", "--gsd", "0"], "--gsd"),
         (["s.tif", "-o", "r.tif", "--gsd", "nan"], "--gsd"),
         (["s.tif", "-o", "r.tif", "--gsd", "inf"], "--gsd"),
@@ -167,7 +167,7 @@ def test_help_has_examples(say, command):
         (["s.tif", "-o", "r.tif", "--dtype", "int16"], "--dtype"),
         (["s.tif", "-o", "r.tif", "--grid", "mine"], "--grid"),
         (["s.tif", "-o", "r.tif", "--precision", "int8"], "--precision"),
-        (["s.tif", "-o", "-", "--json"], "both want stdout"),
+        (["s.tif", "-o", "-", "--json"], "both write to stdout"),
         (["a.tif", "b.tif", "-o", "-"], "takes one scene"),
         (["s.tif", "-o", "r.tif", "--fast"], "--fast"),
     ],
@@ -215,7 +215,7 @@ def bad_scenes(folder):
         ("good.tif", ["--device", "gpu"], r"no device 'gpu'; choose auto"),
         ("good.tif", ["--model", "compakt"], r"no model file compakt; give .* bundled model \("),
         ("good.tif", ["--overlap", "100"], r"less than 64"),
-        ("good.tif", ["--mask", "roads.tif"], r"asked for twice"),
+        ("good.tif", ["--mask", "roads.tif"], r"named twice"),
         ("good.tif", ["--mask", "none/mask.tif"], r"folder none does not exist; create it first"),
         ("*.jp2", [], r"nothing fits the pattern"),
     ],
@@ -315,7 +315,7 @@ def test_an_error_without_words_is_named(ask, draw, monkeypatch):
     def exhausted(*_, **__):
         raise MemoryError
 
-    monkeypatch.setattr("roadseg.predict.predict", exhausted)
+    monkeypatch.setattr("roadseg.predict.predict_scene", exhausted)
     assert ask(draw(70, 90), "-o", "r.tif").error.startswith("MemoryError")
 
 
@@ -418,7 +418,7 @@ def test_ctrl_c_is_status_130_and_the_same_command_goes_on(folder, undisturbed):
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=300)
     assert (process.returncode, stdout) == (130, "")
-    assert "interrupted; the same command goes on from here" in stderr
+    assert "interrupted; the same command resumes from here" in stderr
     assert "Traceback" not in stderr
     assert not (folder / "roads.tif").exists()
     again = roadseg(*COMMAND, "--json", cwd=folder)

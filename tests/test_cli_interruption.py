@@ -142,7 +142,7 @@ def test_predict(tmp_path: Path, model_file: Path) -> None:
     process = start_roadseg(tmp_path, *command)
     wait_for(process, lambda: list(tmp_path.glob("roads.tif.partial/probability_*.tif")))
     process.send_signal(signal.SIGTERM)
-    assert_terminated(process, "goes on from here")
+    assert_terminated(process, "resumes from here")
     assert {path.name for path in tmp_path.iterdir()} == {"scene.tif", "roads.tif.partial"}
     again = roadseg(*command, "--json", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
@@ -158,7 +158,7 @@ def test_vectorize(tmp_path: Path, workers: int, to_all: bool) -> None:
     process = start_roadseg(tmp_path, "vectorize", "noise.tif", "-o", "o.gpkg", "--block", "256", "--workers", workers)
     wait_for(process, lambda: list(tmp_path.glob(".o.gpkg-*/*")))
     (os.killpg if to_all else os.kill)(process.pid, signal.SIGTERM)
-    assert_terminated(process, "begins anew, nothing half-done is left")
+    assert_terminated(process, "starts over; nothing half-finished is left")
     assert [path.name for path in tmp_path.iterdir()] == ["noise.tif"]
     deadline = time.monotonic() + 20
     while group_lives(process.pid):
@@ -196,7 +196,7 @@ def test_train(tmp_path: Path) -> None:
     while not process.stderr.readline().startswith("roadseg: step "):
         assert process.poll() is None
     process.send_signal(signal.SIGTERM)
-    said = assert_terminated(process, "goes on from here")
+    said = assert_terminated(process, "resumes from here")
     (saved,) = (tmp_path / "m.run").glob("checkpoint-*")
     step = int(saved.name.split("-")[1])
     assert f"roadseg: step {step} of 100 is saved in m.run" in said.splitlines()

@@ -38,7 +38,7 @@ def test_one_raster(raster, run):
     first, last = said.stderr.splitlines()
     assert first == f"roadseg: {raster}: 210 × 150 px of 1 m used as they are; road from probability 0.5 on (default)"
     assert re.fullmatch(
-        r"roadseg: 3 roads, 0\.3 km, 1 junctions, 1 pieces, 0 bridged gaps \(0\.0 km\); 0\.0 Mpx in [\d.]+ s", last
+        r"roadseg: 3 roads, 0\.3 km, 1 junctions, 1 components, 0 bridged gaps \(0\.0 km\); 0\.0 Mpx in [\d.]+ s", last
     )
     assert (features("t.gpkg"), features("t.gpkg", "junctions")) == (3, 4)
     assert cv2.imread("t.png").shape == (150, 210, 3)
@@ -69,31 +69,31 @@ def test_stdout_carries_nothing_but_features(raster, form):
 def test_every_setting_reaches_its_place(run, monkeypatch, tmp_path):
     seen = []
 
-    def stop(jobs, settings, **_):
-        seen.append((jobs, settings))
+    def stop(path, outputs, settings, **_):
+        seen.append((path, outputs, settings))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("roadseg.vectorize.vectorize_many", stop)
+    monkeypatch.setattr("roadseg.vectorize.vectorize_raster", stop)
     said = run(
         "x.tif", "-o", "o.fgb", "--threshold", 0.6, "--low", 0.2, "--min-length", 7, "--spur", 8, "--bridge", 9,
         "--keep-junctions", "--simplify", 1, "--min-area", 11, "--max-hole", 12, "--gsd", 0.5, "--crs", "EPSG:3857",
         "--layer", "mine", "--workers", 2, "--block", 999, "--junctions", "j.fgb", "--preview", "p.png",
         "--image", "i.tif", "--format", "FlatGeobuf", "--overwrite",
     )  # fmt: skip
-    ((((name, outputs),), settings),) = seen
+    ((path, outputs, settings),) = seen
     assert settings == VectorizeSettings(
         threshold=0.6, low_threshold=0.2, min_area_m2=11, max_hole_m2=12, min_length_m=7, spur_m=8, bridge_m=9,
         merge_junctions=False, simplify_m=1, pixel_m=0.5, crs="EPSG:3857", block_px=999, workers=2, overwrite=True,
     )  # fmt: skip
     paths = [str(path) for path in (outputs.vector, outputs.junctions, outputs.preview, outputs.image)]
     assert paths == ["o.fgb", "j.fgb", "p.png", "i.tif"]
-    assert (name, outputs.format, outputs.layer) == ("x.tif", "FlatGeobuf", "mine")
+    assert (str(path), outputs.format, outputs.layer) == ("x.tif", "FlatGeobuf", "mine")
     assert (said.status, said.stderr) == (
         130,
-        "\nroadseg: interrupted; the same command begins anew, nothing half-done is left\n",
+        "\nroadseg: interrupted; the same command starts over; nothing half-finished is left\n",
     )
     run("x.tif", "-o", "o.fgb", "--as", "polygons")
-    assert seen[1][1] == VectorizeSettings(areas=True)
+    assert seen[1][2] == VectorizeSettings(geometry="polygons")
 
 
 @pytest.mark.parametrize(
@@ -107,9 +107,9 @@ def test_every_setting_reaches_its_place(run, monkeypatch, tmp_path):
         (["r.tif", "-o", "r.gpkg", "--workers", "0"], "--workers"),
         (["r.tif", "-o", "r.gpkg", "--as", "dots"], "--as"),
         (["r.tif", "-o", "r.gpkg", "--format", "KML"], "--format"),
-        (["r.tif", "-o", "r.gpkg", "--image", "i.tif"], "--image is what --preview is drawn over"),
+        (["r.tif", "-o", "r.gpkg", "--image", "i.tif"], "--image is the background of --preview"),
         (["r.tif", "-o", "r.gpkg", "--as", "polygons", "--junctions", "j.gpkg"], "--junctions belong to lines"),
-        (["r.tif", "-o", "-", "--json"], "both want stdout"),
+        (["r.tif", "-o", "-", "--json"], "both write to stdout"),
         (["r.tif", "-o", "-", "--format", "GeoPackage"], "-o - writes GeoJSONSeq or GeoJSON, not GeoPackage"),
         (["a.tif", "b.tif", "-o", "-"], "-o - takes one raster"),
     ],
@@ -172,6 +172,6 @@ def test_ctrl_c_leaves_nothing(tmp_path):
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=300)
     assert (process.returncode, stdout) == (130, "")
-    assert "interrupted; the same command begins anew, nothing half-done is left" in stderr
+    assert "interrupted; the same command starts over; nothing half-finished is left" in stderr
     assert "Traceback" not in stderr
     assert [path.name for path in Path(tmp_path).iterdir()] == ["noise.tif"]

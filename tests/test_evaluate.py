@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from roadseg.cli import app
 from roadseg.errors import OutputError, RoadsegError, SceneError
-from roadseg.evaluate import as_json, evaluate
+from roadseg.evaluate import as_json, evaluate_files
 from roadseg.evaluation.error_map import COVERED, FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE
 from roadseg.raster.encoding import LEVELS
 from roadseg.settings import EvaluateOutputs, EvaluateSettings
@@ -100,7 +100,7 @@ def known(world):
 
 
 def test_figures_equal_those_of_scikit_learn_and_void_counts_nowhere(world):
-    found = evaluate(world / "roads.tif", world / "truth.tif")
+    found = evaluate_files(world / "roads.tif", world / "truth.tif")
     said, true = known(world)
     assert found.settings["valid pixels"] == said.size
     assert figure(found, "IoU") == pytest.approx(jaccard_score(true, said >= 127))
@@ -109,7 +109,7 @@ def test_figures_equal_those_of_scikit_learn_and_void_counts_nowhere(world):
     assert figure(found, "best IoU") == pytest.approx(best)
     assert 0 < figure(found, "break-even point") < 1
     assert 0 < figure(found, "clDice") < 1
-    at = evaluate(world / "roads.tif", world / "truth.tif", settings=EvaluateSettings(threshold=0.25))
+    at = evaluate_files(world / "roads.tif", world / "truth.tif", settings=EvaluateSettings(threshold=0.25))
     assert figure(at, "IoU") == pytest.approx(jaccard_score(true, said >= 64))
 
 
@@ -119,7 +119,7 @@ def test_the_way_of_reading_in_blocks_does_not_show(world):
         out = EvaluateOutputs(errors=world / f"errors{block}.tif")
         for shape in ("square", "disk"):
             settings = EvaluateSettings(block_px=block, neighbourhood=shape, overwrite=True)
-            found = evaluate(world / "roads.tif", world / "truth.tif", out, settings)
+            found = evaluate_files(world / "roads.tif", world / "truth.tif", out, settings)
             texts.add((shape, json.dumps(as_json(found))))
     assert len(texts) == 2
     charts = [rasterio.open(world / f"errors{block}.tif").read(1) for block in (40, 97, 4096)]
@@ -128,7 +128,7 @@ def test_the_way_of_reading_in_blocks_does_not_show(world):
 
 
 def test_the_map_of_errors_adds_up_to_the_relaxed_scores(world):
-    found = evaluate(world / "roads.tif", world / "truth.tif", EvaluateOutputs(errors=world / "e.tif"))
+    found = evaluate_files(world / "roads.tif", world / "truth.tif", EvaluateOutputs(errors=world / "e.tif"))
     with rasterio.open(world / "e.tif") as chart, rasterio.open(world / "truth.tif") as truth:
         kinds, label = chart.read(1), truth.read(1)
         assert chart.nodata == 255
@@ -151,7 +151,8 @@ def test_probabilities_as_floats_and_as_levels_score_alike(world):
     write(world / "floats.tif", floats, nodata=float("nan"))
     write(world / "untagged.tif", floats)
     scores = [
-        as_json(evaluate(world / name, world / "truth.tif")) for name in ("roads.tif", "floats.tif", "untagged.tif")
+        as_json(evaluate_files(world / name, world / "truth.tif"))
+        for name in ("roads.tif", "floats.tif", "untagged.tif")
     ]
     assert scores[0]["figures"] == scores[1]["figures"] == scores[2]["figures"]
 
@@ -161,7 +162,7 @@ def test_a_mask_has_one_threshold_and_no_curve(world):
         levels = file.read(1)
     mask = np.where(levels == 255, 255, levels >= 127).astype(np.uint8)
     write(world / "mask.tif", mask, nodata=255)
-    found, reference = (evaluate(world / name, world / "truth.tif") for name in ("mask.tif", "roads.tif"))
+    found, reference = (evaluate_files(world / name, world / "truth.tif") for name in ("mask.tif", "roads.tif"))
     for name in ("IoU", "relaxed precision", "relaxed recall", "clDice"):
         assert figure(found, name) == figure(reference, name)
     assert found.curves == []
@@ -173,9 +174,9 @@ def test_the_threshold_noted_in_the_prediction_is_used_unless_one_is_given(tmp_p
     label = roads(3)
     write_levels(tmp_path / "p.tif", guess(label, 1), tags={"ROADSEG_THRESHOLD": "0.3"})
     write(tmp_path / "t.tif", label)
-    noted = evaluate(tmp_path / "p.tif", tmp_path / "t.tif")
+    noted = evaluate_files(tmp_path / "p.tif", tmp_path / "t.tif")
     assert (noted.settings["threshold"], noted.settings["threshold from"]) == (0.3, "stored in the predictions")
-    given = evaluate(tmp_path / "p.tif", tmp_path / "t.tif", settings=EvaluateSettings(threshold=0.3))
+    given = evaluate_files(tmp_path / "p.tif", tmp_path / "t.tif", settings=EvaluateSettings(threshold=0.3))
     assert figure(given, "IoU") == figure(noted, "IoU")
     assert given.settings["threshold from"] == "given"
 
@@ -184,17 +185,13 @@ def test_slack_in_metres_is_slack_in_pixels_of_their_size(tmp_path):
     label = roads(4)
     write_levels(tmp_path / "p.tif", guess(label, 1), pixel=0.5001)
     write(tmp_path / "t.tif", label, pixel=0.5001)
-    metres = evaluate(
-        tmp_path / "p.tif", tmp_path / "t.tif", settings=EvaluateSettings(slack=1.0, slack_in_metres=True)
-    )
-    px = evaluate(tmp_path / "p.tif", tmp_path / "t.tif", settings=EvaluateSettings(slack=2))
+    metres = evaluate_files(tmp_path / "p.tif", tmp_path / "t.tif", settings=EvaluateSettings(slack="1.0m"))
+    px = evaluate_files(tmp_path / "p.tif", tmp_path / "t.tif", settings=EvaluateSettings(slack=2))
     assert figure(metres, "relaxed F1") == figure(px, "relaxed F1") != figure(px, "F1")
     write(tmp_path / "nowhere.tif", label, origin=None)
     write_levels(tmp_path / "p0.tif", guess(label, 1), origin=None)
     with pytest.raises(SceneError, match="no CRS to measure metres in; give --slack in pixels"):
-        evaluate(
-            tmp_path / "p0.tif", tmp_path / "nowhere.tif", settings=EvaluateSettings(slack=1, slack_in_metres=True)
-        )
+        evaluate_files(tmp_path / "p0.tif", tmp_path / "nowhere.tif", settings=EvaluateSettings(slack="1m"))
 
 
 def test_tiles_of_several_pixel_sizes_have_no_slack_in_metres(tmp_path):
@@ -203,9 +200,9 @@ def test_tiles_of_several_pixel_sizes_have_no_slack_in_metres(tmp_path):
     for name, pixel in (("a", 1.0), ("b", 0.5)):
         write(tmp_path / "t" / f"{name}.tif", roads(1), pixel=pixel)
         write_levels(tmp_path / "p" / f"{name}.tif", guess(roads(1), 1), pixel=pixel)
-    settings = EvaluateSettings(slack=2, slack_in_metres=True, cldice=False)
+    settings = EvaluateSettings(slack="2m", cldice=False)
     with pytest.raises(SceneError, match=r"b\.tif has pixels of another size than the first"):
-        evaluate(tmp_path / "p", tmp_path / "t", settings=settings)
+        evaluate_files(tmp_path / "p", tmp_path / "t", settings=settings)
 
 
 def test_a_truth_of_0_and_255_is_recognized_and_said(world):
@@ -214,10 +211,10 @@ def test_a_truth_of_0_and_255_is_recognized_and_said(world):
     label[label == 255] = 0
     write(world / "t01.tif", label)
     write(world / "t255.tif", label * np.uint8(255))
-    plain, bright = (evaluate(world / "roads.tif", world / name) for name in ("t01.tif", "t255.tif"))
+    plain, bright = (evaluate_files(world / "roads.tif", world / name) for name in ("t01.tif", "t255.tif"))
     assert plain.figures == bright.figures
     assert bright.notes == [f"{world / 't255.tif'}: masks of 0 and 255, 255 taken for road"]
-    marked = evaluate(world / "roads.tif", write(world / "void.tif", label * np.uint8(255), nodata=255))
+    marked = evaluate_files(world / "roads.tif", write(world / "void.tif", label * np.uint8(255), nodata=255))
     assert "the truth holds no road" in " ".join(marked.notes)
 
 
@@ -229,7 +226,7 @@ def test_in_a_folder_one_tile_with_1_settles_what_255_means(tmp_path):
     for name, label in (("a", void_only), ("b", with_road)):
         write(tmp_path / "t" / f"{name}.tif", label)
         write_levels(tmp_path / "p" / f"{name}.tif", np.zeros((40, 60), np.float32))
-    found = evaluate(tmp_path / "p", tmp_path / "t")
+    found = evaluate_files(tmp_path / "p", tmp_path / "t")
     assert found.settings["valid pixels"] == 2400 * 2 - 1200
     assert not any("255" in note for note in found.notes)
 
@@ -242,8 +239,8 @@ def test_folders_are_matched_by_stem_pooled_and_averaged(tmp_path):
         write(tmp_path / "t" / f"{name}.tif", label)
         write_levels(tmp_path / "p" / f"{name}.tif", guess(label, seed) ** (1 + 2 * seed))
     write(tmp_path / "t" / "lonely.tif", roads(9))
-    found = evaluate(tmp_path / "p", tmp_path / "t", settings=EvaluateSettings(worst=2))
-    single = {n: evaluate(tmp_path / "p" / f"{n}.tif", tmp_path / "t" / f"{n}.tif") for n in "abc"}
+    found = evaluate_files(tmp_path / "p", tmp_path / "t", settings=EvaluateSettings(worst=2))
+    single = {n: evaluate_files(tmp_path / "p" / f"{n}.tif", tmp_path / "t" / f"{n}.tif") for n in "abc"}
     ious = {name: figure(score, "IoU") for name, score in single.items()}
     assert figure(found, "mean IoU") == pytest.approx(np.mean(list(ious.values())))
     assert min(ious.values()) < figure(found, "IoU") < max(ious.values())
@@ -262,7 +259,10 @@ def test_tiles_and_their_mosaic_score_alike_but_for_the_seams(tmp_path):
         write_levels(tmp_path / "p" / f"{name}.tif", probability[place])
     write_levels(tmp_path / "p.tif", probability)
     write(tmp_path / "t.tif", label)
-    tiles, whole = evaluate(tmp_path / "p", tmp_path / "t"), evaluate(tmp_path / "p.tif", tmp_path / "t.tif")
+    tiles, whole = (
+        evaluate_files(tmp_path / "p", tmp_path / "t"),
+        evaluate_files(tmp_path / "p.tif", tmp_path / "t.tif"),
+    )
     for name in ("IoU", "precision", "recall", "best IoU"):
         assert figure(tiles, name) == pytest.approx(figure(whole, name), abs=1e-12)
     assert figure(tiles, "relaxed F1") == pytest.approx(figure(whole, "relaxed F1"), abs=0.02)
@@ -279,7 +279,7 @@ def test_rasters_on_other_grids_are_refused_with_the_cure(world):
         ("crs.tif", "has another CRS (EPSG:32618 against EPSG:32619)"),
     ):
         with pytest.raises(SceneError, match=re.escape(reason) + ".*add --resample"):
-            evaluate(world / name, world / "truth.tif")
+            evaluate_files(world / name, world / "truth.tif")
 
 
 def test_resampling_brings_a_prediction_to_the_truths_grid(tmp_path):
@@ -291,26 +291,26 @@ def test_resampling_brings_a_prediction_to_the_truths_grid(tmp_path):
     write_levels(tmp_path / "part.tif", guess(label, 1)[:80], pixel=1)
     write(tmp_path / "mask.tif", (fine >= 0.5).astype(np.uint8), pixel=0.5)
     resample = EvaluateSettings(resample=True)
-    same = evaluate(tmp_path / "same.tif", tmp_path / "t.tif", settings=resample)
-    found = evaluate(tmp_path / "fine.tif", tmp_path / "t.tif", settings=resample)
+    same = evaluate_files(tmp_path / "same.tif", tmp_path / "t.tif", settings=resample)
+    found = evaluate_files(tmp_path / "fine.tif", tmp_path / "t.tif", settings=resample)
     assert figure(found, "IoU") == pytest.approx(figure(same, "IoU"), abs=0.01)
     assert same.notes == []
     assert any("resampled" in note for note in found.notes)
-    part = evaluate(tmp_path / "part.tif", tmp_path / "t.tif", settings=resample)
+    part = evaluate_files(tmp_path / "part.tif", tmp_path / "t.tif", settings=resample)
     assert part.settings["valid pixels"] == pytest.approx(80 * 220, abs=220)
-    mask = evaluate(tmp_path / "mask.tif", tmp_path / "t.tif", settings=resample)
+    mask = evaluate_files(tmp_path / "mask.tif", tmp_path / "t.tif", settings=resample)
     assert figure(mask, "IoU") == pytest.approx(figure(same, "IoU"), abs=0.01)
 
 
 def test_a_raster_without_a_place_lies_on_its_partner_if_it_has_its_size(world):
     write(world / "plain.png.tif", roads(1), origin=None)
-    found = evaluate(world / "roads.tif", world / "plain.png.tif")
+    found = evaluate_files(world / "roads.tif", world / "plain.png.tif")
     assert figure(found, "IoU") > 0.3
     write(world / "small.tif", roads(1, 40, 50), origin=None)
     with pytest.raises(SceneError, match="has 150 × 211 px against 40 × 50"):
-        evaluate(world / "roads.tif", world / "small.tif")
+        evaluate_files(world / "roads.tif", world / "small.tif")
     with pytest.raises(SceneError, match="no CRS, so it cannot be resampled"):
-        evaluate(world / "roads.tif", world / "small.tif", settings=EvaluateSettings(resample=True))
+        evaluate_files(world / "roads.tif", world / "small.tif", settings=EvaluateSettings(resample=True))
 
 
 def test_what_empty_and_void_give(tmp_path):
@@ -320,19 +320,19 @@ def test_what_empty_and_void_give(tmp_path):
     write_levels(tmp_path / "some.tif", guess(label, 1))
     write(tmp_path / "empty.tif", np.zeros((50, 70), np.uint8))
     write(tmp_path / "label.tif", label)
-    missed = evaluate(tmp_path / "none.tif", tmp_path / "label.tif")
+    missed = evaluate_files(tmp_path / "none.tif", tmp_path / "label.tif")
     assert figure(missed, "IoU") == figure(missed, "recall") == figure(missed, "clDice") == 0
     assert np.isnan(figure(missed, "precision"))
     assert "precision is undefined" in missed.notes[0]
-    invented = evaluate(tmp_path / "some.tif", tmp_path / "empty.tif")
+    invented = evaluate_files(tmp_path / "some.tif", tmp_path / "empty.tif")
     assert figure(invented, "IoU") == figure(invented, "precision") == 0
     assert np.isnan(figure(invented, "recall"))
     assert "the truth holds no road" in invented.notes[0]
-    void = evaluate(tmp_path / "nan.tif", tmp_path / "label.tif", EvaluateOutputs(report=tmp_path / "void.html"))
+    void = evaluate_files(tmp_path / "nan.tif", tmp_path / "label.tif", EvaluateOutputs(report=tmp_path / "void.html"))
     assert np.isnan(figure(void, "IoU"))
     assert "no pixel is valid" in void.notes[0]
     assert json.dumps(as_json(void), allow_nan=False)
-    assert np.isnan(figure(evaluate(tmp_path / "none.tif", tmp_path / "empty.tif"), "IoU"))
+    assert np.isnan(figure(evaluate_files(tmp_path / "none.tif", tmp_path / "empty.tif"), "IoU"))
 
 
 BAD = {
@@ -349,7 +349,7 @@ def test_a_prediction_that_is_none_is_refused(tmp_path, kind):
     write(tmp_path / "bad.tif", values, **options)
     write(tmp_path / "t.tif", roads(1, 20, 30))
     with pytest.raises(SceneError, match=sentence):
-        evaluate(tmp_path / "bad.tif", tmp_path / "t.tif")
+        evaluate_files(tmp_path / "bad.tif", tmp_path / "t.tif")
 
 
 def test_a_truth_that_is_none_is_refused(tmp_path):
@@ -360,9 +360,9 @@ def test_a_truth_that_is_none_is_refused(tmp_path):
         ("soft.tif", np.full((20, 30), 0.4, np.float32), "holds probabilities; a truth is 0 and 1"),
     ):
         with pytest.raises(SceneError, match=sentence):
-            evaluate(tmp_path / "p.tif", write(tmp_path / name, values))
+            evaluate_files(tmp_path / "p.tif", write(tmp_path / name, values))
     float_truth = write(tmp_path / "float.tif", roads(1, 20, 30).astype(np.float32))
-    assert figure(evaluate(tmp_path / "p.tif", float_truth), "recall") == 0
+    assert figure(evaluate_files(tmp_path / "p.tif", float_truth), "recall") == 0
 
 
 def test_files_that_cannot_be_paired_are_refused(tmp_path):
@@ -380,25 +380,25 @@ def test_files_that_cannot_be_paired_are_refused(tmp_path):
         (tmp_path / "text.tif", file, "not a raster that GDAL can open"),
     ):
         with pytest.raises(SceneError, match=sentence):
-            evaluate(left, right)
+            evaluate_files(left, right)
     write(tmp_path / "t" / "a.tif", roads(1))
     write(tmp_path / "t" / "a.png.vrt", roads(1))
     write(tmp_path / "t" / "a.tiff", roads(1))
     with pytest.raises(SceneError, match=r"holds a\.tif and a\.tiff; keep one"):
-        evaluate(tmp_path / "p", tmp_path / "t")
+        evaluate_files(tmp_path / "p", tmp_path / "t")
 
 
 def test_outputs_are_not_replaced_unless_asked(world):
     out = EvaluateOutputs(report=world / "r.html", json=world / "s.json")
-    evaluate(world / "roads.tif", world / "truth.tif", out)
+    evaluate_files(world / "roads.tif", world / "truth.tif", out)
     with pytest.raises(OutputError, match="exists; choose another name or add --overwrite"):
-        evaluate(world / "roads.tif", world / "truth.tif", out)
+        evaluate_files(world / "roads.tif", world / "truth.tif", out)
     replace = EvaluateSettings(overwrite=True)
-    evaluate(world / "roads.tif", world / "truth.tif", out, replace)
+    evaluate_files(world / "roads.tif", world / "truth.tif", out, replace)
     with pytest.raises(OutputError, match="does not exist; create it first"):
-        evaluate(world / "roads.tif", world / "truth.tif", EvaluateOutputs(errors=world / "no" / "e.tif"))
+        evaluate_files(world / "roads.tif", world / "truth.tif", EvaluateOutputs(errors=world / "no" / "e.tif"))
     with pytest.raises(OutputError, match="is also the input"):
-        evaluate(world / "roads.tif", world / "truth.tif", EvaluateOutputs(errors=world / "roads.tif"), replace)
+        evaluate_files(world / "roads.tif", world / "truth.tif", EvaluateOutputs(errors=world / "roads.tif"), replace)
 
 
 def test_an_error_leaves_no_half_made_map(world):
@@ -406,14 +406,14 @@ def test_an_error_leaves_no_half_made_map(world):
     with rasterio.open(world / "bad.tif", "r+") as file:
         file.scales = (0.5,)
     with pytest.raises(SceneError, match="not probabilities"):
-        evaluate(world / "bad.tif", world / "truth.tif", EvaluateOutputs(errors=world / "e.tif"))
+        evaluate_files(world / "bad.tif", world / "truth.tif", EvaluateOutputs(errors=world / "e.tif"))
     assert not [p.name for p in world.iterdir() if "e.tif" in p.name]
 
 
 def test_the_report_needs_nothing_else_and_shows_the_worst(world):
     image = write(world / "scene.tif", np.random.default_rng(0).integers(0, 255, (3, 150, 211), dtype=np.uint8))
-    out = EvaluateOutputs(report=world / "r.html")
-    found = evaluate(world / "roads.tif", world / "truth.tif", out, images=image)
+    out = EvaluateOutputs(report=world / "r.html", images=image)
+    found = evaluate_files(world / "roads.tif", world / "truth.tif", out)
     page = (world / "r.html").read_text()
     assert not re.search(r'(?:src|href)=(?!"data:)', page)
     assert "@import" not in page
@@ -431,7 +431,7 @@ def test_several_maps_go_into_a_folder(tmp_path):
     for name in "ab":
         write(tmp_path / "t" / f"{name}.tif", roads(1))
         write_levels(tmp_path / "p" / f"{name}.tif", guess(roads(1), 1))
-    evaluate(tmp_path / "p", tmp_path / "t", EvaluateOutputs(errors=tmp_path / "maps"))
+    evaluate_files(tmp_path / "p", tmp_path / "t", EvaluateOutputs(errors=tmp_path / "maps"))
     assert sorted(p.name for p in (tmp_path / "maps").iterdir()) == ["a.tif", "b.tif"]
 
 
@@ -440,7 +440,7 @@ def test_several_maps_go_into_a_folder(tmp_path):
 
 def test_networks_are_scored_and_each_constant_named(tmp_path):
     truth = write_lines(tmp_path / "t.gpkg", [line + ORIGIN for line in city(1)])
-    same = evaluate(truth, truth)
+    same = evaluate_files(truth, truth)
     assert [figure(same, n) for n in ("APLS", "TOPO F1", "junction recall")] == pytest.approx([1, 1, 1])
     assert figure(same, "quality") == pytest.approx(1)
     assert same.settings["measured in"] == UTM
@@ -448,10 +448,10 @@ def test_networks_are_scored_and_each_constant_named(tmp_path):
     for constant in ("50 m", "4 m", "55.6 m", "333 m", "5.6 m", "11.1 m", "45°", "3 m", "10 m"):
         assert constant in words
     part = write_lines(tmp_path / "p.geojson", [line + ORIGIN for line in city(1, keep=0.7)])
-    fewer = evaluate(part, truth)
+    fewer = evaluate_files(part, truth)
     assert figure(fewer, "APLS") < 0.9
     assert figure(fewer, "correctness") == pytest.approx(1, abs=1e-3)
-    assert as_json(fewer) == as_json(evaluate(part, truth))
+    assert as_json(fewer) == as_json(evaluate_files(part, truth))
 
 
 def carried(lines, target):
@@ -473,11 +473,11 @@ def test_degrees_feet_and_web_mercator_are_measured_in_metres(tmp_path, crs):
             write_lines(tmp_path / f"{side}_{system[5:]}.gpkg", carried(lines, system), crs=system)
             for side, lines in zip("tp", pairs, strict=True)
         ]
-        scores[system] = evaluate(files[1], files[0])
+        scores[system] = evaluate_files(files[1], files[0])
     assert "azimuthal equidistant" in scores[crs].settings["measured in"]
     for name in ("APLS", "completeness", "correctness", "junction recall"):
         assert figure(scores[crs], name) == pytest.approx(figure(scores[UTM], name), abs=0.01)
-    mixed = evaluate(tmp_path / f"p_{crs[5:]}.gpkg", tmp_path / f"t_{UTM[5:]}.gpkg")
+    mixed = evaluate_files(tmp_path / f"p_{crs[5:]}.gpkg", tmp_path / f"t_{UTM[5:]}.gpkg")
     assert figure(mixed, "APLS") == pytest.approx(figure(scores[UTM], "APLS"), abs=0.01)
 
 
@@ -486,34 +486,34 @@ def test_multi_parts_self_crossings_and_zero_lengths_do_no_harm(tmp_path):
     plain = write_lines(tmp_path / "plain.gpkg", lines)
     odd = [MultiLineString([lines[0], lines[1]]), *lines[2:], LineString([(5, 5), (5, 5)])]
     assert (
-        as_json(evaluate(write_lines(tmp_path / "odd.gpkg", odd), plain))["figures"]
-        == (as_json(evaluate(plain, plain))["figures"])
+        as_json(evaluate_files(write_lines(tmp_path / "odd.gpkg", odd), plain))["figures"]
+        == (as_json(evaluate_files(plain, plain))["figures"])
     )
     bow = write_lines(tmp_path / "bow.gpkg", [[(0, 0), (100, 100), (100, 0), (0, 100)]])
-    assert figure(evaluate(bow, bow), "APLS") == pytest.approx(1)
+    assert figure(evaluate_files(bow, bow), "APLS") == pytest.approx(1)
 
 
 def test_empty_networks_are_said(tmp_path):
     some = write_lines(tmp_path / "some.gpkg", city(1))
     none = write_lines(tmp_path / "none.gpkg", [], kind="LineString")
     points = write_lines(tmp_path / "points.gpkg", [Point(1, 2)])
-    missed = evaluate(none, some)
+    missed = evaluate_files(none, some)
     assert figure(missed, "APLS") == figure(missed, "completeness") == figure(missed, "TOPO F1") == 0
     assert f"{none} holds no road with a length" in missed.notes
-    assert np.isnan(figure(evaluate(none, none), "APLS"))
-    assert figure(evaluate(some, none), "APLS") == 0
+    assert np.isnan(figure(evaluate_files(none, none), "APLS"))
+    assert figure(evaluate_files(some, none), "APLS") == 0
     with pytest.raises(SceneError, match=r"points\.gpkg holds no lines"):
-        evaluate(points, some)
+        evaluate_files(points, some)
 
 
 def test_a_missing_crs_is_assumed_on_both_sides_or_refused(tmp_path):
     placed = write_lines(tmp_path / "placed.gpkg", city(1))
     plain = write_lines(tmp_path / "plain.gpkg", city(1), crs=None)
-    assert "taken for metres" in evaluate(plain, plain).settings["measured in"]
+    assert "taken for metres" in evaluate_files(plain, plain).settings["measured in"]
     with pytest.raises(SceneError, match=r"plain\.gpkg has no CRS and its partner has one; assign it"):
-        evaluate(plain, placed)
+        evaluate_files(plain, placed)
     with pytest.raises(OutputError, match="maps the errors of rasters"):
-        evaluate(placed, placed, EvaluateOutputs(errors=tmp_path / "e.tif"))
+        evaluate_files(placed, placed, EvaluateOutputs(errors=tmp_path / "e.tif"))
 
 
 def test_folders_of_networks_add_up(tmp_path):
@@ -522,7 +522,7 @@ def test_folders_of_networks_add_up(tmp_path):
     for seed in range(3):
         write_lines(tmp_path / "t" / f"{seed}.gpkg", city(seed))
         write_lines(tmp_path / "p" / f"{seed}.geojson", city(seed, keep=1 - seed / 5))
-    found = evaluate(tmp_path / "p", tmp_path / "t", EvaluateOutputs(report=tmp_path / "r.html"))
+    found = evaluate_files(tmp_path / "p", tmp_path / "t", EvaluateOutputs(report=tmp_path / "r.html"))
     assert [image.name for image in found.images] == ["2", "1", "0"]
     assert figure(found, "mean APLS") == pytest.approx(np.mean([i.values["APLS"] for i in found.images]))
     page = (tmp_path / "r.html").read_text()
@@ -580,26 +580,26 @@ def test_rasters_are_scored_as_networks_on_demand(tmp_path):
     write(tmp_path / "truth.tif", label)
     write_levels(tmp_path / "roads.tif", shifted)
     settings = EvaluateSettings(network=True)
-    found = evaluate(tmp_path / "roads.tif", tmp_path / "truth.tif", settings=settings)
+    found = evaluate_files(tmp_path / "roads.tif", tmp_path / "truth.tif", settings=settings)
     assert found.kind == "networks"
     assert figure(found, "APLS") > 0.9
     assert figure(found, "completeness") == pytest.approx(1, abs=0.02)
     lines = [[(300_000, 4_599_939.5), (300_211, 4_599_939.5)], [(300_100.5, 4_599_939.5), (300_100.5, 4_599_850)]]
     write_lines(tmp_path / "truth.gpkg", lines)
-    mixed = evaluate(tmp_path / "roads.tif", tmp_path / "truth.gpkg", settings=settings)
+    mixed = evaluate_files(tmp_path / "roads.tif", tmp_path / "truth.gpkg", settings=settings)
     assert figure(mixed, "correctness") == pytest.approx(1, abs=0.05)
     shifted[56:70, 30:80] = 0
     write_levels(tmp_path / "gap.tif", shifted)
-    assert figure(evaluate(tmp_path / "gap.tif", tmp_path / "truth.tif", settings=settings), "APLS") < 0.8
+    assert figure(evaluate_files(tmp_path / "gap.tif", tmp_path / "truth.tif", settings=settings), "APLS") < 0.8
 
 
 def test_a_raster_and_lines_are_not_mixed_unasked(tmp_path):
     write(tmp_path / "roads.tif", roads(1))
     write_lines(tmp_path / "truth.gpkg", [[(300_000, 4_599_940), (300_200, 4_599_940)]])
     with pytest.raises(SceneError, match="give two of one kind, or add --network"):
-        evaluate(tmp_path / "roads.tif", tmp_path / "truth.gpkg")
+        evaluate_files(tmp_path / "roads.tif", tmp_path / "truth.gpkg")
     with pytest.raises(OutputError, match="--errors maps the errors of rasters"):
-        evaluate(
+        evaluate_files(
             tmp_path / "roads.tif",
             tmp_path / "truth.gpkg",
             EvaluateOutputs(errors=tmp_path / "e.tif"),

@@ -34,16 +34,14 @@ def test_stems_are_names_without_folder_ending_and_query():
 
 
 def test_one_that_fails_stops_no_other_and_is_told():
-    def do(name, job):
+    def process(name, job):
         if job < 0:
             raise SceneError(f"{name} is bad")
-        return job * 2
+        done.append(job * 2)
 
-    heard, told = [], []
-    batch = for_each_file(
-        [("a", 1), ("b", -1), ("c", 3)], do, listener=Listener(warn=heard.append), on_done=told.append
-    )
-    assert (batch.done, told, heard) == ((2, 6), [2, 6], ["b is bad"])
-    assert [name for name, _ in batch.failed] == ["b"]
-    alone = for_each_file([("b", -1)], do, listener=Listener(warn=heard.append), on_done=told.append)
-    assert (alone.done, len(alone.failed), heard) == ((), 1, ["b is bad"])
+    warned, done = [], []
+    failed = for_each_file([("a", 1), ("b", -1), ("c", 3)], process, listener=Listener(warn=warned.append))
+    assert (done, warned) == ([2, 6], ["b is bad"])
+    assert [name for name, _ in failed] == ["b"]
+    alone = for_each_file([("b", -1)], process, listener=Listener(warn=warned.append))
+    assert (len(alone), warned) == (1, ["b is bad"])

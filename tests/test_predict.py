@@ -15,11 +15,11 @@ from engines import Constant, Identity, Placed, Stops, model_of
 from worlds import METRES, NORTH_UP, ROTATED, names_in, picture, read_band, write_raster
 
 from roadseg.errors import DeviceError, ModelError, OutputError, RoadsegError, SceneError
-from roadseg.files import name_outputs
-from roadseg.predict import ENDINGS, predict, predict_many
+from roadseg.files import for_each_file, name_outputs
+from roadseg.predict import ENDINGS, predict_scene
 from roadseg.progress import Listener
 from roadseg.raster.encoding import NODATA, quantize
-from roadseg.settings import Outputs, PredictSettings
+from roadseg.settings import PredictOutputs, PredictSettings
 
 SMALL = {"overlap_px": 16, "block_px": 96}
 
@@ -28,7 +28,9 @@ def run(scene, output, *, engine=None, mask=None, preview=None, listener=None, *
     """Predict with windows of 64 px in blocks of 96 px, unless told otherwise."""
     model = model_of(engine or Identity(), window_px=64)
     asked = PredictSettings(**{**SMALL, **settings})
-    return predict(str(scene), Outputs(Path(output), mask, preview), model, asked, command="test", listener=listener)
+    return predict_scene(
+        str(scene), PredictOutputs(Path(output), mask, preview), model, asked, command="test", listener=listener
+    )
 
 
 @pytest.fixture
@@ -460,26 +462,21 @@ def test_one_bad_scene_stops_no_other(draw, tmp_path, out):
     bad.write_text("no raster")
     scenes = [str(draw(70, 90, "a.tif")), str(bad), str(draw(80, 60, "c.tif"))]
     heard, done = [], []
-    batch = predict_many(
-        name_outputs(scenes, Outputs(out.parent), ENDINGS),
-        model_of(Identity(), window_px=64),
-        PredictSettings(**SMALL),
-        listener=Listener(warn=heard.append),
-        on_done=done.append,
-    )
-    assert [summary.scene for summary in batch.done] == [scenes[0], scenes[2]]
-    assert list(batch.done) == done
-    ((name, error),) = batch.failed
+
+    def process(scene, outputs):
+        done.append(predict_scene(scene, outputs, model_of(Identity(), window_px=64), PredictSettings(**SMALL)))
+
+    jobs = name_outputs(scenes, PredictOutputs(out.parent), ENDINGS)
+    ((name, error),) = for_each_file(jobs, process, listener=Listener(warn=heard.append))
+    assert [result.scene for result in done] == [scenes[0], scenes[2]]
     assert name == str(bad)
     assert isinstance(error, SceneError)
     assert "not a raster" in heard[0]
     assert names_in(out.parent) == ["a.tif", "c.tif"]
 
 
-def test_a_summary_is_json(draw, out):
-    from dataclasses import asdict
-
-    found = json.loads(json.dumps(asdict(run(draw(70, 90), out, mask=out.with_name("m.tif")))))
+def test_a_result_is_json(draw, out):
+    found = json.loads(json.dumps(run(draw(70, 90), out, mask=out.with_name("m.tif")).to_dict()))
     assert found["outputs"] == {"raster": str(out), "mask": str(out.with_name("m.tif"))}
     assert found["megapixels"] == 0.0063
     assert 0 < found["road_fraction"] < 1
@@ -499,7 +496,7 @@ def test_progress_is_told_in_megapixels_and_ends_at_the_total(draw, out):
 
 
 def test_results_take_their_scenes_names(tmp_path):
-    outputs = Outputs(tmp_path / "r", tmp_path / "m", tmp_path / "p")
+    outputs = PredictOutputs(tmp_path / "r", tmp_path / "m", tmp_path / "p")
     jobs = name_outputs(["x/a.jp2", "https://host/b.tif?token=1"], outputs, ENDINGS)
     assert [made.raster.name for _, made in jobs] == ["a.tif", "b.tif"]
     assert [str(made.mask.relative_to(tmp_path)) for _, made in jobs] == ["m/a.tif", "m/b.tif"]

@@ -16,10 +16,10 @@ from worlds import METRES, NORTH_UP, names_in, write_raster
 import roadseg.predict
 from roadseg.errors import DeviceError, OutputError, SceneError
 from roadseg.files import name_outputs
-from roadseg.predict import ENDINGS, predict, predict_many
+from roadseg.predict import ENDINGS, predict_scene
 from roadseg.progress import Listener
-from roadseg.settings import Outputs, PredictSettings, VectorOutputs
-from roadseg.vectorize import vectorize
+from roadseg.settings import PredictOutputs, PredictSettings, VectorOutputs
+from roadseg.vectorize import vectorize_raster
 
 
 @pytest.fixture
@@ -41,9 +41,9 @@ def paint(path, levels=None, transform=NORTH_UP, **options):
 
 
 def run(scene, out, *, engine=None, vector="roads.gpkg", listener=None, **settings):
-    outputs = Outputs(out, vector=out.parent / vector)
+    outputs = PredictOutputs(out, vector=out.parent / vector)
     asked = PredictSettings(**{"overlap_px": 16, "block_px": 96, **settings})
-    return predict(str(scene), outputs, model_of(engine or Identity(), window_px=64), asked, listener=listener)
+    return predict_scene(str(scene), outputs, model_of(engine or Identity(), window_px=64), asked, listener=listener)
 
 
 def roads(path):
@@ -54,9 +54,9 @@ def roads(path):
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_it_is_what_vectorize_makes_of_the_raster(scene, out, dtype):
     summary = run(scene, out, dtype=dtype)
-    assert summary.outputs == {"raster": str(out), "vector": str(out.with_name("roads.gpkg"))}
+    assert summary.outputs == {"raster": out, "vector": out.with_name("roads.gpkg")}
     assert names_in(out.parent) == ["roads.gpkg", "roads.tif"]
-    vectorize(out, VectorOutputs(out.with_name("again.gpkg")))
+    vectorize_raster(out, VectorOutputs(out.with_name("again.gpkg")))
     assert out.with_name("again.gpkg").read_bytes() == out.with_name("roads.gpkg").read_bytes()
     assert len(roads(out.with_name("roads.gpkg"))[0]) == 3
 
@@ -168,7 +168,7 @@ def test_what_cannot_be_written_is_said_before_the_work(tmp_path, scene, out):
 def test_a_package_keeps_its_other_layers(scene, out):
     vectorize_settings = VectorOutputs(out.with_name("roads.gpkg"), layer="older")
     run(scene, out)
-    vectorize(out, vectorize_settings)
+    vectorize_raster(out, vectorize_settings)
     with pytest.raises(OutputError, match="exists"):
         run(scene, out)
     run(scene, out, overwrite=True)
@@ -180,12 +180,12 @@ def test_several_scenes_have_a_network_each(tmp_path, out):
     scenes = [str(paint(tmp_path / f"{name}.tif")) for name in "ab"]
     vectors = tmp_path / "vectors"
     vectors.mkdir()
-    jobs = name_outputs(scenes, Outputs(out.parent, vector=vectors), ENDINGS)
+    jobs = name_outputs(scenes, PredictOutputs(out.parent, vector=vectors), ENDINGS)
     heard = []
     settings = PredictSettings(overlap_px=16, block_px=96)
     model = model_of(Identity(), window_px=64)
-    batch = predict_many(jobs, model, settings, listener=Listener(report=heard.append))
-    assert len(batch.done) == 2
+    for name, outputs in jobs:
+        predict_scene(name, outputs, model, settings, listener=Listener(report=heard.append))
     assert names_in(vectors) == ["a.gpkg", "b.gpkg"]
     assert heard.count("3 roads found") == 2
 
@@ -194,4 +194,6 @@ def test_geojson_by_its_ending(scene, out):
     run(scene, out, vector="roads.geojson")
     found = json.loads(out.with_name("roads.geojson").read_text())["features"]
     assert sorted(row["properties"]["length_m"] for row in found) == pytest.approx([70, 100, 110], abs=NEAR)
-    assert sorted_lengths(vectorize(out).roads) == sorted(round(row["properties"]["length_m"], 1) for row in found)
+    assert sorted_lengths(vectorize_raster(out).roads) == sorted(
+        round(row["properties"]["length_m"], 1) for row in found
+    )

@@ -15,11 +15,11 @@ from roadseg.raster.crs import DEGREES, reproject
 from roadseg.raster.probability import open_probability
 from roadseg.roads.preview import draw_roads
 from roadseg.settings import VectorizeSettings
-from roadseg.vectorize import vectorize
+from roadseg.vectorize import vectorize_raster
 
 
 def made(path, **settings):
-    return open_probability(path)[0], vectorize(path, settings=VectorizeSettings(**settings)).roads
+    return open_probability(path)[0], vectorize_raster(path, settings=VectorizeSettings(**settings)).roads
 
 
 def painted(before, after):

@@ -21,8 +21,8 @@ from roadseg.model.card import ModelCard, read_card
 from roadseg.model.resunet import ResUNet
 from roadseg.model.weights import load_model, save_model
 from roadseg.progress import Listener
-from roadseg.settings import CalibrationGoal, DataSettings, TrainSettings, WeightType
-from roadseg.train import CardTexts, recalibrate, train
+from roadseg.settings import CalibrationGoal, CardTexts, DataSettings, TrainSettings, WeightType
+from roadseg.train import recalibrate, train_model
 from roadseg.training.data.pairs import find_tile_pairs
 from roadseg.training.data.tiles import MemoryTile
 from roadseg.training.data.validate import shared_gsd
@@ -42,7 +42,7 @@ def test_trains_scores_and_predicts(data: Path, tmp_path: Path) -> None:
     dev = make_folder(tmp_path / "dev", ("d",))
     said: list[str] = []
     output = tmp_path / "model.safetensors"
-    summary = train(
+    summary = train_model(
         DataSettings(data, dev=dev),
         output,
         CardTexts("small", licence="CC0"),
@@ -88,9 +88,9 @@ def test_command_line_prints_one_json_line(data: Path, tmp_path: Path) -> None:
 
 def test_goes_on_from_a_model(data: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
-    train(DataSettings(data), first, CardTexts("first", licence="CC0", attribution="me"), SETTINGS)
+    train_model(DataSettings(data), first, CardTexts("first", licence="CC0", attribution="me"), SETTINGS)
     still = replace(SETTINGS, start=str(first), learning_rate=0.0)
-    train(DataSettings(data), second, CardTexts("second", attribution="you"), still)
+    train_model(DataSettings(data), second, CardTexts("second", attribution="you"), still)
     stages, card = read_card(first), read_card(second)
     assert card.recipe["start"] == {"name": "first", "hash": stages.hash, "recipe": stages.recipe}
     assert (card.recipe["steps"], card.licence, card.attribution) == (4, "CC0", "you")
@@ -98,16 +98,16 @@ def test_goes_on_from_a_model(data: Path, tmp_path: Path) -> None:
     one, other = load_model(first)[0].state_dict(), load_model(second)[0].state_dict()
     assert torch.equal(one["head.weight"], other["head.weight"])
     with pytest.raises(TrainingError, match="--width"):
-        train(DataSettings(data), tmp_path / "third.safetensors", CardTexts("third"), replace(still, width=3))
+        train_model(DataSettings(data), tmp_path / "third.safetensors", CardTexts("third"), replace(still, width=3))
 
 
 def test_learns_from_a_teacher(data: Path, tmp_path: Path) -> None:
     big, plain, teacher_probability = (tmp_path / f"{name}.safetensors" for name in ("big", "plain", "taught"))
-    train(
+    train_model(
         DataSettings(data), big, CardTexts("big", training_data="far lands", licence="CC0"), replace(SETTINGS, width=3)
     )
-    train(DataSettings(data), plain, CardTexts("plain"), SETTINGS)
-    train(DataSettings(data), teacher_probability, CardTexts("taught"), replace(SETTINGS, teacher=str(big)))
+    train_model(DataSettings(data), plain, CardTexts("plain"), SETTINGS)
+    train_model(DataSettings(data), teacher_probability, CardTexts("taught"), replace(SETTINGS, teacher=str(big)))
     card = read_card(teacher_probability)
     assert card.recipe["teacher"] == {"name": "big", "hash": read_card(big).hash}
     assert (card.training_data, card.licence) == ("3 tiles of data; learned from big, trained on far lands", "CC0")
@@ -121,19 +121,19 @@ def test_a_teacher_that_does_not_fit_is_refused(data: Path, tmp_path: Path) -> N
     network = ResUNet(bands=4, width=2, upsample="bilinear")
     save_model(other, network, ModelCard("other", mean=(0.5,) * 4, std=(0.2,) * 4))
     with pytest.raises(TrainingError, match="sees 4 bands, the run 3"):
-        train(DataSettings(data), output, CardTexts("m"), replace(SETTINGS, teacher=str(other)))
+        train_model(DataSettings(data), output, CardTexts("m"), replace(SETTINGS, teacher=str(other)))
     save_model(other, ResUNet(bands=3, width=2, upsample="bilinear"), ModelCard("other", gsd_m=0.3))
     with pytest.raises(TrainingError, match=r"train at --gsd 0\.3"):
-        train(DataSettings(data), output, CardTexts("m"), replace(SETTINGS, teacher=str(other)))
+        train_model(DataSettings(data), output, CardTexts("m"), replace(SETTINGS, teacher=str(other)))
     with pytest.raises(ModelError, match="no model file"):
-        train(DataSettings(data), output, CardTexts("m"), replace(SETTINGS, teacher="nobody"))
+        train_model(DataSettings(data), output, CardTexts("m"), replace(SETTINGS, teacher="nobody"))
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_calibrates_a_trained_model_anew(data: Path, tmp_path: Path, dtype: WeightType) -> None:
     dev = make_folder(tmp_path / "dev", ("d",))
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
-    train(DataSettings(data), first, CardTexts("first", licence="CC0"), replace(SETTINGS, dtype=dtype))
+    train_model(DataSettings(data), first, CardTexts("first", licence="CC0"), replace(SETTINGS, dtype=dtype))
     again = TrainSettings(steps=0, start=str(first), dtype=dtype)
     summary = recalibrate(second, CardTexts("second"), again, dev=dev)
     old, card = read_card(first), read_card(second)
@@ -153,7 +153,7 @@ def test_calibrates_a_trained_model_anew(data: Path, tmp_path: Path, dtype: Weig
 
 def test_calibrated_probabilities_are_shares_and_the_threshold_is_in_the_middle(data: Path, tmp_path: Path) -> None:
     dev, model = make_folder(tmp_path / "dev", ("d", "e", "f")), tmp_path / "model.safetensors"
-    train(DataSettings(data), model, CardTexts("m"), replace(SETTINGS, width=4, steps=30, learning_rate=1e-2))
+    train_model(DataSettings(data), model, CardTexts("m"), replace(SETTINGS, width=4, steps=30, learning_rate=1e-2))
     network, card = load_model(model)
     with torch.no_grad():
         network.head.weight *= 0.2
@@ -184,10 +184,10 @@ def test_leaves_off_and_goes_on(data: Path, tmp_path: Path) -> None:
     short = replace(SETTINGS, minutes=1e-9)
     rounds = []
     while not output.exists():
-        rounds.append(train(DataSettings(data), output, CardTexts("m"), short))
+        rounds.append(train_model(DataSettings(data), output, CardTexts("m"), short))
     assert [r.finished for r in rounds] == [False, False, False, True]
     assert [r.output for r in rounds[:2]] == ["", ""]
-    train(DataSettings(data), whole, CardTexts("m"), SETTINGS)
+    train_model(DataSettings(data), whole, CardTexts("m"), SETTINGS)
     assert read_card(output).hash == read_card(whole).hash
 
 
@@ -196,7 +196,7 @@ def test_output_that_cannot_be_written_is_found_before_training(
 ) -> None:
     (tmp_path / "m.run").write_text("in the way")
     with pytest.raises(OutputError, match=r"m\.run"):
-        train(DataSettings(data), tmp_path / "m.safetensors", CardTexts("m"), SETTINGS)
+        train_model(DataSettings(data), tmp_path / "m.safetensors", CardTexts("m"), SETTINGS)
 
 
 def test_pictures_that_cannot_be_written_cost_no_run(
@@ -213,7 +213,7 @@ def test_pictures_that_cannot_be_written_cost_no_run(
     said, warned = list[str](), list[str]()
     settings = DataSettings(data, dev=make_folder(tmp_path / "dev", ("d",)))
     output = tmp_path / "m.safetensors"
-    train(settings, output, CardTexts("m"), SETTINGS, listener=Listener(report=said.append, warn=warned.append))
+    train_model(settings, output, CardTexts("m"), SETTINGS, listener=Listener(report=said.append, warn=warned.append))
     assert [text.split(" (")[0] for text in warned] == [f"cannot write {tmp_path / 'm.run' / name}" for name in names]
     assert f"what to look at: {tmp_path / 'm.run'}" in said
     assert read_card(output).name == "m"
@@ -232,7 +232,7 @@ def test_a_board_that_fails_costs_no_run(
         "roadseg.training.run_folder._tensorboard_writer", full if fails == "opens" else lambda _: board
     )
     warned: list[str] = []
-    train(
+    train_model(
         DataSettings(data), tmp_path / "m.safetensors", CardTexts("m"), SETTINGS, listener=Listener(warn=warned.append)
     )
     assert [text.count("tensorboard (No space left") for text in warned] == [1]
@@ -241,7 +241,7 @@ def test_a_board_that_fails_costs_no_run(
 def test_settings_that_cannot_be_written_stop_a_run(data: Path, tmp_path: Path) -> None:
     (tmp_path / "m.run/config.toml").mkdir(parents=True)
     with pytest.raises(OutputError, match=r"config\.toml"):
-        train(DataSettings(data), tmp_path / "m.safetensors", CardTexts("m"), SETTINGS)
+        train_model(DataSettings(data), tmp_path / "m.safetensors", CardTexts("m"), SETTINGS)
 
 
 def test_crop_that_does_not_fit_the_network_is_wrong_usage(data: Path, tmp_path: Path) -> None:
@@ -312,7 +312,7 @@ def _other_gsd(data: Path) -> None:
 def test_bad_data_is_named(data: Path, tmp_path: Path, spoil: Callable[[Path], None], message: str) -> None:
     spoil(data)
     with pytest.raises(RoadsegError, match=message):
-        train(DataSettings(data), tmp_path / "m.safetensors", CardTexts("m"), SETTINGS)
+        train_model(DataSettings(data), tmp_path / "m.safetensors", CardTexts("m"), SETTINGS)
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
@@ -320,7 +320,7 @@ def test_a_refused_run_leaves_an_earlier_one_as_it_was(data: Path, tmp_path: Pat
     other = tmp_path / "other.safetensors"
     save_model(other, ResUNet(width=4), ModelCard(name="other", width=4))
     output, short = tmp_path / "m.safetensors", replace(SETTINGS, minutes=1e-9)
-    assert not train(DataSettings(data), output, CardTexts("m"), short).finished
+    assert not train_model(DataSettings(data), output, CardTexts("m"), short).finished
     before = {path: path.read_bytes() for path in (tmp_path / "m.run").iterdir() if path.is_file()}
     assert {path.name for path in before} >= {"config.toml", "checkpoint-1-1-of-1.safetensors"}
     _grey_mask(make_folder(tmp_path / "bad", ("a", "b")))
@@ -330,9 +330,9 @@ def test_a_refused_run_leaves_an_earlier_one_as_it_was(data: Path, tmp_path: Pat
         (SETTINGS, tmp_path / "bad", True, "no road mask"),
     ):
         with pytest.raises(RoadsegError, match=message):
-            train(DataSettings(source), output, CardTexts("m"), settings, overwrite=overwrite)
+            train_model(DataSettings(source), output, CardTexts("m"), settings, overwrite=overwrite)
         assert {path: path.read_bytes() for path in before} == before
-    summary = train(DataSettings(data), output, CardTexts("m"), replace(SETTINGS, seed=7), overwrite=True)
+    summary = train_model(DataSettings(data), output, CardTexts("m"), replace(SETTINGS, seed=7), overwrite=True)
     assert (summary.steps, read_card(output).recipe["seed"]) == (4, 7)
 
 
@@ -340,13 +340,13 @@ def test_an_empty_run_folder_that_was_there_stays(data: Path, tmp_path: Path) ->
     (tmp_path / "m.run").mkdir()
     _grey_mask(data)
     with pytest.raises(RoadsegError, match="no road mask"):
-        train(DataSettings(data), tmp_path / "m.safetensors", CardTexts("m"), SETTINGS)
+        train_model(DataSettings(data), tmp_path / "m.safetensors", CardTexts("m"), SETTINGS)
     assert list((tmp_path / "m.run").iterdir()) == []
 
 
 def test_missing_output_folder_is_found_out_before_training(data: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="does not exist"):
-        train(DataSettings(data), tmp_path / "nowhere" / "m.safetensors", CardTexts("m"), SETTINGS)
+        train_model(DataSettings(data), tmp_path / "nowhere" / "m.safetensors", CardTexts("m"), SETTINGS)
 
 
 def test_pairs_are_matched_by_stem(data: Path) -> None:

@@ -142,7 +142,11 @@ def test_scenes_and_vector_roads_on_the_command_line(data: Path, tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["a", "b"], "one folder or CSV file"), ([], "one folder or CSV file"), (["a", "--bands", "x"], "--bands wants")],
+    [
+        (["a", "b"], "one folder or CSV file"),
+        ([], "one folder or CSV file"),
+        (["a", "--bands", "x"], "--bands must be a list of numbers"),
+    ],
 )
 def test_wrong_usage(arguments: list[str], message: str, tmp_path: Path) -> None:
     done = roadseg("train", *arguments, "-o", tmp_path / "m.safetensors")

@@ -51,7 +51,7 @@ def test_the_later_layer_wins() -> None:
         ({"batch": 0}, "at least 1"),
         ({"augment": {"zoom": -1}}, "at least 0"),
         ({"average_decay": 1}, "below 1"),
-        ({"pixel_m": 0}, "above 0"),
+        ({"pixel_m": 0}, "at least 0.0001"),
     ],
 )
 def test_what_does_not_fit_is_refused(layer: dict[str, object], message: str) -> None:

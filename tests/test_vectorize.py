@@ -1,7 +1,6 @@
 """Vectorize: roads lie where they were draw_t, in metres, whatever the raster; outputs appear whole or not at all."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import cv2
@@ -20,7 +19,7 @@ from roadseg.progress import Listener
 from roadseg.raster.crs import DEGREES, reproject
 from roadseg.roads.network import RoadAreas
 from roadseg.settings import VectorizeSettings, VectorOutputs
-from roadseg.vectorize import endings_of, vectorize
+from roadseg.vectorize import endings_of, vectorize_raster
 
 
 @pytest.fixture
@@ -38,7 +37,7 @@ def heard():
 
 def run(path, output=None, listener=None, image=None, junctions=None, layer=None, form=None, preview=None, **settings):
     outputs = VectorOutputs(output, form, layer, junctions, preview, image) if output else None
-    return vectorize(path, outputs, VectorizeSettings(**settings), listener=listener)
+    return vectorize_raster(path, outputs, VectorizeSettings(**settings), listener=listener)
 
 
 # Where it lies and what it says
@@ -54,8 +53,8 @@ def test_a_t_comes_back_as_three_roads_and_a_junction(tmp_path, heard):
     assert network.width_m == pytest.approx([9, 9, 9], abs=0.6)
     assert network.probability_mean == pytest.approx([230 / 254] * 3, abs=0.02)
     assert network.at_border.sum() == 2
-    assert done.summary.sentence().startswith(
-        "3 roads, 0.3 km, 1 junctions, 1 pieces, 0 bridged gaps (0.0 km); 0.0 Mpx in "
+    assert done.sentence().startswith(
+        "3 roads, 0.3 km, 1 junctions, 1 components, 0 bridged gaps (0.0 km); 0.0 Mpx in "
     )
     assert heard[0].endswith("210 × 150 px of 1 m used as they are; road from probability 0.5 on (default)")
     assert heard.warnings == []
@@ -101,10 +100,10 @@ def test_oblong_pixels_do_not_bend_lengths(tmp_path):
 def test_without_a_crs_everything_is_in_pixels_and_it_is_said(tmp_path, heard):
     path = write_levels(tmp_path / "t.tif", draw_t(), crs=None, transform=Affine.identity())
     done = run(path, tmp_path / "t.gpkg", listener=heard.listener)
-    assert heard.warnings == [f"{path} has no CRS that tells metres; limits, lengths and widths are in pixels"]
+    assert heard.warnings == [f"{path} has no CRS with metres; limits, lengths and widths are in pixels"]
     assert sorted_lengths(done.roads) == pytest.approx([70, 100, 110], abs=NEAR)
-    assert (done.summary.length_km, round(done.summary.length_px)) == (None, pytest.approx(280, abs=2 * NEAR))
-    assert " px, 1 junctions" in done.summary.sentence()
+    assert (done.length_km, round(done.length_px)) == (None, pytest.approx(280, abs=2 * NEAR))
+    assert " px, 1 junctions" in done.sentence()
 
 
 def test_the_network_is_extracted_at_the_models_resolution(tmp_path, heard):
@@ -123,10 +122,10 @@ def test_the_network_is_extracted_at_the_models_resolution(tmp_path, heard):
 def test_the_threshold_comes_from_the_raster_or_the_user(tmp_path, heard):
     path = write_levels(tmp_path / "t.tif", draw_t() // 2, tags={"ROADSEG_THRESHOLD": "0.4"})
     noted = run(path, listener=heard.listener)
-    assert (noted.summary.threshold, noted.summary.roads) == (0.4, 3)
+    assert (noted.threshold, len(noted.roads)) == (0.4, 3)
     assert "probability 0.4 on (stored in the raster)" in heard[0]
     given = run(path, threshold=0.6, listener=heard.listener)
-    assert (given.summary.threshold, given.summary.roads) == (0.6, 0)
+    assert (given.threshold, len(given.roads)) == (0.6, 0)
     assert "probability 0.6 on (given)" in heard[1]
 
 
@@ -150,13 +149,13 @@ def test_masks_give_the_same_network_without_probabilities(tmp_path, road):
 
 
 @pytest.mark.parametrize("settings", [{"block_px": 64}, {"block_px": 101, "workers": 2}])
-@pytest.mark.parametrize("areas", [False, True])
-def test_neither_blocks_nor_workers_show_in_the_file(tmp_path, settings, areas, monkeypatch):
+@pytest.mark.parametrize("geometry", ["lines", "polygons"])
+def test_neither_blocks_nor_workers_show_in_the_file(tmp_path, settings, geometry, monkeypatch):
     monkeypatch.setattr("roadseg.roads.extract.processors", lambda: 2)
     path = write_levels(tmp_path / "t.tif", draw_t())
     files = []
     for name, how in (("a", {}), ("b", settings)):
-        run(path, tmp_path / f"{name}.gpkg", areas=areas, **how)
+        run(path, tmp_path / f"{name}.gpkg", geometry=geometry, **how)
         files.append((tmp_path / f"{name}.gpkg").read_bytes())
     assert files[0] == files[1]
 
@@ -169,10 +168,10 @@ def test_more_workers_than_processors_are_not_started(tmp_path, heard, monkeypat
 
 
 def test_progress_is_told_in_megapixels_and_ends_at_the_total(tmp_path):
-    for areas in (False, True):
+    for geometry in ("lines", "polygons"):
         told = []
         listener = Listener(start=lambda total, done, told=told: told.append(total), advance=told.append)
-        run(write_levels(tmp_path / "t.tif", draw_t()), areas=areas, block_px=64, listener=listener)
+        run(write_levels(tmp_path / "t.tif", draw_t()), geometry=geometry, block_px=64, listener=listener)
         total, *steps = told
         assert total == pytest.approx(0.0315)
         assert sum(steps) == pytest.approx(total)
@@ -190,8 +189,8 @@ def test_a_package_holds_roads_and_junctions(tmp_path):
     assert set(meta["fields"]) == {
         "length_m", "width_m", "probability_mean", "probability_min", "u", "v", "inferred", "component", "areal",
     }  # fmt: skip
-    assert done.summary.outputs == {"vector": str(tmp_path / "t.gpkg")}
-    assert json.loads(json.dumps(asdict(done.summary)))["roads"] == 3
+    assert done.outputs == {"vector": tmp_path / "t.gpkg"}
+    assert json.loads(json.dumps(done.to_dict()))["roads"] == 3
     assert names_in(tmp_path) == ["t.gpkg", "t.tif"]
 
 
@@ -218,12 +217,12 @@ def test_another_crs_moves_the_coordinates_and_no_length(tmp_path):
 
 
 def test_areas_are_polygons(tmp_path):
-    done = run(write_levels(tmp_path / "t.tif", draw_t()), tmp_path / "t.gpkg", areas=True)
+    done = run(write_levels(tmp_path / "t.tif", draw_t()), tmp_path / "t.gpkg", geometry="polygons")
     assert isinstance(done.roads, RoadAreas)
     assert done.roads.area_m2.sum() == pytest.approx((draw_t() > 0).sum(), rel=0.02)
     assert dict(pyogrio.list_layers(tmp_path / "t.gpkg")) == {"roads": "Polygon", "layer_styles": None}
-    assert "1 road areas, 0.00 km², 1 pieces" in done.summary.sentence()
-    run(write_levels(tmp_path / "t.tif", draw_t()), tmp_path / "t.geojson", areas=True)
+    assert "1 road areas, 0.00 km², 1 components" in done.sentence()
+    run(write_levels(tmp_path / "t.tif", draw_t()), tmp_path / "t.geojson", geometry="polygons")
     (feature,) = json.loads((tmp_path / "t.geojson").read_text())["features"]
     assert shapely.is_ccw(shapely.linearrings(feature["geometry"]["coordinates"][0]))
 
@@ -276,10 +275,10 @@ def test_what_fails_midway_leaves_everything_as_it_was(tmp_path, name, monkeypat
 )
 def test_no_road_is_an_empty_layer_and_a_sentence(tmp_path, heard, levels, scale, words):
     path = write_levels(tmp_path / "t.tif", levels, scale=scale, nodata=255 if scale else None)
-    for areas, target in ((False, "t.gpkg"), (True, "a.gpkg")):
-        done = run(path, tmp_path / target, areas=areas, listener=heard.listener)
+    for geometry, target in (("lines", "t.gpkg"), ("polygons", "a.gpkg")):
+        done = run(path, tmp_path / target, geometry=geometry, listener=heard.listener)
         assert heard.warnings.pop() == f"no road was found in {path}: {words}"
-        assert done.summary.roads == 0
+        assert len(done.roads) == 0
         assert pyogrio.read_info(tmp_path / target, layer="roads")["features"] == 0
         assert pyogrio.read_info(tmp_path / target, layer="roads")["crs"] == UTM
 
@@ -288,7 +287,7 @@ def test_no_road_is_an_empty_layer_and_a_sentence(tmp_path, heard, levels, scale
 def test_all_road_does_no_harm(tmp_path, shape):
     path = write_levels(tmp_path / "t.tif", np.full(shape, 254, np.uint8))
     run(path, tmp_path / "t.gpkg", min_area_m2=0)
-    areas = run(path, tmp_path / "t.gpkg", min_area_m2=0, areas=True, simplify_m=0, overwrite=True).roads
+    areas = run(path, tmp_path / "t.gpkg", min_area_m2=0, geometry="polygons", simplify_m=0, overwrite=True).roads
     assert areas.area_m2.sum() == pytest.approx(shape[0] * shape[1], rel=1e-3)
 
 

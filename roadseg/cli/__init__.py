@@ -1,8 +1,8 @@
-"""The command line: parse, make one call, print. The only folder that touches the terminal.
+"""The command line: parse, call the public function, print. The only folder that touches the terminal.
 
-Exit status: 0 done, 1 an error of ours (one sentence on stderr), 2 wrong usage, 130 interrupted,
-143 terminated. Results go to stdout, everything else to stderr. Each command imports what it needs when it
-runs, so that ``roadseg --help`` does not wait for torch.
+Exit status: 0 done, 1 an error (one sentence on stderr), 2 wrong usage, 130 interrupted, 143 terminated. Results go to
+stdout, everything else to stderr. Each command imports what it needs when it runs, so that ``roadseg --help`` does not
+wait for torch.
 """
 
 from typing import Annotated
@@ -11,6 +11,7 @@ import typer
 
 import roadseg
 from roadseg.cli import evaluate, info, predict, qgis, train, vectorize
+from roadseg.cli.options import GroupedCommand
 
 app = typer.Typer(
     name="roadseg",
@@ -18,7 +19,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 
 
@@ -43,9 +44,6 @@ def _root(
     """Turn aerial imagery into roads."""
 
 
-app.command()(predict.predict)
-app.command()(vectorize.vectorize)
-app.command()(train.train)
-app.command()(evaluate.evaluate)
-app.command()(info.info)
+for _command in (predict.predict, vectorize.vectorize, train.train, evaluate.evaluate, info.info):
+    app.command(cls=GroupedCommand)(_command)
 app.add_typer(qgis.app, name="qgis")

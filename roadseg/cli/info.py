@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from roadseg.cli.terminal import Verbose, print_pairs, print_table, reporting, wrapped
+from roadseg.cli.terminal import Verbose, exit_statuses, print_pairs, print_table, wrapped
 from roadseg.model.card import Measurement
 
 
@@ -13,7 +13,7 @@ def info(
     target: Annotated[str | None, typer.Argument(help="A model file, a bundled model's name, or a raster.")] = None,
     verbose: Verbose = 0,
 ) -> None:
-    """Tell about a model or a raster; without an argument, list the bundled models.
+    """Show a model or a raster; without an argument, list the bundled models.
 
     \b
     roadseg info
@@ -21,7 +21,7 @@ def info(
     roadseg info my_model.safetensors
     roadseg info scene.tif
     """
-    with reporting(verbose):
+    with exit_statuses(verbose):
         from roadseg.info import (
             describe_card,
             describe_layers,
@@ -53,7 +53,7 @@ def info(
 
 
 def _print_measurements(groups: Mapping[str, Mapping[str, Sequence[Measurement]]]) -> None:
-    """Print tables of figures, each under the data and the command that its figures share."""
+    """Print tables of figures, under the data they were measured on and the command that reproduces them."""
     named = [len(figure.name) for commands in groups.values() for figures in commands.values() for figure in figures]
     for data, commands in groups.items():
         print()

@@ -1,10 +1,11 @@
 """``roadseg predict``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from roadseg.cli.options import MODEL, OUTPUT, given, with_options
 from roadseg.cli.terminal import (
     Progress,
     Quiet,
@@ -12,20 +13,19 @@ from roadseg.cli.terminal import (
     check_stdout,
     command_line,
     copy_to_stdout,
+    exit_statuses,
+    expand_stdin,
     fail_for,
-    lines_of_stdin,
-    listening,
     print_json,
-    reporting,
     stdout_file,
+    terminal_listener,
     usage,
 )
-from roadseg.cli.values import box, finite, integers, pair
-from roadseg.settings import EngineSettings, GridChoice, Outputs, PixelType, Precision, PredictSettings
-
-_PREDICT, _ENGINE = PredictSettings(), EngineSettings()
+from roadseg.settings import EngineSettings, PredictOutputs, PredictSettings
+from roadseg.settings.option import as_options, from_options
 
 
+@with_options(PredictOutputs, EngineSettings, PredictSettings)
 def predict(
     scenes: Annotated[
         list[str],
@@ -37,53 +37,24 @@ def predict(
             "--output",
             "-o",
             help="Probability raster to write (COG); a folder for several scenes; - for stdout.",
+            rich_help_panel=OUTPUT,
         ),
     ],
-    mask: Annotated[Path | None, typer.Option(help="Also write a mask: 1 road, 0 not road, 255 unknown.")] = None,
-    preview: Annotated[Path | None, typer.Option(help="Also draw the roads over the scene, as PNG.")] = None,
-    vector: Annotated[
-        Path | None, typer.Option(help="Also write the road network, such as roads.gpkg; a folder for several scenes.")
+    model: Annotated[
+        str | None, typer.Option(help="Model file, or name of a bundled model.", rich_help_panel=MODEL)
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Model file, or name of a bundled model.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = _ENGINE.device,
-    precision: Annotated[Precision, typer.Option(help="Number format of the network.")] = _ENGINE.precision,
-    batch: Annotated[int | None, typer.Option(min=1, help="Windows at a time; by default chosen.")] = None,
-    tta: Annotated[
-        bool, typer.Option("--tta", help="Average over all flips and turns of each window: better, 8 times slower.")
-    ] = _ENGINE.tta,
-    bands: Annotated[str | None, typer.Option(help="Band numbers in the model's order, such as 4,3,2.")] = None,
-    value_range: Annotated[
-        str | None,
-        typer.Option("--range", help="LO,HI: values that become black and white; by default percentiles 2 and 98."),
-    ] = None,
-    gsd: Annotated[
-        float | None, typer.Option(min=1e-4, callback=finite, help="Metres per pixel, if the file does not know.")
-    ] = None,
-    overlap: Annotated[
-        int, typer.Option(min=0, max=223, help="How far windows overlap, in pixels.")
-    ] = _PREDICT.overlap_px,
-    block: Annotated[
-        int, typer.Option(min=224, help="Side of a block in pixels: memory against speed.")
-    ] = _PREDICT.block_px,
-    threshold: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, callback=finite, help="Probability of road in the mask; by default the model's."),
-    ] = None,
-    dtype: Annotated[PixelType, typer.Option(help="Of the probability raster.")] = _PREDICT.dtype,
-    grid: Annotated[GridChoice, typer.Option(help="Whose pixels to write.")] = _PREDICT.grid,
-    bbox: Annotated[str | None, typer.Option(help="Only xmin,ymin,xmax,ymax, in the scene's coordinates.")] = None,
-    aoi: Annotated[Path | None, typer.Option(help="Only inside the polygons of this vector file.")] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace outputs, also partial ones of other settings.")
+    *,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a line of JSON per scene on stdout.", rich_help_panel=OUTPUT)
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON per scene on stdout.")] = False,
     progress: Progress = None,
     quiet: Quiet = False,
     verbose: Verbose = 0,
+    **options: Any,
 ) -> None:
     """Find the roads of scenes.
 
-    A run that was stopped goes on where it was when the same command is given again.
+    A stopped run resumes when the same command is given again.
 
     \b
     roadseg predict scene.tif -o roads.tif
@@ -95,47 +66,34 @@ def predict(
     roadseg predict scene.tif -o - | gdal_translate /vsistdin/ out.jp2
     """
     check_stdout(output, as_json=as_json)
-    with reporting(verbose), listening(quiet=quiet, progress=progress, unit="Mpx") as listener:
-        from roadseg.files import find_files, make_folders, name_outputs
-        from roadseg.predict import ENDINGS, predict_many
-        from roadseg.prediction.engines.choose import load
+    with exit_statuses(verbose), terminal_listener(quiet=quiet, progress=progress, unit="Mpx") as listener:
+        from roadseg.files import find_files, for_each_file, make_folders, name_outputs
+        from roadseg.predict import ENDINGS, load_model
+        from roadseg.predict import predict as predict_one
 
-        settings = PredictSettings(
-            bands=integers(bands, "--bands") if bands is not None else None,
-            pixel_m=gsd,
-            value_range=pair(value_range) if value_range is not None else None,
-            overlap_px=overlap,
-            block_px=block,
-            threshold=threshold,
-            dtype=dtype,
-            grid=grid,
-            bbox=box(bbox) if bbox is not None else None,
-            aoi=aoi,
-            overwrite=overwrite,
-        )
-        listed = [line for name in scenes for line in (lines_of_stdin() if name == "-" else [name])]
-        found = find_files(listed)
-        folder = len(found) > 1 or output.endswith("/") or (output != "-" and Path(output).is_dir())
-        if output == "-" and folder:
+        found = find_files(expand_stdin(scenes))
+        several = len(found) > 1 or output.endswith("/") or (output != "-" and Path(output).is_dir())
+        if output == "-" and several:
             usage("-o - takes one scene")
         with stdout_file(output) as raster:
-            outputs = Outputs(raster, mask, preview, vector)
-            jobs = name_outputs(found, outputs, ENDINGS) if folder else [(found[0], outputs)]
-            loaded = load(model, EngineSettings(device, precision, batch, tta))
-            if folder:
+            outputs = from_options(PredictOutputs, options, raster=raster)
+            jobs = name_outputs(found, outputs, ENDINGS) if several else [(found[0], outputs)]
+            loaded = load_model(model, **given(EngineSettings, options))
+            settings = given(PredictSettings, options)
+            if several:
                 make_folders(outputs.paths())
-            batch_done = predict_many(
-                jobs,
-                loaded,
-                settings,
-                command=command_line(),
-                listener=listener,
-                on_done=print_json if as_json else lambda _: None,
-            )
-            if batch_done.failed and len(jobs) == 1:
-                raise batch_done.failed[0][1]
-            if output == "-":
+
+            def process(scene: str, targets: PredictOutputs) -> None:
+                places, command = as_options(targets), command_line()
+                done = predict_one(
+                    scene, targets.raster, model=loaded, command=command, listener=listener, **settings, **places
+                )
+                if as_json:
+                    print_json(done.to_dict())
+
+            failed = for_each_file(jobs, process, listener=listener)
+            if output == "-" and not failed:
                 copy_to_stdout(raster)
         if len(jobs) > 1:
-            listener.report(f"{len(batch_done.done)} of {len(jobs)} scenes done")
-        fail_for(batch_done.failed, len(jobs), "scenes", quiet=quiet)
+            listener.report(f"{len(jobs) - len(failed)} of {len(jobs)} scenes done")
+        fail_for(failed, len(jobs), "scenes", quiet=quiet)

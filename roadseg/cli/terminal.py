@@ -1,4 +1,4 @@
-"""What the commands share towards the terminal: progress, messages, exit statuses, tables."""
+"""What the commands share: progress, messages, exit statuses, standard streams and tables."""
 
 import json
 import shlex
@@ -7,59 +7,100 @@ import sys
 import tempfile
 import textwrap
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from tqdm import tqdm
 
 from roadseg.cli.interruption import INTERRUPTIONS, Terminated
-from roadseg.errors import RoadsegError
+from roadseg.errors import RoadsegError, UsageError
 from roadseg.progress import Listener
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
-Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more; -vv shows tracebacks.")]
+_MESSAGES = "Messages"
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only print errors.", rich_help_panel=_MESSAGES)]
+Verbose = Annotated[
+    int,
+    typer.Option("--verbose", "-v", count=True, help="Print more; -vv shows tracebacks.", rich_help_panel=_MESSAGES),
+]
 Progress = Annotated[
     bool | None,
-    typer.Option("--progress/--no-progress", help="Progress bar on stderr; by default only in a terminal."),
+    typer.Option(
+        "--progress/--no-progress",
+        help="Progress bar on stderr; by default only in a terminal.",
+        rich_help_panel=_MESSAGES,
+    ),
 ]
 
 
 @contextmanager
-def reporting(verbose: int, *, resumes: bool = True) -> Iterator[None]:
-    """Turn errors, Ctrl-C and SIGTERM into one sentence on stderr and the right exit status."""
-    with INTERRUPTIONS.handled(), _translating(verbose, resumes=resumes):
+def exit_statuses(verbose: int, *, resumes: bool = True) -> Iterator[None]:
+    """Context manager that turns errors, Ctrl-C and SIGTERM into one sentence on stderr and an exit status.
+
+    Parameters
+    ----------
+    verbose
+        How often ``-v`` was given; from 2 on errors come with a traceback.
+    resumes
+        Whether the same command continues an interrupted run.
+    """
+    with INTERRUPTIONS.handled(), usage_errors(), _errors(verbose), _interrupts(resumes=resumes):
         yield
 
 
 @contextmanager
-def _translating(verbose: int, *, resumes: bool) -> Iterator[None]:
+def usage_errors() -> Iterator[None]:
+    """Context manager that turns a ``UsageError`` into its sentence and exit status 2."""
     try:
         yield
-    except KeyboardInterrupt as end:
-        what, status = ("terminated", 143) if isinstance(end, Terminated) else ("interrupted", 130)
-        rest = "goes on from here" if resumes else "begins anew, nothing half-done is left"
-        print(f"\nroadseg: {what}; the same command {rest}", file=sys.stderr)
-        raise typer.Exit(status) from None
+    except UsageError as error:
+        usage(str(error))
+
+
+@contextmanager
+def _errors(verbose: int) -> Iterator[None]:
+    try:
+        yield
+    except UsageError:
+        raise
     except BrokenPipeError:
         sys.stderr.close()
         raise typer.Exit(1) from None
-    except RoadsegError as error:
+    except (RoadsegError, MemoryError, OSError) as error:
         if verbose >= 2:
             traceback.print_exc()
-        fail(str(error))
-    except (MemoryError, OSError) as error:
-        if verbose >= 2:
-            traceback.print_exc()
-        fail(f"{str(error) or type(error).__name__}; -vv tells where")
+        ours = isinstance(error, RoadsegError)
+        fail(str(error) if ours else f"{str(error) or type(error).__name__}; -vv shows where")
 
 
 @contextmanager
-def listening(*, quiet: bool, progress: bool | None, unit: str) -> Iterator[Listener]:
-    """Show what happens on stderr: sentences, and a bar in units of work."""
+def _interrupts(*, resumes: bool) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        what, status = ("terminated", 143) if isinstance(interrupt, Terminated) else ("interrupted", 130)
+        rest = "resumes from here" if resumes else "starts over; nothing half-finished is left"
+        print(f"\nroadseg: {what}; the same command {rest}", file=sys.stderr)
+        raise typer.Exit(status) from None
+
+
+@contextmanager
+def terminal_listener(*, quiet: bool, progress: bool | None, unit: str) -> Iterator[Listener]:
+    """Context manager that yields a listener which prints messages and a progress bar on stderr.
+
+    Parameters
+    ----------
+    quiet
+        Print neither.
+    progress
+        Whether to show the bar; None shows it in a terminal.
+    unit
+        Unit of the work that the bar counts.
+    """
+    from tqdm import tqdm
+
     shown = not quiet and (progress if progress is not None else sys.stderr.isatty())
     bars: list[Any] = []
 
@@ -73,23 +114,26 @@ def listening(*, quiet: bool, progress: bool | None, unit: str) -> Iterator[List
         form = f"{{l_bar}}{{bar}}| {{n:{digits}}}/{{total:{digits}}} {unit} [{{elapsed}}<{{remaining}}, {{rate_fmt}}]"
         bars.append(tqdm(total=total, initial=done, unit=unit, bar_format=form, disable=not shown, file=sys.stderr))
 
-    def report(text: str) -> None:
-        if not quiet:
-            tqdm.write(f"roadseg: {text}", file=sys.stderr)
+    def advance(amount: float) -> None:
+        if bars:
+            bars[-1].update(amount)
 
-    def warn(text: str) -> None:
+    def report(message: str) -> None:
         if not quiet:
-            tqdm.write(f"roadseg: warning: {text}", file=sys.stderr)
+            tqdm.write(f"roadseg: {message}", file=sys.stderr)
+
+    def warn(message: str) -> None:
+        report(f"warning: {message}")
 
     try:
-        yield Listener(report, warn, start, lambda n: bars[-1].update(n) if bars else None, INTERRUPTIONS.deferred)
+        yield Listener(report, warn, start, advance, INTERRUPTIONS.deferred)
     finally:
         close()
 
 
 @contextmanager
 def stdout_file(output: str, name: str = "stdout.tif") -> Iterator[Path]:
-    """Give the path to write to: the output itself, or a temporary file if it is to go to stdout."""
+    """Context manager that yields the path to write to: the output, or a temporary file if it goes to stdout."""
     if output != "-":
         yield Path(output)
         return
@@ -98,53 +142,62 @@ def stdout_file(output: str, name: str = "stdout.tif") -> Iterator[Path]:
 
 
 def check_stdout(output: str, what: str = "a GeoTIFF", *, as_json: bool) -> None:
-    """Refuse stdout where it cannot be used."""
+    """Refuse to write results to a terminal, or to mix them with JSON."""
     if output == "-" and as_json:
-        usage("--json and -o - both want stdout; choose one")
+        usage("--json and -o - both write to stdout; choose one")
     if output == "-" and sys.stdout.isatty():
-        usage(f"-o - writes {what} to stdout; send it into a file or a pipe")
+        usage(f"-o - writes {what} to stdout; redirect it to a file or a pipe")
 
 
-def print_json(summary: Any) -> None:
-    """Print a dataclass as a line of JSON."""
-    print(json.dumps(asdict(summary), ensure_ascii=False), flush=True)
+def print_json(values: Mapping[str, object]) -> None:
+    """Print values as a line of JSON."""
+    print(json.dumps(values, ensure_ascii=False), flush=True)
 
 
 def copy_to_stdout(path: Path) -> None:
-    """Send a file to stdout."""
+    """Copy a file to stdout."""
     with path.open("rb") as file:
         shutil.copyfileobj(file, sys.stdout.buffer)
     sys.stdout.buffer.flush()
 
 
 def fail_for(failed: Sequence[tuple[str, RoadsegError]], count: int, noun: str, *, quiet: bool) -> None:
-    """Leave with status 1 if some of several files failed, and name them; a listener was told why unless quiet."""
+    """Exit if inputs failed: with the error of the only one, else with status 1 and their names.
+
+    Why each of several failed has been printed as a warning, unless ``quiet``.
+    """
     if not failed:
         return
+    if count == 1:
+        raise failed[0][1]
     for _, error in failed if quiet else ():
         print(f"roadseg: error: {error}", file=sys.stderr)
     fail(f"{len(failed)} of {count} {noun} failed: {', '.join(name for name, _ in failed)}")
 
 
 def fail(sentence: str) -> NoReturn:
-    """Say what went wrong and leave with status 1."""
+    """Print an error and exit with status 1."""
     print(f"roadseg: error: {sentence}", file=sys.stderr)
     raise typer.Exit(1)
 
 
 def usage(sentence: str) -> NoReturn:
-    """Say how the command is used and leave with status 2."""
+    """Print what is wrong with the command and exit with status 2."""
     print(f"roadseg: {sentence}", file=sys.stderr)
     raise typer.Exit(2)
 
 
 def command_line() -> str:
-    """Return the command as it was given."""
+    """Return the command as it was typed."""
     return shlex.join(["roadseg", *sys.argv[1:]])
 
 
-def lines_of_stdin() -> list[str]:
-    """Return the lines of stdin that hold something."""
+def expand_stdin(names: Sequence[str]) -> list[str]:
+    """Return names of inputs; those that stdin lists, a line each, stand in for ``-``."""
+    return [line for name in names for line in (_lines_of_stdin() if name == "-" else [name])]
+
+
+def _lines_of_stdin() -> list[str]:
     return [line.strip() for line in sys.stdin if line.strip()]
 
 

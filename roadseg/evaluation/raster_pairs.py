@@ -145,11 +145,11 @@ class PairReader:
     def _slack_in_pixels(self, truth: RoadRaster) -> float:
         """Return the slack in pixels, which must be the same for all pairs because their counts are added."""
         if not self.settings.slack_in_metres:
-            return self.settings.slack
+            return self.settings.slack_distance
         size = truth.grid.pixel_size_m()
         if size is None:
             raise SceneError(f"{truth.path} has no CRS to measure metres in; give --slack in pixels")
-        slack_px = self.settings.slack / math.sqrt(size[0] * size[1])
+        slack_px = self.settings.slack_distance / math.sqrt(size[0] * size[1])
         if abs(slack_px - round(slack_px)) < _SAME_SIZE:  # a projection's scale must not cost a whole pixel
             slack_px = float(round(slack_px))
         self._slack_px = self._slack_px or slack_px

@@ -66,7 +66,7 @@ def score_rasters(
     used: dict[str, scores.Setting] = {
         "threshold": None if is_mask else threshold,
         "threshold from": "the masks" if is_mask else source,
-        "slack": settings.slack,
+        "slack": settings.slack_distance,
         "slack unit": "m" if settings.slack_in_metres else "px",
         "neighbourhood": settings.neighbourhood,
         "valid pixels": float(total.pixels.sum()),

@@ -17,7 +17,7 @@ from roadseg.raster.grid import Grid
 from roadseg.raster.regrid import needed_window
 from roadseg.raster.scene import Scene, SceneSettings
 from roadseg.roads.files.read import read_polygons
-from roadseg.settings import Outputs, PredictSettings
+from roadseg.settings import PredictOutputs, PredictSettings
 from roadseg.windows import Plan, PlannedBlock, Window
 
 
@@ -81,7 +81,7 @@ def scene_settings(card: ModelCard, settings: PredictSettings) -> SceneSettings:
     )
 
 
-def plan_scene(scene: Scene, card: ModelCard, settings: PredictSettings, outputs: Outputs) -> ScenePlan:
+def plan_scene(scene: Scene, card: ModelCard, settings: PredictSettings, outputs: PredictOutputs) -> ScenePlan:
     """Plan the prediction of a scene.
 
     Raises

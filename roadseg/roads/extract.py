@@ -131,7 +131,7 @@ def extract(plan: ExtractionPlan, folder: Path, listener: Listener) -> Roads:
     if plan.settings.workers > processors():
         listener.report(f"{plan.settings.workers} workers were asked for; {processors()} are used, one per processor")
     listener.start(raster.grid.window.area / 1e6, 0)
-    if plan.settings.areas:
+    if plan.settings.geometry == "polygons":
         half = replace(listener, advance=lambda megapixels: listener.advance(megapixels / 2))
         with clean_raster(raster, cleaning=cleaning, folder=folder, on_block=half.advance, **blocks) as mask:
             areas = road_areas(

@@ -5,20 +5,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from roadseg.model.card import ModelCard
-from roadseg.settings import TrainSettings
+from roadseg.settings import CardTexts, TrainSettings
 
 _SETTINGS = {field.name for field in fields(TrainSettings)}
-
-
-@dataclass(frozen=True)
-class CardTexts:
-    """What the card is to say about a model: its name, what it is for, its data and their terms."""
-
-    name: str
-    description: str = ""
-    training_data: str = ""
-    licence: str = ""
-    attribution: str = ""
 
 
 def complete_texts(

@@ -6,16 +6,16 @@ the fields of ``TrainSettings`` and a table ``[augment]``; an unknown name is re
 
 import difflib
 import json
-import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
-from roadseg.errors import TrainingError
-from roadseg.settings import AugmentSettings, TrainSettings
+from roadseg.errors import TrainingError, UsageError
+from roadseg.model.card import find_model, read_card
+from roadseg.settings import AugmentSettings, RecipeSettings, TrainSettings
+from roadseg.settings.option import checked, declared, fitted, from_options
 
 DEFAULT = TrainSettings()
 """What is measured to be better: cross-entropy and Dice, Muon, flips, turns and light, averaged weights."""
@@ -51,7 +51,7 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises
     ------
     TrainingError
-        If it cannot be read; what it says is checked by ``settled``.
+        If it cannot be read; what it says is checked by ``merge_settings``.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -61,15 +61,38 @@ def read_config(path: Path) -> dict[str, Any]:
         raise TrainingError(f"{path} is not TOML ({error}); --print-config shows how one looks") from error
 
 
+def settings_from_options(options: Mapping[str, Any]) -> TrainSettings:
+    """Return the settings of a run: its options over ``--set``, over ``--config``, over the recipe.
+
+    A model to start from fixes the width and the upsampling of the network, unless they are set.
+
+    Raises
+    ------
+    UsageError, TrainingError
+        If a name is unknown or a value does not fit.
+    ModelError
+        If the model to start from cannot be read.
+    """
+    run = from_options(RecipeSettings, options)
+    layers: list[tuple[str, Mapping[str, Any]]] = [(str(run.config), read_config(run.config))] if run.config else []
+    layers += [("--set", parse_assignment(text)) for text in run.assignments]
+    layers.append(("options", checked(TrainSettings, options)))
+    start = merge_settings(RECIPES[run.recipe], *layers).start
+    if start is not None:
+        card = read_card(find_model(start))
+        layers.insert(0, (start, {"width": card.width, "upsample": card.upsample}))
+    return merge_settings(RECIPES[run.recipe], *layers)
+
+
 def merge_settings(recipe: TrainSettings, *layers: tuple[str, Mapping[str, Any]]) -> TrainSettings:
     """Lay settings over a recipe.
 
     Parameters
     ----------
     recipe
-        What holds where nothing else is said.
+        Settings to start from.
     layers
-        Where settings come from, for messages, and the settings; later ones win.
+        Where settings come from, for messages, and the settings by name; later ones take precedence.
 
     Raises
     ------
@@ -79,7 +102,6 @@ def merge_settings(recipe: TrainSettings, *layers: tuple[str, Mapping[str, Any]]
     settings = recipe
     for source, layer in layers:
         settings = _laid_over(settings, layer, source)
-    _check(settings)
     return settings
 
 
@@ -93,7 +115,7 @@ def parse_assignment(text: str) -> dict[str, Any]:
     """
     name, equals, value = text.partition("=")
     if not equals:
-        raise TrainingError(f"--set wants name=value, not {text!r}")
+        raise TrainingError(f"--set must be name=value, not {text!r}")
     try:
         found = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
@@ -111,76 +133,25 @@ def to_toml(settings: TrainSettings) -> str:
 
 
 def _laid_over(settings: Any, layer: Mapping[str, Any], source: str) -> Any:
-    kinds = get_type_hints(type(settings))
+    fields_by_name = {one.field: one for one in declared(settings.__class__)}
+    tables = {field.name for field in fields(settings) if is_dataclass(getattr(settings, field.name))}
     changes: dict[str, Any] = {}
     for name, value in layer.items():
-        if name not in kinds:
-            near = difflib.get_close_matches(name, kinds, 1, 0.5)
-            cure = f"did you mean {near[0]}?" if near else "--print-config lists them all"
-            raise TrainingError(f"{source} sets {name!r}, which is no setting; {cure}")
-        if is_dataclass(kinds[name]):
+        if name in tables:
             if not isinstance(value, Mapping):
                 raise TrainingError(f"{source} sets {name} to {value!r}; it is a table of settings")
             changes[name] = _laid_over(getattr(settings, name), value, source)
+        elif name in fields_by_name:
+            one = fields_by_name[name]
+            try:
+                changes[name] = fitted(value, one.type, one.option, name)
+            except UsageError as error:
+                raise TrainingError(f"{source}: {error}") from error
         else:
-            changes[name] = _fitting(value, kinds[name], name, source)
+            near = difflib.get_close_matches(name, [*fields_by_name, *tables], 1, 0.5)
+            cure = f"did you mean {near[0]}?" if near else "--print-config lists them all"
+            raise TrainingError(f"{source} sets {name!r}, which is not a setting; {cure}")
     return replace(settings, **changes)
-
-
-def _fitting(value: Any, kind: Any, name: str, source: str) -> Any:
-    """Return a value in the type a setting has."""
-    choices = get_args(kind) if get_origin(kind) is Literal else ()
-    if isinstance(kind, UnionType):
-        kind = next(one for one in get_args(kind) if one is not type(None))
-    if choices and value in choices:
-        return value
-    if get_origin(kind) is tuple and isinstance(value, list | tuple) and all(map(_is_number, value)):
-        return tuple(float(one) for one in value)
-    if kind is float and _is_number(value) and math.isfinite(value):
-        return float(value)
-    if kind in {bool, int, str} and type(value) is kind:
-        return value
-    wanted = " or ".join(choices) if choices else _WORDS.get(kind, "a list of numbers")
-    raise TrainingError(f"{source} sets {name} to {value!r}; it must be {wanted}")
-
-
-_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word in quotes"}
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-_AT_LEAST = {
-    "width": 1, "batch": 1, "crop": 8, "steps": 0, "pool": 0, "evaluations": 1, "dev_tiles": 1, "patience": 0,
-    "warmup_steps": 0, "seed": 0, "learning_rate": 0, "momentum": 0, "weight_decay": 0, "clip_norm": 0,
-    "average_decay": 0, "focal_gamma": 0, "dice_weight": 0, "cldice_weight": 0, "drop_factor": 0,
-    "checkpoint_minutes": 0, "checkpoint_part_mib": 0, "minutes": 0,
-}  # fmt: skip
-
-
-def _check(settings: TrainSettings) -> None:
-    for name, least in _AT_LEAST.items():
-        if getattr(settings, name) < least:
-            raise TrainingError(f"{name} must be at least {least}, not {getattr(settings, name)}")
-    for name, value in asdict(settings.augment).items():
-        if value < 0:
-            raise TrainingError(f"augment.{name} must be at least 0, not {value}")
-    shares = {"drop_at": settings.drop_at, "teacher_weight": (settings.teacher_weight,)}
-    for name, values in shares.items():
-        if any(not 0 <= value <= 1 for value in values):
-            raise TrainingError(f"{name} must be from 0 to 1, not {', '.join(map(str, values))}")
-    for name in ("average_decay", "momentum"):
-        if getattr(settings, name) >= 1:
-            raise TrainingError(f"{name} must be below 1, not {getattr(settings, name)}")
-    _check_pixels(settings)
-
-
-def _check_pixels(settings: TrainSettings) -> None:
-    if settings.crop % 8:
-        raise TrainingError(f"crop must be a multiple of 8, not {settings.crop}")
-    if settings.pixel_m is not None and settings.pixel_m <= 0:
-        raise TrainingError(f"pixel_m must be above 0, not {settings.pixel_m}")
 
 
 def _toml(value: Any) -> str:

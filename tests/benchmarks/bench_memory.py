@@ -15,8 +15,8 @@ from pathlib import Path
 import measuring
 import pytest
 
-from roadseg.predict import predict
-from roadseg.settings import Outputs, PredictSettings
+from roadseg.predict import predict_scene
+from roadseg.settings import PredictOutputs, PredictSettings
 
 RUNS = (("roadseg predict", 12_000), ("roadseg predict", 40_000), ("plain script", 12_000))
 LIMIT_MB = 2048
@@ -57,7 +57,7 @@ def main() -> None:
     if way == "plain script":
         seconds = measuring.plain_script(Path(scene), target, measuring.first_band, batch_size=4)
     else:
-        seconds = predict(scene, Outputs(target), measuring.model(), PredictSettings()).seconds
+        seconds = predict_scene(scene, PredictOutputs(target), measuring.model(), PredictSettings()).seconds
     print(json.dumps({"seconds": seconds, "cpu": time.process_time(), "peak_mb": measuring.peak_rss_mb()}))
 
 

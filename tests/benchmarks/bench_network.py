@@ -21,9 +21,9 @@ import torch
 from numpy.typing import NDArray
 
 from roadseg.model.resunet import ResUNet, normalize
-from roadseg.predict import predict
+from roadseg.predict import predict_scene
 from roadseg.prediction.engines.torch import TorchEngine
-from roadseg.settings import EngineSettings, Outputs, PredictSettings
+from roadseg.settings import EngineSettings, PredictOutputs, PredictSettings
 
 MPX = float(os.environ.get("ROADSEG_BENCHMARK_MPX", "60"))
 MEAN, STD = (0.4, 0.4, 0.4), (0.2, 0.2, 0.2)
@@ -45,7 +45,7 @@ def by_roadseg(scene: Path, target: Path) -> dict[str, float]:
     with pytest.MonkeyPatch.context() as patch:
         clock.watch(patch, engine, "_forward", "network")
         model = measuring.model(engine, mean=MEAN, std=STD)
-        done = predict(str(scene), Outputs(target), model, PredictSettings())
+        done = predict_scene(str(scene), PredictOutputs(target), model, PredictSettings())
     return {"seconds": done.seconds, "network": clock.wall["network"], "blocks": done.blocks}
 
 

@@ -23,14 +23,13 @@ from shared import tiles
 from roadseg.metrics.apls import apls, apls_score
 from roadseg.metrics.graph import road_graph
 from roadseg.metrics.lines import LineCounts, compare_lines, line_score
-from roadseg.predict import predict
-from roadseg.prediction.engines.choose import load
+from roadseg.predict import load_model, predict_scene
 from roadseg.raster.ground import Ground
 from roadseg.roads.centerlines.extract import extract_centerlines
 from roadseg.roads.centerlines.geometry import to_ground
 from roadseg.roads.mask.clean import Cleaning
 from roadseg.roads.repair.repair import RepairLimits, repair
-from roadseg.settings import EngineSettings, Outputs, PredictSettings
+from roadseg.settings import PredictOutputs, PredictSettings
 
 LEVEL = 0.5 * 254
 ON = RepairLimits(level=LEVEL)
@@ -58,9 +57,9 @@ def predictions(folder):
     """Return where the predicted tiles lie; predict them there if nobody has."""
     if "ROADSEG_PREDICTIONS" in os.environ:
         return Path(os.environ["ROADSEG_PREDICTIONS"])
-    model = load(None, EngineSettings(device="cpu"))
+    model = load_model(device="cpu")
     for image in sorted((tiles("dev") / "images").glob("*.tif*")):
-        predict(str(image), Outputs(folder / f"{image.stem}.tif"), model, PredictSettings(pixel_m=1.0))
+        predict_scene(str(image), PredictOutputs(folder / f"{image.stem}.tif"), model, PredictSettings(pixel_m=1.0))
     return folder
 
 

@@ -17,7 +17,7 @@ from roadseg import predict
 from roadseg.prediction import outputs, pipeline
 from roadseg.raster.encoding import dequantize
 from roadseg.raster.scene import Scene
-from roadseg.settings import Outputs, PredictSettings
+from roadseg.settings import PredictOutputs, PredictSettings
 
 HEIGHT, WIDTH = 12_000, 12_288
 TARGET_MS = 40
@@ -42,7 +42,9 @@ def test_milliseconds_per_megapixel_without_the_network(tmp_path):
         with pytest.MonkeyPatch.context() as patch:
             for owner, name, label, all_threads in PARTS:
                 clock.watch(patch, owner, name, label, all_threads=all_threads)
-            predict.predict(str(scene), Outputs(target), measuring.model(), PredictSettings(overwrite=True))
+            predict.predict_scene(
+                str(scene), PredictOutputs(target), measuring.model(), PredictSettings(overwrite=True)
+            )
         clocks.append(clock)
     per_mpx = 1000 / (HEIGHT * WIDTH / 1e6)
     rows: list[tuple[object, ...]] = [("part", "wall ms/Mpx", "from – to", "processor ms/Mpx")]

@@ -52,7 +52,7 @@ def check_vector_targets(outputs: VectorOutputs, settings: VectorizeSettings, in
         packed = target != outputs.preview and format_of(target, outputs.format) == "GeoPackage"
         check_target(target, overwrite=settings.overwrite or packed, inputs=inputs)
         if packed:
-            names = [content.name for content in planned_layers(outputs, target, areas=settings.areas)]
+            names = [content.name for content in planned_layers(outputs, target, areas=settings.geometry == "polygons")]
             check_layers(target, names, chosen=outputs.layer is not None, overwrite=settings.overwrite)
 
 

@@ -1,0 +1,123 @@
+"""Command-line options made of settings dataclasses, and help that lists them in groups.
+
+A command declares its arguments and what only concerns the terminal; ``with_options`` adds a parameter for every
+``Option`` of the dataclasses it is given, through an explicit signature, which typer reads. Typer only turns texts into
+numbers and paths; ``roadseg.settings.option`` checks the values, as for Python and configuration files.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from inspect import Parameter
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
+
+import typer
+from typer.core import TyperCommand
+
+from roadseg.cli.terminal import usage_errors
+from roadseg.settings.option import Declared, checked, offered
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+MESSAGES, OUTPUT, MODEL = "Messages", "Output", "Model and device"
+"""Headings of options that are declared by the commands."""
+
+
+class GroupedCommand(TyperCommand):
+    """A command whose help lists the options under their headings (``rich_help_panel``), in plain text."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write a section for each heading, in the order of its first option."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            default = "Arguments" if param.param_type_name == "argument" else MESSAGES
+            record = param.get_help_record(ctx)
+            if record:
+                sections.setdefault(getattr(param, "rich_help_panel", None) or default, []).append(record)
+        for heading, records in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+
+def with_options(*settings: type, layered: type | None = None) -> Callable[[Command], Command]:
+    """Add the options of settings dataclasses to a command, which receives their checked values as keywords.
+
+    Parameters
+    ----------
+    settings
+        The dataclasses, in the order of ``--help``.
+    layered
+        The one whose defaults a recipe may change.
+    """
+    options = {name: (one, one_class is layered) for one_class in settings for name, one in offered(one_class).items()}
+
+    def decorate(command: Command) -> Command:
+        own = [p for p in inspect.signature(command).parameters.values() if p.kind is not Parameter.VAR_KEYWORD]
+        before = [p for p in own if p.kind is not Parameter.KEYWORD_ONLY]
+        after = [p for p in own if p.kind is Parameter.KEYWORD_ONLY]
+        added = [_parameter(name, one, layered=is_layered) for name, (one, is_layered) in options.items()]
+
+        @functools.wraps(command)
+        def run(**values: Any) -> None:
+            values = {name: value for name, value in values.items() if value is not None or name not in options}
+            with usage_errors():
+                for one_class in settings:
+                    checked(one_class, values)
+            command(**values)
+
+        parameters = [p.replace(kind=Parameter.KEYWORD_ONLY) for p in (*before, *added, *after)]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        return cast(Command, run)
+
+    return decorate
+
+
+def _parameter(name: str, one: Declared, *, layered: bool) -> Parameter:
+    """Return the parameter of an option as typer reads it: its type, its default, its line of help."""
+    kinds = [kind for kind in (get_args(one.type) if _is_union(one.type) else (one.type,)) if kind is not NoneType]
+    choices = get_args(kinds[0]) if get_origin(kinds[0]) is Literal else ()
+    default = None if layered or one.default == () else one.default
+    annotation = _parsed_as(kinds)
+    if annotation is str and default is not None:
+        default = _text(default)
+    shown = f"  [default: {_text(one.default)}]" if layered and _text(one.default) else ""
+    option = typer.Option(
+        one.option.flag,
+        help=one.option.help + shown,
+        rich_help_panel=one.option.group,
+        metavar=f"[{'|'.join(choices)}]" if choices else one.option.metavar,
+        autocompletion=(lambda: list(choices)) if choices else None,
+    )
+    return Parameter(
+        name,
+        Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=Annotated[annotation if default is not None else annotation | None, option],
+    )
+
+
+def _is_union(kind: Any) -> bool:
+    return get_origin(kind) in {Union, UnionType}
+
+
+def _parsed_as(kinds: Sequence[Any]) -> Any:
+    """Return what typer reads a value as: choices, numbers with commas and mixed types stay texts."""
+    if len(kinds) == 1 and kinds[0] in {bool, int, float, Path}:
+        return kinds[0]
+    many = get_origin(kinds[0]) is tuple and get_args(kinds[0])[0] in {str, Path}
+    return list[get_args(kinds[0])[0]] if many else str  # type: ignore[misc]
+
+
+def _text(default: Any) -> str:
+    """Return a default as ``--help`` shows it; a switch shows none."""
+    if default is None or isinstance(default, bool):
+        return ""
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def given(settings: type, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those options that belong to a settings dataclass."""
+    return {name: value for name, value in options.items() if name in offered(settings)}

@@ -1,0 +1,66 @@
+"""What can be set: every option is declared once, with its default, help and bounds.
+
+One module per command. Each holds frozen dataclasses, which the code passes around, and the ``TypedDict`` of the
+command's keyword options in Python. The command line, its ``--help`` and configuration files read the dataclasses.
+"""
+
+from roadseg.settings.evaluate import EvaluateOptions, EvaluateOutputs, EvaluateSettings, Neighbourhood
+from roadseg.settings.predict import (
+    EngineOptions,
+    EngineSettings,
+    GridChoice,
+    PixelType,
+    Precision,
+    PredictOptions,
+    PredictOutputs,
+    PredictSettings,
+)
+from roadseg.settings.train import (
+    AugmentSettings,
+    CalibrationGoal,
+    CardTexts,
+    DataSettings,
+    LossName,
+    OptimizerName,
+    RecipeSettings,
+    ScheduleName,
+    SplitUnit,
+    TrainOptions,
+    TrainSettings,
+    Upsampling,
+    WeightType,
+)
+from roadseg.settings.vectorize import Geometry, VectorFormat, VectorizeOptions, VectorizeSettings, VectorOutputs
+
+__all__ = [
+    "AugmentSettings",
+    "CalibrationGoal",
+    "CardTexts",
+    "DataSettings",
+    "EngineOptions",
+    "EngineSettings",
+    "EvaluateOptions",
+    "EvaluateOutputs",
+    "EvaluateSettings",
+    "Geometry",
+    "GridChoice",
+    "LossName",
+    "Neighbourhood",
+    "OptimizerName",
+    "PixelType",
+    "Precision",
+    "PredictOptions",
+    "PredictOutputs",
+    "PredictSettings",
+    "RecipeSettings",
+    "ScheduleName",
+    "SplitUnit",
+    "TrainOptions",
+    "TrainSettings",
+    "Upsampling",
+    "VectorFormat",
+    "VectorOutputs",
+    "VectorizeOptions",
+    "VectorizeSettings",
+    "WeightType",
+]

@@ -1,0 +1,144 @@
+"""Options of ``roadseg vectorize``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, TypedDict
+
+from roadseg.settings.option import Option
+
+VectorFormat = Literal["GeoPackage", "FlatGeobuf", "GeoJSON", "GeoJSONSeq", "GeoParquet", "Shapefile"]
+Geometry = Literal["lines", "polygons"]
+
+
+@dataclass(frozen=True)
+class VectorizeSettings:
+    """How a road network, or road areas, are extracted; in metres on the ground, or pixels without a CRS."""
+
+    geometry: Annotated[Geometry, Option("--as", "A network of centerlines, or the areas of the roads.", "Roads")] = (
+        "lines"
+    )
+    threshold: Annotated[
+        float | None,
+        Option(
+            "--threshold",
+            "Probability that a road reaches somewhere; by default the threshold stored in the file, else 0.5.",
+            "Roads",
+            "P",
+            min=0,
+            max=1,
+        ),
+    ] = None
+    low_threshold: Annotated[
+        float | None,
+        Option(
+            "--low", "Probability that it has everywhere; by default half the threshold.", "Roads", "P", min=0, max=1
+        ),
+    ] = None
+    pixel_m: Annotated[
+        float | None,
+        Option("--gsd", "Metres per pixel to extract at; by default the model's.", "Roads", "M", min=1e-4),
+    ] = None
+    min_area_m2: Annotated[
+        float,
+        Option("--min-area", "Smallest patch of road to keep, in square metres.", "Cleaning and repair", "M2", min=0),
+    ] = 60.0
+    max_hole_m2: Annotated[
+        float, Option("--max-hole", "Largest hole to fill, in square metres.", "Cleaning and repair", "M2", min=0)
+    ] = 60.0
+    min_length_m: Annotated[
+        float,
+        Option("--min-length", "Shortest component to keep, in metres of road.", "Cleaning and repair", "M", min=0),
+    ] = 40.0
+    spur_m: Annotated[
+        float | None,
+        Option(
+            "--spur",
+            "Longest dead end to prune, in metres; by default what the road's width explains; 0 prunes none.",
+            "Cleaning and repair",
+            "M",
+            min=0,
+        ),
+    ] = None
+    bridge_m: Annotated[
+        float,
+        Option("--bridge", "Longest gap to bridge, in metres; 0 bridges none.", "Cleaning and repair", "M", min=0),
+    ] = 40.0
+    merge_junctions: Annotated[
+        bool,
+        Option(
+            "--merge-junctions/--keep-junctions",
+            "Merge junctions that lie within a road's width of each other.",
+            "Cleaning and repair",
+        ),
+    ] = True
+    simplify_m: Annotated[
+        float | None,
+        Option(
+            "--simplify",
+            "Largest distance a line may move to save vertices, in metres; by default 0.75 px; 0 keeps all vertices.",
+            "Cleaning and repair",
+            "M",
+            min=0,
+        ),
+    ] = None
+    crs: Annotated[
+        str | None, Option("--crs", "CRS of the output, such as EPSG:25832; by default the raster's.", "Output", "CRS")
+    ] = None
+    overwrite: Annotated[
+        bool, Option("--overwrite", "Replace outputs; in a GeoPackage only the layers of these names.", "Output")
+    ] = False
+    block_px: Annotated[
+        int,
+        Option("--block", "Side of a block in pixels; larger is faster and takes more memory.", "Tuning", "PX", min=64),
+    ] = 2048
+    workers: Annotated[int, Option("--workers", "Number of processes.", "Tuning", "N", min=1)] = 1
+
+
+@dataclass(frozen=True)
+class VectorOutputs:
+    """Where a road network goes."""
+
+    vector: Path
+    format: Annotated[
+        VectorFormat | None, Option("--format", "Format of the output; by default from its extension.", "Output")
+    ] = None
+    layer: Annotated[
+        str | None,
+        Option("--layer", "Layer name; an existing GeoPackage then gets another layer.", "Output", "NAME"),
+    ] = None
+    junctions: Annotated[
+        Path | None, Option("--junctions", "Separate file for the junctions; a GeoPackage has a layer.", "Output")
+    ] = None
+    preview: Annotated[Path | None, Option("--preview", "Also draw the roads over the raster, as PNG.", "Output")] = (
+        None
+    )
+    image: Annotated[Path | None, Option("--image", "Image to draw the roads over instead.", "Output")] = None
+
+    def paths(self) -> list[Path]:
+        """Return the paths that are set."""
+        return [path for path in (self.vector, self.junctions, self.preview) if path]
+
+
+class VectorizeOptions(TypedDict, total=False):
+    """Keyword options of ``roadseg.vectorize.vectorize``; ``roadseg vectorize --help`` says what each means."""
+
+    as_: Geometry
+    threshold: float | None
+    low: float | None
+    gsd: float | None
+    min_area: float
+    max_hole: float
+    min_length: float
+    spur: float | None
+    bridge: float
+    merge_junctions: bool
+    simplify: float | None
+    crs: str | None
+    overwrite: bool
+    block: int
+    workers: int
+    format: VectorFormat | None
+    layer: str | None
+    junctions: str | Path | None
+    preview: str | Path | None
+    image: str | Path | None
