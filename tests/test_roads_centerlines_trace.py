@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roadseg.roads.centerlines.chains import find_chains
-from roadseg.roads.centerlines.merge import TracedBlock, merge
-from roadseg.roads.centerlines.trace import trace
+from roadseg.roads.centerlines.merge import MeasuredBlock, merge_blocks
+from roadseg.roads.centerlines.trace import trace_block
 from roadseg.roads.mask.store import BlockGrid
 from roadseg.thinning import thin
 from roadseg.windows import Window
@@ -22,11 +22,11 @@ def traced(lines, block_px=10**6):
     framed = np.pad(lines, 1)
     blocks = []
     for block in BlockGrid(height, width, block_px).blocks():
-        part = trace(np.ascontiguousarray(framed[block.grown(1).slices(Window(-1, -1, 0, 0))]), block, width)
+        part = trace_block(np.ascontiguousarray(framed[block.grown(1).slices(Window(-1, -1, 0, 0))]), block, width)
         number = part.places[:, 0] * width + part.places[:, 1]
         some = np.zeros(len(part.closed), np.int64)
-        blocks.append(TracedBlock(part, part.first % 3 == 0, number.astype(np.uint16), number.astype(np.uint8), some))
-    return merge(blocks, width)
+        blocks.append(MeasuredBlock(part, part.first % 3 == 0, number.astype(np.uint16), number.astype(np.uint8), some))
+    return merge_blocks(blocks, width)
 
 
 class Walk:
@@ -197,7 +197,7 @@ def test_a_junction_split_by_the_corner_of_four_blocks():
 
 
 def test_nothing_gives_an_empty_graph():
-    graph = merge([], 7)
+    graph = merge_blocks([], 7)
     assert (len(graph.nodes), len(graph.ends), len(graph.places)) == (0, 0, 0)
     assert graph.starts.tolist() == [0]
 

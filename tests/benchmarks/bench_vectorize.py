@@ -28,9 +28,9 @@ CLEANING = Cleaning(high=127, low=76, min_area_px=60, max_hole_px=60)
 STAGES = {
     "clean": ((clean, "_find_roads"), (clean, "_find_holes")),
     "thin": ((extract, "_thin"),),
-    "trace": ((extract, "trace"),),
-    "area, level, border": ((extract, "_trace"),),
-    "merge": ((extract, "merge"),),
+    "trace": ((extract, "trace_block"),),
+    "area, level, border": ((extract, "_measure"),),
+    "merge": ((extract, "merge_blocks"),),
 }
 
 
