@@ -20,7 +20,7 @@ UTM = Ground("a projected CRS", (1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
 
 def network(road, ground=UTM, limits=None, **options):
     graph = trace(road, np.where(road, 200, 0).astype(np.uint8))
-    return to_ground(repair(graph, limits or RepairLimits(), pixel=ground.pixel_size), ground, **options)
+    return to_ground(repair(graph, limits or RepairLimits(), pixel_size=ground.pixel_size), ground, **options)
 
 
 def sizes(transform):

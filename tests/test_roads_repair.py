@@ -7,14 +7,15 @@ import pytest
 from tracing import circle, graph_of, shuffled, strips, town, trace
 
 import roadseg.roads.repair.edges as edges_module
-import roadseg.roads.repair.pixel_lines as pixel_lines_module
+import roadseg.roads.repair.pixel_set as pixel_set_module
 from roadseg.raster.ground import Ground
 from roadseg.roads.centerlines.geometry import to_ground
 from roadseg.roads.pixel_graph import PixelGraph
 from roadseg.roads.repair.contract import contract, split_edges
 from roadseg.roads.repair.edges import degrees, in_canonical_order, polylines_of
 from roadseg.roads.repair.gaps import close_gaps
-from roadseg.roads.repair.pixel_lines import PixelSet, first_hit, line_pixels
+from roadseg.roads.repair.pixel_lines import line_pixels
+from roadseg.roads.repair.pixel_set import PixelSet, first_hit
 from roadseg.roads.repair.repair import RepairLimits, repair
 from roadseg.roads.repair.spurs import drop_small_components, prune_spurs
 
@@ -27,7 +28,7 @@ def repaired(road, limits=None, levels=None, known=None, **changes):
     levels = np.where(np.ones(road.shape, bool) if known is None else known, levels, 255).astype(np.uint8)
     graph = trace(road & (levels < 255), levels, levels < 255)
     limits = replace(limits or RepairLimits(), **changes)
-    return repair(graph, limits, sample=lambda places: levels[places[:, 0], places[:, 1]])
+    return repair(graph, limits, levels_at=lambda places: levels[places[:, 0], places[:, 1]])
 
 
 def shape_of(graph):
@@ -167,7 +168,7 @@ def test_small_pieces_go_unless_they_leave():
     graph = graph_of([(0, 1, long), (2, 3, short), (4, 5, border)], nodes, at_border=[4])
     kept = drop_small_components(graph, length=40)
     assert sorted(kept.nodes[:, 0]) == [5, 5, 30, 30]
-    assert len(drop_small_components(graph, length=40, pixel=(4.0, 4.0)).ends) == 3
+    assert len(drop_small_components(graph, length=40, pixel_size=(4.0, 4.0)).ends) == 3
     assert len(drop_small_components(graph, length=100).ends) == 1
 
 
@@ -208,7 +209,7 @@ def test_probability_under_a_gap_speaks_for_a_bridge():
 def test_the_length_of_a_gap_counts_in_metres():
     graph = trace(with_gap(0, gap=30))
     assert repair(graph, RepairLimits()).inferred.any()
-    assert not repair(graph, RepairLimits(), pixel=(3.0, 3.0)).inferred.any()
+    assert not repair(graph, RepairLimits(), pixel_size=(3.0, 3.0)).inferred.any()
 
 
 @pytest.mark.parametrize("gap", [4, 12, 20])
@@ -298,7 +299,7 @@ def test_a_dead_end_that_points_at_a_junction_is_led_to_it():
     ways = [[(60, c) for c in range(11, 60)], [(60, c) for c in range(61, 110)], [(r, 60) for r in range(11, 60)]]
     nodes = [(60, 10), (60, 60), (60, 110), (10, 60), (76, 60), (140, 60), (160, 10), (160, 11)]
     edges = [(0, 1, ways[0]), (1, 2, ways[1]), (3, 1, ways[2]), (4, 5, [(r, 60) for r in range(77, 140)]), (6, 7, [])]
-    graph = close_gaps(graph_of(edges, nodes), longest=30, level=127)
+    graph = close_gaps(graph_of(edges, nodes), max_gap=30, road_level=127)
     assert [1, 4] in np.sort(graph.ends[graph.inferred], axis=1).tolist()
     assert len(graph.ends) == 6
 
@@ -307,11 +308,11 @@ def test_a_dead_end_that_points_at_a_junction_is_led_to_it():
 def test_the_size_of_the_parts_changes_nothing(seed, monkeypatch):
     graph = trace(town(seed))
     limits = RepairLimits(min_length=20)
-    at_once, on_ground = (repair(graph, limits, pixel=(1.1, 0.7)), to_ground(repair(graph, limits), Ground()))
+    at_once, on_ground = (repair(graph, limits, pixel_size=(1.1, 0.7)), to_ground(repair(graph, limits), Ground()))
     monkeypatch.setattr(edges_module, "CHUNK", 50)
-    monkeypatch.setattr(edges_module, "WIDE_CHUNK", 100)
-    monkeypatch.setattr(pixel_lines_module, "CHUNK", 50)
-    assert_same(at_once, repair(graph, limits, pixel=(1.1, 0.7)))
+    monkeypatch.setattr(edges_module, "NODE_CHUNK", 100)
+    monkeypatch.setattr(pixel_set_module, "CHUNK", 50)
+    assert_same(at_once, repair(graph, limits, pixel_size=(1.1, 0.7)))
     in_parts = to_ground(repair(graph, limits), Ground())
     for field in fields(in_parts):
         if field.name != "crs":
@@ -378,17 +379,17 @@ def test_a_road_that_leaves_keeps_its_ends_and_its_place():
 # --- parts -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("thick", [True, False])
-def test_straight_lines_of_pixels(thick):
+@pytest.mark.parametrize("four_connected", [True, False])
+def test_straight_lines_of_pixels(four_connected):
     rng = np.random.default_rng(3)
     start, stop = rng.integers(-30, 30, (2, 200, 2))
     stop[0] = start[0]
-    drawn = line_pixels(start, stop, thick=thick)
+    drawn = line_pixels(start, stop, four_connected=four_connected)
     for i in range(200):
-        way = drawn.places[drawn.starts[i] : drawn.starts[i + 1]]
+        way = drawn.pixels[drawn.starts[i] : drawn.starts[i + 1]]
         np.testing.assert_array_equal(way[[0, -1]], [start[i], stop[i]])
         steps = np.abs(np.diff(way, axis=0))
-        assert (steps.sum(axis=1) == 1).all() if thick else (steps.max(axis=1, initial=0) <= 1).all()
+        assert (steps.sum(axis=1) == 1).all() if four_connected else (steps.max(axis=1, initial=0) <= 1).all()
         across = stop[i] - start[i]
         off = np.abs(np.cross(np.append(across, 0), np.pad(way - start[i], ((0, 0), (0, 1))))[:, 2])
         assert (off <= 0.8 * max(np.hypot(*across), 1)).all()
@@ -401,13 +402,13 @@ def test_marks_hold_what_was_added_within_reach():
     marks = PixelSet(near, 40)
     marks.add(places)
     rows, cols = np.indices((700, 700))
-    held, truth = marks.at(rows, cols), np.zeros((700, 700), bool)
+    held, truth = marks.contains(rows, cols), np.zeros((700, 700), bool)
     truth[tuple(places.T)] = True
     assert not (held & ~truth).any()
     for row, col in near:
         area = np.s_[row - 40 : row + 41, max(col - 40, 0) : col + 41]
         np.testing.assert_array_equal(held[area], truth[area])
-    assert not marks.at(rows - 5000, cols + 100_000).any()
+    assert not marks.contains(rows - 5000, cols + 100_000).any()
 
 
 def test_the_first_mark_on_the_way_is_met():
@@ -421,7 +422,7 @@ def test_the_first_mark_on_the_way_is_met():
 @pytest.mark.parametrize("turn", np.linspace(0, 2 * np.pi, 13))
 def test_no_ray_slips_through_an_oblique_line(turn):
     """Pixels of a diagonal touch at corners only; a ray at a right angle to it must not pass between."""
-    line = line_pixels(np.array([[10, 90]]), np.array([[90, 10]]), thick=False).places
+    line = line_pixels(np.array([[10, 90]]), np.array([[90, 10]]), four_connected=False).pixels
     marks = PixelSet(line, 60)
     marks.add(line)
     start = np.array([[30, 30], [31, 30], [30, 31], [70, 69], [69, 70], [70, 70]])
@@ -434,7 +435,7 @@ def test_large_coordinates_and_long_edges():
     way = np.stack([np.full(140_000, 50_000), np.arange(100_000, 240_000)], axis=1)
     beyond = np.stack([np.full(60, 50_000), np.arange(240_020, 240_080)], axis=1)
     nodes = [(50_000, 99_999), (50_000, 240_000), (50_000, 240_019), (50_000, 240_080)]
-    graph = close_gaps(graph_of([(0, 1, way), (2, 3, beyond)], nodes), longest=25, level=127)
+    graph = close_gaps(graph_of([(0, 1, way), (2, 3, beyond)], nodes), max_gap=25, road_level=127)
     assert shape_of(graph) == (3, [1, 1, 2, 2], 1)
     assert polylines_of(graph).lengths.sum() == pytest.approx(140_081)
 

@@ -86,7 +86,7 @@ class ExtractionPlan:
             spur=self.settings.spur_m,
             max_gap=self.settings.bridge_m,
             merge_junctions=self.settings.merge_junctions,
-            level=None if self.raster.is_mask else float(_level(self.threshold)),
+            road_level=None if self.raster.is_mask else float(_level(self.threshold)),
         )
 
     def simplify_px(self) -> float:
@@ -139,7 +139,7 @@ def extract(plan: ExtractionPlan, folder: Path, listener: Listener) -> Roads:
             )
         return areas_to_ground(areas, ground)
     traced = extract_centerlines(raster, cleaning=cleaning, folder=folder, on_block=listener.advance, **blocks)
-    repaired = repair(traced, plan.repairs(), pixel=ground.pixel_size, sample=raster.at)
+    repaired = repair(traced, plan.repairs(), pixel_size=ground.pixel_size, levels_at=raster.at)
     return to_ground(repaired, ground, simplify=plan.settings.simplify_m, probability=not raster.is_mask)
 
 

@@ -32,7 +32,7 @@ from roadseg.roads.repair.repair import RepairLimits, repair
 from roadseg.settings import PredictOutputs, PredictSettings
 
 LEVEL = 0.5 * 254
-ON = RepairLimits(level=LEVEL)
+ON = RepairLimits(road_level=LEVEL)
 OFF = replace(ON, min_length=0, spur=0, max_gap=0, merge_junctions=False)
 TRUTH = replace(OFF, spur=None, merge_junctions=True)
 WAYS = {
@@ -94,7 +94,7 @@ def test_each_repair_on_the_dev_tiles(tmp_path):
         counts, paths, bridges, seconds = LineCounts(), [], 0, 0.0
         for levels, pixels, truth in pairs:
             before = time.process_time()
-            repaired = repair(pixels, limits, sample=lambda at, levels=levels: levels[at[:, 0], at[:, 1]])
+            repaired = repair(pixels, limits, levels_at=lambda at, levels=levels: levels[at[:, 0], at[:, 1]])
             seconds += time.process_time() - before
             found = graph_of(repaired)
             counts += compare_lines(truth, found, buffer_m=5.0)

@@ -73,7 +73,7 @@ def test_repair_and_geometry_per_megapixel():
     runs = []
     for _ in range(measuring.ROUNDS):
         start = time.process_time()
-        graph = repair(pixels, RepairLimits(level=100), sample=lambda at: levels[at[:, 0], at[:, 1]])
+        graph = repair(pixels, RepairLimits(road_level=100), levels_at=lambda at: levels[at[:, 0], at[:, 1]])
         middle = time.process_time()
         network = to_ground(graph, Ground())
         runs.append((middle - start, time.process_time() - middle))
@@ -102,7 +102,7 @@ def large(count):
     pixels = side_by_side(traced(levels), 2000, count)
     before, start = measuring.peak_rss_mb(), time.process_time()
     sizes = {"edges": len(pixels.ends), "pixels": len(pixels.places), "input": before}
-    graph = repair(pixels, RepairLimits(level=100), sample=lambda at: levels[at[:, 0] % 2000, at[:, 1] % 2000])
+    graph = repair(pixels, RepairLimits(road_level=100), levels_at=lambda at: levels[at[:, 0] % 2000, at[:, 1] % 2000])
     to_ground(graph, Ground())
     print(json.dumps({**sizes, "peak": measuring.peak_rss_mb(), "seconds": time.process_time() - start}))
 

@@ -1,7 +1,7 @@
-"""Possible bridges over gaps, and what speaks for and against them.
+"""Gaps that might be closed, and the evidence for and against each.
 
-A gap is judged by its length between the rims of the roads, by how far the roads must turn, and by
-the probability between the rims. How much each weighs was fitted on real gaps, see ``_PAIR`` and ``_T``.
+A gap is judged by its length between the rims of the roads, by how far the roads must turn, and by the probability
+between the rims. A logistic regression on real gaps gives the weights, see ``_PAIR`` and ``_T``.
 """
 
 from collections.abc import Callable
@@ -11,54 +11,64 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roadseg.roads.pixel_graph import Bools, Floats, Ints, PixelGraph
-from roadseg.roads.repair.edges import Pixel, chunks
+from roadseg.roads.repair.edges import PixelSize, chunks
 from roadseg.roads.repair.ends import EdgeEnds
 from roadseg.roads.repair.pixel_lines import line_pixels
 
 LevelsAt = Callable[[NDArray[np.int32]], NDArray[np.uint8]]
-"""From (n, 2) row, col to (n,) probability × 254 there; 255 where it is not known."""
+"""From (n, 2) row, col to (n,) probability × 254 there; 255 for nodata."""
 
 _PAIR = np.array([-1.45, 0.040, 1.81, 1.60])
 _T = np.array([-1.04, 0.073, 1.10, 2.21])
-"""Logistic regression on 1,255 gaps of the dev tiles of Massachusetts roads, of which 40 % are road in the
-masks: base, per metre of gap, per radian of misfit, per square root of support (up to 0.5)."""
+"""Weights of a logistic regression on 1,255 gaps in the dev tiles of the Massachusetts roads, of which 40 % are road
+in the masks: constant, per metre of gap, per radian of turn, per square root of support (up to 0.5)."""
 
 ACCEPTED = 0.7
-"""Log odds up to which a bridge is built: better to close one gap too many than to leave a network in pieces."""
+"""Log odds against a road up to which a gap is closed: one gap too many is better than a network in pieces."""
 
 _USUAL_SUPPORT = 0.05
-"""Stands for support where levels say nothing."""
+"""Taken for the support where levels mean nothing."""
 
-_ENOUGH = 0.5
-_UNKNOWN = 255
+_FULL_SUPPORT = 0.5
+_NODATA = 255
 
 
 @dataclass(frozen=True)
 class DeadEnds:
-    """Dead ends that may be bridged: their node, its pixel, and what the last metres of their edge tell."""
+    """Dead ends of a network.
+
+    Parameters
+    ----------
+    node, edge
+        (n,) the node of degree one, and its only edge.
+    pixel
+        (n, 2) int64 row, col of the node.
+    end
+        What the last metres of the edge show.
+    """
 
     node: Ints
     edge: Ints
-    place: Ints
+    pixel: Ints
     end: EdgeEnds
 
 
 @dataclass(frozen=True)
 class GapCandidates:
-    """Possible bridges.
+    """Gaps that might be closed, from a dead end to another one (a pair) or to an edge or junction (a T).
 
     Parameters
     ----------
     end, other
-        (n,) which dead ends, by their number among ``DeadEnds``; ``other`` is -1 where it leads to an edge or junction.
+        (n,) indices into ``DeadEnds``; ``other`` is -1 for a T.
     vertex, node
-        (n,) the vertex or node it leads to, -1 if it is the other kind.
+        (n,) the vertex, or the node, that the gap leads to; the other one is -1.
     gap
         (n,) metres between the rims of the roads.
-    misfit
-        (n,) radians that the roads turn, root of the sum of squares; for a T the end's own turn, twice.
+    turn
+        (n,) radians that the roads turn: root of the sum of squares of both ends; for a T the one end counts twice.
     support
-        (n,) mean level in the gap over the level from which a pixel is road; NaN if levels are not known.
+        (n,) mean level in the gap, as a share of the level from which a pixel is road; NaN if levels mean nothing.
     """
 
     end: Ints
@@ -66,75 +76,100 @@ class GapCandidates:
     vertex: Ints
     node: Ints
     gap: Floats
-    misfit: Floats
+    turn: Floats
     support: Floats
 
     def __getitem__(self, which: Ints | Bools | slice) -> "GapCandidates":
         return GapCandidates(*(getattr(self, field.name)[which] for field in fields(self)))
 
 
-def odds_against(found: GapCandidates) -> Floats:
-    """Return (n,) the logarithm of the odds that no road is hidden there, see ``_PAIR`` and ``_T``."""
-    support = np.sqrt(np.clip(np.nan_to_num(found.support, nan=_USUAL_SUPPORT), 0, _ENOUGH))
-    base, per_metre, per_radian, per_support = np.where(found.other[:, None] >= 0, _PAIR, _T).T
-    odds: Floats = base + per_metre * np.maximum(found.gap, 0) + per_radian * found.misfit - per_support * support
+def odds_against(candidates: GapCandidates) -> Floats:
+    """Return (n,) the log odds that there is no hidden road, see ``_PAIR`` and ``_T``."""
+    support = np.sqrt(np.clip(np.nan_to_num(candidates.support, nan=_USUAL_SUPPORT), 0, _FULL_SUPPORT))
+    constant, per_metre, per_radian, per_support = np.where(candidates.other[:, None] >= 0, _PAIR, _T).T
+    odds: Floats = (
+        constant + per_metre * np.maximum(candidates.gap, 0) + per_radian * candidates.turn - per_support * support
+    )
     return odds
 
 
-def plausible(found: GapCandidates) -> GapCandidates:
-    """Return those that would be accepted over a probability that leaves no doubt."""
-    return found[odds_against(replace(found, support=np.full(len(found.end), _ENOUGH))) <= ACCEPTED]
+def plausible(candidates: GapCandidates) -> GapCandidates:
+    """Return the candidates that would be accepted with full support."""
+    supported = replace(candidates, support=np.full(len(candidates.end), _FULL_SUPPORT))
+    return candidates[odds_against(supported) <= ACCEPTED]
 
 
 def with_support(
     graph: PixelGraph,
     ends: DeadEnds,
-    found: GapCandidates,
+    candidates: GapCandidates,
     *,
-    level: float | None,
-    pixel: Pixel,
-    sample: LevelsAt | None,
+    road_level: float | None,
+    pixel_size: PixelSize,
+    levels_at: LevelsAt | None,
 ) -> GapCandidates:
-    """Note the mean level between the rims, over the level of a road; bridges over unknown pixels are dropped."""
-    if sample is None or not len(found.end):
-        return found
-    size = np.abs(target_pixels(graph, found) - ends.place[found.end]).max(axis=1)
-    parts = (found[part] for part in chunks(np.cumsum(size + 1)))
-    return concatenate(*(_sampled(graph, ends, part, level, pixel, sample) for part in parts))
+    """Measure the support of candidates, and drop those over nodata pixels.
+
+    Parameters
+    ----------
+    graph, ends, candidates
+        A network, its dead ends, and the gaps between them.
+    road_level
+        Level from which a pixel is road; None leaves the support as it is.
+    pixel_size
+        Size of a pixel.
+    levels_at
+        Returns the levels of pixels; without it candidates come back unchanged.
+    """
+    if levels_at is None or not len(candidates.end):
+        return candidates
+    steps = np.abs(target_pixels(graph, candidates) - ends.pixel[candidates.end]).max(axis=1)
+    parts = (candidates[part] for part in chunks(np.cumsum(steps + 1)))
+    return concatenate(*(_measured(graph, ends, part, road_level, pixel_size, levels_at) for part in parts))
 
 
-def concatenate(*found: GapCandidates) -> GapCandidates:
-    """Return several lots of bridges as one."""
-    return GapCandidates(
-        *(np.concatenate([getattr(lot, field.name) for lot in found]) for field in fields(GapCandidates))
-    )
+def concatenate(*candidates: GapCandidates) -> GapCandidates:
+    """Return candidates joined end to end."""
+    columns = (np.concatenate([getattr(part, field.name) for part in candidates]) for field in fields(GapCandidates))
+    return GapCandidates(*columns)
 
 
-def _sampled(
-    graph: PixelGraph, ends: DeadEnds, found: GapCandidates, level: float | None, pixel: Pixel, sample: LevelsAt
-) -> GapCandidates:
-    """Do as ``with_support`` for bridges few enough to draw them at once."""
-    target = target_pixels(graph, found)
-    drawn = line_pixels(ends.place[found.end], target, thick=False)
-    levels = sample(drawn.places.astype(np.int32)).astype(np.float64)
-    steps = np.diff(drawn.starts)
-    known = np.bincount(drawn.line, weights=levels == _UNKNOWN, minlength=len(steps)) == 0
-    distance = np.maximum(np.hypot(*((target - ends.place[found.end]) * pixel).T), 1e-9)
-    rim = ends.end.width[found.end] / 2 / distance
-    middle, half = (
-        rim + found.gap / distance / 2,
-        np.maximum(found.gap - 3 * max(pixel), 1.5 * max(pixel)) / distance / 2,
-    )
-    share = drawn.step / np.maximum(steps - 1, 1)[drawn.line]
-    inside = np.abs(share - np.clip(middle, 0, 1)[drawn.line]) <= half[drawn.line]
-    total = np.bincount(drawn.line, weights=levels * inside, minlength=len(steps))
-    support = total / np.maximum(np.bincount(drawn.line, weights=inside, minlength=len(steps)), 1) / (level or 1)
-    return (found if level is None else replace(found, support=support))[known]
-
-
-def target_pixels(graph: PixelGraph, found: GapCandidates) -> Ints:
-    """Return (n, 2) the pixel each bridge leads to."""
-    target = np.rint(graph.nodes[found.node]).astype(np.int64)
-    split = found.vertex >= 0
-    target[split] = graph.places[found.vertex[split]]
+def target_pixels(graph: PixelGraph, candidates: GapCandidates) -> Ints:
+    """Return (n, 2) int64 row, col that each gap leads to."""
+    target = np.rint(graph.nodes[candidates.node]).astype(np.int64)
+    on_edge = candidates.vertex >= 0
+    target[on_edge] = graph.places[candidates.vertex[on_edge]]
     return target
+
+
+def _measured(
+    graph: PixelGraph,
+    ends: DeadEnds,
+    candidates: GapCandidates,
+    road_level: float | None,
+    pixel_size: PixelSize,
+    levels_at: LevelsAt,
+) -> GapCandidates:
+    """Measure as ``with_support`` does, all candidates at once."""
+    start, target = ends.pixel[candidates.end], target_pixels(graph, candidates)
+    drawn = line_pixels(start, target, four_connected=False)
+    levels = levels_at(drawn.pixels.astype(np.int32)).astype(np.float64)
+    steps = np.diff(drawn.starts)
+    valid = np.bincount(drawn.line, weights=levels == _NODATA, minlength=len(steps)) == 0
+    # As shares of the way from the dead end (0) to its target (1):
+    #
+    #     end ├─ half a width ─┤ rim ├────────── gap ──────────┤ rim ├─ half a width ─┤ target
+    #                                     ├─── counted ───┤
+    #                                           middle
+    #
+    # Levels count from 1.5 pixels inside one rim to 1.5 inside the other, and over 1.5 pixels at least.
+    distance = np.maximum(np.hypot(*((target - start) * pixel_size).T), 1e-9)
+    rim = ends.end.width[candidates.end] / 2 / distance
+    middle = rim + candidates.gap / distance / 2
+    reach = np.maximum(candidates.gap - 3 * max(pixel_size), 1.5 * max(pixel_size)) / distance / 2
+    share = drawn.step / np.maximum(steps - 1, 1)[drawn.line]
+    inside = np.abs(share - np.clip(middle, 0, 1)[drawn.line]) <= reach[drawn.line]
+    total = np.bincount(drawn.line, weights=levels * inside, minlength=len(steps))
+    count = np.maximum(np.bincount(drawn.line, weights=inside, minlength=len(steps)), 1)
+    support = total / count / (road_level or 1)
+    return (candidates if road_level is None else replace(candidates, support=support))[valid]

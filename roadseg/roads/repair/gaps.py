@@ -1,10 +1,9 @@
-"""Gaps in roads are bridged: from dead end to dead end, and from a dead end to the road it points at.
+"""Closing gaps in roads: from dead end to dead end, and from a dead end to the road it points at.
 
-Trees and shadows hide roads. A bridge is proposed between two dead ends, or along the direction of a
-dead end to the first edge it meets (a T gap). It is judged by its length between the roads' rims, by
-how far both roads must turn, and by the probability under it; it never crosses another edge nor
-anything unknown. Each dead end takes part in one bridge at most, the best ones are built first, and
-what a bridge changes is seen by the next round.
+Trees and shadows hide roads. A gap may be closed between two dead ends, or along the direction of a dead end to the
+first edge it meets (a T). Candidates are judged by their length between the rims of the roads, by how far the roads
+must turn, and by the probability in between; none crosses another edge, or pixels that are not valid. Each dead end
+gets one connection at most, the best ones are made first, and the next round sees what they changed.
 """
 
 from dataclasses import replace
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from roadseg.roads.pixel_graph import Bools, Ints, PixelGraph
 from roadseg.roads.repair.contract import split_edges
-from roadseg.roads.repair.edges import Pixel, chunks, degrees
+from roadseg.roads.repair.edges import PixelSize, chunks, degrees
 from roadseg.roads.repair.gap_candidates import find_candidates, find_obstacles, measure_dead_ends
 from roadseg.roads.repair.gap_evidence import (
     ACCEPTED,
@@ -25,81 +24,90 @@ from roadseg.roads.repair.gap_evidence import (
     target_pixels,
     with_support,
 )
-from roadseg.roads.repair.pixel_lines import add_nodes, line_pixels
+from roadseg.roads.repair.pixel_lines import line_pixels
+from roadseg.roads.repair.pixel_set import add_nodes
 
 _ROUNDS = 8
 
 
 def close_gaps(
-    graph: PixelGraph, *, longest: float, level: float | None, pixel: Pixel = (1.0, 1.0), sample: LevelsAt | None = None
+    graph: PixelGraph,
+    max_gap: float,
+    *,
+    road_level: float | None,
+    pixel_size: PixelSize = (1.0, 1.0),
+    levels_at: LevelsAt | None = None,
 ) -> PixelGraph:
-    """Bridge the gaps of a network.
+    """Close the gaps of a network.
 
     Parameters
     ----------
     graph
-        Pruned before: every spur would reach for the next road.
-    longest
+        Network without spurs, which would all reach for the next road.
+    max_gap
         Longest gap in metres.
-    level
-        Probability × 254 from which a pixel is road; None if levels say nothing, as those of a mask.
-    pixel
+    road_level
+        Probability × 254 from which a pixel is road; None if levels mean nothing, as those of a mask.
+    pixel_size
         Size of a pixel.
-    sample
-        Tells the levels between roads; without it only directions count.
+    levels_at
+        Returns the levels between roads; without it only directions and lengths count.
 
     Returns
     -------
-    The graph with the bridges as inferred edges without area. Edges that one leads to are split there.
+    The graph with each closed gap as an inferred edge without area; an edge that one leads to is split there.
     """
     open_ends = np.flatnonzero((degrees(graph) == 1) & ~graph.at_border)
-    taken = None
+    obstacles = None
     for _ in range(_ROUNDS):
         if not len(open_ends):
             break
-        ends = measure_dead_ends(graph, open_ends, pixel)
-        taken = taken or find_obstacles(graph, ends, longest=longest, pixel=pixel)
-        found = find_candidates(graph, ends, taken, longest=longest, pixel=pixel)
-        found = with_support(graph, ends, found, level=level, pixel=pixel, sample=sample)
-        found = found[odds_against(found) <= ACCEPTED]
-        chosen = _chosen(graph, ends, found)
+        ends = measure_dead_ends(graph, open_ends, pixel_size)
+        obstacles = obstacles or find_obstacles(graph, ends, max_gap=max_gap, pixel_size=pixel_size)
+        candidates = find_candidates(graph, ends, obstacles, max_gap=max_gap, pixel_size=pixel_size)
+        candidates = with_support(
+            graph, ends, candidates, road_level=road_level, pixel_size=pixel_size, levels_at=levels_at
+        )
+        candidates = candidates[odds_against(candidates) <= ACCEPTED]
+        chosen = _chosen(graph, ends, candidates)
         if not len(chosen.end):
             break
-        done = np.concatenate([chosen.end, chosen.other[chosen.other >= 0]])
-        waiting = np.setdiff1d(np.concatenate([found.end, found.other[found.other >= 0]]), done)
+        connected = np.concatenate([chosen.end, chosen.other[chosen.other >= 0]])
+        waiting = np.setdiff1d(np.concatenate([candidates.end, candidates.other[candidates.other >= 0]]), connected)
         open_ends = ends.node[waiting]
-        graph, new = _built(graph, ends, chosen, sample)
-        taken.add(new)
-        add_nodes(taken, graph)
+        graph, new_pixels = _connected(graph, ends, chosen, levels_at)
+        obstacles.add(new_pixels)
+        add_nodes(obstacles, graph)
     return graph
 
 
-def _chosen(graph: PixelGraph, ends: DeadEnds, found: GapCandidates) -> GapCandidates:
-    """Return the bridges that are the best one for each of their ends and do not cross a better one."""
-    target = target_pixels(graph, found)
-    cost = odds_against(found)
-    order = np.lexsort((target[:, 1], target[:, 0], found.end, cost))
-    found, target = found[order], target[order]
+def _chosen(graph: PixelGraph, ends: DeadEnds, candidates: GapCandidates) -> GapCandidates:
+    """Return the candidates that are the best one for each of their ends and do not cross a better one."""
+    target = target_pixels(graph, candidates)
+    order = np.lexsort((target[:, 1], target[:, 0], candidates.end, odds_against(candidates)))
+    candidates, target = candidates[order], target[order]
     rank = np.arange(len(order))
+    # One slot more than there are ends: an ``other`` of -1 writes into the last one, which nobody reads.
     best = np.full(len(ends.node) + 1, len(order))
-    np.minimum.at(best, found.end, rank)
-    np.minimum.at(best, found.other, rank)
-    mutual = (best[found.end] == rank) & ((found.other < 0) | (best[found.other] == rank))
-    found, target = found[mutual], target[mutual]
-    return found[~_crossed(ends.place[found.end], target)]
+    np.minimum.at(best, candidates.end, rank)
+    np.minimum.at(best, candidates.other, rank)
+    mutual = (best[candidates.end] == rank) & ((candidates.other < 0) | (best[candidates.other] == rank))
+    candidates, target = candidates[mutual], target[mutual]
+    return candidates[~_crossed(ends.pixel[candidates.end], target)]
 
 
 def _crossed(start: Ints, stop: Ints) -> Bools:
-    """Return (n,) which lines between pixels cross one that comes before them; one band of rows after the other."""
+    """Return (n,) which lines between pixels cross an earlier one."""
     low, high = np.minimum(start[:, 0], stop[:, 0]), np.maximum(start[:, 0], stop[:, 0])
     order = np.argsort(low, kind="stable")
     crossed = np.zeros(len(low), dtype=bool)
+    # Rows are cut into bands; each draws the lines that touch it, so that only its own pixels are in memory.
     for part in chunks(np.cumsum(np.abs(stop - start).sum(axis=1)[order] + 1)):
         top = low[order[part.start]] if part.start else low.min()
         bottom = low[order[part.stop]] if part.stop < len(order) else high.max() + 1
         lines = np.flatnonzero((low < bottom) & (high >= top))
-        drawn = line_pixels(start[lines], stop[lines], thick=True)
-        row, col = drawn.places.T
+        drawn = line_pixels(start[lines], stop[lines], four_connected=True)
+        row, col = drawn.pixels.T
         inner = (drawn.step > 0) & (drawn.step < np.diff(drawn.starts)[drawn.line] - 1) & (row >= top) & (row < bottom)
         _, first, same = np.unique((row[inner] << 32) + col[inner], return_index=True, return_inverse=True)
         line = drawn.line[inner]
@@ -107,25 +115,24 @@ def _crossed(start: Ints, stop: Ints) -> Bools:
     return crossed
 
 
-def _built(
-    graph: PixelGraph, ends: DeadEnds, chosen: GapCandidates, sample: LevelsAt | None
+def _connected(
+    graph: PixelGraph, ends: DeadEnds, chosen: GapCandidates, levels_at: LevelsAt | None
 ) -> tuple[PixelGraph, NDArray[np.int32]]:
-    """Return the graph with the bridges as edges, and their pixels."""
-    drawn = line_pixels(ends.place[chosen.end], target_pixels(graph, chosen), thick=False)
+    """Return the graph with an edge over each gap, and the pixels of these edges."""
+    drawn = line_pixels(ends.pixel[chosen.end], target_pixels(graph, chosen), four_connected=False)
     inner = (drawn.step > 0) & (drawn.step < np.diff(drawn.starts)[drawn.line] - 1)
-    places = drawn.places[inner].astype(np.int32)
+    pixels = drawn.pixels[inner].astype(np.int32)
     counts = np.bincount(drawn.line[inner], minlength=len(chosen.end))
     split, which = np.unique(chosen.vertex[chosen.vertex >= 0], return_inverse=True)
     target = chosen.node.copy()
     target[chosen.vertex >= 0] = len(graph.nodes) + which
-    level = sample(places) if sample is not None else np.zeros(len(places), dtype=np.uint8)
-    new = places, np.zeros(len(places), dtype=np.uint16), level
-    graph = split_edges(graph, split, behind=new)
-    built = replace(
+    level = levels_at(pixels) if levels_at is not None else np.zeros(len(pixels), dtype=np.uint8)
+    graph = split_edges(graph, split, appended=(pixels, np.zeros(len(pixels), dtype=np.uint16), level))
+    connected = replace(
         graph,
         ends=np.concatenate([graph.ends, np.stack([ends.node[chosen.end], target], axis=1)]),
         starts=np.concatenate([graph.starts, graph.starts[-1] + np.cumsum(counts)]),
         inferred=np.concatenate([graph.inferred, np.ones(len(counts), dtype=bool)]),
         areal=np.concatenate([graph.areal, np.zeros(len(counts), dtype=bool)]),
     )
-    return built, places
+    return connected, pixels

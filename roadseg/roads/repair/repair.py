@@ -1,10 +1,10 @@
-"""From what was traced to what is a road network: spurs go, gaps close, double junctions become one."""
+"""From traced centerlines to a road network: spurs are pruned, gaps closed, double junctions merged."""
 
 from dataclasses import dataclass
 
 from roadseg.roads.pixel_graph import PixelGraph
 from roadseg.roads.repair.contract import contract
-from roadseg.roads.repair.edges import Pixel, in_canonical_order
+from roadseg.roads.repair.edges import PixelSize, in_canonical_order
 from roadseg.roads.repair.gap_evidence import LevelsAt
 from roadseg.roads.repair.gaps import close_gaps
 from roadseg.roads.repair.junctions import merge_junctions
@@ -13,57 +13,61 @@ from roadseg.roads.repair.spurs import drop_small_components, prune_spurs
 
 @dataclass(frozen=True)
 class RepairLimits:
-    """What is repaired; metres on the ground, pixels if a pixel is said to be (1, 1). 0 switches a repair off.
+    """Which repairs are made, and how far; metres on the ground, or pixels for a pixel size of (1, 1).
+
+    A limit of 0 switches a repair off.
 
     Parameters
     ----------
     min_length
-        A piece of network shorter than this altogether is dropped; one half as long before gaps are bridged.
+        Connected components with a shorter total length are dropped; before gaps are closed, those half as long.
     spur
-        Dead ends shorter than this are pruned, and those the road's width explains; None: only the latter.
+        Shorter dead ends are pruned, and so are those that the road's width explains; None prunes only the latter.
     max_gap
         Longest gap that is closed.
     merge_junctions
-        Whether junctions inside each other's width become one.
-    level
-        Probability × 254 from which a pixel is road; None if levels say nothing between roads, as those of a mask.
+        Whether junctions within each other's road width are merged.
+    road_level
+        Probability × 254 from which a pixel is road; None if levels between roads mean nothing, as those of a mask.
     """
 
     min_length: float = 40.0
     spur: float | None = None
     max_gap: float = 40.0
     merge_junctions: bool = True
-    level: float | None = 127.0
+    road_level: float | None = 127.0
 
 
 def repair(
-    graph: PixelGraph, limits: RepairLimits, *, pixel: Pixel = (1.0, 1.0), sample: LevelsAt | None = None
+    graph: PixelGraph, limits: RepairLimits, *, pixel_size: PixelSize = (1.0, 1.0), levels_at: LevelsAt | None = None
 ) -> PixelGraph:
-    """Make a network of roads of a traced graph.
+    """Make a road network of a traced graph.
 
     Parameters
     ----------
     graph
-        As traced, in any order.
+        Traced centerlines, in any order.
     limits
-        What to repair, and how far.
-    pixel
-        Ground size of a pixel down its column and along its row.
-    sample
-        Tells the probability between roads, see ``close_gaps``; without it only directions count.
+        Which repairs are made, and how far.
+    pixel_size
+        Size of a pixel down its column and along its row.
+    levels_at
+        Returns the probability between roads, see ``close_gaps``; without it only directions and lengths count.
 
     Returns
     -------
-    A graph without nodes of degree two, except where seen and inferred or areal edges meet, and one per ring.
+    A graph without nodes of degree two, except where seen and inferred or areal edges meet, and one on each ring.
     """
     graph = contract(in_canonical_order(graph))
     if limits.spur != 0:
-        graph = prune_spurs(graph, margin=limits.spur or 0.0, pixel=pixel)
+        graph = prune_spurs(graph, margin=limits.spur or 0.0, pixel_size=pixel_size)
     if limits.max_gap > 0:
-        graph = drop_small_components(graph, length=limits.min_length / 2, pixel=pixel)
-        graph = close_gaps(graph, longest=limits.max_gap, level=limits.level, pixel=pixel, sample=sample)
+        graph = drop_small_components(graph, length=limits.min_length / 2, pixel_size=pixel_size)
+        graph = close_gaps(
+            graph, limits.max_gap, road_level=limits.road_level, pixel_size=pixel_size, levels_at=levels_at
+        )
     if limits.merge_junctions:
-        graph = merge_junctions(contract(graph), pixel=pixel)
+        graph = merge_junctions(contract(graph), pixel_size=pixel_size)
     if limits.min_length > 0:
-        graph = drop_small_components(graph, length=limits.min_length, pixel=pixel)
+        graph = drop_small_components(graph, length=limits.min_length, pixel_size=pixel_size)
     return in_canonical_order(contract(graph))
