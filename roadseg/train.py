@@ -19,9 +19,9 @@ import torch
 from roadseg.errors import TrainingError, UsageError
 from roadseg.files import check_target
 from roadseg.model.card import ModelCard, find_model
+from roadseg.model.device import choose_device, choose_precision
 from roadseg.model.resunet import ResUNet
 from roadseg.model.weights import as_stored, load_model, save_model
-from roadseg.prediction.engines.torch import choose_device, choose_precision
 from roadseg.progress import Listener, counted
 from roadseg.settings import CardTexts, DataSettings, RecipeSettings, TrainOptions, TrainSettings
 from roadseg.settings.option import check_keywords, from_options

@@ -52,6 +52,11 @@ def row(module: str) -> int:
     return next(index for index, names in enumerate([*ROWS, {part(module)}]) if part(module) in names)
 
 
+def is_for_type_checkers(node: ast.stmt) -> bool:
+    """Return whether a statement is an ``if TYPE_CHECKING``, whose imports are never run."""
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
 def imported(tree: ast.AST) -> Iterator[str]:
     """Yield the full names a tree imports."""
     for node in ast.walk(tree):
@@ -68,7 +73,7 @@ def imports(module: str, *, everywhere: bool = True) -> set[str]:
     tree = ast.parse(MODULES[module].read_text())
     if not everywhere:
         inner = (ast.FunctionDef, ast.AsyncFunctionDef)
-        tree.body = [node for node in tree.body if not isinstance(node, inner)]
+        tree.body = [node for node in tree.body if not isinstance(node, inner) and not is_for_type_checkers(node)]
     return set(imported(tree))
 
 

@@ -1,22 +1,100 @@
-"""Too little memory is told from other failures, on a CPU too."""
+"""A device is found or refused by name, and too little memory is told from other failures."""
 
 import pytest
 import torch
 
-from roadseg.model.device import is_out_of_memory
+from roadseg.errors import DeviceError
+from roadseg.model.device import choose_device, choose_precision, is_out_of_memory
 
 
-def test_more_than_any_machine_has() -> None:
+@pytest.fixture
+def machine(monkeypatch):
+    """Return a function that pretends to a machine with so many CUDA devices, and MPS or not."""
+
+    def pretend(cuda=0, mps=False, capability=(8, 0)):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "Drawn GPU")
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+    return pretend
+
+
+def test_auto_takes_cuda_then_mps_then_cpu_and_says_why(machine):
+    machine(cuda=2, mps=True)
+    assert choose_device("auto") == (torch.device("cuda"), "found Drawn GPU")
+    machine(mps=True)
+    assert choose_device("auto") == (torch.device("mps"), "no CUDA device")
+    machine()
+    assert choose_device("auto") == (torch.device("cpu"), "no GPU found")
+
+
+def test_a_device_asked_for_is_taken_or_refused(machine):
+    machine(cuda=2)
+    assert choose_device("cuda:1")[0] == torch.device("cuda", 1)
+    assert choose_device("cpu") == (torch.device("cpu"), "as asked")
+    with pytest.raises(DeviceError, match=r"no cuda:2; this machine has 2"):
+        choose_device("cuda:2")
+    with pytest.raises(DeviceError, match="no MPS device"):
+        choose_device("mps")
+    machine(mps=True)
+    assert choose_device("mps") == (torch.device("mps"), "as asked")
+    assert choose_device("mps:0") == (torch.device("mps", 0), "as asked")
+    machine()
+    for wish in ("cuda", "cuda:0"):
+        with pytest.raises(DeviceError, match=r"no CUDA device is available.*--device cpu"):
+            choose_device(wish)
+
+
+@pytest.mark.parametrize(
+    "wish", ["gpu", "", "cuda:x", "cuda:-1", "cpu:0", "CUDA", "cuda:", "auto:1", "cuda:²", "mps:1", "mps:"]
+)
+def test_an_unknown_device_lists_the_known(machine, wish):
+    machine(cuda=4)
+    with pytest.raises(DeviceError, match="choose auto, cpu, cuda, cuda:N or mps"):
+        choose_device(wish)
+
+
+def test_precision_fits_the_device_unless_asked_for(machine):
+    machine(cuda=1, capability=(8, 6))
+    cuda, cpu = torch.device("cuda"), torch.device("cpu")
+    assert choose_precision("auto", cuda) == "bfloat16"
+    assert choose_precision("float16", cuda) == "float16"
+    machine(cuda=1, capability=(7, 5))
+    assert choose_precision("auto", cuda) == "float16"
+    assert choose_precision("auto", cpu) == "float32"
+    assert choose_precision("auto", torch.device("mps")) == "float32"
+
+
+def test_more_memory_than_any_machine_has():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 50)
     assert is_out_of_memory(caught.value)
 
 
-def test_a_device_without_memory() -> None:
-    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("GET was unable to find an engine to execute this computation"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 8.02 GB, other allocations: 40 KB)"),
+        RuntimeError("std::bad_alloc"),
+    ],
+)
+def test_every_device_reports_too_little_memory_in_its_own_words(error):
+    assert is_out_of_memory(error)
 
 
-def test_another_failure_is_none_of_memory() -> None:
+@pytest.mark.parametrize("message", ["CUDA error: device-side assert triggered", "cuDNN error: CUDNN_STATUS_BAD_PARAM"])
+def test_other_failures_of_a_device_are_not_taken_for_it(message):
+    assert not is_out_of_memory(RuntimeError(message))
+
+
+def test_another_failure_is_none_of_memory():
     with pytest.raises(RuntimeError) as caught:
         torch.ones(2, 3) @ torch.ones(2, 3)
     assert not is_out_of_memory(caught.value)

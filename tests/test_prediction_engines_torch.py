@@ -9,7 +9,7 @@ from worlds import picture, stitch, whole
 
 from roadseg.errors import DeviceError
 from roadseg.model.resunet import ResUNet, normalize
-from roadseg.prediction.engines.torch import TorchEngine, choose_batch, choose_device, choose_precision, for_prediction
+from roadseg.prediction.engines.torch import TorchEngine, choose_batch, for_prediction
 from roadseg.settings import EngineSettings
 from roadseg.windows import Plan
 
@@ -167,61 +167,6 @@ def test_blocks_are_the_same_after_running_out_of_memory(network, scarce):
     )
 
 
-@pytest.fixture
-def machine(monkeypatch):
-    """Return a function that pretends to a machine with so many CUDA devices, and MPS or not."""
-
-    def pretend(cuda=0, mps=False, capability=(8, 0)):
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
-        monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
-        monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "Drawn GPU")
-        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
-        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-
-    return pretend
-
-
-def test_auto_takes_cuda_then_mps_then_cpu_and_says_why(machine):
-    machine(cuda=2, mps=True)
-    assert choose_device("auto") == (torch.device("cuda"), "found Drawn GPU")
-    machine(mps=True)
-    assert choose_device("auto") == (torch.device("mps"), "no CUDA device")
-    machine()
-    assert choose_device("auto") == (torch.device("cpu"), "no GPU found")
-
-
-def test_a_device_asked_for_is_taken_or_refused(machine):
-    machine(cuda=2)
-    assert choose_device("cuda:1")[0] == torch.device("cuda", 1)
-    assert choose_device("cpu") == (torch.device("cpu"), "as asked")
-    with pytest.raises(DeviceError, match=r"no cuda:2; this machine has 2"):
-        choose_device("cuda:2")
-    with pytest.raises(DeviceError, match="no MPS device"):
-        choose_device("mps")
-    machine()
-    for wish in ("cuda", "cuda:0"):
-        with pytest.raises(DeviceError, match=r"no CUDA device is available.*--device cpu"):
-            choose_device(wish)
-
-
-@pytest.mark.parametrize("wish", ["gpu", "", "cuda:x", "cuda:-1", "cpu:0", "CUDA", "cuda:", "auto:1", "cuda:²"])
-def test_an_unknown_device_lists_the_known(machine, wish):
-    machine(cuda=4)
-    with pytest.raises(DeviceError, match="choose auto, cpu, cuda, cuda:N or mps"):
-        choose_device(wish)
-
-
-def test_precision_fits_the_device_unless_asked_for(machine):
-    machine(cuda=1, capability=(8, 6))
-    cuda, cpu = torch.device("cuda"), torch.device("cpu")
-    assert choose_precision("auto", cuda) == "bfloat16"
-    assert choose_precision("float16", cuda) == "float16"
-    machine(cuda=1, capability=(7, 5))
-    assert choose_precision("auto", cuda) == "float16"
-    assert choose_precision("auto", cpu) == "float32"
-    assert choose_precision("auto", torch.device("mps")) == "float32"
-
-
 @pytest.mark.parametrize(
     ("gigabytes", "width", "batch"), [(80, 64, 64), (8, 64, 16), (2, 64, 4), (2, 16, 16), (0, 64, 1)]
 )
@@ -260,17 +205,54 @@ def test_cuda_agrees_with_the_cpu(network, precision, close):
 
 @pytest.mark.cuda
 @needs_cuda
-def test_cuda_out_of_memory_is_survived(network):
-    engine = engine_of(network, device="cuda", batch=8)
-    free, total = torch.cuda.mem_get_info()
-    torch.cuda.set_per_process_memory_fraction(min(1.0, 300e6 / total))
+def test_cuda_out_of_memory_halves_the_batch_and_changes_no_answer(network):
+    batch = windows(64, 224)
+    expected = answers(engine_of(network, device="cuda", precision="float32", batch=4), [batch])
+    engine = engine_of(network, device="cuda", precision="float32", batch=64)
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(200e6 / total)  # 64 windows take more than twice as much
     try:
-        got = answers(engine, [windows(512, 224)])
+        got = answers(engine, [batch])
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    assert got.shape == (512, 224, 224)
-    assert engine.batch_size < 512
-    assert free > 0
+    assert engine.batch_size < 64
+    np.testing.assert_allclose(got, expected, atol=1e-4)
+
+
+@pytest.mark.cuda
+@needs_cuda
+def test_float32_on_cuda_is_not_rounded_to_tf32(network):
+    batch = windows(2)
+    exact = answers(engine_of(network), [batch])
+    assert torch.backends.cudnn.allow_tf32
+    assert np.abs(answers(engine_of(network, device="cuda", precision="float32"), [batch]) - exact).max() < 5e-5
+    assert torch.backends.cudnn.allow_tf32
+
+
+def test_convolutions_see_tf32_switched_off_and_others_do_not(network, monkeypatch):
+    engine, seen = engine_of(network), []
+    engine.network.register_forward_pre_hook(lambda *_: seen.append(torch.backends.cudnn.allow_tf32))
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    answers(engine, [windows(1)])
+    assert seen == [False]
+    assert torch.backends.cudnn.allow_tf32
+
+
+def test_tta_takes_the_pixels_to_the_device_once(network, monkeypatch):
+    engine = TorchEngine(network, MEAN, STD, EngineSettings("cpu", tta=True))
+    moved, seen = [], []
+    move = torch.Tensor.to
+
+    def to(tensor, *args, **kwargs):
+        if tensor.dtype == torch.uint8:
+            moved.append(tensor.shape)
+        return move(tensor, *args, **kwargs)
+
+    engine.network.register_forward_pre_hook(lambda _, pixels: seen.append(len(pixels[0])))
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    answers(engine, [windows(1)])
+    assert (len(moved), seen) == (1, [1] * 8)
 
 
 def test_tta_answers_alike_however_a_window_is_turned() -> None:

@@ -1,9 +1,75 @@
-"""Memory that ran out while a network worked: devices say so in ways of their own. Needs no torch."""
+"""Devices of PyTorch: which one to use, in which number format, and how they report that memory ran out.
 
-_WORDS = ("DefaultCPUAllocator", "std::bad_alloc")
-"""On a CPU it is a plain RuntimeError that says one of these."""
+torch is imported only when a device is chosen, so that other engines run where it is not installed.
+"""
+
+import re
+from typing import TYPE_CHECKING
+
+from roadseg.errors import DeviceError
+from roadseg.settings import Precision
+
+if TYPE_CHECKING:
+    import torch
+
+_DEVICES = re.compile("auto|cpu|mps(:0)?|cuda(:[0-9]+)?")
+
+_OUT_OF_MEMORY = (
+    "DefaultCPUAllocator",
+    "std::bad_alloc",
+    "CUDA error: out of memory",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "unable to find an engine",  # cuDNN's words where no convolution fits the memory that is left
+    "MPS backend out of memory",
+)
+"""Parts of the messages of plain RuntimeErrors that mean too little memory."""
+
+
+def choose_device(wanted: str) -> "tuple[torch.device, str]":
+    """Return the device that a name stands for, and why it was chosen.
+
+    Parameters
+    ----------
+    wanted
+        auto, cpu, cuda, cuda:N or mps; auto takes CUDA, then MPS, then the CPU.
+
+    Raises
+    ------
+    DeviceError
+        If the name is unknown or there is no such device.
+    """
+    import torch
+
+    if not _DEVICES.fullmatch(wanted):
+        raise DeviceError(f"there is no device {wanted!r}; choose auto, cpu, cuda, cuda:N or mps")
+    kind, _, number = wanted.partition(":")
+    has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if kind == "auto":
+        if has_cuda:
+            return torch.device("cuda"), f"found {torch.cuda.get_device_name()}"
+        return (torch.device("mps"), "no CUDA device") if has_mps else (torch.device("cpu"), "no GPU found")
+    if kind == "cuda" and not has_cuda:
+        built = "" if torch.version.cuda else " (this PyTorch is built without CUDA)"
+        raise DeviceError(f"no CUDA device is available{built}; use --device cpu or --device auto")
+    if kind == "cuda" and number and int(number) >= torch.cuda.device_count():
+        raise DeviceError(f"there is no {wanted}; this machine has {torch.cuda.device_count()} CUDA device(s)")
+    if kind == "mps" and not has_mps:
+        raise DeviceError("no MPS device is available; use --device cpu or --device auto")
+    return torch.device(wanted), "as asked"
+
+
+def choose_precision(wanted: Precision, device: "torch.device") -> Precision:
+    """Return the number format for a device; auto takes the fastest one that keeps the accuracy."""
+    import torch
+
+    if wanted != "auto":
+        return wanted
+    if device.type != "cuda":
+        return "float32"
+    return "bfloat16" if torch.cuda.get_device_capability(device)[0] >= 8 else "float16"
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Tell whether an error of torch means that there was too little memory."""
-    return type(error).__name__ == "OutOfMemoryError" or any(words in str(error) for words in _WORDS)
+    """Return whether an error of torch means that there was too little memory, on any device."""
+    return type(error).__name__ == "OutOfMemoryError" or any(part in str(error) for part in _OUT_OF_MEMORY)

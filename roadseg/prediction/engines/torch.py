@@ -8,8 +8,8 @@ words what runs where, and why.
 """
 
 import itertools
-import re
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from roadseg.errors import DeviceError
-from roadseg.model.device import is_out_of_memory
+from roadseg.model.device import choose_device, choose_precision, is_out_of_memory
 from roadseg.model.resunet import ResUNet, road_probability
-from roadseg.settings import EngineSettings, Precision
+from roadseg.settings import EngineSettings
 
 Array = NDArray[np.float32]
 _Pending = tuple[Tensor, torch.cuda.Event | None]
-_KINDS = ("auto", "cpu", "cuda", "mps")
 
 _BATCH = {"cpu": 1, "cuda": 64, "mps": 8}
 _WINDOW_BYTES_PER_CHANNEL = 12 * 4 * 224 * 224
@@ -71,12 +70,12 @@ class TorchEngine:
         self.precision = choose_precision(settings.precision, self.device)
         self.batch_size = settings.batch_size or choose_batch(self.device, network.width)
         self.mean, self.std, self.temperature, self.bias = mean, std, temperature, bias
-        self.symmetric = settings.tta
+        self.tta = settings.tta
         self.network = (
             for_prediction(network).to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         )
         self.description = f"device {self.device} ({why}), {self.precision}, batches of {self.batch_size}"
-        self.numerics = f"{self.device.type} {self.precision}{' symmetric' if self.symmetric else ''}"
+        self.numerics = f"{self.device.type} {self.precision}{' symmetric' if self.tta else ''}"
 
     def __call__(self, batches: Iterable[NDArray[np.generic]]) -> Iterator[Array]:
         """Predict batch after batch, one ahead of what is given out.
@@ -115,7 +114,7 @@ class TorchEngine:
         while first < len(windows):
             part = windows[first : first + self.batch_size]
             try:
-                done.append(self._symmetric(part) if self.symmetric else self._forward(part))
+                done.append(self._forward(part))
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -133,56 +132,39 @@ class TorchEngine:
 
     @torch.inference_mode()
     def _forward(self, windows: Tensor) -> Tensor:
+        """Map (n, bands, h, w) on the host to (n, h, w) on the device."""
         on_cuda = self.device.type == "cuda"
         pixels = (windows.pin_memory() if on_cuda else windows).to(self.device, non_blocking=on_cuda)
-        dtype = getattr(torch, self.precision)
-        return road_probability(
-            self.network, pixels, self.mean, self.std, dtype=dtype, temperature=self.temperature, bias=self.bias
-        )
+        with _without_tf32():
+            return self._symmetric(pixels) if self.tta else self._probability(pixels)
 
-    def _symmetric(self, windows: Tensor) -> Tensor:
-        """Return the mean answer to the eight symmetries of each window."""
-        total = torch.zeros(())
+    def _symmetric(self, pixels: Tensor) -> Tensor:
+        """Return the mean of the answers to all eight symmetries of each window."""
+        total = torch.zeros((), device=self.device)
         for turns, mirrored in itertools.product(range(4), (False, True)):
-            seen = windows.flip(-1) if mirrored else windows
-            answer = self._forward(seen.rot90(turns, (-2, -1))).rot90(-turns, (-2, -1))
-            total = total.to(answer.device) + (answer.flip(-1) if mirrored else answer)
+            seen = pixels.flip(-1) if mirrored else pixels
+            answer = self._probability(seen.rot90(turns, (-2, -1))).rot90(-turns, (-2, -1))
+            total = total + (answer.flip(-1) if mirrored else answer)
         return total / 8
 
-
-def choose_device(wanted: str) -> tuple[torch.device, str]:
-    """Return the device for a wish, and why.
-
-    Raises
-    ------
-    DeviceError
-        If it is not there, or no such kind is known.
-    """
-    kind, colon, number = wanted.partition(":")
-    if kind not in _KINDS or (colon and (kind != "cuda" or not re.fullmatch("[0-9]+", number))):
-        raise DeviceError(f"there is no device {wanted!r}; choose auto, cpu, cuda, cuda:N or mps")
-    have_cuda, have_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    if kind == "auto":
-        if have_cuda:
-            return torch.device("cuda"), f"found {torch.cuda.get_device_name()}"
-        return (torch.device("mps"), "no CUDA device") if have_mps else (torch.device("cpu"), "no GPU found")
-    if kind == "cuda" and not have_cuda:
-        built = "" if torch.version.cuda else " (this PyTorch is built without CUDA)"
-        raise DeviceError(f"no CUDA device is available{built}; use --device cpu or --device auto")
-    if kind == "cuda" and number and int(number) >= torch.cuda.device_count():
-        raise DeviceError(f"there is no {wanted}; this machine has {torch.cuda.device_count()} CUDA device(s)")
-    if kind == "mps" and not have_mps:
-        raise DeviceError("no MPS device is available; use --device cpu or --device auto")
-    return torch.device(wanted), "as asked"
+    def _probability(self, pixels: Tensor) -> Tensor:
+        return road_probability(
+            self.network,
+            pixels,
+            self.mean,
+            self.std,
+            dtype=getattr(torch, self.precision),
+            temperature=self.temperature,
+            bias=self.bias,
+        )
 
 
-def choose_precision(wanted: Precision, device: torch.device) -> Precision:
-    """Return the number format for a wish on a device."""
-    if wanted != "auto":
-        return wanted
-    if device.type != "cuda":
-        return "float32"
-    return "bfloat16" if torch.cuda.get_device_capability(device)[0] >= 8 else "float16"
+def _without_tf32() -> AbstractContextManager[None]:
+    """Context manager in which float32 convolutions on CUDA keep all their bits; by default cuDNN rounds to TF32."""
+    cudnn = torch.backends.cudnn
+    return cudnn.flags(
+        enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
+    )
 
 
 def choose_batch(device: torch.device, width: int) -> int:
