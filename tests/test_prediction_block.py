@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import picture, stitch, whole
 
+from roadseg.errors import ModelError
 from roadseg.prediction.block import predict_block
 from roadseg.windows import Block, Plan, Window
 
@@ -101,3 +102,24 @@ def test_progress_adds_up_to_the_core():
     predict_block(pixels, planned, Identity(), on_rows=told.append)
     assert sum(told) == 50 * 40
     assert len(told) > 1
+
+
+class Overflowing(Identity):
+    """The identity engine, whose answer to the darkest byte is NaN."""
+
+    def __call__(self, batches):
+        for answer in super().__call__(batches):
+            answer[answer == 0] = np.nan
+            yield answer
+
+
+def test_nan_for_a_valid_pixel_is_an_error_that_tells_the_cure():
+    values, valid = np.ones((3, 30, 50), np.uint8), np.ones((30, 50), dtype=bool)
+    values[:, 17, 41] = 0
+    plan = Plan(30, 50, whole(30, 50), 16, 12, 24)
+    with pytest.raises(ModelError, match=r"NaN for valid pixels.*--precision float32"):
+        stitch(values, valid, plan, Overflowing())
+    valid[17, 41] = False
+    block = stitch(values, valid, plan, Overflowing())
+    assert not np.isnan(block.values[valid]).any()
+    np.testing.assert_array_equal(block.valid, valid)
