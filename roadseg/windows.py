@@ -1,10 +1,10 @@
 """Windows, blocks, and the plan that cuts a grid into both.
 
-Windows of one size lie on a lattice with one stride, anchored at the grid's upper-left corner.
-Which windows cover a pixel therefore never depends on how the grid is cut into blocks. A block's
-core is a whole number of strides; all windows that touch the core are computed with it, so blocks
-need nothing from each other and can be done in any order, anywhere. The price is that the windows
-on a core's upper and left border are computed twice: about 6 % at 32 strides a side.
+Windows of one size lie on a lattice with one stride, anchored at the grid's upper left corner. Which windows cover
+a pixel therefore never depends on how the grid is cut into blocks. A block's core is a whole number of strides; all
+windows that touch the core are computed with it, so blocks need nothing from each other and can be done in any order,
+anywhere. The price: windows across a core's upper and left border are computed twice, about 6 % of all at 32 strides
+a side.
 """
 
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ class Window:
         return self.height * self.width
 
     def slices(self, origin: "Window | None" = None) -> tuple[slice, slice]:
-        """Return the slices that cut this window out of an array that starts at ``origin``."""
+        """Return the row and column slices of this window in an array whose first pixel is that of ``origin``."""
         row, col = (origin.row, origin.col) if origin else (0, 0)
         return (
             slice(self.row - row, self.row_stop - row),
@@ -55,13 +55,13 @@ class Window:
         return Window(row, col, height, width)
 
     def grown(self, margin: int) -> "Window":
-        """Return the window with ``margin`` pixels more on each side."""
+        """Return the window extended by ``margin`` pixels on each side."""
         return Window(self.row - margin, self.col - margin, self.height + 2 * margin, self.width + 2 * margin)
 
 
 @dataclass(frozen=True)
 class Block:
-    """A piece of a raster: where it lies, what it holds, and which pixels are known.
+    """Part of a raster: its place, its values, and which of its pixels are valid.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class Block:
     values
         (bands, height, width), or (height, width) for probabilities.
     valid
-        (height, width) bool.
+        (height, width) bool; False where the raster has nodata.
     """
 
     window: Window
@@ -80,16 +80,16 @@ class Block:
 
 @dataclass(frozen=True)
 class PlannedBlock:
-    """A block still to be done: its core and the windows that touch the core.
+    """The place of a block: its core and the windows that touch the core.
 
     Parameters
     ----------
     row, col
         Place in the lattice of blocks.
     core
-        The pixels this block answers for.
+        The pixels that this block computes; cores do not overlap.
     row_starts, col_starts
-        First rows and columns of its windows; the windows are all their pairs.
+        First rows and columns of its windows; each pair of them is a window.
     window_px
         Side of a window.
     """
@@ -103,7 +103,7 @@ class PlannedBlock:
 
     @property
     def extent(self) -> Window:
-        """All pixels its windows see; may reach beyond the grid's lower and right border."""
+        """The bounding rectangle of its windows; may reach beyond the grid's lower and right border."""
         row, col = self.row_starts[0], self.col_starts[0]
         return Window(
             row,
@@ -113,21 +113,30 @@ class PlannedBlock:
         )
 
 
+# grid     0          192        384        576        768    columns
+# windows  [─── 224 ───]
+#                     [─── 224 ───]
+#                                [─── 224 ───]
+#                                           [─── 224 ───]
+# core                           [════ 2 strides ═════]      the pixels a block answers for
+# extent              [── halo ──┴──────────────────────]    all windows that touch the core
+
+
 @dataclass(frozen=True)
 class Plan:
-    """How a grid is cut.
+    """How a grid is cut into blocks and windows.
 
     Parameters
     ----------
     height, width
-        Of the grid in pixels.
+        Size of the grid in pixels.
     area
-        The part wanted; the lattice stays anchored at the grid's corner whatever it is.
+        The part to cut; the lattice stays anchored at the grid's corner.
     window_px, stride_px
-        Side of a window, and step from one to the next.
+        Side of a window, and distance from one window to the next.
     block_px
-        Wanted side of a block's core; the largest whole number of strides below it is taken,
-        and one stride at least.
+        Largest side of a block's core; the core gets the largest whole number of strides that fits,
+        and at least one.
 
     Raises
     ------
@@ -169,7 +178,11 @@ class Plan:
                 )
 
     def _starts(self, start: int, stop: int, size: int) -> tuple[int, ...]:
-        """Return where the windows begin that touch ``start`` to ``stop`` on an axis of ``size`` px."""
+        """Return where the windows begin that touch ``start`` to ``stop`` on an axis of ``size`` px.
+
+        Window ``i`` covers ``i * stride_px`` up to ``i * stride_px + window_px``. The last one of the axis is the first
+        that reaches its end. ``-(-a // b)`` is ``a / b`` rounded up.
+        """
         last = max(0, -(-(size - self.window_px) // self.stride_px))
         lowest = max(0, -(-(start - self.window_px + 1) // self.stride_px))
         highest = min(last, (stop - 1) // self.stride_px)
@@ -184,14 +197,16 @@ def square_windows(area: Window, side: int) -> Iterator[Window]:
 
 
 def reflected(start: int, stop: int, size: int) -> NDArray[np.intp]:
-    """Return the indices that continue an axis beyond its ends by mirroring at the end pixels.
+    """Return the indices that extend an axis beyond its ends by reflection, as ``np.pad(mode="reflect")`` does.
+
+    An axis of 4 from -3 to 8 has the indices 3 2 1 0 1 2 3 2 1 0 1: a wave with period 6.
 
     Parameters
     ----------
     start, stop
-        Range wanted; may reach any distance beyond either end.
+        Range of the result; may reach any distance beyond either end.
     size
-        Length of the axis; 1 repeats its only pixel.
+        Length of the axis; with 1 its only pixel is repeated.
 
     Returns
     -------

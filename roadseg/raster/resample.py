@@ -1,9 +1,8 @@
 """Resampling that does not depend on the window it is done through.
 
-Each output pixel is a weighted mean of known input pixels under a triangle as wide as the larger of
-both pixels: bilinear when enlarging, antialiased when shrinking. Weights come from the pixel's place
-on the whole axis, never from the window's, and are applied in the same order everywhere, so
-neighbouring reads agree bit for bit.
+Each output pixel is the weighted mean of the valid input pixels under a triangle. The triangle's base is twice the
+larger of both pixels, which means bilinear when enlarging and antialiased when shrinking. Weights depend on the
+pixel's place on the whole axis and are added in one fixed order, so neighbouring reads agree bit for bit.
 """
 
 import math
@@ -17,14 +16,14 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Taps:
-    """Which input pixels make each output pixel of an axis.
+    """The input pixels of each output pixel along one axis, and their weights.
 
     Parameters
     ----------
     start, stop
-        Range of input pixels needed.
+        Range of the input pixels.
     index
-        (n, taps) int, relative to ``start``.
+        (n, taps) int: input pixels relative to ``start``.
     weight
         (n, taps) float32; rows sum to 1.
     """
@@ -35,11 +34,19 @@ class Taps:
     weight: Array
 
 
+#   shrinking, ratio 2                 enlarging, ratio 0.5
+#              ╱╲                               ╱╲
+#           ╱      ╲                         ╱      ╲
+#        ╱            ╲                   ╱            ╲
+#   ┌───┬───┬───┬───┬───┬───┐          ┌───────┬───────┬───────┐   input pixels; those under the triangle are the taps
+#           └───────┘                          └───┘               output pixel, centred under the triangle
+
+
 def taps(start: int, stop: int, *, size_in: int, size_out: int) -> Taps:
     """Return the taps of output pixels ``start`` to ``stop`` where ``size_in`` pixels become ``size_out``."""
     ratio = size_in / size_out
-    reach = max(1.0, ratio)
-    centre = (np.arange(start, stop) + 0.5) * ratio - 0.5
+    reach = max(1.0, ratio)  # half the triangle's base, in input pixels
+    centre = (np.arange(start, stop) + 0.5) * ratio - 0.5  # pixel 0 has its centre at 0
     first = np.floor(centre - reach).astype(np.intp) + 1
     place = first[:, None] + np.arange(math.ceil(2 * reach))
     weight = np.maximum(0.0, 1 - np.abs(place - centre[:, None]) / reach)
@@ -53,7 +60,7 @@ def taps(start: int, stop: int, *, size_in: int, size_out: int) -> Taps:
 def resample(
     values: NDArray[np.generic], valid: NDArray[np.bool_], rows: Taps, cols: Taps
 ) -> tuple[Array, NDArray[np.bool_]]:
-    """Resample known pixels; a result is known if at least half of its weight is.
+    """Resample valid pixels; a result is valid if at least half of its weight is on valid pixels.
 
     Parameters
     ----------
@@ -66,18 +73,16 @@ def resample(
 
     Returns
     -------
-    (bands, n_rows, n_cols) float32, 0 where not known, and (n_rows, n_cols) bool.
+    (bands, n_rows, n_cols) float32, 0 where not valid, and (n_rows, n_cols) bool.
     """
-    known = valid.astype(np.float32)
-    share = _apply(known[None], rows, cols)[0]
-    masked = np.where(valid, values, 0).astype(np.float32)
-    total = _apply(masked, rows, cols)
+    share = _apply(valid.astype(np.float32)[None], rows, cols)[0]
+    total = _apply(np.where(valid, values, 0).astype(np.float32), rows, cols)
     valid_out = share >= 0.5
     return np.divide(total, share, out=np.zeros_like(total), where=valid_out), valid_out
 
 
 def _apply(values: Array, rows: Taps, cols: Taps) -> Array:
-    """Weigh columns, then rows, one tap after the other."""
+    """Sum up weighted columns, then rows: separable, and one tap at a time, which fixes the order of additions."""
     across = np.zeros((*values.shape[:2], len(cols.index)), dtype=np.float32)
     for index, weight in zip(cols.index.T, cols.weight.T, strict=True):
         across += values[:, :, index] * weight
