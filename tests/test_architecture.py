@@ -17,7 +17,7 @@ MODULES = {
 
 ROWS = [
     {"cli"},
-    {"predict", "vectorize", "evaluate", "train", "info"},
+    {"predict", "vectorize", "evaluate", "compare", "train", "info"},
     {"training"},
     {"prediction", "evaluation"},
     {"roads"},
@@ -126,7 +126,9 @@ def test_only_the_command_line_prints():
 
 
 def test_no_module_is_imported_relatively():
-    for path in MODULES.values():
+    for module, path in MODULES.items():
+        if part(module) == "qgis":
+            continue  # it runs as a plugin, under another name
         levels = [node.level for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
         assert not any(levels), path
 

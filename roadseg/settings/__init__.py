@@ -4,6 +4,7 @@ One module per command. Each holds frozen dataclasses, which the code passes aro
 command's keyword options in Python. The command line, its ``--help`` and configuration files read the dataclasses.
 """
 
+from roadseg.settings.compare import CompareOptions, CompareSettings
 from roadseg.settings.evaluate import EvaluateOptions, EvaluateOutputs, EvaluateSettings, Neighbourhood
 from roadseg.settings.predict import (
     EngineOptions,
@@ -36,6 +37,8 @@ __all__ = [
     "AugmentSettings",
     "CalibrationGoal",
     "CardTexts",
+    "CompareOptions",
+    "CompareSettings",
     "DataSettings",
     "EngineOptions",
     "EngineSettings",

@@ -147,7 +147,7 @@ def _store_styles(path: Path, layers: Sequence[VectorLayer], own: Sequence[Mappi
         for layer in layers:
             package.execute("DELETE FROM layer_styles WHERE f_table_name = ?", (layer.name,))
             theirs = [row for row in own if row["f_table_name"] == layer.name]
-            for row in theirs or [{**_COLUMNS, "f_table_name": layer.name, "styleQML": qml(layer.kind)}]:
+            for row in theirs or [{**_COLUMNS, "f_table_name": layer.name, "styleQML": qml(layer.kind, layer.colour)}]:
                 names, marks = ", ".join(f'"{name}"' for name in row), ", ".join("?" * len(row))
                 package.execute(f"INSERT INTO layer_styles ({names}) VALUES ({marks})", tuple(row.values()))  # noqa: S608
 

@@ -45,8 +45,8 @@ def write_geoparquet(path: Path, layer: VectorLayer, projjson: Mapping[str, Any]
         raise OutputError(f"cannot write {path.name} ({error}); make room or choose another place") from error
 
 
-def read_geoparquet(path: Path, columns: Collection[str]) -> VectorTable | None:
-    """Read a GeoParquet file with some of its columns; None if pyarrow is missing but GDAL can read the format.
+def read_geoparquet(path: Path, columns: Collection[str] | None) -> VectorTable | None:
+    """Read a GeoParquet file with some of its columns, or all; None if pyarrow is missing but GDAL knows the format.
 
     Raises
     ------
@@ -71,7 +71,9 @@ def read_geoparquet(path: Path, columns: Collection[str]) -> VectorTable | None:
         geometries = shapely.force_2d(shapely.from_wkb(table[name].to_pylist()))
     except (ArrowException, OSError, KeyError, ValueError, shapely.errors.GEOSException) as error:
         raise SceneError(f"{path} cannot be read as GeoParquet ({error}); give a GeoPackage") from error
-    found = {column: table[column].to_pylist() for column in columns if column in table.column_names}
+    attributes = [column for column in table.column_names if column not in {name, "bbox"}]
+    wanted = [column for column in attributes if columns is None or column in columns]
+    found = {column: table[column].to_pylist() for column in wanted}
     return VectorTable(geometries, found, crs if crs is None or isinstance(crs, str) else json.dumps(crs))
 
 

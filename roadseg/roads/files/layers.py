@@ -30,7 +30,9 @@ class VectorLayer:
     shapes
         (rows,) shapely geometries.
     columns
-        (rows,) each: int64, float64 (NaN where there is no value) or bool.
+        (rows,) each: int64, float64 (NaN where there is no value), bool, or text (None where there is no value).
+    colour
+        Red, green, blue, opacity (``"213,0,110,255"``) of its style; empty for the style of roads.
     """
 
     name: str
@@ -38,6 +40,7 @@ class VectorLayer:
     crs: str | None
     shapes: NDArray[np.object_]
     columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    colour: str = ""
 
     def __len__(self) -> int:
         return len(self.shapes)

@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import shapely
+from numpy.typing import NDArray
 
 from roadseg.errors import OutputError, SceneError
-from roadseg.files import check_target
+from roadseg.files import check_target, publish, staging_folder
 from roadseg.raster.crs import DEGREES, crs_wkt, projjson, reproject, same_crs
+from roadseg.raster.picture import write_picture
 from roadseg.roads.files.geopackage import check_layers, write_geopackage
 from roadseg.roads.files.layers import VectorLayer, area_layer, junction_layer, road_layer
 from roadseg.roads.files.write import IN_DEGREES, files_of, format_of, write_layer
@@ -141,3 +144,40 @@ def _layer(roads: Roads, content: PlannedLayer) -> VectorLayer:
     if isinstance(roads, RoadAreas):
         return area_layer(roads, content.name)
     return junction_layer(roads, content.name) if content.junctions else road_layer(roads, content.name)
+
+
+def check_layers_target(
+    output: Path, names: Sequence[str], preview: Path | None, inputs: Sequence[Path], *, overwrite: bool
+) -> None:
+    """Check before any work whether a GeoPackage of several layers, and a picture, may be written.
+
+    Raises
+    ------
+    OutputError
+        If one may not, or the output is no GeoPackage.
+    """
+    if output.suffix.lower() != ".gpkg":
+        raise OutputError(f"{output} does not end in .gpkg; its {len(names)} layers go into one GeoPackage")
+    if preview and preview.resolve() == output.resolve():
+        raise OutputError("two outputs have the same name; give each one of its own")
+    for target in (output, *([preview] if preview else [])):
+        check_target(target, overwrite=overwrite, inputs=inputs)
+    check_layers(output, names, chosen=False, overwrite=overwrite)
+
+
+def publish_layers(
+    output: Path, layers: Sequence[VectorLayer], preview: Path | None, picture: NDArray[np.uint8]
+) -> None:
+    """Write layers as a GeoPackage, and a picture if one is asked for; both appear whole.
+
+    Raises
+    ------
+    OutputError
+        If one cannot be written.
+    """
+    with staging_folder(output) as folder:
+        write_geopackage(folder / output.name, layers, original=output)
+        if preview:
+            write_picture(folder / "preview.png", picture)
+            publish(folder / "preview.png", preview)
+        publish(folder / output.name, output)

@@ -40,7 +40,7 @@ def geometry_layers(path: Path) -> dict[str, str]:
 
 
 def read_layer(
-    path: Path, layer: str, *, columns: Collection[str] = (), within: Callable[[str | None], Box] | None = None
+    path: Path, layer: str, *, columns: Collection[str] | None = (), within: Callable[[str | None], Box] | None = None
 ) -> VectorTable:
     """Read a layer of a vector file.
 
@@ -51,7 +51,7 @@ def read_layer(
     layer
         Name of the layer.
     columns
-        Attributes to read, if the layer has them.
+        Attributes to read, if the layer has them; None reads all.
     within
         From the file's CRS to the rectangle that is wanted; geometries that do not touch it are left out.
 
@@ -65,7 +65,7 @@ def read_layer(
         raise SceneError(f"{path} has no layer {layer}; it has {', '.join(layers) or 'none'}")
     with _opened(path) as pyogrio:
         about = pyogrio.read_info(path, layer=layer, force_total_bounds=within is not None)
-        wanted = [name for name in about["fields"] if name in columns]
+        wanted = [name for name in about["fields"] if columns is None or name in columns]
         box = within(about["crs"]) if within else None
         meta, _, wkb, values = pyogrio.raw.read(path, layer=layer, columns=wanted, force_2d=True, bbox=box)
     with np.errstate(invalid="ignore"):

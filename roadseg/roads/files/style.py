@@ -16,8 +16,11 @@ _WIDTH_MM = 'max(0.3, coalesce("width_m", 0) * 1000 / @map_scale)'
 _RIM_MM = f"{_WIDTH_MM} + 0.3"
 
 
-def qml(kind: GeometryKind) -> str:
-    """Return the style of a layer of roads (lines), junctions (points) or road areas (polygons)."""
+def qml(kind: GeometryKind, colour: str = "") -> str:
+    """Return the style of a layer of roads (lines), junctions (points) or road areas (polygons).
+
+    Lines may have a colour instead (``"red,green,blue,opacity"``); they are then 0.7 mm wide whatever their attributes.
+    """
     root = ET.Element("qgis", version="3.28.0", styleCategories="Symbology")
     rules = {
         "LineString": [
@@ -27,6 +30,8 @@ def qml(kind: GeometryKind) -> str:
         "Point": [("junction", '"degree" >= 3', _dot())],
         "Polygon": [("road area", "", _fill())],
     }[kind]
+    if colour:
+        rules = [("road", "", _symbol("line", _line(colour, "0.7")))]
     renderer = ET.SubElement(root, "renderer-v2", type="RuleRenderer", symbollevels="1", forceraster="0")
     listed = ET.SubElement(renderer, "rules", key="{roads}")
     symbols = ET.SubElement(renderer, "symbols")

@@ -1,11 +1,9 @@
 """Roads from vector files: lines or areas, how wide each is, and which are out of sight.
 
-Any file GDAL opens, and GeoParquet where pyarrow is installed. Class, tunnel and level are looked for as columns and
-in the ``other_tags`` that GDAL makes of OpenStreetMap files. Tunnels, covered ways and levels below the ground are
+Any file GDAL opens, and GeoParquet where pyarrow is installed. Tunnels, covered ways and levels below the ground are
 left out.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,17 +14,12 @@ import shapely
 from numpy.typing import NDArray
 
 from roadseg.errors import SceneError
+from roadseg.roads.files import road_tags
 from roadseg.roads.files.geoparquet import read_geoparquet
-from roadseg.roads.files.layers import Box, VectorTable
+from roadseg.roads.files.layers import Box
 from roadseg.roads.files.read import geometry_layers, read_layer
 from roadseg.training.data.widths import Widths
 
-CLASSES = ("highway", "fclass", "class", "road_class")
-"""Columns that may hold the class of a road, in this order."""
-
-_HIDDEN = ("tunnel", "covered", "layer")
-_TAGS = "other_tags"
-_NO = {"", "no", "n", "false", "f", "0", "none", "nan", "null"}
 _KINDS = (
     shapely.GeometryType.LINESTRING,
     shapely.GeometryType.MULTILINESTRING,
@@ -84,7 +77,7 @@ def read_roads(path: Path, widths: Widths, *, layer: str | None = None, within: 
     TrainingError
         If nothing tells how wide they are.
     """
-    wanted = [*CLASSES, *_HIDDEN, _TAGS, *([widths.attribute] if widths.attribute else [])]
+    wanted = [*road_tags.COLUMNS, *([widths.attribute] if widths.attribute else [])]
     table = read_geoparquet(path, wanted) if path.suffix.lower() in {".parquet", ".geoparquet"} else None
     table = table or read_layer(path, layer or _only_layer(path), columns=wanted, within=within)
     if widths.attribute and widths.attribute not in table.columns:
@@ -93,7 +86,7 @@ def read_roads(path: Path, widths: Widths, *, layer: str | None = None, within: 
         return RoadLabels(table.geometries, np.zeros(0), table.crs, (), table.bounds)
     kinds = shapely.get_type_id(table.geometries)
     drawn = np.isin(kinds, _KINDS) & ~shapely.is_empty(table.geometries)
-    hidden = _hidden(table)
+    hidden = road_tags.is_hidden(table)
     notes = [f"{int(hidden.sum())} road(s) in tunnels or below ground left out"] if hidden.any() else []
     keep = drawn & ~hidden
     if not keep.any():
@@ -102,8 +95,8 @@ def read_roads(path: Path, widths: Widths, *, layer: str | None = None, within: 
     width = np.zeros(len(keep))
     lines = keep & ~areas
     if lines.any():
-        values = _picked(table, widths.attribute, lines)
-        width[lines] = widths.of(int(lines.sum()), _classes(table, lines), values, notes)
+        values = _picked(table.columns[widths.attribute], lines) if widths.attribute else None
+        width[lines] = widths.of(int(lines.sum()), _picked(road_tags.road_classes(table), lines), values, notes)
     keep &= areas | (width > 0)
     if not keep.any():
         raise SceneError(f"{path} holds no roads: {'; '.join(notes)}; give another file or --width-table")
@@ -124,38 +117,8 @@ def _only_layer(path: Path) -> str:
     return named[0] if len(usable) > 1 else usable[0]
 
 
-def _hidden(table: VectorTable) -> NDArray[np.bool_]:
-    """Tell which roads are out of sight from above."""
-    hidden = np.zeros(len(table.geometries), dtype=np.bool_)
-    for name in ("tunnel", "covered"):
-        values = _tagged(table, name)
-        hidden |= np.array([str(value).strip().lower() not in _NO for value in values], dtype=np.bool_)
-    return hidden | np.array([_level(value) < 0 for value in _tagged(table, "layer")], dtype=np.bool_)
-
-
-def _level(value: object) -> float:
-    try:
-        return float(str(value))
-    except ValueError:
-        return 0.0
-
-
-def _tagged(table: VectorTable, name: str) -> Sequence[Any]:
-    """Return the values of a column, or those under its name in the other tags."""
-    if name in table.columns:
-        return table.columns[name]
-    tag = re.compile(f'"{name}"=>"([^"]*)"')
-    found = [tag.search(str(text)) for text in table.columns.get(_TAGS, [""] * len(table.geometries))]
-    return [match[1] if match else None for match in found]
-
-
-def _classes(table: VectorTable, rows: NDArray[np.bool_]) -> list[str | None] | None:
-    name = next((name for name in CLASSES if name in table.columns), None)
-    return _picked(table, name, rows)
-
-
-def _picked(table: VectorTable, name: str | None, rows: NDArray[np.bool_]) -> list[Any] | None:
-    if name is None:
+def _picked(values: Sequence[Any] | None, rows: NDArray[np.bool_]) -> list[Any] | None:
+    """Return the values of some rows; None if there are none at all."""
+    if values is None:
         return None
-    values = table.columns[name]
     return [value for value, wanted in zip(values, rows.tolist(), strict=True) if wanted]

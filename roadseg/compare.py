@@ -1,0 +1,162 @@
+"""Compare: which predicted roads a map lacks, and which roads of a map were not seen.
+
+``compare`` is the public function, with the options of ``roadseg compare`` as keywords, and the whole chain: read both
+sides, bring them together, split lines where they leave the other side's surroundings, and write what is missing, not
+seen and matched as three layers.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Unpack
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from roadseg.evaluation.map_difference import Pieces, cut_lines, drop_short, split_by_match
+from roadseg.evaluation.map_lines import MapLines, bring_together, in_metres, read_map_lines, read_predicted_lines
+from roadseg.evaluation.map_picture import draw_difference
+from roadseg.progress import Listener
+from roadseg.roads.files.layers import VectorLayer
+from roadseg.roads.files.outputs import check_layers_target, publish_layers
+from roadseg.settings import CompareOptions, CompareSettings
+from roadseg.settings.option import check_keywords, from_options
+
+__all__ = ["CompareResult", "compare"]
+
+MISSING, NOT_SEEN, MATCHED = "missing_from_map", "not_seen", "matched"
+"""Layers of the output."""
+
+_COLOURS = {MISSING: (213, 0, 110), NOT_SEEN: (240, 140, 0), MATCHED: (110, 110, 110)}
+
+
+@dataclass(frozen=True)
+class CompareResult:
+    """What a comparison found.
+
+    Parameters
+    ----------
+    output, preview
+        The GeoPackage, and the picture if one was asked for.
+    missing_from_map_km, missing_from_map
+        Length and number of pieces of predicted roads that the map lacks.
+    not_seen_km, not_seen
+        Length and number of pieces of the map's roads that were not predicted.
+    matched_km
+        Length of predicted roads that are on the map.
+    predicted_km, map_km
+        Length of all roads compared, on either side; stretches too short to report are part of these alone.
+    measured_in
+        Projection in which lengths were measured.
+    """
+
+    output: Path
+    preview: Path | None
+    missing_from_map_km: float
+    missing_from_map: int
+    not_seen_km: float
+    not_seen: int
+    matched_km: float
+    predicted_km: float
+    map_km: float
+    measured_in: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as JSON-ready values."""
+        return {**asdict(self), "output": str(self.output), "preview": str(self.preview) if self.preview else None}
+
+    def sentence(self) -> str:
+        """Return a summary in one line."""
+        return (
+            f"{self.missing_from_map_km:,.1f} km of predicted roads are missing from the map "
+            f"({self.missing_from_map:,} pieces), {self.not_seen_km:,.1f} km of the map were not seen "
+            f"({self.not_seen:,} pieces), {self.matched_km:,.1f} km match"
+        )
+
+
+def compare(
+    roads: str | Path,
+    reference: str | Path,
+    output: str | Path,
+    *,
+    listener: Listener | None = None,
+    **options: Unpack[CompareOptions],
+) -> CompareResult:
+    """Compare predicted roads with a map.
+
+    Parameters
+    ----------
+    roads
+        Predicted roads: a vector file of lines, or a raster, whose roads are extracted first.
+    reference
+        The map: a vector file of lines in any CRS.
+    output
+        GeoPackage to write, with the layers ``missing_from_map``, ``not_seen`` and ``matched`` in the CRS of the roads.
+    listener
+        Callbacks for messages and progress.
+    options
+        As on the command line, with the same defaults.
+
+    Raises
+    ------
+    UsageError
+        If an option has a value it cannot have.
+    RoadsegError
+        If a side cannot be read, the two cannot be brought together, or an output cannot be written.
+    """
+    check_keywords("compare", options, CompareOptions)
+    settings, listener = from_options(CompareSettings, options), listener or Listener()
+    roads, reference, output = Path(roads), Path(reference), Path(output)
+    check_layers_target(output, list(_COLOURS), settings.preview, [roads, reference], overwrite=settings.overwrite)
+    predicted = read_predicted_lines(roads, settings, listener)
+    predicted, mapped = bring_together(predicted, read_map_lines(reference, settings), settings)
+    for note in mapped.notes:
+        listener.report(note)
+    if not mapped.lines:
+        listener.warn(f"{reference} has no road on the ground of {roads}; every predicted road counts as missing")
+    (here, there), measured_in = in_metres(predicted, mapped)
+    listener.report(f"comparing {len(here):,} predicted roads with {len(there):,} of the map")
+    similar = {"buffer_m": settings.buffer_m, "angle_deg": settings.angle_deg}
+    found = drop_short(split_by_match(here, there, **similar), here, min_length_m=settings.min_length_m)
+    unseen = drop_short(split_by_match(there, here, **similar), there, min_length_m=settings.min_length_m)
+    missing, matched = found.selected(~found.matched), found.selected(found.matched)
+    not_seen = unseen.selected(~unseen.matched)
+    layers = [
+        _layer(MISSING, predicted, cut_lines(here, predicted.lines, missing), missing),
+        _layer(NOT_SEEN, mapped, cut_lines(there, mapped.lines, not_seen), not_seen),
+        _layer(MATCHED, predicted, cut_lines(here, predicted.lines, matched), matched, mapped),
+    ]
+    picture = draw_difference([(layer.shapes, _COLOURS[layer.name]) for layer in reversed(layers)])
+    publish_layers(output, layers, settings.preview, picture)
+    return CompareResult(
+        output,
+        settings.preview,
+        *_total(missing),
+        *_total(not_seen),
+        _total(matched)[0],
+        sum(map(_length_km, here)),
+        sum(map(_length_km, there)),
+        measured_in,
+    )
+
+
+def _layer(
+    name: str, side: MapLines, shapes: list[NDArray[np.float64]], pieces: Pieces, partner: MapLines | None = None
+) -> VectorLayer:
+    """Return pieces as a layer, with the attributes of their lines and, as ``map_…``, of those they match."""
+    columns: dict[str, NDArray[Any]] = {"piece_m": np.round(pieces.length_m, 3)}
+    columns |= {key: values[pieces.line] for key, values in side.columns.items() if key != "piece_m"}
+    if partner:
+        columns |= {f"map_{key}": values[pieces.partner] for key, values in partner.columns.items()}
+    lines: NDArray[np.object_] = np.empty(len(shapes), dtype=object)
+    lines[:] = [shapely.LineString(shape) for shape in shapes]
+    red, green, blue = _COLOURS[name]
+    return VectorLayer(name, "LineString", side.crs, lines, columns, colour=f"{red},{green},{blue},255")
+
+
+def _total(pieces: Pieces) -> tuple[float, int]:
+    return float(pieces.length_m.sum()) / 1e3, len(pieces.line)
+
+
+def _length_km(line: NDArray[np.float64]) -> float:
+    return float(np.hypot(*np.diff(line, axis=0).T).sum()) / 1e3

@@ -1,0 +1,220 @@
+"""The two sides of a comparison with a map: lines with their attributes, in one CRS, over the same ground."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from roadseg.errors import SceneError
+from roadseg.evaluation.pairs import is_vector_file
+from roadseg.progress import Listener
+from roadseg.raster.crs import reproject, same_crs
+from roadseg.raster.metric_crs import Lines, choose_metric_crs, to_metres
+from roadseg.raster.probability import open_probability
+from roadseg.roads.extract import ExtractionPlan, extract
+from roadseg.roads.files import road_tags
+from roadseg.roads.files.geoparquet import read_geoparquet
+from roadseg.roads.files.layers import VectorTable
+from roadseg.roads.files.read import geometry_layers, read_layer, read_polygons
+from roadseg.roads.network import RoadNetwork
+from roadseg.settings import CompareSettings, VectorizeSettings
+
+Floats = NDArray[np.float64]
+Columns = Mapping[str, NDArray[Any]]
+
+_LINES = {"LINESTRING", "MULTILINESTRING", "UNKNOWN", "GEOMETRYCOLLECTION"}
+
+
+@dataclass(frozen=True)
+class MapLines:
+    """Roads as lines with attributes.
+
+    Parameters
+    ----------
+    path
+        The file they come from.
+    lines
+        (vertices, 2) float64 x, y each.
+    columns
+        (lines,) values of each attribute: int64, float64 with NaN for "no value", bool, or text with None.
+    crs
+        ``EPSG:n`` or well-known text; None if the file names none.
+    notes
+        What was left out, and why.
+    """
+
+    path: Path
+    lines: Sequence[Floats]
+    columns: Columns
+    crs: str | None
+    notes: tuple[str, ...] = ()
+
+    def selected(self, which: NDArray[np.intp]) -> "MapLines":
+        """Return some of the lines, by their numbers."""
+        columns = {name: values[which] for name, values in self.columns.items()}
+        return replace(self, lines=[self.lines[i] for i in which.tolist()], columns=columns)
+
+
+def read_predicted_lines(path: Path, settings: CompareSettings, listener: Listener) -> MapLines:
+    """Return predicted roads from a vector file, or extract them from a raster as ``roadseg vectorize`` does.
+
+    Raises
+    ------
+    SceneError
+        If the file cannot be read or holds no lines.
+    """
+    if is_vector_file(path):
+        return _read_lines(path, settings.roads_layer)
+    raster, notes = open_probability(path)
+    for note in notes:
+        listener.report(note)
+    with tempfile.TemporaryDirectory(prefix="roadseg-") as folder:
+        plan = ExtractionPlan(raster, VectorizeSettings(threshold=settings.threshold))
+        network = extract(plan, Path(folder), listener)
+    raster.close()
+    if not isinstance(network, RoadNetwork):
+        raise TypeError("lines were asked for")
+    table = {name: values for name, values in network.table().items() if name != "geometry"}
+    lines = [np.asarray(line) for line in np.split(network.vertices, network.starts[1:-1])] if len(network) else []
+    return MapLines(path, lines, table, network.crs)
+
+
+def read_map_lines(path: Path, settings: CompareSettings) -> MapLines:
+    """Return the roads of a map that can be seen from above, of the classes asked for.
+
+    Raises
+    ------
+    SceneError
+        If the file cannot be read, holds no lines, or has no classes though some were asked for.
+    """
+    return _read_lines(path, settings.map_layer, classes=settings.class_names, visible=True)
+
+
+def bring_together(predicted: MapLines, mapped: MapLines, settings: CompareSettings) -> tuple[MapLines, MapLines]:
+    """Return both sides in the CRS of the prediction, over the ground that is compared.
+
+    That is the area of interest if there is one, else the rectangle around the predicted roads: what a map has beyond
+    was not looked for.
+
+    Raises
+    ------
+    SceneError
+        If only one side has a CRS, or the map lies elsewhere.
+    """
+    if (predicted.crs is None) != (mapped.crs is None):
+        lacking = predicted.path if predicted.crs is None else mapped.path
+        raise SceneError(f"{lacking} has no CRS and the other file has one; assign it with ogr2ogr -a_srs")
+    mapped = _reprojected(mapped, predicted.crs)
+    if settings.aoi:
+        polygons, crs = read_polygons(settings.aoi)
+        shape = shapely.union_all(polygons)
+        if crs and predicted.crs and not same_crs(crs, predicted.crs):
+            shape = shapely.transform(shape, lambda xy: reproject(xy, crs, str(predicted.crs)))
+        predicted = _clipped(predicted, shape)
+    else:
+        shape = _surroundings(predicted)
+    return predicted, _clipped(mapped, shape) if shape is not None else mapped
+
+
+def in_metres(predicted: MapLines, mapped: MapLines) -> tuple[tuple[Lines, Lines], str]:
+    """Return the lines of both sides in metres on the ground, and the name of the projection they are measured in."""
+    metric = choose_metric_crs(list(predicted.lines or mapped.lines), predicted.crs)
+    here, there = (to_metres(list(side.lines), side.crs, metric) for side in (predicted, mapped))
+    return (here, there), metric.name
+
+
+def column_values(values: Sequence[Any]) -> NDArray[Any]:
+    """Return the values of an attribute as an array: bool, int64, float64 (NaN for no value), or text (None)."""
+    known = [value for value in values if value is not None and value == value]  # noqa: PLR0124 (NaN differs from itself)
+    if known and all(isinstance(value, bool | np.bool_) for value in known) and len(known) == len(values):
+        return np.array(values, dtype=np.bool_)
+    if known and all(isinstance(value, int | np.integer) for value in known) and len(known) == len(values):
+        return np.array(values, dtype=np.int64)
+    if all(isinstance(value, int | float | np.number) for value in known):
+        return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+    return np.array([None if value is None else str(value) for value in values], dtype=object)
+
+
+def _read_lines(path: Path, layer: str | None, *, classes: Sequence[str] = (), visible: bool = False) -> MapLines:
+    table = _read_table(path, layer)
+    kinds = shapely.get_type_id(table.geometries)
+    keep = np.isin(kinds, (shapely.GeometryType.LINESTRING, shapely.GeometryType.MULTILINESTRING))
+    keep &= ~shapely.is_empty(table.geometries)
+    if not keep.any() and len(keep):
+        raise SceneError(f"{path} holds no lines; give a file of road lines")
+    notes = []
+    if visible:
+        hidden = road_tags.is_hidden(table) & keep
+        keep &= ~hidden
+        if hidden.any():
+            notes.append(f"{path.name}: {int(hidden.sum())} road(s) in tunnels or below ground left out")
+    if classes:
+        keep &= _of_classes(path, table, classes)
+    parts, row = shapely.get_parts(table.geometries[keep], return_index=True)
+    rows = np.flatnonzero(keep)[row].tolist()
+    columns = {name: column_values([values[i] for i in rows]) for name, values in table.columns.items()}
+    xy, line = shapely.get_coordinates(parts, return_index=True)
+    if not np.isfinite(xy).all():
+        raise SceneError(f"{path} holds a coordinate that is not a finite number; repair that line first")
+    lines = np.split(xy, np.flatnonzero(np.diff(line)) + 1) if len(xy) else []
+    return MapLines(path, lines, columns, table.crs, tuple(notes))
+
+
+def _read_table(path: Path, layer: str | None) -> VectorTable:
+    if path.suffix.lower() in {".parquet", ".geoparquet"} and path.exists():
+        table = read_geoparquet(path, None)
+        if table:
+            return table
+    layers = [name for name, kind in geometry_layers(path).items() if kind in _LINES]
+    named = [name for name in layers if name in {"roads", "lines"}]
+    if layer is None and len(layers) != 1 and len(named) != 1:
+        found = f"has several layers ({', '.join(layers)}); name one" if layers else "holds no lines; give road lines"
+        raise SceneError(f"{path} {found}")
+    return read_layer(path, layer or (layers[0] if len(layers) == 1 else named[0]), columns=None)
+
+
+def _of_classes(path: Path, table: VectorTable, wanted: Sequence[str]) -> NDArray[np.bool_]:
+    classes = road_tags.road_classes(table)
+    if classes is None:
+        raise SceneError(f"{path} has no column of road classes ({', '.join(road_tags.CLASSES)}); leave --classes out")
+    found = np.isin(np.array([str(value) for value in classes]), list(wanted))
+    if not found.any():
+        there = ", ".join(sorted({str(value) for value in classes})[:12])
+        raise SceneError(f"{path} has no road of the classes {', '.join(wanted)}; it has {there}")
+    return found
+
+
+def _reprojected(side: MapLines, crs: str | None) -> MapLines:
+    if crs is None or side.crs is None or not side.lines or same_crs(side.crs, crs):
+        return side
+    xy = reproject(np.concatenate(side.lines), side.crs, crs)
+    return replace(side, lines=np.split(xy, np.cumsum([len(line) for line in side.lines])[:-1]), crs=crs)
+
+
+def _surroundings(side: MapLines) -> shapely.Polygon | None:
+    """Return the rectangle around lines, None without any."""
+    if not side.lines:
+        return None
+    xy = np.concatenate(side.lines)
+    return shapely.box(*xy.min(axis=0), *xy.max(axis=0))
+
+
+def _clipped(side: MapLines, shape: shapely.Geometry) -> MapLines:
+    """Return the parts of lines inside a shape; those that lie inside altogether stay as they are."""
+    if not side.lines:
+        return side
+    of_vertex = np.repeat(np.arange(len(side.lines)), [len(line) for line in side.lines])
+    geometries = shapely.linestrings(np.concatenate(side.lines), indices=of_vertex)
+    shapely.prepare(shape)
+    inside = shapely.contains_properly(shape, geometries)
+    cut = np.where(inside, geometries, shapely.intersection(geometries, shape))
+    parts, row = shapely.get_parts(cut, return_index=True)
+    lines = shapely.get_type_id(parts) == shapely.GeometryType.LINESTRING
+    parts, row = parts[lines], row[lines]
+    kept = side.selected(row)
+    return replace(kept, lines=[shapely.get_coordinates(part) for part in parts])

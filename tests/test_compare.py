@@ -1,0 +1,167 @@
+"""Predicted roads against a map: three layers, with the attributes of both sides, in any CRS."""
+
+import json
+
+import cv2
+import numpy as np
+import pyogrio
+import pytest
+import shapely
+from commands import roadseg
+from road_rasters import UTM, UTM_NORTH_UP, draw_t, write_levels
+
+from roadseg.compare import MATCHED, MISSING, NOT_SEEN, compare
+from roadseg.errors import OutputError, SceneError
+
+EAST, NORTH = 500_000.0, 5_300_000.0
+
+
+def write_lines(path, lines, crs=UTM, layer="roads", **columns):
+    """Write lines, given in metres from a corner, with attributes, reprojected to a CRS."""
+    shapes = np.array([shapely.LineString(np.add(line, (EAST, NORTH))) for line in lines], dtype=object)
+    if crs != UTM:
+        from roadseg.raster.crs import reproject
+
+        shapes = shapely.transform(shapes, lambda xy: reproject(xy, UTM, crs))
+    fields = {name: np.array(values) for name, values in columns.items()}
+    pyogrio.raw.write(
+        path, shapely.to_wkb(shapes), list(fields.values()), list(fields), geometry_type="LineString", crs=crs,
+        driver="GPKG", layer=layer,
+    )  # fmt: skip
+    return path
+
+
+def read(path, layer):
+    """Return the rows of a layer as dictionaries, with their lines."""
+    meta, _, wkb, values = pyogrio.raw.read(path, layer=layer)
+    rows = [dict(zip(meta["fields"], row, strict=True)) for row in zip(*values, strict=True)]
+    return [{**row, "line": shapely.from_wkb(shape)} for row, shape in zip(rows, wkb, strict=True)], meta["crs"]
+
+
+@pytest.fixture
+def town(tmp_path):
+    """Return predicted roads and a map of them: one road is only predicted, another only on the map."""
+    main, side, new, old = [(0, 0), (1000, 0)], [(300, 0), (300, 400)], [(600, 0), (600, 250)], [(800, 0), (800, -150)]
+    roads = write_lines(tmp_path / "roads.gpkg", [main, side, new], probability_mean=[0.9, 0.8, 0.7], u=[1, 2, 3])
+    names = {"name": ["Main Street", "Side Street", "Old Lane"], "highway": ["primary", "residential", "track"]}
+    drawn = [[(0, 3), (1000, 3)], [(302, 3), (302, 400)], old]
+    return roads, write_lines(tmp_path / "map.gpkg", drawn, crs="EPSG:4326", layer="lines", **names)
+
+
+def test_each_road_lands_in_its_layer_with_its_attributes(town, tmp_path):
+    result = compare(*town, tmp_path / "changes.gpkg")
+    missing, crs = read(result.output, MISSING)
+    assert crs == UTM
+    assert [row["u"] for row in missing] == [3]
+    assert missing[0]["probability_mean"] == pytest.approx(0.7)
+    assert missing[0]["piece_m"] == pytest.approx(250, abs=0.1)
+    not_seen, _ = read(result.output, NOT_SEEN)
+    assert not not_seen  # it lies outside the rectangle around the predicted roads
+    matched, _ = read(result.output, MATCHED)
+    assert {(row["u"], row["map_name"]) for row in matched} == {(1, "Main Street"), (2, "Side Street")}
+    assert result.missing_from_map_km == pytest.approx(0.25, abs=1e-3)
+    assert (result.missing_from_map, result.not_seen) == (1, 0)
+
+
+def test_the_area_of_interest_says_where_the_map_counts(town, tmp_path):
+    area = tmp_path / "area.gpkg"
+    box = shapely.box(EAST - 10, NORTH - 200, EAST + 1010, NORTH + 500)
+    pyogrio.raw.write(area, shapely.to_wkb([box]), [], [], geometry_type="Polygon", crs=UTM, driver="GPKG", layer="a")
+    result = compare(*town, tmp_path / "changes.gpkg", aoi=area)
+    not_seen, _ = read(result.output, NOT_SEEN)
+    assert [(row["name"], row["highway"]) for row in not_seen] == [("Old Lane", "track")]
+    assert result.not_seen_km == pytest.approx(0.150, abs=2e-3)
+
+
+def test_only_the_classes_asked_for_count(town, tmp_path):
+    result = compare(*town, tmp_path / "changes.gpkg", classes="primary")
+    missing, _ = read(result.output, MISSING)
+    assert sorted(row["u"] for row in missing) == [2, 3]
+    with pytest.raises(SceneError, match="no road of the classes motorway; it has primary, residential, track"):
+        compare(*town, tmp_path / "other.gpkg", classes="motorway")
+    assert not (tmp_path / "other.gpkg").exists()
+
+
+def test_tunnels_are_not_expected_to_be_seen(tmp_path):
+    roads = write_lines(tmp_path / "roads.gpkg", [[(0, 0), (500, 0)], [(0, 300), (500, 300)]])
+    drawn = write_lines(
+        tmp_path / "map.gpkg", [[(0, 0), (500, 0)], [(250, 0), (250, 300)]], tunnel=["no", "yes"], layer="lines"
+    )
+    said = []
+    from roadseg.progress import Listener
+
+    result = compare(roads, drawn, tmp_path / "c.gpkg", listener=Listener(report=said.append))
+    assert result.not_seen == 0
+    assert any("1 road(s) in tunnels" in sentence for sentence in said)
+
+
+def test_a_raster_is_vectorized_first(tmp_path):
+    raster = write_levels(tmp_path / "t.tif", draw_t(), transform=UTM_NORTH_UP)
+    far = write_lines(tmp_path / "map.gpkg", [[(0, 9_000), (100, 9_000)]])
+    result = compare(raster, far, tmp_path / "c.gpkg")
+    assert result.matched_km == 0
+    assert result.missing_from_map_km == pytest.approx(result.predicted_km)
+    assert result.predicted_km > 0.1
+
+
+def test_pieces_share_the_places_where_they_were_cut(tmp_path):
+    roads = write_lines(tmp_path / "roads.gpkg", [[(0, 0), (1000, 0)]])
+    drawn = write_lines(tmp_path / "map.gpkg", [[(0, 0), (400, 0)]])
+    result = compare(roads, drawn, tmp_path / "c.gpkg")
+    (missing,), (matched,) = read(result.output, MISSING)[0], read(result.output, MATCHED)[0]
+    assert matched["line"].coords[-1] == missing["line"].coords[0]
+    assert matched["line"].length == pytest.approx(410, abs=0.01)  # the buffer reaches 10 m beyond the end
+
+
+def test_layers_have_colours_of_their_own(town, tmp_path):
+    import sqlite3
+
+    result = compare(*town, tmp_path / "changes.gpkg")
+    with sqlite3.connect(result.output) as package:
+        styles = dict(package.execute("SELECT f_table_name, styleQML FROM layer_styles"))
+    package.close()
+    assert set(styles) == {MISSING, NOT_SEEN, MATCHED}
+    assert len(set(styles.values())) == 3
+
+
+@pytest.mark.parametrize("name", ["changes.geojson", "nowhere/changes.gpkg"])
+def test_outputs_that_cannot_be_written_are_refused_before_any_work(name, town, tmp_path):
+    with pytest.raises(OutputError):
+        compare(*town, tmp_path / name)
+
+
+def test_a_map_without_a_crs_is_refused(town, tmp_path):
+    bare, shapes = tmp_path / "bare.gpkg", shapely.to_wkb([shapely.LineString([(0, 0), (100, 0)])])
+    with pytest.warns(UserWarning, match="crs"):
+        pyogrio.raw.write(bare, shapes, [], [], geometry_type="LineString", crs=None, driver="GPKG", layer="roads")
+    with pytest.raises(SceneError, match=r"bare\.gpkg has no CRS"):
+        compare(town[0], bare, tmp_path / "c.gpkg")
+
+
+def test_the_same_comparison_gives_the_same_bytes(town, tmp_path):
+    one, two = (compare(*town, tmp_path / name).output.read_bytes() for name in ("a.gpkg", "b.gpkg"))
+    assert one == two
+
+
+def test_the_command_prints_the_lengths_and_draws_a_picture(town, tmp_path):
+    done = roadseg(
+        "compare", *town, "-o", tmp_path / "c.gpkg", "--json", "--preview", tmp_path / "c.png", "--buffer", 12
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert (said["missing_from_map"], said["not_seen"]) == (1, 0)
+    assert "0.2 km of predicted roads are missing from the map (1 pieces)" in done.stderr
+    picture = cv2.imread(str(tmp_path / "c.png"))
+    assert max(picture.shape[:2]) == 2000
+    assert (picture == (110, 0, 213)).all(axis=2).any()  # missing roads in blue, green, red
+    again = roadseg("compare", *town, "-o", tmp_path / "c.gpkg")
+    assert again.returncode == 1
+    assert "--overwrite" in again.stderr
+
+
+def test_options_without_sense_are_wrong_usage(town, tmp_path):
+    done = roadseg("compare", *town, "-o", tmp_path / "c.gpkg", "--angle", 120)
+    assert done.returncode == 2
+    assert "--angle" in done.stderr
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        compare(*town, tmp_path / "c.gpkg", bufer=3)
