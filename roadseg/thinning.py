@@ -1,8 +1,8 @@
-"""Parallel thinning of Guo and Hall (CACM 32(3), 1989), 64 pixels at a time.
+"""Parallel thinning of Guo and Hall (CACM 32(3), 1989, doi:10.1145/62065.62074), 64 pixels at a time.
 
-A word of 64 bits holds 64 pixels of a row. Whether a pixel goes is a formula of its 8 neighbours in and, or and not,
-so a few dozen operations on words decide for 64 pixels at once. After the first round only words that changed,
-or have a neighbour that did, are looked at again. About 7 ms per megapixel where a tenth is road.
+A word of 64 bits holds 64 pixels of a row. Whether a pixel is removed is a boolean formula of its 8 neighbours, so a
+few dozen operations on words decide for 64 pixels at once. After the first round only words that changed, or have a
+neighbour that did, are looked at again. About 7 ms per megapixel where a tenth is road.
 """
 
 import sys
@@ -14,6 +14,8 @@ Bytes = NDArray[np.uint8]
 Words = NDArray[np.uint64]
 
 _CHUNK = 1 << 14
+"""Number of words decided at a time, so that they stay in the cache."""
+
 _ONE, _LAST = np.uint64(1), np.uint64(63)
 
 
@@ -25,33 +27,34 @@ def thin(mask: Bytes) -> Bytes:
     Parameters
     ----------
     mask
-        (height, width) uint8, 0 or 1; nothing is road beyond it.
+        (height, width) uint8, 0 or 1; all is 0 beyond it.
 
     Returns
     -------
     (height, width) uint8, 0 or 1.
     """
-    return peel(mask)[0]
+    return thin_steps(mask)[0]
 
 
-def peel(mask: Bytes, *, most: int = sys.maxsize) -> tuple[Bytes, int]:
-    """Thin a mask and count the steps, which come by turns from two sides.
+def thin_steps(mask: Bytes, *, most: int = sys.maxsize) -> tuple[Bytes, int]:
+    """Thin a mask step by step, from the southwest and from the northeast by turns.
 
-    A pixel's fate within some steps depends on pixels at most that many rows and columns away.
+    What happens to a pixel within n steps depends on pixels at most n rows and columns away.
 
     Parameters
     ----------
     mask
-        (height, width) uint8, 0 or 1; nothing is road beyond it.
+        (height, width) uint8, 0 or 1; all is 0 beyond it.
     most
-        Stop after so many steps, however thick the rest is.
+        Maximum number of steps, however thick the rest is.
 
     Returns
     -------
-    The skeleton like the mask, and the number of the last step that changed anything.
+    (height, width) uint8, 0 or 1, and the number of the last step that changed anything.
     """
     words = _packed(mask)
     stride, flat = words.shape[1], words.reshape(-1)
+    # For both turns, whether to look at a word: something was removed in or beside it since that turn was last taken.
     waiting = np.tile(words != 0, (2, 1, 1))
     step, changed = 0, 0
     while step < most and step - changed < 2:
@@ -60,19 +63,25 @@ def peel(mask: Bytes, *, most: int = sys.maxsize) -> tuple[Bytes, int]:
         active = np.flatnonzero(waiting[turn])
         waiting[turn] = False
         active = active[flat[active] != 0]
-        gone = [_removable(flat, active[i : i + _CHUNK], stride, turn) for i in range(0, len(active), _CHUNK)]
-        removed = np.concatenate(gone) if gone else np.zeros(0, np.uint64)
+        chunks = [_removable(flat, active[i : i + _CHUNK], stride, turn) for i in range(0, len(active), _CHUNK)]
+        removed = np.concatenate(chunks) if chunks else np.zeros(0, np.uint64)
         hit = np.flatnonzero(removed)
         if len(hit):
             changed = step
             active, removed = active[hit], removed[hit]
             flat[active] &= ~removed
-            waiting |= _around(active, removed, words.shape)
+            waiting |= _neighbourhood(active, removed, words.shape)
     return _unpacked(words, mask.shape[1]), changed
 
 
+# Words have a frame of empty ones, so that each has eight neighbours. A row of a mask of 100 columns:
+#
+#     word        0          1             2           3              bits of word 2    0   1   2  …  35  36  …  63
+#              (empty)   cols 0–63    cols 64–99    (empty)           columns          64  65  66  …  99  0   …   0
+
+
 def _packed(mask: Bytes) -> Words:
-    """Return a mask as words, with an empty word on each side; the lowest bit is the leftmost pixel."""
+    """Return a mask as words, (height + 2, ceil(width / 64) + 2)."""
     height, width = mask.shape
     data = np.zeros((height + 2, (-(-width // 64) + 2) * 8), np.uint8)
     bits = np.packbits(mask, axis=1, bitorder="little")
@@ -85,16 +94,15 @@ def _unpacked(words: Words, width: int) -> Bytes:
     return np.unpackbits(data, axis=1, count=width, bitorder="little")
 
 
-def _removable(flat: Words, at: NDArray[np.intp], stride: int, turn: int) -> Words:
-    """Return the pixels that go in this step, for some of the words.
-
-    Crossings are the changes from background to road on the way around a pixel, pairs are the neighbours
-    taken two by two in both ways.
-    """
-    before = at - stride - 1
-    northwest, north, northeast = _row(flat, before)
-    west, here, east = _row(flat[stride:], before)
-    southwest, south, southeast = _row(flat[2 * stride :], before)
+def _removable(flat: Words, index: NDArray[np.intp], stride: int, turn: int) -> Words:
+    """Return the pixels that are removed in this step from the words at some indices."""
+    # northwest north northeast    Each name is a word in which a pixel finds that neighbour at its own bit.
+    # west      here  east         A pixel is removed if the ring of its neighbours changes from background to road once
+    # southwest south southeast    and has two or three pairs of neighbours, counted both ways; see the paper.
+    before = index - stride - 1
+    northwest, north, northeast = _shifted(flat, before)
+    west, here, east = _shifted(flat[stride:], before)
+    southwest, south, southeast = _shifted(flat[2 * stride :], before)
     if turn == 0:
         here = here & ~((south | southwest | ~northwest) & west)
     else:
@@ -111,20 +119,28 @@ def _removable(flat: Words, at: NDArray[np.intp], stride: int, turn: int) -> Wor
     return result
 
 
-def _row(flat: Words, before: NDArray[np.intp]) -> tuple[Words, Words, Words]:
-    """Return the words behind some, moved so that each pixel finds its left neighbour, itself, its right neighbour."""
+def _shifted(flat: Words, before: NDArray[np.intp]) -> tuple[Words, Words, Words]:
+    """Return words so that each pixel finds its left neighbour, itself and its right neighbour at its own bit.
+
+    Parameters
+    ----------
+    flat
+        All words of the mask.
+    before
+        Indices of the words left of those in question.
+    """
     left, words, right = flat.take(before), flat[1:].take(before), flat[2:].take(before)
     return (words << _ONE) | (left >> _LAST), words, (words >> _ONE) | (right << _LAST)
 
 
-def _around(at: NDArray[np.intp], removed: Words, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Return which words hold a removed pixel or a neighbour of one."""
-    across = np.zeros(shape, bool)
-    flat = across.reshape(-1)
-    flat[at] = True
-    flat[at[(removed & _ONE) != 0] - 1] = True
-    flat[at[(removed >> _LAST) != 0] + 1] = True
-    around = across.copy()
-    around[1:] |= across[:-1]
-    around[:-1] |= across[1:]
-    return around
+def _neighbourhood(index: NDArray[np.intp], removed: Words, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return (rows, words) which words have a removed pixel or a neighbour of one."""
+    in_row = np.zeros(shape, bool)
+    flat = in_row.reshape(-1)
+    flat[index] = True
+    flat[index[(removed & _ONE) != 0] - 1] = True
+    flat[index[(removed >> _LAST) != 0] + 1] = True
+    touched = in_row.copy()
+    touched[1:] |= in_row[:-1]
+    touched[:-1] |= in_row[1:]
+    return touched

@@ -1,4 +1,4 @@
-"""Thinning of 64 pixels at a time is the plain one of each pixel by its neighbours, and keeps what is connected."""
+"""Thinning 64 pixels at a time equals thinning pixel by pixel, and keeps components and holes."""
 
 import cv2
 import numpy as np
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from skimage.measure import euler_number
 from skimage.measure import label as components
 
-from roadseg.thinning import peel, thin
+from roadseg.thinning import thin, thin_steps
 
 
 def survives(turn):
@@ -55,9 +55,9 @@ def blobs(seed, height, width, smooth, share):
     share=st.floats(0.05, 0.95),
     most=st.sampled_from([0, 1, 2, 5, 1000]),
 )
-def test_it_is_the_plain_thinning(seed, height, width, smooth, share, most):
+def test_words_of_64_pixels_give_what_pixel_by_pixel_gives(seed, height, width, smooth, share, most):
     mask = blobs(seed, height, width, smooth, share)
-    skeleton, changed = peel(mask, most=most)
+    skeleton, changed = thin_steps(mask, most=most)
     expected, last = plainly(mask, most)
     assert np.array_equal(skeleton, expected)
     assert changed == last
@@ -82,16 +82,16 @@ def test_a_thick_road_becomes_its_middle():
 
 
 @pytest.mark.parametrize("steps", [1, 4, 9])
-def test_some_steps_reach_as_many_pixels(steps):
+def test_a_pixel_depends_on_as_many_pixels_around_it_as_there_are_steps(steps):
     mask = blobs(3, 80, 150, 3, 0.3)
-    whole = peel(mask, most=steps)[0]
-    part = peel(mask[20:70, 30:120], most=steps)[0]
+    whole = thin_steps(mask, most=steps)[0]
+    part = thin_steps(mask[20:70, 30:120], most=steps)[0]
     inner = np.s_[20 + steps : 70 - steps, 30 + steps : 120 - steps]
     assert np.array_equal(whole[inner], part[steps:-steps, steps:-steps])
     assert not np.array_equal(whole[20:70, 30:120], part)
 
 
-def test_the_mask_is_left_alone():
+def test_the_mask_is_not_changed():
     mask = blobs(1, 40, 70, 2, 0.5)
     before = mask.copy()
     thin(mask)
@@ -105,6 +105,6 @@ def test_full_masks_of_any_shape_keep_one_component(shape):
     assert components(thinned, connectivity=2).max() == 1
 
 
-def test_nothing_stays_nothing():
+def test_an_empty_mask_stays_empty():
     assert not thin(np.zeros((5, 100), np.uint8)).any()
     assert thin(np.zeros((0, 9), np.uint8)).shape == (0, 9)

@@ -1,7 +1,11 @@
-"""Centerlines on a raster, as they are traced and repaired: nodes and edges in pixels.
+"""Centerlines on a raster as a graph of nodes and edges, in pixels: what is traced, then repaired.
 
-A graph holds arrays, not objects: an edge is a row, its pixels are a slice of one long array. Edges refer
-to their nodes by index.
+A graph consists of arrays, not objects: an edge is a row, its pixels are a slice of one long array, and its nodes are
+given by index::
+
+    nodes 0 ──a──b── 1        ends    [[0, 1], [1, 2]]
+                     c        starts  [0, 2, 3]
+                     2        places  [a, b, c]
 """
 
 from dataclasses import dataclass
@@ -16,29 +20,29 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class PixelGraph:
-    """Middle lines of roads on a raster; pixel (row, col) has its centre at exactly (row, col).
+    """Centerlines of roads on a raster; pixel (row, col) has its centre at exactly (row, col).
 
     Parameters
     ----------
     nodes
-        (nodes, 2) float64 row, col: the middle of the pixels that make a junction, or the last pixel of a road.
+        (nodes, 2) float64 row, col: the mean of the pixels of a junction, or the last pixel of a road.
     at_border
-        (nodes,) bool: whether the road goes on where nothing is known, at the raster's border or beside unknown pixels.
+        (nodes,) bool: whether the road may continue unseen, beyond the raster's border or at nodata pixels.
     ends
-        (edges, 2) int64: the nodes at both ends of each edge; equal for a loop.
+        (edges, 2) int64: the nodes at both ends of each edge; the same one for a loop.
     starts
         (edges + 1,) int64: edge ``i`` owns the vertices from ``starts[i]`` up to ``starts[i + 1]``.
     places
         (vertices, 2) int32 row, col of the pixels between the two nodes, in order; an edge may have none.
     area
-        (vertices,) uint16: how many road pixels belong to this one. Each belongs to the nearest line pixel in its
-        row or column, without leaving the road, at most 64 px away; none belongs to two.
+        (vertices,) uint16: number of road pixels that belong to this one. Each belongs to the nearest line pixel in
+        its row or column, without leaving the road, at most 64 px away; none belongs to two.
     level
         (vertices,) uint8: probability × 254 there.
     inferred
-        (edges,) bool: no road was seen there, a gap was bridged.
+        (edges,) bool: a gap that was bridged, where no road was seen.
     areal
-        (edges,) bool: the middle of something wider than a road can be, such as a car park.
+        (edges,) bool: the line of an area wider than any road, such as a car park.
     """
 
     nodes: Floats

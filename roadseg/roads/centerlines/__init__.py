@@ -1,1 +1,1 @@
-"""Road masks become centerlines: thin, trace, merge, measure."""
+"""From clean road masks to centerlines: thin, trace, merge, then to the ground."""

@@ -1,15 +1,15 @@
-"""A repaired graph of pixels becomes a network on the ground.
+"""From a repaired pixel graph to a road network on the ground: smooth, simplify, measure.
 
-Polylines of pixels zigzag, which makes them 6 % too long. Five binomial passes with fixed ends and a
-Douglas-Peucker of 0.75 px take that to a part in a thousand. Nodes do not move, so edges that meet
-share the very same point. The width of a road is its area over its length, away from its ends, where
-other roads share the area; both are measured on the ground, so oblong and sheared pixels need no care.
+Polylines of pixels zigzag, which makes them 6 % too long. Five binomial passes with fixed ends and Douglas-Peucker
+with 0.75 px reduce that to a part in a thousand. Nodes do not move, so edges that meet share the very same point. The
+width of a road is its area over its length, away from its ends, where other roads share the area; both are measured on
+the ground, so oblong and sheared pixels need no special case.
 """
 
 import numpy as np
 import shapely
 
-from roadseg.ragged import ranges
+from roadseg.ragged import offsets, ranges
 from roadseg.raster.ground import Ground
 from roadseg.roads.network import RoadNetwork
 from roadseg.roads.pixel_graph import Bools, Floats, Ints, PixelGraph
@@ -26,26 +26,32 @@ from roadseg.roads.repair.edges import (
 from roadseg.roads.repair.spurs import components
 
 PASSES = 5
+"""Number of binomial smoothing passes."""
+
 SIMPLIFY_PX = 0.75
+"""Default tolerance of the simplification."""
+
 _ADJACENT_PX = 1.5
+"""Vertices farther apart are not neighbours: a gap was bridged, or a junction moved."""
+
 _ROUNDING_M = 1e-9
 
 
 def to_ground(
     graph: PixelGraph, ground: Ground, *, simplify: float | None = None, probability: bool = True
 ) -> RoadNetwork:
-    """Smooth the edges of a graph, lay them on the ground and measure them.
+    """Smooth the edges of a graph, project them to the ground and measure them.
 
     Parameters
     ----------
     graph
-        In any order; the network's order depends on its shape only.
+        Graph in any order; the order of the network depends on its shape only.
     ground
-        Where its pixels lie.
+        The ground under its pixels.
     simplify
-        How far a line may be moved to save vertices, in metres; 0 keeps all, None takes 0.75 px (of the longer side).
+        Tolerance of the simplification in metres; 0 keeps all vertices, None takes 0.75 px (of the longer side).
     probability
-        Whether the levels are probabilities; those of a mask are not, and come out as NaN.
+        Whether the levels are probabilities; otherwise, as for a mask, the network's are NaN.
     """
     graph = in_canonical_order(graph)
     tolerance = SIMPLIFY_PX * max(ground.pixel_size) if simplify is None else simplify
@@ -62,7 +68,7 @@ def to_ground(
         degree=degrees(graph),
         at_border=graph.at_border,
         ends=graph.ends,
-        starts=np.concatenate([[0], np.cumsum(counts)]),
+        starts=offsets(counts),
         vertices=vertices,
         length_m=length,
         width_m=_from_neighbours(width, graph.ends),
@@ -77,7 +83,7 @@ def to_ground(
 def _measured(
     graph: PixelGraph, double: Bools, nodes: Floats, ground: Ground, tolerance: float, *, probability: bool
 ) -> tuple[Floats, Ints, Floats, Floats, Floats, Floats]:
-    """Return what some edges are on the ground: vertices, their number, length, width, mean and least probability."""
+    """Return some edges on the ground: vertices, their number per edge, lengths, widths, mean and least probability."""
     raw = polylines_of(graph)
     smooth = smoothed(raw)
     kept, starts = _simplified(graph, smooth * ground.pixel_size, raw.starts, double, tolerance)
@@ -85,11 +91,11 @@ def _measured(
     vertices[starts[:-1]], vertices[starts[1:] - 1] = nodes[graph.ends[:, 0]], nodes[graph.ends[:, 1]]
     length = _lengths(smooth[kept], starts, ground)
     width = _widths(graph, raw, smooth, length, ground)
-    return vertices, np.diff(starts), length, width, *_probabilities(graph, known=probability)
+    return vertices, np.diff(starts), length, width, *_probabilities(graph, valid=probability)
 
 
 def smoothed(polylines: Polylines) -> Floats:
-    """Return (points, 2) the points of the edges after five passes of (1, 2, 1) / 4; ends stay."""
+    """Return (points, 2) the points of all edges after five passes with the kernel (1, 2, 1) / 4; ends do not move."""
     fixed = np.zeros(len(polylines.points), dtype=bool)
     fixed[polylines.starts[:-1]] = fixed[polylines.starts[1:] - 1] = True
     moving = ~fixed[1:-1]
@@ -104,47 +110,46 @@ def smoothed(polylines: Polylines) -> Floats:
 
 
 def _simplified(graph: PixelGraph, points: Floats, starts: Ints, double: Bools, tolerance: float) -> tuple[Ints, Ints]:
-    """Return the indices of the points that stay, and where each edge starts among them.
+    """Return the indices of the points to keep, and (edges + 1,) where each edge starts among them.
 
-    A loop keeps three points beside its node; edges that share both nodes keep the one farthest from the chord.
+    A loop keeps three points beside its node, and edges that share both nodes keep the one farthest from the chord, so
+    that none collapses to a line that is traversed twice.
     """
     if not len(graph.ends) or tolerance <= 0:
         return np.arange(len(points)), starts
     edge = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-    numbered = np.column_stack([points, np.arange(len(points))])  # the number travels as height
+    numbered = np.column_stack([points, np.arange(len(points))])  # as z, the index survives the simplification
     simple = shapely.simplify(shapely.linestrings(numbered, indices=edge), tolerance, preserve_topology=False)
     kept = shapely.get_coordinates(simple, include_z=True)[:, 2].astype(np.int64)
-    stays = np.zeros(len(points), dtype=bool)
-    stays[kept] = True
+    keep = np.zeros(len(points), dtype=bool)
+    keep[kept] = True
     count = np.bincount(edge[kept], minlength=len(graph.ends))
     loop = np.flatnonzero((graph.ends[:, 0] == graph.ends[:, 1]) & (count < 5))
     for quarter in (1, 2, 3):
-        stays[starts[loop] + np.diff(starts)[loop] * quarter // 4] = True
-    stays[_farthest(points, starts, np.flatnonzero(double & (count == 2)))] = True
-    kept = np.flatnonzero(stays)
-    return kept, np.concatenate([[0], np.cumsum(np.bincount(edge[kept], minlength=len(graph.ends)))])
+        keep[starts[loop] + np.diff(starts)[loop] * quarter // 4] = True
+    keep[_farthest(points, starts, np.flatnonzero(double & (count == 2)))] = True
+    kept = np.flatnonzero(keep)
+    return kept, offsets(np.bincount(edge[kept], minlength=len(graph.ends)))
 
 
 def _is_double(ends: Ints) -> Bools:
     """Return (edges,) whether another edge joins the same two nodes."""
-    pairs = np.sort(ends, axis=1)
-    _, first, count = np.unique(
-        pairs[:, 0] * (ends.max(initial=0) + 1) + pairs[:, 1], return_inverse=True, return_counts=True
-    )
-    double: Bools = (count[first] > 1) & (ends[:, 0] != ends[:, 1])
+    low, high = np.sort(ends, axis=1).T
+    _, pair, count = np.unique(low * (ends.max(initial=0) + 1) + high, return_inverse=True, return_counts=True)
+    double: Bools = (count[pair] > 1) & (low != high)
     return double
 
 
 def _farthest(points: Floats, starts: Ints, edges: Ints) -> Ints:
-    """Return the point of each edge that lies farthest from the straight line between its ends."""
+    """Return the index of the point of each edge that lies farthest from the straight line between its ends."""
     counts = np.diff(starts)[edges]
-    at = ranges(starts[edges], counts)
+    index = ranges(starts[edges], counts)
     first, last = points[starts[edges]], points[starts[edges + 1] - 1]
-    chord, off = np.repeat(last - first, counts, axis=0), points[at] - np.repeat(first, counts, axis=0)
-    distance = np.abs(chord[:, 0] * off[:, 1] - chord[:, 1] * off[:, 0])
-    number = np.repeat(np.arange(len(edges)), counts)
-    order = np.lexsort((at, -distance, number))
-    return at[order[np.cumsum(counts) - counts]] if len(edges) else at
+    chord, offset = np.repeat(last - first, counts, axis=0), points[index] - np.repeat(first, counts, axis=0)
+    distance = np.abs(chord[:, 0] * offset[:, 1] - chord[:, 1] * offset[:, 0])
+    owner = np.repeat(np.arange(len(edges)), counts)
+    order = np.lexsort((index, -distance, owner))
+    return index[order[offsets(counts)[:-1]]]
 
 
 def _lengths(points: Floats, starts: Ints, ground: Ground) -> Floats:
@@ -155,10 +160,10 @@ def _lengths(points: Floats, starts: Ints, ground: Ground) -> Floats:
     return reduce_slices(np.add, step, starts[:-1], np.diff(starts) - 1)
 
 
-def _probabilities(graph: PixelGraph, *, known: bool) -> tuple[Floats, Floats]:
+def _probabilities(graph: PixelGraph, *, valid: bool) -> tuple[Floats, Floats]:
     """Return (edges,) the mean and the least probability along each edge."""
     counts = np.diff(graph.starts)
-    if not known:
+    if not valid:
         return np.full(len(counts), np.nan), np.full(len(counts), np.nan)
     level = graph.level / 254.0
     total = reduce_slices(np.add, level, graph.starts[:-1], counts)
@@ -171,33 +176,38 @@ def _widths(graph: PixelGraph, raw: Polylines, smooth: Floats, length: Floats, g
 
     That is all but one width at both ends, or the middle third of a short edge. NaN where no road was seen.
     """
-    edges, counts = np.arange(len(graph.ends)), np.diff(raw.starts)
+    # Points are the nodes and vertices of an edge, steps lie between them. A vertex owns half of both steps beside it,
+    # and its road area counts only if it owns any:
+    #
+    #     point     0 ───── 1 ───── 2 ───── 3 ───── 4        vertex i of edge e is point i + 2 * e + 1
+    #               node    vertex  vertex  vertex  node
+    #     owned         ├───────┼───────┼───────┤
+    counts = np.diff(raw.starts)
     metres = ground.metres(smooth[(raw.starts[:-1] + raw.starts[1:]) // 2])
     metric = np.einsum("nij,nik->njk", metres, metres)
     step = _ground_steps(smooth, metric, counts)
-    step[raw.starts[1:-1] - 1] = 0
+    step[raw.starts[1:-1] - 1] = 0  # from one edge to the next
     total = reduce_slices(np.add, step, raw.starts[:-1], counts - 1)
-    step *= np.repeat(np.divide(length, total, out=np.ones(len(edges)), where=total > 0), counts)[:-1]
+    step *= np.repeat(np.divide(length, total, out=np.ones(len(counts)), where=total > 0), counts)[:-1]
     edge = edge_of_vertex(graph)
-    at = np.arange(len(edge)) + 2 * edge + 1
+    point = np.arange(len(edge)) + 2 * edge + 1
     adjacent = np.diff(raw.along) <= _ADJACENT_PX
-    owned = np.where(adjacent[at - 1] & adjacent[at], (step[at - 1] + step[at]) / 2, 0)
+    owned = np.where(adjacent[point - 1] & adjacent[point], (step[point - 1] + step[point]) / 2, 0)
     area = graph.area * np.repeat(np.sqrt(np.abs(np.linalg.det(metric))), np.diff(graph.starts))
     area[owned == 0] = 0
-    first = _ratio(reduce_slices(np.add, area, graph.starts[:-1], np.diff(graph.starts)), owned, graph)
-    from_start = np.cumsum(step)[at - 1]
+    whole = _ratio(area, owned, graph)
+    from_start = np.cumsum(step)[point - 1]
     from_start -= np.concatenate([[0], np.cumsum(step)])[raw.starts[:-1]][edge]
-    margin = np.minimum(np.nan_to_num(first), length / 3)[edge] - _ROUNDING_M
-    ends = (from_start < margin) | (from_start > length[edge] - margin)
-    inner_area, inner = np.where(ends, 0, area), np.where(ends, 0, owned)
-    middle = _ratio(reduce_slices(np.add, inner_area, graph.starts[:-1], np.diff(graph.starts)), inner, graph)
-    width = np.where(np.isnan(middle), first, middle)
+    margin = np.minimum(np.nan_to_num(whole), length / 3)[edge] - _ROUNDING_M
+    shared = (from_start < margin) | (from_start > length[edge] - margin)
+    middle = _ratio(np.where(shared, 0, area), np.where(shared, 0, owned), graph)
+    width = np.where(np.isnan(middle), whole, middle)
     width[graph.inferred] = np.nan
     return width
 
 
 def _ground_steps(points: Floats, metric: Floats, counts: Ints) -> Floats:
-    """Return (points - 1,) metres between points that follow each other."""
+    """Return (points - 1,) metres between consecutive points, by the metric tensor (edges, 2, 2) of their edge."""
     down, across = np.diff(points, axis=0).T
     a, b, c = (np.repeat(metric[:, i, j], counts)[:-1] for i, j in ((0, 0), (0, 1), (1, 1)))
     step: Floats = np.sqrt(np.maximum(a * down**2 + 2 * b * down * across + c * across**2, 0))
@@ -205,29 +215,29 @@ def _ground_steps(points: Floats, metric: Floats, counts: Ints) -> Floats:
 
 
 def _ratio(area: Floats, owned: Floats, graph: PixelGraph) -> Floats:
-    """Divide (edges,) areas by the lengths (vertices,) they lie along; NaN where there is none."""
-    along = reduce_slices(np.add, owned, graph.starts[:-1], np.diff(graph.starts))
-    ratio: Floats = np.divide(area, along, out=np.full(len(area), np.nan), where=along > 0)
+    """Return (edges,) the area over the length of the vertices of each edge; NaN where they have no length."""
+    first, counts = graph.starts[:-1], np.diff(graph.starts)
+    total, along = reduce_slices(np.add, area, first, counts), reduce_slices(np.add, owned, first, counts)
+    ratio: Floats = np.divide(total, along, out=np.full(len(total), np.nan), where=along > 0)
     return ratio
 
 
 def _from_neighbours(width: Floats, ends: Ints) -> Floats:
-    """Fill NaN with the mean of the edges that meet at both nodes; it stays where those know nothing either."""
+    """Replace NaN by the mean width of the edges that meet at both nodes; it remains where those have none either."""
     missing = np.isnan(width)
     if not missing.any():
         return width
-    size = int(ends.max()) + 1
-    known = np.repeat(~missing, 2)
-    total = np.bincount(ends.ravel(), weights=np.where(known, np.repeat(width, 2), 0), minlength=size)
-    number = np.bincount(ends.ravel(), weights=known, minlength=size)
-    around, count = total[ends].sum(axis=1), number[ends].sum(axis=1)
-    mean = np.divide(around, count, out=np.full(len(width), np.nan), where=count > 0)
+    nodes, valid = int(ends.max()) + 1, np.repeat(~missing, 2)
+    total = np.bincount(ends.ravel(), weights=np.where(valid, np.repeat(width, 2), 0), minlength=nodes)
+    count = np.bincount(ends.ravel(), weights=valid, minlength=nodes)
+    both_total, both_count = total[ends].sum(axis=1), count[ends].sum(axis=1)
+    mean = np.divide(both_total, both_count, out=np.full(len(width), np.nan), where=both_count > 0)
     filled: Floats = np.where(missing, mean, width)
     return filled
 
 
 def _components(graph: PixelGraph) -> Ints:
-    """Return (edges,) the piece each edge belongs to, numbered in the order of the edges."""
-    _, part = components(graph)
-    _, first, number = np.unique(part[graph.ends[:, 0]], return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first))[number]
+    """Return (edges,) the connected component of each edge, numbered in the order of the edges."""
+    _, label = components(graph)
+    _, first, number = np.unique(label[graph.ends[:, 0]], return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[number]  # argsort of argsort: the rank of each label by its first edge

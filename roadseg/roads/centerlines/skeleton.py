@@ -1,10 +1,10 @@
 """From a clean road mask to lines one pixel wide, block by block, equal to thinning the whole raster.
 
-What thinning does to a pixel within n steps depends on n pixels around it. A block is therefore thinned with a halo;
-if the last step that changed anything came early enough, what lies beyond the halo had no say and the block is exact.
-Otherwise it is done again with a wider halo, at last with the widest, where the steps end. Roads are not that wide:
-where a square of 129 px fits into the mask, its middle is taken out first, so that a car park or a runway becomes
-a line around it, and is noted as areal. All these rules are local, hence the same for any blocks.
+What thinning does to a pixel within n steps depends on n pixels around it. So a block is thinned with a halo; if the
+last step that changed anything came early enough, nothing beyond the halo mattered and the block is exact. Otherwise
+it is thinned again with a wider halo, and at last with the widest, where steps are limited. No road is that wide:
+where a square of 129 px fits into the mask, its middle is removed first, so that a car park or a runway becomes a
+line around it and is marked as areal. All these rules are local, hence the same for any blocks.
 """
 
 from dataclasses import dataclass
@@ -15,71 +15,73 @@ from numpy.typing import NDArray
 
 from roadseg.roads.mask.clean import CleanMask
 from roadseg.roads.mask.store import BitPlane
-from roadseg.thinning import peel
+from roadseg.thinning import thin_steps
 from roadseg.windows import Window
 
 Bytes = NDArray[np.uint8]
 
 AREAL_PX = 64
-"""What is farther than this from anything that is not road, in rows or columns, is no road."""
+"""A pixel of the mask farther than this from any other, in rows or columns, belongs to no road."""
 
-_HALOS = (64, 112, 168, 264)
-_MARGIN = 8
-_MOST_STEPS = _HALOS[-1] - _MARGIN
-_TILE = 8
-_SOLID_TILES = (_HALOS[0] - _TILE + 1) // _TILE
+_HALOS_PX = (64, 112, 168, 264)
+_MARGIN_PX = 8
+_MOST_STEPS = _HALOS_PX[-1] - _MARGIN_PX
+_TILE_PX = 8
+_SOLID_TILES = (_HALOS_PX[0] - _TILE_PX + 1) // _TILE_PX
+"""Any square of the mask as wide as the first halo contains a square of so many full tiles."""
 
 
 @dataclass(frozen=True)
 class Skeleton:
-    """Middle lines and the areal zone of a raster, on disk."""
+    """Lines one pixel wide and the areal zone of a raster, on disk."""
 
     lines: BitPlane
     areal: BitPlane
 
 
 def thin_block(mask: CleanMask, skeleton: Skeleton, block: Window) -> None:
-    """Thin one block and write what comes of it."""
+    """Thin one block and write its lines and its areal zone."""
     if mask.road.is_empty(block):
         return
-    road = mask.read(block.grown(_HALOS[0]))
+    road = mask.read(block.grown(_HALOS_PX[0]))
     if not _has_square(road, _SOLID_TILES):
-        lines, steps = peel(road, most=_MOST_STEPS)
-        if steps + _MARGIN <= _HALOS[0]:
-            skeleton.lines.write(block, _core(lines, _HALOS[0]))
+        lines, steps = thin_steps(road, most=_MOST_STEPS)
+        if steps + _MARGIN_PX <= _HALOS_PX[0]:
+            skeleton.lines.write(block, _without_halo(lines, _HALOS_PX[0]))
             return
-    for halo in _HALOS[1:]:
+    for halo in _HALOS_PX[1:]:
         window = block.grown(halo)
-        deep = _deep(mask, window)
-        lines, steps = peel(mask.read(window) & ~deep, most=_MOST_STEPS)
-        if steps + _MARGIN <= halo:
+        interior = _areal_interior(mask, window)
+        lines, steps = thin_steps(mask.read(window) & ~interior, most=_MOST_STEPS)
+        if steps + _MARGIN_PX <= halo:
             break
-    skeleton.lines.write(block, _core(lines, halo))
-    if deep.any():
+    skeleton.lines.write(block, _without_halo(lines, halo))
+    if interior.any():
         side = 2 * AREAL_PX + 1
-        zone = cv2.dilate(deep, np.ones((side, 1), np.uint8))
+        zone = cv2.dilate(interior, np.ones((side, 1), np.uint8))
         zone = cv2.dilate(zone, np.ones((1, side), np.uint8))
-        skeleton.areal.write(block, _core(zone.astype(np.uint8, copy=False), halo))
+        skeleton.areal.write(block, _without_halo(zone.astype(np.uint8, copy=False), halo))
 
 
-def _core(array: Bytes, halo: int) -> Bytes:
+def _without_halo(array: Bytes, halo: int) -> Bytes:
     return array[halo:-halo, halo:-halo]
 
 
-def _deep(mask: CleanMask, window: Window) -> Bytes:
-    """Return (height, width) uint8, 1 where the road reaches farther than `AREAL_PX` in all directions."""
+def _areal_interior(mask: CleanMask, window: Window) -> Bytes:
+    """Return (height, width) uint8, 1 where the mask reaches farther than `AREAL_PX` in all directions."""
     road = mask.read(window.grown(AREAL_PX + 1))
-    if not _has_square(road, (2 * AREAL_PX + 2 - _TILE) // _TILE):
+    if not _has_square(road, (2 * AREAL_PX + 2 - _TILE_PX) // _TILE_PX):
         return np.zeros((window.height, window.width), np.uint8)
     far = cv2.distanceTransform(road, cv2.DIST_C, 3) > AREAL_PX
-    return _core(far.view(np.uint8), AREAL_PX + 1)
+    return _without_halo(far.view(np.uint8), AREAL_PX + 1)
 
 
 def _has_square(mask: Bytes, tiles: int) -> bool:
-    """Say whether a square of so many full tiles lies in a mask; tiles lie on a lattice of 8 px."""
-    height, width = mask.shape[0] // _TILE, mask.shape[1] // _TILE
-    packed = np.packbits(mask, axis=1)[: height * _TILE, :width] == 255
-    full = packed.reshape(height, _TILE, width).all(axis=1)
+    """Return whether a mask contains a square of so many full tiles a side; tiles are 8 × 8 px, on a fixed lattice."""
+    height, width = mask.shape[0] // _TILE_PX, mask.shape[1] // _TILE_PX
+    # Eight pixels packed into a byte are full if it is 255, a tile if its eight bytes are.
+    packed = np.packbits(mask, axis=1)[: height * _TILE_PX, :width] == 255
+    full = packed.reshape(height, _TILE_PX, width).all(axis=1)
     if not full.any():
         return False
     kernel = np.ones((tiles, tiles), np.uint8)
