@@ -34,7 +34,8 @@ class Listener:
     warn
         Called with each message that should not be missed.
     start
-        Called with the total amount of work and the amount already done (in megapixels, steps, …).
+        Called with the total amount of work and the amount already done (in megapixels, steps, …), and with their
+        unit if it is not the one usual for the command.
     advance
         Called with the amount of work finished since the last call.
     defer_interrupts
@@ -43,6 +44,6 @@ class Listener:
 
     report: Callable[[str], None] = _ignore
     warn: Callable[[str], None] = _ignore
-    start: Callable[[float, float], None] = _ignore
+    start: Callable[..., None] = _ignore
     advance: Callable[[float], None] = _ignore
     defer_interrupts: DeferInterrupts = interrupts_at_once

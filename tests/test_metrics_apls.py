@@ -9,7 +9,8 @@ from scipy.sparse.csgraph import shortest_path
 from shared import oracle
 from streets import city
 
-from roadseg.metrics.apls import apls, apls_score, control_points, similarity, snap
+from roadseg.metrics.apls import apls, apls_score, similarity, standard_error
+from roadseg.metrics.control_points import control_points, snap
 from roadseg.metrics.graph import coordinates, line_strings, road_graph
 
 CASES = (
@@ -91,6 +92,47 @@ def test_chunks_of_paths_equal_the_plain_computation(monkeypatch, keep, shift):
         assert similarity(way) == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize(("keep", "shift"), [(0.8, 0.7), (0.45, 2.0), (0.9, 3.5)])
+def test_an_estimate_for_large_networks_lies_within_its_error(monkeypatch, keep, shift):
+    loop = np.array([[0.0, 0], [-30, 60], [-80, 10], [0, 0]])
+    far = [line + np.array([3000.0, 0]) for line in city(5)]
+    truth, prediction = road_graph([*city(3), loop, *far]), road_graph([*city(3, keep=keep, shift=shift), *far])
+    exact = apls(truth, prediction)
+    monkeypatch.setattr("roadseg.metrics.apls._MOST_POINTS", 50)
+    monkeypatch.setattr("roadseg.metrics.apls._SOURCES", 64)
+    estimate = apls(truth, prediction)
+    error = standard_error(estimate)
+    assert 0 < error < 0.03
+    assert abs(apls_score(estimate) - apls_score(exact)) < 3 * error
+    for one, other in (
+        (exact.truth_to_prediction, estimate.truth_to_prediction),
+        (exact.prediction_to_truth, estimate.prediction_to_truth),
+    ):
+        assert (one.pairs, one.control_points, 64) == (other.pairs, other.control_points, other.sources)
+    assert standard_error(exact) == 0
+
+
+def test_estimates_are_exact_where_nothing_differs_or_nothing_is_joined(monkeypatch):
+    monkeypatch.setattr("roadseg.metrics.apls._MOST_POINTS", 5)
+    roads = road_graph(city(3))
+    same = apls(roads, roads)
+    assert (apls_score(same), standard_error(same)) == (pytest.approx(1, abs=1e-9), pytest.approx(0, abs=1e-9))
+    apart = road_graph([line + 9000 for line in city(3)])
+    assert (apls_score(apls(roads, apart)), standard_error(apls(roads, apart))) == (0, 0)
+
+
+def test_a_line_of_many_vertices_is_snapped_to_the_same_places_as_one_of_few():
+    x = np.arange(0, 3001, 2.0)
+    few = road_graph([np.array([[0.0, 0], [3000, 0]])])
+    many = road_graph([np.stack([x, 0 * x], axis=1)])
+    xy = np.stack([np.linspace(0, 3000, 77), np.linspace(-5, 5, 77)], axis=1)
+    one, other = snap(few, xy), snap(many, xy)
+    assert one.edge.tolist() == other.edge.tolist()
+    np.testing.assert_allclose(one.along, other.along, atol=1e-9)
+    on_road = one.edge >= 0
+    np.testing.assert_allclose(coordinates(many, other[on_road])[:, 0], xy[on_road, 0], atol=1e-9)
+
+
 def test_a_snapped_point_is_the_nearest_one():
     graph = road_graph(city(4))
     xy = np.random.default_rng(0).uniform(-20, 400, (300, 2))
@@ -118,7 +160,7 @@ def test_paths_are_found_the_same_on_both_sides_and_in_any_place():
     assert one == apls(road_graph(truth), road_graph(prediction))
 
 
-def test_what_empty_networks_give():
+def test_empty_networks_score_zero_or_nan():
     empty, roads = road_graph([]), road_graph(city(1))
     assert apls_score(apls(roads, empty)) == apls_score(apls(empty, roads)) == 0
     assert np.isnan(apls_score(apls(empty, empty)))
@@ -146,3 +188,13 @@ def test_five_hundred_edges_take_less_than_a_second():
     start = time.perf_counter()
     apls(truth, prediction)
     assert time.perf_counter() - start < 1
+
+
+def test_progress_adds_up_to_the_whole(monkeypatch):
+    roads, fewer, empty = road_graph(city(3)), road_graph(city(3, keep=0.8)), road_graph([])
+    for most in (25_000, 20):
+        monkeypatch.setattr("roadseg.metrics.apls._MOST_POINTS", most)
+        for pair in ((roads, fewer), (roads, empty), (empty, empty)):
+            shares = []
+            apls(*pair, advance=shares.append)
+            assert sum(shares) == pytest.approx(1)

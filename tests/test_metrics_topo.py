@@ -7,8 +7,9 @@ import pytest
 from shared import oracle
 from streets import city
 
-from roadseg.metrics.graph import EdgePoints, road_graph
-from roadseg.metrics.topo import TopoSettings, _matched, _Walker, topo, topo_score
+from roadseg.metrics.graph import road_graph
+from roadseg.metrics.topo import TopoSettings, count_matches, topo, topo_score
+from roadseg.metrics.walks import Marbles, Walker
 
 # The reference walks breadth first in degrees, marks the whole straight piece under a start however
 # far the walk goes, and pairs starts by unprojected distances. On these worlds, of few and long
@@ -60,9 +61,9 @@ def test_a_network_is_equal_to_itself(seed):
 def marbles(lines, edge, along, **settings):
     graph = road_graph([np.array(line, dtype=np.float64) for line in lines])
     how = TopoSettings(**settings)
-    xy, direction = _Walker(graph).walk(EdgePoints(np.array([edge]), np.array([along])), 0, how)
-    np.testing.assert_allclose(np.hypot(*direction.T), 1)
-    return sorted(map(tuple, np.round(xy, 6).tolist()))
+    found = Walker(graph).walk(edge, along, limit_m=how.walk_m, every_m=how.marble_every_m)
+    np.testing.assert_allclose(np.hypot(*found.direction.T), 1)
+    return sorted(map(tuple, np.round(found.xy, 6).tolist()))
 
 
 def test_marbles_lie_at_whole_intervals_from_the_start():
@@ -88,10 +89,10 @@ def test_a_block_is_walked_from_both_sides_and_no_place_twice():
 @pytest.mark.parametrize(("turn", "apart", "matches"), [(44, 11, 2), (46, 11, 0), (136, 11, 2), (0, 11.2, 0)])
 def test_marbles_match_one_to_one_within_11_m_and_45_degrees(turn, apart, matches):
     angle = np.radians(turn)
-    holes = np.array([[0.0, 0], [50, 0]]), np.array([[1.0, 0], [1, 0]])
+    holes = Marbles(np.array([[0.0, 0], [50, 0]]), np.array([[1.0, 0], [1, 0]]))
     turned = np.tile([np.cos(angle), np.sin(angle)], (3, 1))
-    beside = np.array([[0.0, apart], [0, -apart], [50, apart]]), turned
-    assert _matched(holes, beside, TopoSettings()) == matches
+    beside = Marbles(np.array([[0.0, apart], [0, -apart], [50, apart]]), turned)
+    assert count_matches(holes, beside, TopoSettings()) == matches
 
 
 def test_missing_and_invented_roads_lower_the_right_number():
@@ -109,10 +110,34 @@ def test_one_road_does_not_pass_for_two():
     assert counts.paired < 12
 
 
-def test_what_empty_networks_give_and_that_counts_add():
+def test_empty_networks_score_zero_or_nan_and_counts_add():
     empty, roads = road_graph([]), road_graph(city(1))
     score = topo_score(topo(roads, empty))
     assert (score.precision, score.recall, score.f1) == (0, 0, 0)
     assert np.isnan(topo_score(topo(empty, roads)).recall)
     one = topo(roads, road_graph(city(1, keep=0.8)))
     assert topo_score(one + one).f1 == pytest.approx(topo_score(one).f1)
+
+
+def test_a_sample_of_starts_estimates_what_all_of_them_give(monkeypatch):
+    truth, prediction = road_graph(city(5, side=12)), road_graph(city(5, side=12, keep=0.8, shift=2.0))
+    exact = topo(truth, prediction)
+    monkeypatch.setattr("roadseg.metrics.topo._MOST_STARTS", 100)
+    estimate = topo(truth, prediction)
+    assert (exact.walked, estimate.starts, estimate.partners) == (exact.partners, exact.starts, exact.partners)
+    assert 90 <= estimate.walked <= 110
+    assert topo_score(estimate).f1 == pytest.approx(topo_score(exact).f1, abs=0.05)
+    assert topo_score(topo(truth, truth)).f1 == pytest.approx(1)
+
+
+def test_the_sample_keeps_starts_together_that_claim_the_same_road(monkeypatch):
+    double = [np.array([[0.0, y + dy], [900, y + dy]]) for y in range(0, 4000, 200) for dy in (0, 6)]
+    single = [np.array([[0.0, y + 3], [900, y + 3]]) for y in range(0, 4000, 200)]
+    truth, prediction = road_graph(double), road_graph(single)
+    exact = topo(truth, prediction)
+    monkeypatch.setattr("roadseg.metrics.topo._MOST_STARTS", 80)
+    one, other = topo_score(topo(truth, prediction)), topo_score(exact)
+    assert (one.precision, one.recall) == (
+        pytest.approx(other.precision, abs=0.02),
+        pytest.approx(other.recall, abs=0.02),
+    )

@@ -108,7 +108,7 @@ def terminal_listener(*, quiet: bool, progress: bool | None, unit: str) -> Itera
         while bars:
             bars.pop().close()
 
-    def start(total: float, done: float) -> None:
+    def start(total: float, done: float, unit: str = unit) -> None:
         close()
         digits = ".1f" if unit == "Mpx" else ".0f"
         form = f"{{l_bar}}{{bar}}| {{n:{digits}}}/{{total:{digits}}} {unit} [{{elapsed}}<{{remaining}}, {{rate_fmt}}]"

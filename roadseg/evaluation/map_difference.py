@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from roadseg.metrics.capsules import cross, within_capsule
 from roadseg.ragged import ranges
 
 Floats = NDArray[np.float64]
@@ -202,10 +203,10 @@ def _near_intervals(
         part = slice(first, first + _BATCH)
         here, there = tree.query(_geometries(mine, part), predicate="dwithin", distance=buffer_m)
         here += first
-        sine = np.abs(_cross(mine.tangent[here], theirs.tangent[there]))
+        sine = np.abs(cross(mine.tangent[here], theirs.tangent[there]))
         similar = sine <= largest_sine + 1e-12
         here, there = here[similar], there[similar]
-        low, high = _within_capsule(
+        low, high = within_capsule(
             mine.start[here], mine.vector[here], theirs.start[there], theirs.vector[there], buffer_m
         )
         some = high > low
@@ -220,50 +221,6 @@ def _geometries(segments: _Segments, part: slice) -> NDArray[np.object_]:
     start, vector = segments.start[part], segments.vector[part]
     lines: NDArray[np.object_] = shapely.linestrings(np.stack([start, start + vector], axis=1))
     return lines
-
-
-def _within_capsule(p: Floats, d: Floats, q: Floats, e: Floats, radius: float) -> tuple[Floats, Floats]:
-    """Return the shares of the segments p + t d, 0 ≤ t ≤ 1, that lie within a radius of the segments q + s e.
-
-    The surroundings of a segment are two discs and the rectangle between them, a convex shape: what lies inside is
-    one interval, from the least to the largest t inside any of the three; an empty one comes out as high < low.
-    """
-    intervals = [
-        _within_disc(p - q, d, radius),
-        _within_disc(p - q - e, d, radius),
-        _within_rectangle(p - q, d, e, radius),
-    ]
-    # An empty interval (low > high) must not widen the others.
-    lows = [np.where(low <= high, low, np.inf) for low, high in intervals]
-    highs = [np.where(low <= high, high, -np.inf) for low, high in intervals]
-    return np.clip(np.minimum.reduce(lows), 0, np.inf), np.clip(np.maximum.reduce(highs), -np.inf, 1)
-
-
-def _within_disc(offset: Floats, d: Floats, radius: float) -> tuple[Floats, Floats]:
-    """Solve |offset + t d| ≤ radius for t."""
-    a, b, c = _dot(d, d), _dot(offset, d), _dot(offset, offset) - radius**2
-    root = np.sqrt(np.maximum(b**2 - a * c, 0))
-    inside = b**2 - a * c >= 0
-    return np.where(inside, (-b - root) / a, np.inf), np.where(inside, (-b + root) / a, -np.inf)
-
-
-def _within_rectangle(offset: Floats, d: Floats, e: Floats, radius: float) -> tuple[Floats, Floats]:
-    """Solve for t: offset + t d lies beside e, and at most a radius away from it."""
-    size = np.hypot(*e.T)
-    along = _between(_dot(offset, e), _dot(d, e), np.zeros(len(size)), size**2)
-    across = _between(_cross(e, offset), _cross(e, d), -radius * size, radius * size)
-    return np.maximum(along[0], across[0]), np.minimum(along[1], across[1])
-
-
-def _between(at: Floats, speed: Floats, low: Floats, high: Floats) -> tuple[Floats, Floats]:
-    """Solve low ≤ at + t speed ≤ high for t."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        one, two = (low - at) / speed, (high - at) / speed
-    still = speed == 0
-    always = still & (low <= at) & (at <= high)
-    first = np.where(still, np.where(always, -np.inf, np.inf), np.minimum(one, two))
-    last = np.where(still, np.where(always, np.inf, -np.inf), np.maximum(one, two))
-    return first, last
 
 
 def _pieces(mine: _Segments, start: Floats, stop: Floats, other: Ints) -> Pieces:
@@ -352,11 +309,3 @@ def _cut(distance: Floats, vertices: Floats, start: float, stop: float) -> Float
 def _distances(line: Floats) -> Floats:
     """Return how far along a line its vertices lie."""
     return np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(line, axis=0).T))])
-
-
-def _dot(a: Floats, b: Floats) -> Floats:
-    return np.asarray((a * b).sum(axis=-1))
-
-
-def _cross(a: Floats, b: Floats) -> Floats:
-    return np.asarray(a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0])

@@ -13,7 +13,7 @@ import numpy as np
 from roadseg.errors import SceneError
 from roadseg.evaluation import scores
 from roadseg.evaluation.pairs import ScoredPair, is_vector_file
-from roadseg.metrics.apls import apls
+from roadseg.metrics.apls import apls, standard_error
 from roadseg.metrics.graph import RoadGraph, road_graph
 from roadseg.metrics.lines import compare_lines
 from roadseg.metrics.topo import topo
@@ -46,14 +46,17 @@ def score_networks(pairs: Sequence[ScoredPair], settings: EvaluateSettings, list
     SceneError
         If a file cannot be read, holds no lines, or only one of a pair has a CRS.
     """
-    counted, notes, measured_in = [], [], set()
+    counted: list[scores.NetworkCounts] = []
+    notes: list[str] = []
+    measured_in: set[str] = set()
     for pair in pairs:
         truth, prediction, ground = _read_graphs(pair, settings, listener)
         for path, graph in ((pair.truth, truth), (pair.prediction, prediction)):
             if not graph.edges:
                 notes.append(f"{path} holds no road with a length")
-        lines = compare_lines(truth, prediction, buffer_m=settings.buffer_m, junction_m=settings.junction_m)
-        counted.append(scores.NetworkCounts(pair.name, apls(truth, prediction), topo(truth, prediction), lines))
+        counts = _count(pair.name, truth, prediction, settings, listener)
+        notes += _estimated(counts)
+        counted.append(counts)
         measured_in.add(ground)
         listener.report(f"{pair.name}: {len(truth.edges)} edges of truth, {len(prediction.edges)} predicted")
     used: dict[str, scores.Setting] = {
@@ -64,6 +67,42 @@ def score_networks(pairs: Sequence[ScoredPair], settings: EvaluateSettings, list
     figures = scores.network_figures(counted, buffer_m=settings.buffer_m, junction_m=settings.junction_m)
     rows = scores.worst_first([scores.network_row(image) for image in counted])
     return scores.Scores("networks", used, figures, rows, notes)
+
+
+def _count(
+    name: str, truth: RoadGraph, prediction: RoadGraph, settings: EvaluateSettings, listener: Listener
+) -> scores.NetworkCounts:
+    """Compare two graphs in all ways, with progress in percent."""
+    listener.start(100, 0, "%")
+    lines = compare_lines(
+        truth,
+        prediction,
+        buffer_m=settings.buffer_m,
+        junction_m=settings.junction_m,
+        advance=lambda share: listener.advance(5 * share),
+    )
+    paths = apls(truth, prediction, advance=lambda share: listener.advance(45 * share))
+    walks = topo(truth, prediction, advance=lambda share: listener.advance(50 * share))
+    return scores.NetworkCounts(name, paths, walks, lines)
+
+
+def _estimated(counts: scores.NetworkCounts) -> list[str]:
+    """Return notes on the figures that were estimated from a sample, because the networks are large."""
+    notes: list[str] = []
+    ways = (counts.paths.truth_to_prediction, counts.paths.prediction_to_truth)
+    if any(way.sources < way.control_points for way in ways):
+        sources, points = sum(way.sources for way in ways), sum(way.control_points for way in ways)
+        error = standard_error(counts.paths)
+        notes.append(
+            f"{counts.name}: APLS is estimated from the paths of {sources:,} of {points:,} control points "
+            f"(standard error {error:.4f}), because the networks are large"
+        )
+    if counts.walks.walked < counts.walks.partners:
+        notes.append(
+            f"{counts.name}: TOPO is estimated from {counts.walks.walked:,} of {counts.walks.partners:,} starts, "
+            "because the networks are large"
+        )
+    return notes
 
 
 def _read_graphs(pair: ScoredPair, settings: EvaluateSettings, listener: Listener) -> tuple[RoadGraph, RoadGraph, str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from roadseg.metrics import apls, cldice, lines, pixels, topo
+from roadseg.metrics import apls, cldice, control_points, lines, pixels, topo
 
 Setting = str | float | bool | None
 
@@ -169,7 +169,8 @@ def network_figures(images: Sequence[NetworkCounts], *, buffer_m: float, junctio
         paths, walks, near = paths + image.paths, walks + image.walks, near + image.lines
     constants = topo.TopoSettings()
     topo_score, line_score = topo.topo_score(walks), lines.line_score(near)
-    apls_form = f"as defined by CosmiQ: control points every {apls.SPACING_M:g} m, snapped within {apls.SNAP_M:g} m"
+    spacing, snapping = control_points.SPACING_M, control_points.SNAP_M
+    apls_form = f"as defined by CosmiQ: control points every {spacing:g} m, snapped within {snapping:g} m"
     topo_form = (
         f"as defined by Sat2Graph: starts every {constants.start_every_m:.1f} m, walks of {constants.walk_m:.0f} m, "
         f"marbles every {constants.marble_every_m:.1f} m, matched within {constants.match_m:.1f} m and 45°"

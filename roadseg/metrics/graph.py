@@ -14,11 +14,15 @@ import shapely
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from roadseg.ragged import offsets, ranges
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 SAME_M = 1e-3
 """Vertices this near are one."""
+
+_PIECE_SEGMENTS = 64
 
 
 @dataclass(frozen=True)
@@ -88,18 +92,74 @@ def road_graph(lines: Sequence[Floats], *, join: bool = True) -> RoadGraph:
     return _assemble(chains, xy[first])
 
 
+@dataclass(frozen=True)
+class EdgePieces:
+    """The edges of a graph, cut into pieces of at most 64 segments.
+
+    A search along a whole edge takes time in proportion to its vertices, again for every point; along a piece it
+    takes the same time however long the edge is.
+
+    Parameters
+    ----------
+    lines
+        (pieces,) shapely LineStrings, in the order of the edges and along each of them.
+    edge
+        (pieces,) the edge each is part of.
+    start_m
+        (pieces,) metres along the edge at which each begins.
+    """
+
+    lines: NDArray[np.object_]
+    edge: Ints
+    start_m: Floats
+
+    def project(self, piece: Ints, points: NDArray[np.object_]) -> Floats:
+        """Return how far along their edges the places of some pieces lie that are nearest to some points."""
+        along: Floats = self.start_m[piece] + shapely.line_locate_point(self.lines[piece], points)
+        return along
+
+    def containing(self, points: EdgePoints) -> Ints:
+        """Return the piece that each point on an edge lies on."""
+        # Beginnings of pieces and points, sorted together: a point lies on the last piece begun before it.
+        #   pieces  0        1        2
+        #           |--.-----|--------|--..---|        begun - 1:  0 0 1 2 2 2
+        edge, along = np.concatenate([self.edge, points.edge]), np.concatenate([self.start_m, points.along])
+        is_point = np.arange(len(edge)) >= len(self.edge)
+        order = np.lexsort((is_point, along, edge))
+        piece = np.empty(len(edge), dtype=np.int64)
+        piece[order] = np.cumsum(~is_point[order]) - 1
+        return piece[len(self.edge) :]
+
+
+def edge_pieces(graph: RoadGraph) -> EdgePieces:
+    """Cut the edges into pieces; most edges are one piece."""
+    vertices = np.array([len(edge) for edge in graph.edges], dtype=np.int64)
+    xy = np.concatenate([np.empty((0, 2)), *graph.edges])
+    first = offsets(vertices)[:-1]
+    pieces = -(-(vertices - 1) // _PIECE_SEGMENTS)
+    edge = np.repeat(np.arange(len(vertices)), pieces)
+    start = first[edge] + _PIECE_SEGMENTS * ranges(0, pieces)
+    count = np.minimum(_PIECE_SEGMENTS, first[edge] + vertices[edge] - 1 - start) + 1
+    walked = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(xy, axis=0).T))])
+    lines = shapely.linestrings(xy[ranges(start, count)], indices=np.repeat(np.arange(len(edge)), count))
+    return EdgePieces(lines, edge, walked[start] - walked[first[edge]])
+
+
 def line_strings(graph: RoadGraph) -> NDArray[np.object_]:
     """Return the edges as (edges,) shapely LineStrings."""
     xy = np.concatenate([np.empty((0, 2)), *graph.edges])
     index = np.repeat(np.arange(len(graph.edges)), [len(edge) for edge in graph.edges])
-    made: NDArray[np.object_] = shapely.linestrings(xy, indices=index)
-    return made
+    lines: NDArray[np.object_] = shapely.linestrings(xy, indices=index)
+    return lines
 
 
-def coordinates(graph: RoadGraph, places: EdgePoints) -> Floats:
-    """Return the (n, 2) x, y of places on a graph."""
-    at = shapely.line_interpolate_point(line_strings(graph)[places.edge], places.along)
-    xy: Floats = shapely.get_coordinates(at)
+def coordinates(graph: RoadGraph, points: EdgePoints) -> Floats:
+    """Return the (n, 2) x, y of points on the edges of a graph."""
+    pieces = edge_pieces(graph)
+    piece = pieces.containing(points)
+    xy: Floats = shapely.get_coordinates(
+        shapely.line_interpolate_point(pieces.lines[piece], points.along - pieces.start_m[piece])
+    )
     return xy
 
 
@@ -125,6 +185,24 @@ def adjacency(graph: RoadGraph) -> csr_array:
     size = (len(graph.nodes), len(graph.nodes))
     both = np.concatenate([low, high]), np.concatenate([high, low])
     return csr_array((np.concatenate([lengths, lengths]), both), shape=size)
+
+
+def first_of_runs(*keys: Ints) -> Ints:
+    """Return the index of the first of every run of equal keys, in (n,) arrays sorted by them."""
+    begins = np.ones(len(keys[0]), dtype=bool)
+    begins[1:] = np.any([key[1:] != key[:-1] for key in keys], axis=0)
+    return np.flatnonzero(begins)
+
+
+def morton_order(xy: Floats) -> Ints:
+    """Return an order of (n, 2) points in which neighbours on the ground are mostly neighbours in the list."""
+    low, size = xy.min(axis=0), max(float(np.ptp(xy, axis=0).max()), 1.0)
+    cell = ((xy - low) / size * 1023).astype(np.int64)
+    # The bits of column and row alternate, which numbers the cells along Morton's Z-shaped curve:
+    #   x = 0b10, y = 0b11  ->  y1 x1 y0 x0 = 0b1110
+    bit = np.arange(10)
+    spread = (((cell[..., None] >> bit) & 1) << (2 * bit)).sum(axis=-1)
+    return np.argsort(spread[:, 0] + 2 * spread[:, 1], kind="stable")
 
 
 def _distinct(segments: Ints) -> Ints:
