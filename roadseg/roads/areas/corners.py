@@ -1,9 +1,9 @@
-"""Corners of the outlines in one block of a mask, and which areas go on in the next.
+"""Corners of the outlines in one block of a mask, and which areas continue in the next block.
 
-A lattice point is a corner if a pixel edge along its row and one down its column end there. It belongs to
-one block, that of the pixel to its southeast, so blocks need not agree on anything. Where four pixels form a
-chequer two corners share the place. Areas (4 neighbours) are labelled block by block and united over the
-seams. The cost is a few passes over the pixels; what remains is 13 bytes a corner.
+A lattice point is a corner if a pixel edge along its row and one down its column end there. It belongs to one block,
+that of the pixel to its southeast, so blocks need not agree on anything. Where four pixels form a chequer two
+corners share a point. Areas (4-connected) are labelled block by block, and labels are united over the seams. The
+cost is a few passes over the pixels; 13 bytes a corner remain.
 """
 
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ Bytes = NDArray[np.uint8]
 Int32s = NDArray[np.int32]
 
 WEST, NORTH, ALONG, CHEQUER = 1, 2, 4, 8
-"""Bits of a corner: its edge along the row goes west; its edge down the column goes north; who leaves along
-the row has road on the right hand; it is one of two on a chequer, whose edges down the column are still open."""
+"""Bits of a corner: its edge along the row goes west; its edge down the column goes north; leaving it along the row
+has road on the right hand; it is one of two on a chequer, whose edges down the column are not settled yet."""
 
 _NORTHWEST, _NORTHEAST, _SOUTHWEST, _SOUTHEAST = 1, 2, 4, 8
 
 
 class Mask(Protocol):
-    """A raster of 0 and 1 that is read by window."""
+    """A raster of 0 and 1 that is read window by window."""
 
     def read(self, window: Window) -> Bytes:
         """Return (window.height, window.width) uint8 of any window inside the raster."""
@@ -36,16 +36,16 @@ class Mask(Protocol):
 
 @dataclass(frozen=True)
 class Corners:
-    """Corners of a block, row by row; a chequer's western one comes first.
+    """Corners of a block, row by row; of the two on a chequer the western one comes first.
 
     Parameters
     ----------
     row, col
-        (corners,) int32 place of the lattice point, which is the upper left corner of pixel (row, col).
+        (corners,) int32 lattice point, which is the upper left corner of pixel (row, col).
     bits
         (corners,) uint8, see ``WEST``.
     label
-        (corners,) int32: the area it is a corner of; on a chequer that of the western or eastern pixel of road.
+        (corners,) int32: the area it is a corner of; on a chequer that of the western or eastern road pixel.
     """
 
     row: Int32s
@@ -56,10 +56,18 @@ class Corners:
 
 @dataclass(frozen=True)
 class BlockCorners:
-    """A block's corners, how many labels it has, and those on its border.
+    """Corners of a block, the number of its labels, and the labels on its border.
 
-    ``above`` and ``left`` are the labels of the pixels just outside, the one to the northwest first; ``bottom`` and
-    ``right`` those of its own last pixels, with one from outside in front.
+    Labels of a block cover one more row above and one more column to the left, so that every corner that belongs to it
+    has its four pixels::
+
+        above   ▫ ▫ ▫ ▫ ▫     ▫ pixels of other blocks
+                ▫ ▪ ▪ ▪ ▪     ▪ pixels of this one
+        left →  ▫ ▪ ▪ ▪ ▪  ← right
+                ▫ ▪ ▪ ▪ ▪
+                  bottom
+
+    Each side begins with its pixel from the row above or the column to the left.
     """
 
     corners: Corners
@@ -71,7 +79,7 @@ class BlockCorners:
 
 
 def find_corners(mask: Mask, window: Window, height: int, width: int) -> BlockCorners:
-    """Find the corners that belong to a block of a mask of ``height`` × ``width`` px."""
+    """Return the corners that belong to a block of a mask of ``height`` × ``width`` px."""
     pixels = _read_with_margin(mask, window, height, width)
     count, found = cv2.connectedComponents(pixels, connectivity=4, ltype=cv2.CV_32S)
     labels = np.asarray(found, dtype=np.int32)
@@ -81,7 +89,7 @@ def find_corners(mask: Mask, window: Window, height: int, width: int) -> BlockCo
 
 
 def _read_with_margin(mask: Mask, window: Window, height: int, width: int) -> Bytes:
-    """Read a block with one more pixel above and to the left, and beyond the raster's end; outside is no road."""
+    """Read a block with one more pixel above, to the left, and beyond the end of the raster, which is no road."""
     margin = Window(window.row - 1, window.col - 1, window.height + 1, window.width + 1)
     inside = margin.intersection(Window(0, 0, height, width))
     below, right = int(window.row_stop == height), int(window.col_stop == width)
@@ -91,7 +99,7 @@ def _read_with_margin(mask: Mask, window: Window, height: int, width: int) -> By
 
 
 class LabelUnion:
-    """Which labels of different blocks mean the same area."""
+    """Numbers the labels of all blocks, and finds out which of them mean the same area."""
 
     def __init__(self, width: int) -> None:
         self.count = 0
@@ -101,7 +109,7 @@ class LabelUnion:
         self._pairs: list[Ints] = []
 
     def unite(self, block: BlockCorners, window: Window) -> None:
-        """Number a block's labels on, and remember which of them are known already, under another number."""
+        """Number the labels of the next block, row by row of blocks, and note which touch labels of earlier blocks."""
         if window.col == 0:
             self._above, self._bottom = self._bottom, np.zeros_like(self._bottom)
             self._left = np.zeros(window.height + 1, dtype=np.int32)
@@ -115,7 +123,7 @@ class LabelUnion:
         self.count += block.count
 
     def areas(self) -> Ints:
-        """Return the number of the area that every label stands for."""
+        """Return (labels + 1,) the area of each label."""
         return label_pairs(self.count + 1, np.concatenate([np.zeros((0, 2), np.int64), *self._pairs]))[1]
 
     def _numbered(self, labels: Int32s) -> Int32s:
@@ -123,11 +131,7 @@ class LabelUnion:
 
 
 def _corner_table() -> Bytes:
-    """Return what a corner is like, for each of the 16 ways to fill the pixels around it.
-
-    Its bits: whether its edge along the row goes west, its edge down the column north, and whether one leaves along the
-    row if the road shall lie on the right hand.
-    """
+    """Return (16,) the bits of a corner for each way to fill the four pixels around it."""
     table = np.zeros(16, dtype=np.uint8)
     for code in range(16):
         nw, ne, sw, se = (bool(code & bit) for bit in (_NORTHWEST, _NORTHEAST, _SOUTHWEST, _SOUTHEAST))
@@ -142,8 +146,16 @@ _TABLE = _corner_table()
 
 
 def _corners(pixels: Bytes, labels: Int32s, window: Window) -> Corners:
-    """Find the corners that belong to a block."""
-    down = pixels[:-1] ^ pixels[1:]
+    """Return the corners that belong to a block.
+
+    Parameters
+    ----------
+    pixels, labels
+        (height + 1, width + 1), or one more where the raster ends: the block's own pixels begin at (1, 1).
+    window
+        Window of the block.
+    """
+    down = pixels[:-1] ^ pixels[1:]  # edges between two rows, then between two columns
     along = pixels[:, :-1] ^ pixels[:, 1:]
     found = (down[:, :-1] | down[:, 1:]) & (along[:-1] | along[1:])
     row, col = np.divmod(np.flatnonzero(found.view(np.bool_)), found.shape[1])
@@ -151,7 +163,7 @@ def _corners(pixels: Bytes, labels: Int32s, window: Window) -> Corners:
     for bit, (south, east) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
         code |= pixels[row + south, col + east] << np.uint8(bit)
     bits = _TABLE[code]
-    times = np.where(bits & CHEQUER, 2, 1)
+    times = np.where(bits & CHEQUER, 2, 1)  # a chequer is written twice, then one of the two is turned east
     row, col, bits = np.repeat(row, times), np.repeat(col, times), np.repeat(bits, times)
     eastern = np.flatnonzero(bits & CHEQUER)[1::2]
     bits[eastern] &= np.uint8(255 - WEST)

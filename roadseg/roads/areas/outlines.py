@@ -1,9 +1,9 @@
 """Outlines of areas in a mask: closed rings of pixel corners, the same however the mask is cut into blocks.
 
-Along a row of lattice points the first corner is joined to the second, the third to the fourth, and so on; the
-same down each column. Two sorts link all corners of a raster into rings, which are then walked round in
-compiled code. What happens where four pixels form a chequer decides whether areas that touch at a corner
-are one. About 10 ms per megapixel where a tenth is road; memory is in proportion to the number of corners.
+Along a row of lattice points the first corner is joined to the second, the third to the fourth, and so on; likewise
+down each column. So two sorts link all corners of a raster into rings, which compiled code then follows. What happens
+where four pixels form a chequer decides whether areas that touch at a corner are one. About 10 ms per megapixel where
+a tenth is road; memory is proportional to the number of corners.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,10 +33,10 @@ from roadseg.roads.pixel_graph import Bools, Floats, Ints
 from roadseg.windows import Window
 
 LINK_AT = 1_000_000
-"""How many corners wait before rings are closed; memory goes with it, results do not."""
+"""Number of corners after which rings are closed: it decides the memory needed, not the result."""
 
-Shape = Callable[[Int32s, Ints], tuple[Floats, Ints]]
-"""What becomes of rings: from (corners, 2) row, col and (rings + 1,) starts to vertices and starts."""
+Simplify = Callable[[Int32s, Ints], tuple[Floats, Ints]]
+"""From (corners, 2) row, col and (rings + 1,) starts of rings to their vertices and starts."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ class Rings:
     starts
         (rings + 1,) int64: ring ``i`` owns the vertices from ``starts[i]`` up to ``starts[i + 1]``.
     hole
-        (rings,) bool: whether the ring goes round something that is not road.
+        (rings,) bool: whether it goes round something that is not road.
     area
-        (rings,) int64: which area it bounds.
+        (rings,) int64: the area it bounds.
     component
-        (rings,) int64: areas that touch, be it at a corner, have the same number.
+        (rings,) int64: areas that touch, even at a corner only, have the same number.
     """
 
     vertices: Floats
@@ -66,20 +66,20 @@ class Rings:
 
 @dataclass(frozen=True)
 class TracingSettings:
-    """How a mask is traced.
+    """Settings for tracing a mask.
 
     Parameters
     ----------
     joined
-        Whether pixels that touch at a corner are one area. The two rings of corners that meet there pass each other
-        without touching once corners are cut. Otherwise areas end there, each ring visits a place once, and
-        rings are closed at the end only.
+        Whether pixels that touch at a corner are one area. Its outline then visits that corner twice, and passes
+        itself without touching once corners are cut. Otherwise areas end there, a ring visits each point once,
+        and rings are closed at the end only.
     block_px
         Side of the blocks in which the mask is read.
     workers
-        How many processes trace blocks; more than one needs a mask that can be pickled.
+        Number of processes that trace blocks; more than one needs a mask that can be pickled.
     on_block
-        Gets every block when it is done.
+        Called with every block that is finished.
     """
 
     joined: bool
@@ -88,12 +88,12 @@ class TracingSettings:
     on_block: Callable[[Window], None] | None = None
 
 
-def trace_rings(mask: Mask, height: int, width: int, shape: Shape, tracing: TracingSettings) -> Rings:
+def trace_rings(mask: Mask, height: int, width: int, simplify: Simplify, tracing: TracingSettings) -> Rings:
     """Trace the outlines of all areas of a mask of ``height`` × ``width`` px.
 
-    Rings are shaped as soon as they are closed, which saves memory: of those only vertices remain.
+    Rings are simplified as soon as they are closed, which saves memory.
     """
-    seams, closing = LabelUnion(width), _RingCloser(height, width, shape)
+    seams, closing = LabelUnion(width), _RingCloser(height, width, simplify)
     windows = list(_blocks(height, width, tracing.block_px))
     with WorkerPool(mask, tracing.workers) as pool:
         found = pool.map(partial(find_corners, height=height, width=width), windows)
@@ -110,6 +110,7 @@ def trace_rings(mask: Mask, height: int, width: int, shape: Shape, tracing: Trac
 
 
 def _blocks(height: int, width: int, block_px: int) -> Iterator[Window]:
+    """Yield the blocks of a raster, row by row."""
     for row in range(0, height, block_px):
         for col in range(0, width, block_px):
             yield Window(row, col, min(block_px, height - row), min(block_px, width - col))
@@ -117,7 +118,7 @@ def _blocks(height: int, width: int, block_px: int) -> Iterator[Window]:
 
 @dataclass(frozen=True)
 class _ClosedRings:
-    """Rings that are closed: their vertices, where they start, their first corners, whether they are holes, labels."""
+    """Rings that are closed: vertices, where each ring starts, its first corner, whether it is a hole, its label."""
 
     vertices: Floats
     starts: Ints
@@ -127,39 +128,47 @@ class _ClosedRings:
 
 
 class _RingCloser:
-    """Corners that wait for others, and rings that are closed."""
+    """Collects corners and closes rings: holds corners that wait for others, and the rings closed so far."""
 
-    def __init__(self, height: int, width: int, shape: Shape) -> None:
-        self._height, self._width, self._shape = height, width, shape
+    def __init__(self, height: int, width: int, simplify: Simplify) -> None:
+        self._height, self._width, self._simplify = height, width, simplify
         self._parts: list[Corners] = []
         self._waiting = self._due = 0
         self._closed: list[_ClosedRings] = []
         self._touching = [np.zeros((0, 2), dtype=np.int64)]
 
     def add(self, corners: Corners) -> None:
-        """Take the corners of a block."""
+        """Add the corners of a block."""
         self._parts.append(corners)
         self._waiting += len(corners.row)
 
     def is_due(self) -> bool:
-        """Say whether enough corners wait; the open ones are gone through again, so more wait if many are open."""
+        """Whether enough corners wait. Those of open rings are sorted again each time, so many of them delay it."""
         return self._waiting > max(LINK_AT, 2 * self._due)
 
-    def close(self, together: Callable[[Ints], Bools]) -> None:
-        """Close all rings that can be, in complete rows of blocks; chequers are told which labels they join."""
+    def close(self, is_one_area: Callable[[Ints], Bools]) -> None:
+        """Close all rings that lie in complete rows of blocks.
+
+        Parameters
+        ----------
+        is_one_area
+            From (chequers, 2) the labels of both road pixels on a chequer to whether outlines join them there.
+        """
         corners = _sorted(self._parts, self._width)
         chequer = np.flatnonzero(corners.bits & CHEQUER)
         pairs = corners.label[chequer].reshape(-1, 2).astype(np.int64)
         self._touching.append(np.unique(pairs, axis=0))
-        bits = _resolved(corners.bits, chequer, np.repeat(together(pairs), 2))
+        bits = _resolved(corners.bits, chequer, np.repeat(is_one_area(pairs), 2))
         partner = _linked(replace(corners, bits=bits), self._height)
-        order, starts, still = _walk((bits & ALONG) > 0, partner)
+        order, starts, waiting = _walk((bits & ALONG) > 0, partner)
         places = np.stack([corners.row[order], corners.col[order]], axis=1)
         first = order[starts[:-1]]
         hole = _signed_areas(places, starts) < 0
-        self._closed.append(_ClosedRings(*self._shape(places, starts), places[starts[:-1]], hole, corners.label[first]))
-        self._parts = [Corners(corners.row[still], corners.col[still], bits[still], corners.label[still])]
-        self._waiting = self._due = len(still)
+        self._closed.append(
+            _ClosedRings(*self._simplify(places, starts), places[starts[:-1]], hole, corners.label[first])
+        )
+        self._parts = [Corners(corners.row[waiting], corners.col[waiting], bits[waiting], corners.label[waiting])]
+        self._waiting = self._due = len(waiting)
 
     def rings(self, area_of: Ints, *, joined: bool) -> Rings:
         """Return all rings, in the order of their first corners."""
@@ -187,19 +196,23 @@ def _sorted(parts: list[Corners], width: int) -> Corners:
     return Corners(row[order], col[order], bits[order], label[order])
 
 
-def _resolved(bits: Bytes, chequer: Ints, together: Bools) -> Bytes:
-    """Settle for the corners on chequers which one has the edge to the north; then they are like any other."""
+def _resolved(bits: Bytes, chequer: Ints, joined: Bools) -> Bytes:
+    """Settle which of the two corners on each chequer has the edge to the north; then they are like any other."""
+    #     chequer        apart         joined       The western corner of this chequer takes the edge to the north
+    #       ▪ │           ▪ │           ▪ │         where the areas stay apart, the one to the south where they are
+    #      ───┼───        ──╯╭──        ──╮╰──      joined. With road in the northeast and the southwest it is the
+    #         │ ▪           │ ▪           │ ▪       other way round.
     theirs = bits[chequer]
-    north = (((theirs & ALONG) > 0) != together) == ((theirs & WEST) > 0)
+    north = (((theirs & ALONG) > 0) != joined) == ((theirs & WEST) > 0)
     settled = bits.copy()
     settled[chequer] = (theirs & (WEST | ALONG)) + north * np.uint8(NORTH)
     return settled
 
 
 def _linked(corners: Corners, height: int) -> Ints:
-    """Return for each corner the one down or up its column that it is joined to, -1 if that is still to come.
+    """Return (corners,) the corner up or down its column that each is joined to, -1 if it is not there yet.
 
-    In a column those whose edge goes south and those whose edge goes north alternate.
+    In a column, corners whose edge goes south and corners whose edge goes north alternate.
     """
     north = (corners.bits & NORTH) > 0
     down = np.argsort((corners.col.astype(np.int64) * (height + 1) + corners.row) * 2 + ~north)
@@ -210,11 +223,16 @@ def _linked(corners: Corners, height: int) -> Ints:
 
 
 def _walk(leaves_along: Bools, partner: Ints) -> tuple[Ints, Ints, Ints]:
-    """Return the corners in the order of the closed rings, where rings start, and the corners of open ones.
+    """Return the corners in the order of the closed rings, where rings start, and the corners of open rings.
 
-    Along a row the partner of corner ``i`` is ``i ^ 1``. Every second corner of a ring leaves along the row; those are
-    linked, the rings are cut open and joined to one path.
+    Parameters
+    ----------
+    leaves_along
+        (corners,) whether the ring leaves a corner along its row, to corner ``i ^ 1``; it then arrives there.
+    partner
+        (corners,) the corner in the same column, where it leaves down or up the column; -1 if that is missing.
     """
+    # Every second corner of a ring leaves along its row. From one to the next of these: i → i ^ 1 → partner[i ^ 1].
     leaving = np.flatnonzero(leaves_along)
     onward = partner[leaving ^ 1]
     number = np.cumsum(leaves_along) - 1
@@ -223,37 +241,41 @@ def _walk(leaves_along: Bools, partner: Ints) -> tuple[Ints, Ints, Ints]:
     is_open = np.zeros(len(leaving) + 1, dtype=np.bool_)
     is_open[ring[onward < 0]] = True
     closed = np.flatnonzero(~is_open[ring])
-    still = leaving[is_open[ring]]
+    waiting = leaving[is_open[ring]]
     order, starts = _path(ring[closed], (np.cumsum(~is_open[ring]) - 1)[following[closed]])
     start = leaving[closed[order]]
-    return np.stack([start, start ^ 1], axis=1).ravel(), 2 * starts, np.sort(np.concatenate([still, still ^ 1]))
+    return np.stack([start, start ^ 1], axis=1).ravel(), 2 * starts, np.sort(np.concatenate([waiting, waiting ^ 1]))
 
 
 def _path(ring: Ints, following: Ints) -> tuple[Ints, Ints]:
-    """Return the members of closed rings one after the other, and where each ring starts: at its least member."""
+    """Return the members of closed rings one ring after the other, and where each starts: at its lowest member."""
     count = len(ring)
     if count == 0:
         return np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64)
     _, first, sizes = np.unique(ring, return_index=True, return_counts=True)
+    # Each ring is cut open before its lowest member and tied to the lowest member of the next one. So all rings are
+    # one cycle, and a single graph search in compiled code visits them in order.
     before = np.empty(count, dtype=np.int64)
     before[following] = np.arange(count)
     following[before[first]] = np.roll(first, -1)
-    path = breadth_first_order(_chain(following), first[0], return_predecessors=False)
+    path = breadth_first_order(_successor_graph(following), first[0], return_predecessors=False)
     return np.asarray(path, dtype=np.int64), np.concatenate([[0], np.cumsum(sizes)])
 
 
-def _chain(following: Ints) -> csr_array:
+def _successor_graph(following: Ints) -> csr_array:
+    """Return a graph with an edge from each member to the one that follows it."""
     count = len(following)
     index = np.arange(count + 1)
     return csr_array((np.ones(count), following, index), shape=(count, count))
 
 
 def _cycles(following: Ints) -> Ints:
-    return np.asarray(connected_components(_chain(following), directed=False)[1], dtype=np.int64)
+    """Return the cycle that each member is in."""
+    return np.asarray(connected_components(_successor_graph(following), directed=False)[1], dtype=np.int64)
 
 
 def _signed_areas(places: Int32s, starts: Ints) -> Ints:
-    """Return the area of each ring, positive if it goes round road."""
+    """Return (rings,) the area inside, positive if the ring goes round road."""
     if len(places) == 0:
         return np.zeros(0, dtype=np.int64)
     along = places.reshape(-1, 2, 2).astype(np.int64)

@@ -1,10 +1,10 @@
 """Roads as areas: polygons with holes, the same however the mask is cut into blocks.
 
-Outlines are traced along pixel edges and straightened so that no pixel centre changes sides. If that is not
-coarse enough they are thinned out all together, so that none meets another (Visvalingam, Whyatt 1993,
-as GEOS does it for coverages). About 20 ms per megapixel where a tenth is road, 35 if thinned out.
-Pixels that touch at a corner are one area then. Exact outlines of pixels cannot show that in a valid
-polygon: such areas are rows of their own with the same component number.
+Outlines are traced along pixel edges and straightened so that no pixel centre changes sides. For a larger tolerance
+they are then simplified together, so that none meets another (Visvalingam and Whyatt 1993, as GEOS implements it for
+coverages). About 20 ms per megapixel where a tenth is road, 35 with simplification. Pixels that touch at a corner are
+one area. Exact outlines of pixels cannot show that in a valid polygon: there such areas are rows of their own with the
+same component.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from roadseg.roads.pixel_graph import Floats, Ints
 from roadseg.windows import Window
 
 SIMPLIFY_PX = 0.5
-"""Default of how coarse outlines may get: as coarse as no pixel changes sides."""
+"""Default tolerance of outlines: the largest at which no pixel changes sides."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class PixelAreas:
     Parameters
     ----------
     vertices
-        (vertices, 2) float64 row, col along the rings, none repeated at a ring's end.
+        (vertices, 2) float64 row, col along the rings; the first of a ring is not repeated at its end.
     rings
         (rings + 1,) int64: ring ``i`` owns the vertices from ``rings[i]`` up to ``rings[i + 1]``.
     starts
@@ -53,7 +53,7 @@ class PixelAreas:
         return len(self.component)
 
     def polygons(self, vertices: Floats | None = None) -> NDArray[np.object_]:
-        """Return (areas,) shapely polygons with x = col, y = row, or of other x, y for the same vertices."""
+        """Return (areas,) shapely polygons with x = col and y = row, or with other x, y for the same vertices."""
         xy = self.vertices[:, ::-1] if vertices is None else vertices
         first, last = self.rings[:-1], self.rings[1:]
         closed = np.insert(np.arange(len(xy)), last, first)
@@ -76,47 +76,49 @@ def road_areas(
     Parameters
     ----------
     mask
-        What is road, 0 or 1.
+        Mask with 1 for road and 0 for anything else.
     height, width
-        Of the mask.
+        Size of the mask in pixels.
     simplify_px
-        0 keeps the edges of the pixels. Up to half a pixel it is how far lines may pass the middles of pixel edges,
-        and burning the polygons gives the mask back. Above, corners go whose triangles are smaller than its square.
+        0 keeps the edges of the pixels. Up to half a pixel it is how far lines may pass from the middles of pixel
+        edges, and rasterizing the polygons gives the mask back. Above, vertices are dropped whose triangle with
+        their neighbours is smaller than its square.
     block_px
-        Side of the blocks in which the mask is read; no result depends on it.
+        Side of the blocks in which the mask is read; the result does not depend on it.
     workers
-        How many processes trace blocks; more than one needs a mask that can be pickled.
+        Number of processes that trace blocks; more than one needs a mask that can be pickled.
     on_block
-        Gets every block when it is done.
+        Called with every block that is finished.
     """
     if not simplify_px >= 0 or min(block_px, workers) < 1:
         raise ValueError("simplify_px must not be negative, block_px and workers must be positive")
     tracing = TracingSettings(simplify_px > 0, block_px, workers, on_block)
-    shape = partial(straighten, tolerance_px=simplify_px) if simplify_px > 0 else _as_they_are
-    areas = _assembled(trace_rings(mask, height, width, shape, tracing))
-    return areas if simplify_px <= 0.5 or len(areas) == 0 else _thinned_out(areas, simplify_px)
+    simplify = partial(straighten, tolerance_px=simplify_px) if simplify_px > 0 else _pixel_edges
+    areas = _assembled(trace_rings(mask, height, width, simplify, tracing))
+    return areas if simplify_px <= SIMPLIFY_PX or len(areas) == 0 else _simplified(areas, simplify_px)
 
 
 def areas_to_ground(areas: PixelAreas, ground: Ground) -> RoadAreas:
-    """Lay areas on the ground and measure them.
+    """Bring areas from pixels to the CRS of the raster, and measure them.
 
     Parameters
     ----------
     areas
-        In pixels.
+        Areas in pixels.
     ground
-        Where these pixels lie.
+        Ground under these pixels.
     """
     polygons = shapely.orient_polygons(areas.polygons(ground.xy(areas.vertices)))
     return RoadAreas(ground.crs, np.asarray(polygons, dtype=object), _square_metres(areas, ground), areas.component)
 
 
-def _as_they_are(corners: Int32s, starts: Ints) -> tuple[Floats, Ints]:
+def _pixel_edges(corners: Int32s, starts: Ints) -> tuple[Floats, Ints]:
+    """Keep all corners."""
     return corners.astype(np.float64), starts
 
 
 def _assembled(rings: Rings) -> PixelAreas:
-    """Put the rings of each area together: areas by their first pixels, holes by theirs."""
+    """Group the rings by area: areas in the order of their first pixels, with their holes in that order."""
     outer = np.flatnonzero(~rings.hole)
     rank = np.zeros(rings.area.max(initial=-1) + 1, dtype=np.int64)
     rank[rings.area[outer]] = np.arange(len(outer))
@@ -131,8 +133,8 @@ def _assembled(rings: Rings) -> PixelAreas:
     )
 
 
-def _thinned_out(areas: PixelAreas, tolerance_px: float) -> PixelAreas:
-    """Drop vertices, never so that lines meet."""
+def _simplified(areas: PixelAreas, tolerance_px: float) -> PixelAreas:
+    """Drop vertices wherever lines do not meet for it."""
     simple = shapely.coverage_simplify(areas.polygons(), tolerance_px)
     _, xy, (rings, starts) = shapely.to_ragged_array(simple)
     closing = np.asarray(rings[1:] - 1)
@@ -142,15 +144,14 @@ def _thinned_out(areas: PixelAreas, tolerance_px: float) -> PixelAreas:
 
 
 def _square_metres(areas: PixelAreas, ground: Ground) -> Floats:
-    """Return (areas,) square metres, right to first order where the size of a pixel varies over an area.
-
-    A ring is a sum of signed triangles with its first vertex; a triangle's pixels have the mean size of its corners'.
-    """
+    """Return (areas,) square metres, right to first order where the size of a pixel varies over an area."""
     if len(areas) == 0:
         return np.zeros(0)
     places, first = areas.vertices, areas.rings[:-1]
     following = np.arange(1, len(places) + 1)
     following[areas.rings[1:] - 1] = first
+    # A ring is a sum of signed triangles with its first vertex as origin. The pixels of a triangle are taken to have
+    # the mean size of those at its corners.
     size = np.abs(np.linalg.det(ground.metres(places)))
     origin = np.repeat(first, np.diff(areas.rings))
     a, b = places - places[origin], places[following] - places[origin]
