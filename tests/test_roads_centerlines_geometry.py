@@ -29,7 +29,7 @@ def sizes(transform):
 
 
 def ground_of(transform, shape, *, degrees=None, unit=1.0):
-    """Return the ground of a grid: with a carrier to degrees, or plain metres of an upright or turned one."""
+    """Return the ground of a grid, with steps measured in degrees if given, else in plain metres."""
     transform = tuple(transform)[:6]
     if degrees is None:
         return Ground("crs", transform, tuple(size * unit for size in sizes(transform)))
@@ -47,7 +47,7 @@ def curve(seed, row, shape=(500, 620)):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_lines_lie_on_the_true_centrelines(seed):
+def test_lines_lie_on_the_true_centerlines(seed):
     rng = np.random.default_rng(seed)
     rows = 60 + 95 * np.arange(5)
     ways = [curve(10 * seed + i, row) for i, row in enumerate(rows)]
@@ -102,7 +102,7 @@ def test_lengths_and_widths_are_metres_on_any_grid(name):
     np.testing.assert_allclose(shapely.length(found.lines()) * unit, found.length_m, rtol=1e-9)
 
 
-def test_degrees_at_60_north():
+def test_lengths_and_widths_in_degrees_at_60_north_are_metres():
     """Pixels twice as high as wide in metres; roads in three directions, 9 m wide."""
     east, north = 111_412.84 * np.cos(np.radians(60)) - 93.5 * np.cos(np.radians(180)), 111_412.2
     transform = Affine(1 / east, 0, 25.0, 0, -1 / north, 60.0)
@@ -147,7 +147,7 @@ def test_web_mercator_metres_are_not_metres():
     ],
 )
 def test_steps_agree_with_the_grid_of_the_raster(crs, transform):
-    """As a caller fills them: rasterio carries x, y to degrees."""
+    """Steps measured in degrees, to which rasterio reprojects x, y, are as long as the grid says."""
 
     def degrees(xy):
         return np.stack(rasterio.warp.transform(crs, "EPSG:4326", xy[:, 0].tolist(), xy[:, 1].tolist()), axis=1)
@@ -167,7 +167,7 @@ def test_a_shear_is_taken_into_account():
     assert shapely.length(found.lines())[0] == pytest.approx(found.length_m[0])
 
 
-def test_local_scales_change_over_a_raster():
+def test_the_scale_may_change_over_a_raster():
     """Over 20 degrees of latitude a degree of longitude shrinks; lines measure it where they lie."""
     transform = (0.1, 0.0, 0.0, 0.0, -0.1, 60.0)
     steps = metre_steps(transform, (400, 300), lambda xy: xy)
@@ -225,7 +225,7 @@ def test_simplifying_moves_lines_no_farther_than_allowed():
     assert (shapely.hausdorff_distance(fine.lines(), coarse.lines(), densify=0.1) <= 2.0 + 1e-9).all()
 
 
-def test_rows_depend_on_the_shape_only():
+def test_the_order_of_rows_depends_on_the_shape_only():
     graph = repair(trace(town(2)), RepairLimits())
     one, other = to_ground(graph, UTM), to_ground(shuffled(graph, 5), UTM)
     for field in fields(one):
@@ -248,7 +248,7 @@ def test_width_is_area_over_length_away_from_junctions(width, turn):
     assert np.abs(found.width_m[main] - width).mean() <= 0.2
 
 
-def test_probabilities_along_an_edge():
+def test_probabilities_are_those_along_an_edge():
     graph = graph_of([(0, 1, [(3, 1), (3, 2), (3, 3)]), (1, 2, [])], [(3, 0), (3, 4), (3, 5)])
     graph = replace(graph, level=np.array([254, 127, 0], np.uint8))
     found = to_ground(graph, UTM)
@@ -272,7 +272,7 @@ def test_components_are_numbered_in_the_order_of_the_edges():
     assert found.component.tolist() == [0, 1, 1, 1, 2]
 
 
-def test_nothing_gives_an_empty_network():
+def test_an_empty_graph_gives_an_empty_network():
     found = to_ground(graph_of([], []), UTM)
     assert len(found) == len(found.lines()) == len(found.junctions()) == 0
     assert found.vertices.shape == (0, 2)

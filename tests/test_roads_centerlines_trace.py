@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roadseg.roads.centerlines.chains import find_chains
 from roadseg.roads.centerlines.merge import MeasuredBlock, merge_blocks
 from roadseg.roads.centerlines.trace import trace_block
 from roadseg.roads.mask.store import BlockGrid
@@ -17,7 +16,7 @@ AROUND = [(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)]
 
 
 def traced(lines, block_px=10**6):
-    """Trace a raster of lines block by block, and tell each pixel by its area and level."""
+    """Trace a raster of lines block by block; area and level are the number of each pixel."""
     height, width = lines.shape
     framed = np.pad(lines, 1)
     blocks = []
@@ -120,7 +119,7 @@ def random_lines(seed, height, width, kind):
     kind=st.sampled_from(["salt", "thinned"]),
     block_px=st.integers(3, 35),
 )
-def test_blocks_give_what_a_walk_over_the_whole_gives(seed, height, width, kind, block_px):
+def test_blocks_give_the_graph_of_a_walk_over_the_whole_raster(seed, height, width, kind, block_px):
     lines = random_lines(seed, height, width, kind)
     assert_is_plain(traced(lines, block_px), lines)
 
@@ -146,7 +145,7 @@ SHAPES = {
 
 @pytest.mark.parametrize("block_px", [1, 2, 3, 100])
 @pytest.mark.parametrize("name", SHAPES)
-def test_shapes(name, block_px):
+def test_small_shapes_in_any_blocks_give_the_graph_of_a_walk(name, block_px):
     lines = np.array([[letter == "#" for letter in row] for row in SHAPES[name]]).astype(np.uint8)
     for turned in (lines, lines[::-1], lines.T):
         framed = np.pad(turned, ((0, 1), (2, 0)))
@@ -171,12 +170,12 @@ def test_shapes(name, block_px):
         ("rings in a ring", 2, 2),
     ],
 )
-def test_how_many_nodes_and_edges_shapes_have(name, nodes, edges):
+def test_small_shapes_have_the_expected_nodes_and_edges(name, nodes, edges):
     graph = traced(np.array([[letter == "#" for letter in row] for row in SHAPES[name]]).astype(np.uint8))
     assert (len(graph.nodes), len(graph.ends)) == (nodes, edges)
 
 
-def test_a_line_along_a_seam_for_a_thousand_pixels():
+def test_a_line_that_crosses_one_seam_a_thousand_times_is_one_edge():
     lines = np.zeros((20, 1100), np.uint8)
     col = np.arange(50, 1050)
     lines[9 + col % 2, col] = 1
@@ -186,7 +185,7 @@ def test_a_line_along_a_seam_for_a_thousand_pixels():
     assert len(graph.places) == 998
 
 
-def test_a_junction_split_by_the_corner_of_four_blocks():
+def test_a_junction_at_the_corner_of_four_blocks_is_one_node():
     lines = np.zeros((20, 20), np.uint8)
     lines[np.arange(20), np.arange(20)] = 1
     lines[np.arange(20), 19 - np.arange(20)] = 1
@@ -196,34 +195,7 @@ def test_a_junction_split_by_the_corner_of_four_blocks():
     assert [9.5, 9.5] in graph.nodes.tolist()
 
 
-def test_nothing_gives_an_empty_graph():
+def test_no_blocks_give_an_empty_graph():
     graph = merge_blocks([], 7)
     assert (len(graph.nodes), len(graph.ends), len(graph.places)) == (0, 0, 0)
     assert graph.starts.tolist() == [0]
-
-
-@given(st.lists(st.integers(1, 9), max_size=12), st.integers(0, 1000))
-def test_chains_come_out_in_order(sizes, seed):
-    rng = np.random.default_rng(seed)
-    things = rng.permutation(sum(sizes))
-    turned = rng.integers(0, 2, len(things))
-    partner, rings, chains, at = np.full(2 * len(things), -1), set(), [], 0
-    for size in sizes:
-        chain = things[at : at + size]
-        entry, way_out = 2 * chain + turned[at : at + size], 2 * chain + 1 - turned[at : at + size]
-        is_ring = bool(rng.integers(2))
-        for one, other in zip(way_out, np.roll(entry, -1), strict=True):
-            if is_ring or one != way_out[-1]:
-                partner[one], partner[other] = other, one
-        rings |= {frozenset(chain.tolist())} if is_ring else set()
-        chains.append(chain.tolist())
-        at += size
-    found = find_chains(partner)
-    parts = [found.order[a:b].tolist() for a, b in zip(found.starts[:-1], found.starts[1:], strict=True)]
-    assert {frozenset(part) for part in parts} == {frozenset(chain) for chain in chains}
-    assert {frozenset(part) for part, closed in zip(parts, found.closed, strict=True) if closed} == rings
-    sides = 2 * found.order + found.turned
-    for (begin, stop), ends in zip(zip(found.starts[:-1], found.starts[1:], strict=True), found.ends, strict=True):
-        assert ends[0] == sides[begin]
-        assert ends[1] == sides[stop - 1] ^ 1
-        assert (partner[sides[begin : stop - 1] ^ 1] == sides[begin + 1 : stop]).all()

@@ -1,4 +1,4 @@
-"""Cleaning is its three rules on the whole raster, however it is cut."""
+"""Cleaning by blocks is the three rules applied to the whole raster."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ class Raster:
 
 
 def plainly(levels, cleaning):
-    """The three rules, one after the other, on everything at once."""
+    """Apply the three rules, one after the other, to the whole raster."""
     road = (levels >= cleaning.low) & (levels != 255)
     labels, count = ndimage.label(road, EIGHT)
     numbers = np.arange(1, count + 1)
@@ -81,20 +81,20 @@ cleanings = st.builds(
 
 @settings(max_examples=12)
 @given(worlds, cleanings, st.integers(1, 40))
-def test_blocks_give_what_the_whole_raster_gives(tmp_path, levels, cleaning, block_px):
+def test_blocks_give_the_mask_of_the_whole_raster(tmp_path, levels, cleaning, block_px):
     assert np.array_equal(by_blocks(levels, cleaning, block_px, tmp_path), plainly(levels, cleaning))
 
 
 @pytest.mark.slow
 @settings(max_examples=300)
 @given(worlds, cleanings, st.integers(1, 40))
-def test_many_blocks_give_what_the_whole_raster_gives(tmp_path, levels, cleaning, block_px):
+def test_many_blocks_give_the_mask_of_the_whole_raster(tmp_path, levels, cleaning, block_px):
     assert np.array_equal(by_blocks(levels, cleaning, block_px, tmp_path), plainly(levels, cleaning))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("block_px", [2000, 313, 100])
-def test_a_larger_raster_and_odd_blocks(tmp_path, block_px):
+def test_odd_blocks_give_the_mask_of_a_larger_raster(tmp_path, block_px):
     levels = noise(5, 700, 941, 2.0)
     cleaning = Cleaning(200, 130, 40, 60)
     assert np.array_equal(by_blocks(levels, cleaning, block_px, tmp_path), plainly(levels, cleaning))
@@ -107,7 +107,7 @@ def test_a_larger_raster_and_odd_blocks(tmp_path, block_px):
     width=st.integers(0, 90),
 )
 @settings(max_examples=15)
-def test_any_window_can_be_read_and_nothing_is_beyond_the_raster(tmp_path, row, col, height, width):
+def test_any_window_can_be_read_and_is_0_beyond_the_raster(tmp_path, row, col, height, width):
     levels = noise(3, 50, 67)
     window = Window(row, col, height, width)
     whole = np.zeros((2, 300, 300), np.uint8)
@@ -120,7 +120,7 @@ def test_any_window_can_be_read_and_nothing_is_beyond_the_raster(tmp_path, row, 
     assert not list(tmp_path.iterdir())
 
 
-def test_a_component_lives_on_its_only_strong_pixel_in_another_block(tmp_path):
+def test_one_strong_pixel_keeps_a_component_across_blocks(tmp_path):
     levels = np.zeros((20, 90), np.uint8)
     levels[9, 3:87] = 120
     assert not by_blocks(levels, Cleaning(200, 100), 8, tmp_path).any()
@@ -128,7 +128,7 @@ def test_a_component_lives_on_its_only_strong_pixel_in_another_block(tmp_path):
     assert by_blocks(levels, Cleaning(200, 100), 8, tmp_path).sum() == 84
 
 
-def test_what_was_dropped_inside_a_hole_belongs_to_the_hole(tmp_path):
+def test_a_component_dropped_inside_a_hole_counts_to_the_hole(tmp_path):
     levels = np.zeros((30, 30), np.uint8)
     levels[5:16, 5:16] = 254
     levels[6:15, 6:15] = 0

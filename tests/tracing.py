@@ -83,7 +83,7 @@ def shuffled(graph, seed):
 
 
 def trace(road, levels=None, known=None, *, thin=skeletonize):
-    """Trace the middle lines of a (rows, cols) bool mask; ``known`` tells where the raster has values."""
+    """Trace the centerlines of a (rows, cols) bool mask; ``known`` is where the raster has values."""
     road = _filled(road)
     line = thin(road)
     known = np.ones(road.shape, bool) if known is None else known

@@ -1,4 +1,4 @@
-"""What each stage from probability to middle lines costs, against the script one would write first.
+"""What each stage from probability to centerlines costs, against the script one would write first.
 
     pytest -m benchmark -s tests/benchmarks/bench_vectorize.py
 
@@ -86,4 +86,4 @@ def test_stages_against_the_usual_script():
             ours = min(run[stage] for run, _ in runs) * scale
             last = (f"{script:.0f}", f"{script / ours:.1f}") if stage == "all" else ("", "")
             rows.append((road, stage, f"{ours:.1f}", *last))
-    measuring.show("Probability to middle lines, processor time of one core, best of the rounds", rows)
+    measuring.show("Probability to centerlines, processor time of one core, best of the rounds", rows)

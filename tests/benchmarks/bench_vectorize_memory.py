@@ -1,4 +1,4 @@
-"""That middle lines of any raster fit into memory: peak resident memory, a process for each raster.
+"""That the centerlines of any raster fit into memory: peak resident memory, a process for each raster.
 
     pytest -m benchmark -s tests/benchmarks/bench_vectorize_memory.py
 
@@ -55,7 +55,7 @@ def test_peak_memory_is_bounded_by_what_was_found():
         mpx = SIDE * (SIDE + 40) / 1e6
         rows.append((scene, workers, f"{mpx:.0f}", *counts, run["peak_mb"], run["bound"], run["cpu"] / mpx * 1000))
         runs.append(run)
-    measuring.show("Middle lines of a large raster, memory of all processes", rows)
+    measuring.show("Centerlines of a large raster, memory of all processes", rows)
     for run in runs:
         assert run["peak_mb"] < run["bound"]
 

@@ -1,4 +1,4 @@
-"""Centrelines have the mask's topology and its widths, and do not depend on blocks or workers."""
+"""Centerlines have the mask's topology and its widths, and do not depend on blocks or workers."""
 
 import math
 import multiprocessing
@@ -50,7 +50,7 @@ def assert_same(one, other):
 
 
 def topology(graph):
-    """Return how many components and loops a graph has."""
+    """Return the number of components and loops of a graph."""
     size = len(graph.nodes)
     links = coo_array((np.ones(len(graph.ends)), graph.ends.T), shape=(size, size))
     count = connected_components(links, directed=False)[0]
@@ -58,7 +58,7 @@ def topology(graph):
 
 
 def topology_of_mask(levels):
-    """Return its components by 8 neighbours and its holes by 4."""
+    """Return the number of its components by 8 neighbours and of its holes by 4."""
     road = levels >= 127
     return ndimage.label(road, np.ones((3, 3)))[1], ndimage.label(np.pad(~road, 1, constant_values=True))[1] - 1
 
@@ -104,7 +104,7 @@ WORLDS = {
 
 @pytest.mark.parametrize("thickness", [1, 2, 9])
 @pytest.mark.parametrize("name", WORLDS)
-def test_worlds_keep_their_topology_in_any_blocks(name, thickness):
+def test_topology_is_that_of_the_drawing_in_any_blocks(name, thickness):
     ways, components, loops = WORLDS[name]
     levels = drawing(113, 151, *ways, thickness=thickness)
     graph = lines_of(levels)
@@ -128,7 +128,7 @@ def test_parallel_roads_stay_two(gap):
     block_px=st.integers(20, 140),
 )
 @settings(max_examples=15)
-def test_random_masks_in_random_blocks(seed, height, width, smooth, block_px):
+def test_random_blocks_give_the_graph_of_a_single_block(seed, height, width, smooth, block_px):
     levels = noise(seed, height, width, smooth)
     for cleaning in (PLAIN, Cleaning(180, 110, 12, 20)):
         graph = lines_of(levels, cleaning=cleaning)
@@ -186,14 +186,14 @@ def test_no_pixel_counts_twice_and_few_not_at_all():
     assert 0.85 < graph.area.sum() / (levels >= 127).sum() <= 1
 
 
-def test_levels_are_those_under_the_line():
+def test_levels_are_those_of_the_raster_along_the_line():
     levels = noise(4, 200, 150, 3)
     graph = lines_of(levels, 64)
     assert np.array_equal(graph.level, levels[graph.places[:, 0], graph.places[:, 1]])
     assert len(np.unique(graph.level)) > 50
 
 
-def test_ends_know_whether_the_road_goes_on_unseen():
+def test_ends_near_nodata_are_marked_as_at_the_border():
     levels = drawing(200, 300, [(60, -10), (60, 310)], [(140, 60), (140, 240)], thickness=9)
     levels[120:170, :75] = 255
     for graph in (lines_of(levels), lines_of(levels, 70)):
@@ -224,7 +224,7 @@ def test_a_solid_square_is_areal_and_a_smaller_one_is_not():
 
 
 @pytest.mark.parametrize("value", [0, 255])
-def test_empty_and_unknown_rasters_have_no_lines(value):
+def test_empty_and_nodata_rasters_have_no_lines(value):
     graph = lines_of(np.full((50, 130), value, np.uint8), 40)
     assert (len(graph.nodes), len(graph.ends)) == (0, 0)
 
@@ -243,7 +243,7 @@ def test_workers_change_nothing_and_progress_adds_up():
     assert_same(lines_of(levels, 150, workers=2, cleaning=Cleaning(160, 120, 15, 15)), one)
 
 
-def test_the_raster_is_read_once_but_where_holes_were_filled():
+def test_the_raster_is_read_once_except_where_holes_were_filled():
     levels, windows = np.zeros((150, 260), np.uint8), []
     levels[40:80, 20:240] = np.arange(220, dtype=np.uint8) // 2 + 140
 
@@ -262,7 +262,7 @@ def test_the_raster_is_read_once_but_where_holes_were_filled():
 
 
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_what_the_reader_raises_comes_out_and_nothing_is_left_behind(tmp_path, workers):
+def test_an_error_of_the_reader_is_raised_and_no_file_remains(tmp_path, workers):
     read = Raster(np.zeros((100, 90), np.uint8), OSError("no such tile"))
     with pytest.raises(OSError, match="no such tile"):
         extract_centerlines(read, 100, 90, cleaning=PLAIN, block_px=20, workers=workers, folder=tmp_path)
@@ -316,7 +316,7 @@ def test_ctrl_c_leaves_no_file_and_no_process(tmp_path, workers):
     pytest.fail("a worker hangs")
 
 
-def test_wrong_numbers_are_refused():
+def test_invalid_settings_raise_value_error():
     with pytest.raises(ValueError, match="low ≤ high"):
         Cleaning(high=100, low=120)
     with pytest.raises(ValueError, match="workers must be at least 1, not 0"):

@@ -1,0 +1,37 @@
+"""Worker processes give the results of a loop, in order, and draw tasks as results are taken."""
+
+import operator
+
+import pytest
+
+from roadseg.roads.mask.workers import WorkerPool
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_results_come_in_the_order_of_the_tasks(workers):
+    with WorkerPool(7, workers) as pool:
+        assert list(pool.map(operator.mul, range(30))) == [7 * task for task in range(30)]
+        assert list(pool.map(operator.sub, [])) == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_a_task_raises_is_raised_in_its_turn(workers):
+    with WorkerPool(6, workers) as pool:
+        results = pool.map(operator.floordiv, [3, 2, 0, 1])
+        assert [next(results), next(results)] == [2, 3]
+        with pytest.raises(ZeroDivisionError):
+            next(results)
+
+
+@pytest.mark.parametrize(("workers", "most"), [(1, 1), (2, 5)])
+def test_few_tasks_are_drawn_ahead(workers, most):
+    drawn = []
+    with WorkerPool(1, workers) as pool:
+        results = pool.map(operator.add, (drawn.append(task) or task for task in range(100)))
+        next(results)
+        assert len(drawn) <= most
+
+
+def test_at_least_one_worker_is_needed():
+    with pytest.raises(ValueError, match="workers must be at least 1, not 0"):
+        WorkerPool(None, 0)
