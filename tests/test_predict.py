@@ -443,7 +443,7 @@ def test_an_input_is_never_an_output(draw, tmp_path, out):
 
 
 def test_two_outputs_need_two_names(draw, out):
-    with pytest.raises(OutputError, match="asked for twice"):
+    with pytest.raises(OutputError, match="named twice"):
         run(draw(70, 90), out, mask=out.parent / "." / "roads.tif", overwrite=True)
     assert names_in(out.parent) == []
 

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 @with_options(EvaluateOutputs, EvaluateSettings)
 def evaluate(
-    prediction: Annotated[Path, typer.Argument(help="Predicted roads: a raster, a vector file, or a folder of them.")],
+    prediction: Annotated[
+        Path,
+        typer.Argument(help="Predicted roads: a raster, a vector file, or a folder of them."),
+    ],
     truth: Annotated[Path, typer.Argument(help="The truth, of the same kind; folders are matched by stem.")],
     *,
     progress: Progress = None,

@@ -7,7 +7,7 @@ numbers and paths; ``roadseg.settings.option`` checks the values, as for Python 
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from inspect import Parameter
 from pathlib import Path
 from types import NoneType, UnionType
@@ -16,13 +16,13 @@ from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_
 import typer
 from typer.core import TyperCommand
 
-from roadseg.cli.terminal import usage_errors
+from roadseg.cli.terminal import MESSAGES, usage_errors
 from roadseg.settings.option import Declared, checked, offered
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
-MESSAGES, OUTPUT, MODEL = "Messages", "Output", "Model and device"
-"""Headings of options that are declared by the commands."""
+OUTPUT, MODEL = "Output", "Model and device"
+"""Headings of options that the commands declare themselves."""
 
 
 class GroupedCommand(TyperCommand):
@@ -32,10 +32,12 @@ class GroupedCommand(TyperCommand):
         """Write a section for each heading, in the order of its first option."""
         sections: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
-            default = "Arguments" if param.param_type_name == "argument" else MESSAGES
             record = param.get_help_record(ctx)
-            if record:
-                sections.setdefault(getattr(param, "rich_help_panel", None) or default, []).append(record)
+            if record and param.param_type_name == "argument":
+                name, text = record
+                sections.setdefault("Arguments", []).append((name.partition(" <")[0], text))  # without its type
+            elif record:
+                sections.setdefault(getattr(param, "rich_help_panel", None) or MESSAGES, []).append(record)
         for heading, records in sections.items():
             with formatter.section(heading):
                 formatter.write_dl(records)
@@ -76,39 +78,42 @@ def with_options(*settings: type, layered: type | None = None) -> Callable[[Comm
 
 
 def _parameter(name: str, one: Declared, *, layered: bool) -> Parameter:
-    """Return the parameter of an option as typer reads it: its type, its default, its line of help."""
-    kinds = [kind for kind in (get_args(one.type) if _is_union(one.type) else (one.type,)) if kind is not NoneType]
-    choices = get_args(kinds[0]) if get_origin(kinds[0]) is Literal else ()
-    default = None if layered or one.default == () else one.default
-    annotation = _parsed_as(kinds)
-    if annotation is str and default is not None:
-        default = _text(default)
+    """Return the parameter of an option as typer reads it: its type, default and line of help."""
+    kind, choices = _parsed_as(one.type), _choices(one.type)
     shown = f"  [default: {_text(one.default)}]" if layered and _text(one.default) else ""
     option = typer.Option(
         one.option.flag,
         help=one.option.help + shown,
         rich_help_panel=one.option.group,
-        metavar=f"[{'|'.join(choices)}]" if choices else one.option.metavar,
-        autocompletion=(lambda: list(choices)) if choices else None,
+        metavar=f"[{'|'.join(choices)}]" if choices else one.option.metavar or _METAVARS.get(kind),
+        autocompletion=(lambda: choices) if choices else None,
     )
-    return Parameter(
-        name,
-        Parameter.KEYWORD_ONLY,
-        default=default,
-        annotation=Annotated[annotation if default is not None else annotation | None, option],
-    )
+    default = None if layered or one.default == () else _text(one.default) or None if kind is str else one.default
+    annotation = Annotated[kind if default is not None else kind | None, option]
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def _is_union(kind: Any) -> bool:
-    return get_origin(kind) in {Union, UnionType}
-
-
-def _parsed_as(kinds: Sequence[Any]) -> Any:
-    """Return what typer reads a value as: choices, numbers with commas and mixed types stay texts."""
+def _parsed_as(kind: Any) -> Any:
+    """Return the type that typer turns a value into: choices, numbers with commas and mixed types stay texts."""
+    kinds = _members(kind)
     if len(kinds) == 1 and kinds[0] in {bool, int, float, Path}:
         return kinds[0]
-    many = get_origin(kinds[0]) is tuple and get_args(kinds[0])[0] in {str, Path}
-    return list[get_args(kinds[0])[0]] if many else str  # type: ignore[misc]
+    item = get_args(kinds[0])[0] if get_origin(kinds[0]) is tuple else None
+    return list[item] if item in {str, Path} else str  # type: ignore[valid-type]
+
+
+def _choices(kind: Any) -> list[str]:
+    first = _members(kind)[0]
+    return list(get_args(first)) if get_origin(first) is Literal else []
+
+
+def _members(kind: Any) -> list[Any]:
+    """Return the types that a union joins, without None."""
+    kinds = get_args(kind) if get_origin(kind) in {Union, UnionType} else (kind,)
+    return [one for one in kinds if one is not NoneType]
+
+
+_METAVARS = {Path: "PATH", list[Path]: "PATH", float: "NUMBER", str: "TEXT"}
 
 
 def _text(default: Any) -> str:

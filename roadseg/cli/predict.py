@@ -29,19 +29,22 @@ from roadseg.settings.option import as_options, from_options
 def predict(
     scenes: Annotated[
         list[str],
-        typer.Argument(help="Images GDAL can open: files, URLs, /vsi… paths, patterns; - reads a list from stdin."),
+        typer.Argument(
+            help="Images GDAL can open: files, URLs, /vsi… paths, patterns; - reads a list from stdin.",
+        ),
     ],
     output: Annotated[
         str,
         typer.Option(
             "--output",
             "-o",
+            metavar="PATH",
             help="Probability raster to write (COG); a folder for several scenes; - for stdout.",
             rich_help_panel=OUTPUT,
         ),
     ],
     model: Annotated[
-        str | None, typer.Option(help="Model file, or name of a bundled model.", rich_help_panel=MODEL)
+        str | None, typer.Option(metavar="MODEL", help="Model file, or name of a bundled model.", rich_help_panel=MODEL)
     ] = None,
     *,
     as_json: Annotated[

@@ -18,19 +18,27 @@ from roadseg.cli.interruption import INTERRUPTIONS, Terminated
 from roadseg.errors import RoadsegError, UsageError
 from roadseg.progress import Listener
 
-_MESSAGES = "Messages"
+MESSAGES = "Messages"
+"""Heading of the options below."""
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only print errors.", rich_help_panel=_MESSAGES)]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only print errors.", rich_help_panel=MESSAGES)]
 Verbose = Annotated[
     int,
-    typer.Option("--verbose", "-v", count=True, help="Print more; -vv shows tracebacks.", rich_help_panel=_MESSAGES),
+    typer.Option(
+        "--verbose",
+        "-v",
+        count=True,
+        show_default=False,
+        help="Print more; -vv shows tracebacks.",
+        rich_help_panel=MESSAGES,
+    ),
 ]
 Progress = Annotated[
     bool | None,
     typer.Option(
         "--progress/--no-progress",
         help="Progress bar on stderr; by default only in a terminal.",
-        rich_help_panel=_MESSAGES,
+        rich_help_panel=MESSAGES,
     ),
 ]
 

@@ -25,15 +25,19 @@ from roadseg.settings.train import DATA, RUN
 _SHOWN, _NAMED = 20, 3
 
 
-@with_options(DataSettings, RecipeSettings, TrainSettings, CardTexts, layered=TrainSettings)
+@with_options(DataSettings, TrainSettings, RecipeSettings, CardTexts, layered=TrainSettings)
 def train(
     data: Annotated[
         list[Path] | None,
-        typer.Argument(help="Folder with images/ and masks/, or CSV file with columns image,mask,split; or scenes."),
+        typer.Argument(
+            help="Folder with images/ and masks/, or CSV file with columns image,mask,split; or scenes.",
+        ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Model file to write (.safetensors).", rich_help_panel=OUTPUT),
+        typer.Option(
+            "--output", "-o", metavar="PATH", help="Model file to write (.safetensors).", rich_help_panel=OUTPUT
+        ),
     ] = None,
     *,
     check: Annotated[

@@ -28,13 +28,16 @@ from roadseg.settings.option import as_options, from_options
 def vectorize(
     rasters: Annotated[
         list[str],
-        typer.Argument(help="Rasters of road probability or masks: files, URLs, patterns; - reads a list from stdin."),
+        typer.Argument(
+            help="Rasters of road probability or masks: files, URLs, patterns; - reads a list from stdin.",
+        ),
     ],
     output: Annotated[
         str,
         typer.Option(
             "--output",
             "-o",
+            metavar="PATH",
             help="Vector file; its extension decides the format. A folder for several rasters; - for stdout.",
             rich_help_panel=OUTPUT,
         ),

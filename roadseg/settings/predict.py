@@ -21,7 +21,10 @@ class EngineSettings:
     """Where and how a network is computed."""
 
     device: Annotated[
-        str, Option("--device", "auto (CUDA, then MPS, then the CPU), cpu, cuda, cuda:N or mps.", "Model and device")
+        str,
+        Option(
+            "--device", "auto (CUDA, then MPS, then the CPU), cpu, cuda, cuda:N or mps.", "Model and device", "DEVICE"
+        ),
     ] = "auto"
     precision: Annotated[
         Precision,

@@ -34,7 +34,9 @@ class DataSettings:
     labels: Annotated[Path | None, Option("--labels", "Vector file of roads in any CRS, drawn on --images.", DATA)] = (
         None
     )
-    label_layer: Annotated[str | None, Option("--label-layer", "Layer of --labels, if it has several.", DATA)] = None
+    label_layer: Annotated[
+        str | None, Option("--label-layer", "Layer of --labels, if it has several.", DATA, "NAME")
+    ] = None
     road_width_m: Annotated[
         float | None,
         Option(
@@ -226,7 +228,7 @@ class RecipeSettings:
         Option("--set", "Any setting of --print-config, such as augment.rotate_deg=20.", RUN, "NAME=VALUE"),
     ] = ()
     device: Annotated[
-        str, Option("--device", "auto (CUDA, then MPS, then the CPU), cpu, cuda, cuda:N or mps.", RUN)
+        str, Option("--device", "auto (CUDA, then MPS, then the CPU), cpu, cuda, cuda:N or mps.", RUN, "DEVICE")
     ] = "auto"
     overwrite: Annotated[bool, Option("--overwrite", "Replace the model and discard its checkpoint.", "Output")] = False
 
