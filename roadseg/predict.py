@@ -121,7 +121,7 @@ def predict(
     settings = from_options(PredictSettings, options)
     of_engine: Any = {name: value for name, value in options.items() if name in offered(EngineSettings)}
     if isinstance(model, LoadedModel) and of_engine:
-        raise UsageError(f"the model is loaded already; give {', '.join(of_engine)} to load_model")
+        raise UsageError(f"the model is already loaded; give {', '.join(of_engine)} to load_model")
     loaded = model if isinstance(model, LoadedModel) else load_model(model, **of_engine)
     return predict_scene(str(scene), outputs, loaded, settings, command=command, listener=listener)
 

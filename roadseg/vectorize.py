@@ -102,9 +102,9 @@ def vectorize(
     settings = from_options(VectorizeSettings, options)
     outputs = from_options(VectorOutputs, options, vector=Path(output or ""))
     check_combinations(outputs, settings)
-    alone = next((name for name in offered(VectorOutputs) if options.get(name) is not None), None)
-    if output is None and alone:
-        raise UsageError(f"{alone} needs an output; name the file to write")
+    unused = next((one.option.flag for name, one in offered(VectorOutputs).items() if options.get(name)), None)
+    if output is None and unused:
+        raise UsageError(f"{unused} needs an output; name the file to write")
     return vectorize_raster(Path(raster), outputs if output is not None else None, settings, listener=listener)
 
 

@@ -4,10 +4,10 @@
 option of their own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Literal, TypedDict
 
 from roadseg.settings.option import Option
 from roadseg.settings.predict import Precision
@@ -274,6 +274,6 @@ class TrainOptions(TypedDict, total=False):
     attribution: str
     recipe: Literal["default", "paper"]
     config: str | Path | None
-    set: Mapping[str, Any]
+    set: Sequence[str]
     device: str
     overwrite: bool
