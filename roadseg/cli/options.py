@@ -89,8 +89,8 @@ def _parameter(name: str, one: Declared, *, layered: bool) -> Parameter:
         autocompletion=(lambda: choices) if choices else None,
     )
     default = None if layered or one.default == () else _text(one.default) or None if kind is str else one.default
-    annotation = Annotated[kind if default is not None else kind | None, option]
-    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+    parsed = kind if default is not None else kind | None
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[parsed, option])
 
 
 def _parsed_as(kind: Any) -> Any:
