@@ -147,6 +147,19 @@ def test_torch_is_not_loaded_before_it_is_needed(arguments):
     assert run_python(code).splitlines()[-1] == "False"
 
 
+@pytest.mark.parametrize("verb", [[], ["predict"], ["vectorize"], ["train"], ["evaluate"], ["compare"], ["info"]])
+def test_help_loads_none_of_the_libraries_that_do_the_work(verb):
+    code = (
+        "import sys\n"
+        f"sys.argv = ['roadseg', *{verb!r}, '--help']\n"
+        "from roadseg.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'rasterio', 'numpy', 'scipy', 'shapely', 'pyogrio', 'cv2', 'tqdm', 'rich'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    assert run_python(code).splitlines()[-1] == "[]"
+
+
 def test_pyogrio_is_not_loaded_before_a_vector_file_is_opened():
     code = "import sys, roadseg.predict, roadseg.training.data.masks\nprint('pyogrio' in sys.modules)"
     assert run_python(code).splitlines()[-1] == "False"

@@ -14,12 +14,14 @@ from road_rasters import draw_t, sorted_lengths, write_levels
 from training_tiles import make_folder
 from worlds import names_in, read_band
 
+import roadseg.compare
 import roadseg.evaluate
 import roadseg.predict
 import roadseg.train
 import roadseg.vectorize
 from roadseg import settings
 from roadseg.cli import app
+from roadseg.compare import compare
 from roadseg.errors import ModelError, OutputError, SceneError, UsageError
 from roadseg.evaluate import evaluate
 from roadseg.predict import load_model, predict
@@ -37,12 +39,14 @@ VERBS = {
     ),
     "vectorize": (vectorize, settings.VectorizeOptions, (settings.VectorOutputs, settings.VectorizeSettings)),
     "evaluate": (evaluate, settings.EvaluateOptions, (settings.EvaluateOutputs, settings.EvaluateSettings)),
+    "compare": (compare, settings.CompareOptions, (settings.CompareSettings,)),
     "train": (
         train,
         settings.TrainOptions,
         (settings.DataSettings, settings.TrainSettings, settings.RecipeSettings, settings.CardTexts),
     ),
 }
+MODULES = [roadseg.predict, roadseg.vectorize, roadseg.evaluate, roadseg.compare, roadseg.train]
 ONLY_ON_THE_COMMAND_LINE = {"progress", "quiet", "verbose", "as_json", "check", "print_config"}
 
 
@@ -97,7 +101,7 @@ def test_every_recipe_can_be_chosen():
     assert get_args(get_type_hints(settings.RecipeSettings)["recipe"]) == tuple(RECIPES)
 
 
-@pytest.mark.parametrize("function", [predict, load_model, vectorize, evaluate, train])
+@pytest.mark.parametrize("function", [predict, load_model, vectorize, evaluate, compare, train])
 def test_functions_are_typed_and_documented(function):
     parameters = inspect.signature(function).parameters
     assert len(parameters) <= 8
@@ -224,6 +228,6 @@ def test_importing_roadseg_loads_nothing_heavy():
     assert run_python(code).strip() == "[]"
 
 
-@pytest.mark.parametrize("module", [roadseg.predict, roadseg.vectorize, roadseg.evaluate, roadseg.train])
+@pytest.mark.parametrize("module", MODULES)
 def test_modules_name_what_stays(module):
     assert all(hasattr(module, name) for name in module.__all__)

@@ -40,6 +40,18 @@ def test_main_job_runs(tmp_path: Path) -> None:
     assert {"roads.tif", "roads.gpkg", "roads.png"} <= {path.name for path in tmp_path.iterdir()}
 
 
+def test_python_runs_and_prints_one_figure(tmp_path: Path) -> None:
+    block = re.search(r"<!-- python -->\n```python\n(.*?)```", README, re.DOTALL)
+    assert block
+    shutil.copytree(ROOT / "sample_data", tmp_path / "sample_data")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    words = [sys.executable, "-W", "error", "-c", block.group(1)]
+    done = subprocess.run(words, check=True, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert 0.3 < float(done.stdout) <= 1
+    assert done.stderr == ""
+    assert {"roads.tif", "mask.tif", "roads.gpkg"} <= {path.name for path in tmp_path.iterdir()}
+
+
 @pytest.mark.slow
 def test_a_model_of_ones_own_is_as_good_as_promised(tmp_path: Path) -> None:
     line = re.search(r"<!-- training -->\n```sh\n(.*)\n```", README)
