@@ -1,1 +1,1 @@
-"""How good roads are: pixels, skeletons, networks. Counts add; ratios are made once, at the end."""
+"""Metrics of roads as pixels, skeletons and networks: arrays in, counts out; counts add, ratios are made at the end."""

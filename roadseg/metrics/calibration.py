@@ -1,11 +1,11 @@
-"""What a probability means: how far it is from the share of road, and how to bring the two together.
+"""Calibration: how far predicted probabilities are from the observed share of road, and how to bring them together.
 
-Two numbers, a temperature and a bias, turn the network's logit z into sigmoid(z / temperature + bias). Two
-wishes pull at them. As a *probability* the answer 0.3 should be road three times in ten: both are fitted by
-maximum likelihood (Platt 1999). As a *threshold* 0.5 should be where the roads are drawn best. The best threshold of a
-calibrated probability lies below 0.5, at about half the F1 that can be reached (Lipton et al. 2014,
-arXiv:1402.1892), so both cannot be had. The way between: of all logits that draw roads practically as well as the
-best one, 0.5 becomes the one nearest to the likeliest; the temperature is the likeliest with it.
+A temperature and a bias turn the model's logit z into sigmoid(z / temperature + bias). Two goals compete. As a
+*probability*, 0.3 should be road three times in ten: maximum likelihood fits both numbers (Platt 1999). As a
+*threshold*, 0.5 should be where roads are drawn best. The best threshold of a calibrated probability lies below 0.5,
+at about half the F1 that can be reached (Lipton et al. 2014, arXiv:1402.1892), so both cannot be had. The compromise:
+among all logits that draw roads practically as well as the best one, the one nearest to the maximum likelihood
+becomes 0.5; the temperature is then the likeliest one.
 """
 
 import math
@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from roadseg.metrics.pixels import FULL, VOID, Bytes, Counts, Floats, PixelCounts, best_level
 
 CELLS = 1024
-"""Cells that logits are counted in."""
+"""Number of histogram bins for logits."""
 
 REACH = 16.0
-"""Logits are counted from minus to plus this; a float32 probability tells no larger ones apart."""
+"""Bins cover logits from minus to plus this; float32 probabilities cannot tell larger ones apart."""
 
 _LEVEL_REACH = 10.0
 _STEEPEST = 20.0
@@ -28,12 +28,12 @@ _STEEPEST = 20.0
 
 @dataclass(frozen=True)
 class LogitCounts:
-    """Pixels by logit; counts of other pixels add.
+    """Histograms of pixels by logit; counts of other pixels add.
 
     Parameters
     ----------
     pixels, road
-        (1024,) int64: known pixels, and those labelled road.
+        (1024,) int64: valid pixels, and those labelled road.
     """
 
     pixels: Counts
@@ -53,7 +53,7 @@ class Calibration:
 
 
 def no_logits() -> LogitCounts:
-    """Return counts of nothing, to start a sum from."""
+    """Return counts of no pixels, to start a sum from."""
     return LogitCounts(np.zeros(CELLS, np.int64), np.zeros(CELLS, np.int64))
 
 
@@ -63,13 +63,13 @@ def count_logits(probability: NDArray[np.float32], valid: NDArray[np.bool_], lab
     Parameters
     ----------
     probability, valid
-        (height, width) float32 in [0, 1], and where it is known.
+        (height, width) float32 in [0, 1], and bool: where it is valid.
     label
-        (height, width) uint8: 1 road, 255 not known, anything else not road.
+        (height, width) uint8: 1 road, 255 nodata, anything else not road.
     """
-    known = valid & (label != VOID)
-    cells = ((logit(probability[known]) + REACH) * (CELLS / (2 * REACH))).astype(np.intp).clip(0, CELLS - 1)
-    road = label[known] == 1
+    counted = valid & (label != VOID)
+    cells = ((logit(probability[counted]) + REACH) * (CELLS / (2 * REACH))).astype(np.intp).clip(0, CELLS - 1)
+    road = label[counted] == 1
     return LogitCounts(np.bincount(cells, minlength=CELLS), np.bincount(cells[road], minlength=CELLS))
 
 
@@ -80,30 +80,30 @@ def logit(probability: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def logit_levels(probability: NDArray[np.float32], valid: NDArray[np.bool_]) -> Bytes:
-    """Store logits in 255 even steps, 255 where not known, so that thresholds near 0 and 1 stay apart."""
+    """Quantize logits to levels 0 to 254 in even steps, 255 for nodata, so that thresholds near 0 and 1 stay apart."""
     levels = np.rint((logit(probability) + _LEVEL_REACH) * (FULL / (2 * _LEVEL_REACH))).clip(0, FULL)
     return np.where(valid, levels, VOID).astype(np.uint8)
 
 
 def logit_of_level(level: int) -> float:
-    """Return the logit from which pixels are stored at a level or above."""
+    """Return the lowest logit that is quantized to a level."""
     return (level - 0.5) * (2 * _LEVEL_REACH / FULL) - _LEVEL_REACH
 
 
 def fit(counts: LogitCounts, *, middle: tuple[float, float] | None = None) -> Calibration:
-    """Find the likeliest calibration.
+    """Fit a calibration by maximum likelihood.
 
     Parameters
     ----------
     counts
-        Of logits before any calibration.
+        Histograms of uncalibrated logits.
     middle
-        Between which two logits lies the one that becomes the probability 0.5; None leaves it to the likelihood.
+        The range of logits that the one which becomes probability 0.5 is chosen from; None for no constraint.
 
     Returns
     -------
-    The calibration; its temperature is at least 0.05 (logits that tell road without fail want none), and 1 if
-    logits say nothing.
+    The calibration. Its temperature is at least 0.05 (logits that separate road perfectly would make it 0), and 1 if
+    logits carry no information.
     """
     cells: Floats = (np.arange(CELLS, dtype=np.float64) + 0.5) * (2 * REACH / CELLS) - REACH
     slope, shift = _likeliest(np.column_stack([cells, np.ones_like(cells)]), counts)
@@ -118,14 +118,14 @@ def fit(counts: LogitCounts, *, middle: tuple[float, float] | None = None) -> Ca
 
 
 def as_good_as_best(f1: Floats, *, within: float = 0.001) -> tuple[float, float] | None:
-    """Return between which logits F1 is at most this much below its best, around the best; None if there is none.
+    """Return the range of logits around the best one within which F1 is practically as good; None if F1 is undefined.
 
     Parameters
     ----------
     f1
         (256,) by level of `logit_levels`.
     within
-        What makes no difference in practice.
+        Difference in F1 that does not matter in practice.
     """
     best = best_level(f1)
     if best is None:
@@ -140,19 +140,19 @@ def as_good_as_best(f1: Floats, *, within: float = 0.001) -> tuple[float, float]
 def expected_error(counts: PixelCounts, *, bins: int = 15) -> float:
     """Return the expected calibration error (ECE).
 
-    Known pixels are sorted by probability into bins of equal width on [0, 1]; the error is the mean, over
-    pixels, of the distance between their bin's share of road and its mean probability (Naeini et al. 2015).
+    Valid pixels are sorted by probability into bins of equal width on [0, 1]; the error is the mean over pixels of
+    the distance between their bin's share of road and its mean probability (Naeini et al. 2015).
 
     Parameters
     ----------
     counts
-        Of values p × 254.
+        Counts by value p × 254.
     bins
-        How many; 15 is customary.
+        Number of bins; 15 is customary.
 
     Returns
     -------
-    From 0 to 1; NaN if no pixel is known.
+    From 0 to 1; NaN if no pixel is valid.
     """
     probability = np.arange(FULL + 1) / FULL
     place = np.minimum((probability * bins).astype(np.intp), bins - 1)
@@ -164,12 +164,12 @@ def expected_error(counts: PixelCounts, *, bins: int = 15) -> float:
 
 
 def _bounded(slope: float) -> float:
-    """Return a slope no steeper than makes sense; 0 if it says nothing, or the contrary."""
+    """Limit a slope to the steepest sensible one; 0 if it is flat, falling or not finite."""
     return min(slope, _STEEPEST) if math.isfinite(slope) and slope >= 1 / _STEEPEST else 0.0
 
 
 def _likeliest(features: Floats, counts: LogitCounts, rounds: int = 100) -> list[float]:
-    """Fit a logistic regression by Newton's method, halving steps that make it worse."""
+    """Fit a logistic regression by Newton's method, halving steps that increase the cost."""
     weights: Floats = np.zeros(features.shape[1])
     weights[0] = 1.0
     total = max(1, int(counts.pixels.sum()))
@@ -178,15 +178,15 @@ def _likeliest(features: Floats, counts: LogitCounts, rounds: int = 100) -> list
         score = features @ w
         return float((counts.pixels * np.logaddexp(0, score) - counts.road * score).sum() / total)
 
-    now = cost(weights)
+    current = cost(weights)
     for _ in range(rounds):
-        likely = 0.5 * (1 + np.tanh(features @ weights / 2))
-        gradient = features.T @ (counts.pixels * likely - counts.road) / total
-        bend = (features.T * (counts.pixels * likely * (1 - likely))) @ features / total
-        step = np.linalg.solve(bend + 1e-12 * np.eye(len(weights)), gradient)
-        while cost(weights - step) > now and np.abs(step).max() > 1e-9:
+        probability = 0.5 * (1 + np.tanh(features @ weights / 2))  # the sigmoid, without overflow
+        gradient = features.T @ (counts.pixels * probability - counts.road) / total
+        hessian = (features.T * (counts.pixels * probability * (1 - probability))) @ features / total
+        step = np.linalg.solve(hessian + 1e-12 * np.eye(len(weights)), gradient)
+        while cost(weights - step) > current and np.abs(step).max() > 1e-9:
             step = step / 2
-        weights, before, now = weights - step, now, cost(weights - step)
-        if before - now < 1e-12 or abs(weights[0]) > 2 * _STEEPEST:
+        weights, previous, current = weights - step, current, cost(weights - step)
+        if previous - current < 1e-12 or abs(weights[0]) > 2 * _STEEPEST:
             break
     return [float(weight) for weight in weights]

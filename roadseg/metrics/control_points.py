@@ -21,10 +21,10 @@ SNAP_M = 4.0
 
 
 def control_points(graph: RoadGraph) -> EdgePoints:
-    """Return the nodes and the points along the edges, in the order of the edges.
+    """Return the nodes, then the points along the edges in their order.
 
-    An edge up to the spacing gets its middle, a longer one is cut into equal parts no longer than
-    the spacing.
+    An edge up to the spacing long has one in its middle; a longer one is divided into equal parts no longer than the
+    spacing.
     """
     parts = np.ceil(graph.lengths / SPACING_M).astype(np.int64)
     parts[graph.lengths <= SPACING_M] = 2
@@ -37,17 +37,17 @@ def control_points(graph: RoadGraph) -> EdgePoints:
 
 
 def snap(graph: RoadGraph, xy: Floats) -> EdgePoints:
-    """Return the nearest place on a graph for each point, nowhere if it is over `SNAP_M` away.
+    """Return the nearest place on a graph for each point, on edge -1 if it is more than `SNAP_M` away.
 
-    A point may be equally near to several edges (a crossing of streets that was shifted). The
-    reference then depends on the order of its edge list, from which each snapped point takes an
-    edge and to which it adds two halves. The same choice is made here: the points are served in
-    their order, and the edge wins whose part around the point has the earliest end.
+    A point may be equally near to several edges (a junction that was shifted). The reference program then depends on
+    the order of its edge list, from which each snapped point removes an edge and to which it adds the two halves. The
+    same choice is made here: points are snapped in their order, and of several edges the one wins whose part around
+    the point has the earliest end.
 
     Parameters
     ----------
     graph
-        Where to look.
+        The network to snap to.
     xy
         (n, 2) points in metres.
     """
@@ -67,7 +67,14 @@ def snap(graph: RoadGraph, xy: Floats) -> EdgePoints:
 
 
 class _Parts:
-    """The parts into which snapped points have cut the edges so far, ranked by age."""
+    """The parts into which snapped points have cut the edges so far, ranked by age.
+
+    Each cut makes a node, numbered after those of the graph, and ends two parts there::
+
+        node 4            node 9 (cut 0)       node 10 (cut 1)         node 2
+          •──────────────────•────────────────────•──────────────────────•
+             part (4, 9)          part (9, 10)           part (10, 2)
+    """
 
     def __init__(self, graph: RoadGraph) -> None:
         self._ends, self._lengths = graph.ends.tolist(), graph.lengths.tolist()
@@ -76,17 +83,17 @@ class _Parts:
         self._made = 0
 
     def rank(self, place: tuple[int, float]) -> tuple[int, int]:
-        """Return the number of the earlier end of the part at a place, then the part's own."""
+        """Return the lower number of the part's two end nodes, then when the part was made (below 0: never cut)."""
         edge, along = place
         cuts = self._cuts.get(edge, [])
-        above = bisect_left(cuts, (along, 0))
+        following = bisect_left(cuts, (along, 0))
         ends = list(self._ends[edge])
         made = [edge - len(self._ends)]
-        if above > 0:
-            made.append(cuts[above - 1][1])
+        if following > 0:
+            made.append(cuts[following - 1][1])
             ends[0] = self._nodes + made[-1]
-        if above < len(cuts):
-            made.append(cuts[above][1])
+        if following < len(cuts):
+            made.append(cuts[following][1])
             ends[1] = self._nodes + made[-1]
         return min(ends), max(made)
 

@@ -1,9 +1,9 @@
-"""Lines on the ground become a graph: nodes where roads end or meet, edges in between.
+"""Road networks as graphs: nodes where roads end or meet, edges in between.
 
-Lines are joined where they share a vertex (to the millimetre); two that cross without one are a
-bridge, not a junction. Vertices with two neighbours lie inside an edge; a ring without junction
-keeps the ends of the lines it was drawn with. A segment drawn twice counts once, one without
-length not at all. Cost: one sort of the vertices and one walk over them.
+Lines are joined where they share a vertex (to the millimetre); two that cross without one are a bridge, not a
+junction. Vertices with two neighbours lie inside an edge; a ring without a junction keeps the ends of the lines it
+was drawn with. A segment drawn twice counts once, one without length not at all. Cost: one sort of the vertices
+and one walk over them.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 SAME_M = 1e-3
-"""Vertices this near are one."""
+"""Vertices this close are the same."""
 
 _PIECE_SEGMENTS = 64
 
@@ -32,7 +32,7 @@ class RoadGraph:
     Parameters
     ----------
     nodes
-        (nodes, 2) x, y of ends and junctions, in the order in which the edges name them.
+        (nodes, 2) x, y of ends and junctions, in the order in which they occur in the edges.
     ends
         (edges, 2) nodes at the first and last vertex of each edge; equal for a loop.
     edges
@@ -49,9 +49,9 @@ class RoadGraph:
 
 @dataclass(frozen=True)
 class EdgePoints:
-    """Points on the edges of a graph: ``edge`` (n,) and ``along`` (n,), metres from its first end.
+    """Points on the edges of a graph: ``edge`` (n,), and ``along`` (n,) in metres from its first end.
 
-    A place on edge -1 is nowhere: no path leads to it.
+    A point on edge -1 is not on the graph: no path leads to it.
     """
 
     edge: Ints
@@ -60,24 +60,24 @@ class EdgePoints:
     def __len__(self) -> int:
         return len(self.edge)
 
-    def __getitem__(self, which: Ints | slice) -> "EdgePoints":
-        return EdgePoints(self.edge[which], self.along[which])
+    def __getitem__(self, index: Ints | slice) -> "EdgePoints":
+        return EdgePoints(self.edge[index], self.along[index])
 
 
 def road_graph(lines: Sequence[Floats], *, join: bool = True) -> RoadGraph:
-    """Build the graph of some lines.
+    """Build the graph of lines.
 
     Parameters
     ----------
     lines
         (vertices, 2) x, y in metres each.
     join
-        Whether lines that meet end to end become one edge. Without it every end of a line is a
-        node: for lines that are the edges of a graph already.
+        Whether lines that meet end to end become one edge. Without it every end of a line is a node, for lines
+        that are the edges of a graph already.
 
     Returns
     -------
-    The graph, without edges if no line has a length; edges in the order of the lines.
+    The graph, with edges in the order of the lines; without edges if no line has a length.
     """
     xy = np.concatenate([np.empty((0, 2)), *lines])
     line = np.repeat(np.arange(len(lines)), [len(one) for one in lines])
@@ -164,7 +164,8 @@ def coordinates(graph: RoadGraph, points: EdgePoints) -> Floats:
 
 
 def node_points(graph: RoadGraph) -> EdgePoints:
-    """Return every node as a place on one of its edges."""
+    """Return every node as a point on one of its edges."""
+    # the last assignment to a node counts, so edges are taken backwards and their first ends last
     edge, along = np.full(len(graph.nodes), -1), np.zeros(len(graph.nodes))
     numbers = np.arange(len(graph.ends))[::-1]
     for side, distance in ((1, graph.lengths), (0, np.zeros(len(graph.ends)))):
@@ -174,7 +175,7 @@ def node_points(graph: RoadGraph) -> EdgePoints:
 
 
 def adjacency(graph: RoadGraph) -> csr_array:
-    """Return the (nodes, nodes) symmetric matrix of shortest single edges, loops left out."""
+    """Return the (nodes, nodes) symmetric matrix of edge lengths: of parallel edges the shortest, no loops."""
     low, high = graph.ends.min(axis=1, initial=2**62), graph.ends.max(axis=1, initial=-1)
     order = np.lexsort((graph.lengths, high, low))
     order = order[low[order] != high[order]]
@@ -206,7 +207,7 @@ def morton_order(xy: Floats) -> Ints:
 
 
 def _distinct(segments: Ints) -> Ints:
-    """Drop segments without length and repeated ones, keeping the order."""
+    """Drop segments without length and repeated segments, keeping the order."""
     segments = segments[segments[:, 0] != segments[:, 1]]
     _, first = np.unique(np.sort(segments, axis=1), axis=0, return_index=True)
     return segments[np.sort(first)]
@@ -215,23 +216,29 @@ def _distinct(segments: Ints) -> Ints:
 def _chains(segments: Ints, is_end: NDArray[np.bool_], *, join: bool) -> list[list[int]]:
     """Join segments into chains of vertices that run from node to node.
 
-    A segment is two half-edges, 2i forwards and 2i + 1 backwards; each knows which one goes on
-    beyond its head where exactly one does. Rings are walked last, from the ends of their lines.
+    Rings are walked last, from the ends of their lines.
     """
+    # Segment i is two half-edges, 2i forwards and 2i + 1 backwards, so h ^ 1 is the same segment the other way:
+    #
+    #        2i ───▶                2j ───▶
+    #   u ──────────── v (degree 2) ──────────── w      following[2i] = 2j
+    #        ◀─── 2i+1              ◀─── 2j+1
+    #
+    # Two half-edges leave a vertex of degree 2; the one that is not h ^ 1 is next after h.
     tail = segments.ravel()
     head = segments[:, ::-1].ravel()
     degree = np.bincount(tail, minlength=len(is_end))
     leaving = np.argsort(tail, kind="stable")
     start = np.concatenate([[0], np.cumsum(degree)])
-    follow = np.full(len(tail), -1)
+    following = np.full(len(tail), -1)
     through = np.flatnonzero(degree[head] == 2)
     one = leaving[start[head[through]]]
     other = leaving[start[head[through]] + 1]
-    follow[through] = np.where(one == (through ^ 1), other, one)
+    following[through] = np.where(one == (through ^ 1), other, one)
     walked = np.zeros(len(tail), dtype=bool)
     chains: list[list[int]] = []
     for is_node in (degree != 2 if join else (degree != 2) | is_end, is_end):
-        _walk(np.flatnonzero(is_node[tail]), (head, tail, follow, is_node), walked, chains)
+        _walk(np.flatnonzero(is_node[tail]), (head, tail, following, is_node), walked, chains)
     return chains
 
 
@@ -241,7 +248,8 @@ def _walk(
     walked: NDArray[np.bool_],
     chains: list[list[int]],
 ) -> None:
-    head, tail, follow, is_node = half_edges
+    """Append the chain of every half-edge in ``starts`` that is not walked yet."""
+    head, tail, following, is_node = half_edges
     for first in starts.tolist():
         if walked[first]:
             continue
@@ -251,13 +259,14 @@ def _walk(
             chain.append(int(head[current]))
             if is_node[head[current]]:
                 break
-            current = int(follow[current])
+            current = int(following[current])
         chains.append(chain)
 
 
 def _assemble(chains: list[list[int]], xy: Floats) -> RoadGraph:
     edges = [xy[chain] for chain in chains]
     ends = np.array([(chain[0], chain[-1]) for chain in chains], dtype=np.int64).reshape(-1, 2)
+    # nodes are numbered in the order in which the ends of edges first name them
     used, first, renamed = np.unique(ends, return_index=True, return_inverse=True)
     order = np.argsort(first)
     used, renamed = used[order], np.argsort(order)[renamed]
