@@ -1,4 +1,4 @@
-"""Info: what a model is and was measured to do, or how a raster will be seen."""
+"""Info: what a model card says, or how ``roadseg predict`` will read a raster, as labelled lines."""
 
 import json
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from roadseg.training.card import training_stages
 
 @dataclass(frozen=True)
 class BundledModel:
-    """A model that comes with the package: its name, file and card, and whether it is the default."""
+    """A model that comes with the package: name, file and card, and whether it is the default."""
 
     name: str
     path: Path
@@ -24,7 +24,7 @@ class BundledModel:
 def list_models() -> list[BundledModel]:
     """Return the bundled models."""
     default = find_model(None) if bundled_models() else None
-    return [BundledModel(n, p, read_card(p), p == default) for n, p in bundled_models().items()]
+    return [BundledModel(name, path, read_card(path), path == default) for name, path in bundled_models().items()]
 
 
 def describe_card(card: ModelCard) -> list[tuple[str, str]]:
@@ -36,7 +36,7 @@ def describe_card(card: ModelCard) -> list[tuple[str, str]]:
             "architecture",
             f"{card.architecture}, width {card.width}, {counted(card.bands, 'band')}, {card.upsample} upsampling",
         ),
-        ("ground resolution", f"{card.gsd_m:g} m per pixel{_seen(card)}"),
+        ("ground resolution", f"{card.gsd_m:g} m per pixel{_training_resolution(card)}"),
         ("window", f"{card.window_px} px"),
         ("mean, std", f"{_numbers(card.mean)}; {_numbers(card.std)} (0–1 scale)"),
         ("threshold", f"{card.threshold:g}"),
@@ -44,36 +44,28 @@ def describe_card(card: ModelCard) -> list[tuple[str, str]]:
         ("training data", card.training_data),
         ("licence", card.licence),
         ("attribution", card.attribution),
-        ("made", f"{card.created} with roadseg {card.roadseg_version}"),
+        ("created", f"{card.created} with roadseg {card.roadseg_version}"),
         ("hash", card.hash),
     ]
     return [(label, text) for label, text in lines if text]
 
 
 def describe_recipe(card: ModelCard) -> list[tuple[str, str]]:
-    """Return each stage of training, the oldest first: its number, what it went on from and what it changed."""
+    """Return the stages of training, the oldest first: number, the model it started from, settings that changed."""
     lines = []
     for stage in training_stages(card.recipe):
-        what = "together: " if stage.number is None else f"from {stage.start}: " if stage.start else ""
+        start = "in total: " if stage.number is None else f"from {stage.start}: " if stage.start else ""
         settings = ", ".join(f"{name} {_value(value)}" for name, value in stage.settings.items())
-        lines.append((str(stage.number or ""), what + settings))
+        lines.append((str(stage.number or ""), start + settings))
     return lines
 
 
 def group_measurements(card: ModelCard) -> dict[str, dict[str, list[Measurement]]]:
-    """Return what was measured, by data and then by the command that reproduces it."""
+    """Return the measured figures, grouped by data and then by the command that reproduces them."""
     groups: dict[str, dict[str, list[Measurement]]] = {}
     for figure in card.measurements:
         groups.setdefault(figure.data, {}).setdefault(figure.command, []).append(figure)
     return groups
-
-
-def _seen(card: ModelCard) -> str:
-    """Say which pixels the training images had, unless they were those of the model."""
-    if card.gsd_range_m in {None, (card.gsd_m, card.gsd_m)}:
-        return ""
-    finest, coarsest = card.gsd_range_m or (0, 0)
-    return f", trained on images of {finest:g} to {coarsest:g} m"
 
 
 def describe_layers(path: Path) -> list[tuple[str, str, str, int]]:
@@ -89,15 +81,23 @@ def describe_layers(path: Path) -> list[tuple[str, str, str, int]]:
 
 
 def describe_scene(path: str) -> list[tuple[str, str]]:
-    """Return what roadseg sees in a raster as labelled lines.
+    """Return how roadseg reads a raster as labelled lines.
 
     Raises
     ------
     SceneError
-        If it cannot be used.
+        If the raster cannot be read.
     """
     with Scene(path, SceneSettings(band_count=1, bands=(1,), any_gsd=True, fill=(0.0,))) as scene:
         return scene.properties()
+
+
+def _training_resolution(card: ModelCard) -> str:
+    """Return the range of pixel sizes trained on as a clause, empty if it is just the model's."""
+    if card.gsd_range_m in {None, (card.gsd_m, card.gsd_m)}:
+        return ""
+    finest, coarsest = card.gsd_range_m or (0, 0)
+    return f", trained on images of {finest:g} to {coarsest:g} m"
 
 
 def _value(value: Any) -> str:

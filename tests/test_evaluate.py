@@ -99,7 +99,7 @@ def known(world):
     return said[both], true[both] == 1
 
 
-def test_figures_equal_those_of_scikit_learn_and_void_counts_nowhere(world):
+def test_figures_equal_those_of_scikit_learn_and_nodata_is_not_counted(world):
     found = evaluate_files(world / "roads.tif", world / "truth.tif")
     said, true = known(world)
     assert found.settings["valid pixels"] == said.size
@@ -113,7 +113,7 @@ def test_figures_equal_those_of_scikit_learn_and_void_counts_nowhere(world):
     assert figure(at, "IoU") == pytest.approx(jaccard_score(true, said >= 64))
 
 
-def test_the_way_of_reading_in_blocks_does_not_show(world):
+def test_scores_and_maps_do_not_depend_on_the_block_size(world):
     texts = set()
     for block in (40, 97, 4096):
         out = EvaluateOutputs(errors=world / f"errors{block}.tif")
@@ -170,7 +170,7 @@ def test_a_mask_has_one_threshold_and_no_curve(world):
     assert not [f for f in found.figures if f.name in {"break-even point", "best IoU"}]
 
 
-def test_the_threshold_noted_in_the_prediction_is_used_unless_one_is_given(tmp_path):
+def test_the_threshold_stored_in_the_prediction_is_used_unless_one_is_given(tmp_path):
     label = roads(3)
     write_levels(tmp_path / "p.tif", guess(label, 1), tags={"ROADSEG_THRESHOLD": "0.3"})
     write(tmp_path / "t.tif", label)
@@ -205,7 +205,7 @@ def test_tiles_of_several_pixel_sizes_have_no_slack_in_metres(tmp_path):
         evaluate_files(tmp_path / "p", tmp_path / "t", settings=settings)
 
 
-def test_a_truth_of_0_and_255_is_recognized_and_said(world):
+def test_a_truth_of_0_and_255_is_recognized_and_reported(world):
     with rasterio.open(world / "truth.tif") as file:
         label = file.read(1)
     label[label == 255] = 0
@@ -313,7 +313,7 @@ def test_a_raster_without_a_place_lies_on_its_partner_if_it_has_its_size(world):
         evaluate_files(world / "roads.tif", world / "small.tif", settings=EvaluateSettings(resample=True))
 
 
-def test_what_empty_and_void_give(tmp_path):
+def test_empty_and_nodata_rasters_have_undefined_scores(tmp_path):
     nothing, label = np.zeros((50, 70), np.float32), roads(2, 50, 70)
     write_levels(tmp_path / "none.tif", nothing)
     write_levels(tmp_path / "nan.tif", nothing * np.nan)
@@ -344,7 +344,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_a_prediction_that_is_none_is_refused(tmp_path, kind):
+def test_a_raster_that_is_no_prediction_is_refused(tmp_path, kind):
     values, options, sentence = BAD[kind]
     write(tmp_path / "bad.tif", values, **options)
     write(tmp_path / "t.tif", roads(1, 20, 30))
@@ -352,7 +352,7 @@ def test_a_prediction_that_is_none_is_refused(tmp_path, kind):
         evaluate_files(tmp_path / "bad.tif", tmp_path / "t.tif")
 
 
-def test_a_truth_that_is_none_is_refused(tmp_path):
+def test_a_raster_that_is_no_truth_is_refused(tmp_path):
     write_levels(tmp_path / "p.tif", np.zeros((20, 30), np.float32))
     for name, values, sentence in (
         ("three.tif", np.zeros((3, 20, 30), np.uint8), "3 bands"),
@@ -454,7 +454,7 @@ def test_networks_are_scored_and_each_constant_named(tmp_path):
     assert as_json(fewer) == as_json(evaluate_files(part, truth))
 
 
-def carried(lines, target):
+def reprojected(lines, target):
     from rasterio.warp import transform
 
     moved = []
@@ -470,7 +470,7 @@ def test_degrees_feet_and_web_mercator_are_measured_in_metres(tmp_path, crs):
     scores = {}
     for system in (UTM, crs):
         files = [
-            write_lines(tmp_path / f"{side}_{system[5:]}.gpkg", carried(lines, system), crs=system)
+            write_lines(tmp_path / f"{side}_{system[5:]}.gpkg", reprojected(lines, system), crs=system)
             for side, lines in zip("tp", pairs, strict=True)
         ]
         scores[system] = evaluate_files(files[1], files[0])
@@ -493,7 +493,7 @@ def test_multi_parts_self_crossings_and_zero_lengths_do_no_harm(tmp_path):
     assert figure(evaluate_files(bow, bow), "APLS") == pytest.approx(1)
 
 
-def test_empty_networks_are_said(tmp_path):
+def test_empty_networks_are_reported(tmp_path):
     some = write_lines(tmp_path / "some.gpkg", city(1))
     none = write_lines(tmp_path / "none.gpkg", [], kind="LineString")
     points = write_lines(tmp_path / "points.gpkg", [Point(1, 2)])
@@ -593,7 +593,7 @@ def test_rasters_are_scored_as_networks_on_demand(tmp_path):
     assert figure(evaluate_files(tmp_path / "gap.tif", tmp_path / "truth.tif", settings=settings), "APLS") < 0.8
 
 
-def test_a_raster_and_lines_are_not_mixed_unasked(tmp_path):
+def test_a_raster_and_lines_are_compared_only_on_request(tmp_path):
     write(tmp_path / "roads.tif", roads(1))
     write_lines(tmp_path / "truth.gpkg", [[(300_000, 4_599_940), (300_200, 4_599_940)]])
     with pytest.raises(SceneError, match="give two of one kind, or add --network"):

@@ -1,4 +1,4 @@
-"""What is said about a model: in lines that can be read, each thing once."""
+"""Model cards as readable lines: nothing twice, nothing wider than the terminal."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +29,7 @@ def card(name: str, recipe: dict[str, object], *figures: Measurement) -> ModelCa
     return ModelCard(name=name, recipe=recipe, measurements=figures, hash="0123456789abcdef")
 
 
-def test_a_stage_says_what_differs() -> None:
+def test_a_stage_lists_the_settings_that_differ() -> None:
     first = TrainSettings(steps=10, learning_rate=1e-3, precision="float32", augment=AugmentSettings(rotate_deg=20))
     assert describe_recipe(card("plain", recipe_for_card(first, None, processes=1, steps_taken=10))) == [
         ("1", "from random weights: steps 10, augment.rotate_deg 20, learning_rate 0.001, precision float32")
@@ -40,7 +40,7 @@ def test_a_stage_says_what_differs() -> None:
     assert describe_recipe(card("untold", {})) == []
 
 
-def test_one_band_is_one() -> None:
+def test_one_band_is_in_the_singular() -> None:
     lines = [
         dict(describe_card(ModelCard(name="m", bands=bands, mean=(0.5,) * bands, std=(0.2,) * bands)))
         for bands in (1, 2)
@@ -53,25 +53,25 @@ def test_listed_stages_are_numbered() -> None:
         ("1", "from random weights: steps 3900, width 16, crop 160"),
         ("2", "steps 1400, seed 1"),
         ("3", "from stage 1: steps 1400"),
-        ("", "together: crops 95200"),
+        ("", "in total: crops 95200"),
     ]
 
 
-def test_starts_are_unfolded_the_oldest_first() -> None:
+def test_stages_of_earlier_models_come_first() -> None:
     settings = TrainSettings(width=16, crop=160, steps=2, seed=1)
     second = card("second", recipe_for_card(settings, card("listed", LISTED), processes=2, steps_taken=1))
     third = recipe_for_card(
         replace(settings, steps=3, tf32=False), replace(second, hash="fedcba9876543210"), processes=1
     )
     assert describe_recipe(card("third", third))[3:] == [
-        ("", "together: crops 95200"),
+        ("", "in total: crops 95200"),
         ("4", "from listed (0123456789ab): steps 2, processes 2, steps_taken 1"),
         ("5", "from second (fedcba987654): steps 3, tf32 false, processes 1"),
     ]
 
 
 @pytest.mark.parametrize("start", ["gone.safetensors", {"name": "nameless", "hash": "", "recipe": {}}])
-def test_a_start_of_which_nothing_is_known_is_named(start: object) -> None:
+def test_an_unknown_starting_model_is_named(start: object) -> None:
     name = start if isinstance(start, str) else "nameless ()"
     assert describe_recipe(card("orphan", {"steps": 5, "start": start})) == [("1", f"from {name}: steps 5")]
 
@@ -86,18 +86,18 @@ def test_measurements_are_grouped_by_data_and_command() -> None:
     assert names == {"X": {"one": ["a", "d"], "two": ["b"]}, "Y": {"": ["c"]}}
 
 
-def test_the_bundled_model_fits_100_columns_and_says_its_data_once() -> None:
-    told = roadseg("info", "compact").stdout
-    assert max(map(len, told.splitlines())) <= 100
-    assert told.count("kept apart from the 96 used for training") == 1
-    assert told.count("evaluate pred/ dev/masks/") == 1
-    rows = [line.split() for line in told.splitlines()]
+def test_the_bundled_model_fits_100_columns_and_names_its_data_once() -> None:
+    text = roadseg("info", "compact").stdout
+    assert max(map(len, text.splitlines())) <= 100
+    assert text.count("kept apart from the 96 used for training") == 1
+    assert text.count("evaluate pred/ dev/masks/") == 1
+    rows = [line.split() for line in text.splitlines()]
     assert ["1", "from", "random", "weights:", "steps", "3900,"] in [row[:6] for row in rows]
     iou = next(m.value for m in read_card(find_model("compact")).measurements if m.name == "IoU")
-    assert f"    IoU                       {iou:.4f}  of the road class" in told
+    assert f"    IoU                       {iou:.4f}  of the road class" in text
 
 
-def test_narrow_terminals_and_long_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_wrap_to_the_terminal_and_cut_no_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     from roadseg.cli.terminal import wrapped
 
@@ -107,21 +107,21 @@ def test_narrow_terminals_and_long_words(tmp_path: Path, monkeypatch: pytest.Mon
     assert max(map(len, wrapped("x  ", "word " * 40).splitlines())) <= 60
 
 
-def test_a_recipe_is_the_same_from_a_file(tmp_path: Path) -> None:
+def test_a_recipe_read_from_a_file_is_the_same(tmp_path: Path) -> None:
     first = card("first", recipe_for_card(TrainSettings(width=2, steps=7), None, processes=1))
     settings = TrainSettings(width=2, steps=2, drop_at=(0.5,), pixel_m=0.5)
     made = ModelCard(name="second", width=2, recipe=recipe_for_card(settings, first, processes=1))
     save_model(tmp_path / "second.safetensors", ResUNet(width=2), made)
-    told = roadseg("info", tmp_path / "second.safetensors").stdout.splitlines()
-    at = told.index("recipe")
-    assert told[at + 1 : at + 4] == [
+    text = roadseg("info", tmp_path / "second.safetensors").stdout.splitlines()
+    at = text.index("recipe")
+    assert text[at + 1 : at + 4] == [
         "  1  from random weights: steps 7, width 2",
         "  2  from first (0123456789ab): steps 2, pixel_m 0.5, drop_at [0.5]",
         "",
     ]
 
 
-def test_the_range_of_ground_resolutions_is_said_where_there_is_one() -> None:
+def test_the_range_of_ground_resolutions_is_shown_where_there_is_one() -> None:
     for seen, words in (((0.3, 0.9), "0.6 m per pixel, trained on images of 0.3 to 0.9 m"), (None, "0.6 m per pixel")):
-        told = dict(describe_card(ModelCard(name="m", gsd_m=0.6, gsd_range_m=seen)))
-        assert told["ground resolution"] == words
+        text = dict(describe_card(ModelCard(name="m", gsd_m=0.6, gsd_range_m=seen)))
+        assert text["ground resolution"] == words

@@ -63,7 +63,7 @@ def test_pinning_is_the_likeliest_of_all_slopes() -> None:
     assert all(cost(found.temperature) < cost(found.temperature * other) for other in (0.9, 1.1))
 
 
-def test_logits_that_say_nothing_or_all_are_left_alone() -> None:
+def test_uninformative_and_perfect_logits_give_a_finite_calibration() -> None:
     label = world()[1]
     assert fit(count_logits(np.full(SHAPE, 0.3, np.float32), known(), label)).temperature > 0
     assert fit(count_logits(1 - world()[0], known(), label)) == Calibration()
@@ -74,7 +74,7 @@ def test_logits_that_say_nothing_or_all_are_left_alone() -> None:
     assert math.isfinite(perfect.bias)
 
 
-def test_void_counts_nowhere_and_parts_add() -> None:
+def test_nodata_is_not_counted_and_parts_add() -> None:
     probability, label = world()
     label[:100] = 255
     valid = known()
@@ -123,7 +123,7 @@ def test_practically_the_best_is_a_range_around_the_best() -> None:
 
 
 @given(st.floats(-9.5, 9.5), st.floats(-9.5, 9.5))
-def test_levels_of_logits_keep_order_and_tell_where_they_begin(one: float, other: float) -> None:
+def test_quantized_logits_keep_order_and_know_their_lowest_logit(one: float, other: float) -> None:
     probability = (1 / (1 + np.exp(-np.array([[one, other]])))).astype(np.float32)
     levels = logit_levels(probability, np.array([[True, True]]))
     assert (one <= other) == (levels[0, 0] <= levels[0, 1]) or abs(one - other) < 0.1

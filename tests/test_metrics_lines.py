@@ -65,7 +65,7 @@ def test_a_network_is_equal_to_itself_and_counts_add():
     assert (counts + counts).truth_m == 2 * counts.truth_m
 
 
-def test_what_empty_networks_give():
+def test_empty_networks_score_zero_or_nan():
     empty, roads = road_graph([]), road_graph(city(1))
     missed = line_score(compare_lines(roads, empty))
     assert (missed.completeness, missed.quality, missed.junction_recall) == (0, 0, 0)

@@ -167,7 +167,7 @@ def test_a_shift_by_the_slack_is_right_and_one_pixel_more_is_wrong():
         assert curve.precision[254] == curve.recall[254] == score
 
 
-def test_void_counts_nowhere_and_supports_nothing():
+def test_nodata_pixels_count_neither_themselves_nor_for_neighbours():
     label = np.zeros((9, 12), np.uint8)
     probability = np.zeros_like(label)
     label[4, 3], probability[4, 5] = 1, 254
@@ -184,7 +184,7 @@ def test_void_counts_nowhere_and_supports_nothing():
     assert curve.recall[254] == 0
 
 
-def test_what_empty_gives():
+def test_empty_arrays_have_undefined_ratios():
     nothing, road = np.zeros((5, 7), np.uint8), np.ones((5, 7), np.uint8)
     for ratios in (exact, relaxed):
         both = ratios(count_pixels(nothing, nothing))

@@ -1,1 +1,1 @@
-"""Scoring predicted roads against the truth: rasters, networks, reports."""
+"""Scoring predicted roads against the truth (rasters, networks, reports), and comparing maps of roads."""

@@ -275,7 +275,8 @@ class _FromSources:
 
 
 def _same_edge(targets: Ints, sources: Ints) -> tuple[Ints, Ints]:
-    """Return the pairs (target, source) that lie on one edge."""
+    """Return the pairs (target, source) of points on the same edge."""
+    # with targets sorted by edge, those on a source's edge are one range
     order = np.argsort(targets, kind="stable")
     first = np.searchsorted(targets[order], sources, side="left")
     count = np.searchsorted(targets[order], sources, side="right") - first
