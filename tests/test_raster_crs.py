@@ -24,7 +24,7 @@ def test_x_is_longitude_whatever_the_axis_order_of_the_crs():
 def test_equal_points_stay_equal_however_many_are_carried(monkeypatch):
     xy = np.random.default_rng(1).uniform([4e5, 5.2e6], [6e5, 5.4e6], (100, 2))
     whole = reproject(xy, UTM, DEGREES)
-    monkeypatch.setattr("roadseg.raster.crs._AT_ONCE", 7)
+    monkeypatch.setattr("roadseg.raster.crs._CHUNK", 7)
     np.testing.assert_array_equal(reproject(xy, UTM, DEGREES), whole)
     np.testing.assert_array_equal(reproject(xy[::-1], UTM, DEGREES)[::-1], whole)
 

@@ -116,7 +116,7 @@ def _read_graphs(pair: ScoredPair, settings: EvaluateSettings, listener: Listene
     truth, prediction = (
         road_graph(to_metres(lines, own_crs, ground)) for lines, own_crs in ((true, true_crs), (predicted, crs))
     )
-    return truth, prediction, ground.name
+    return truth, prediction, ground.description
 
 
 def _read_network(path: Path, settings: VectorizeSettings, listener: Listener) -> tuple[Lines, str | None]:

@@ -1,4 +1,4 @@
-"""Coordinate reference systems: coordinates carried from one to another, and their names."""
+"""Coordinate reference systems (CRS): reading their names, and reprojecting coordinates from one to another."""
 
 from typing import Any
 
@@ -15,30 +15,49 @@ from roadseg.errors import SceneError
 DEGREES = "EPSG:4326"
 """Longitude and latitude in WGS 84."""
 
-_AT_ONCE = 1 << 18
+_CHUNK = 1 << 18
 
 Points = NDArray[np.float64]
 
 
-def reproject(xy: Points, source: str, target: str) -> Points:
-    """Carry (n, 2) x, y from one CRS to another; equal points stay equal, bit for bit.
+def parse_crs(name: str) -> CRS:
+    """Return a CRS by any name PROJ understands: an authority code, well-known text, a PROJ string.
 
     Raises
     ------
     SceneError
-        If one of them is not known or a point lies outside it.
+        If the name is unknown.
     """
-    here, there = _crs(source), _crs(target)
-    carried = np.empty_like(xy)
-    for first in range(0, len(xy), _AT_ONCE):
-        part = slice(first, first + _AT_ONCE)
+    try:
+        with rasterio.Env():  # without one GDAL prints to the terminal
+            return CRS.from_user_input(name)
+    except CRSError as error:
+        raise SceneError(f"the CRS {name[:60]} is not known; name one such as EPSG:25832") from error
+
+
+def reproject(xy: Points, source: str, target: str) -> Points:
+    """Reproject (n, 2) x, y from one CRS to another; equal points stay equal, bit for bit.
+
+    Raises
+    ------
+    SceneError
+        If a CRS is unknown or does not cover a point.
+    """
+    source_crs, target_crs = parse_crs(source), parse_crs(target)
+    projected = np.empty_like(xy)
+    for first in range(0, len(xy), _CHUNK):
+        part = slice(first, first + _CHUNK)
         try:
-            carried[part] = np.stack(rasterio.warp.transform(here, there, xy[part, 0], xy[part, 1]), axis=1)
+            projected[part] = np.stack(
+                rasterio.warp.transform(source_crs, target_crs, xy[part, 0], xy[part, 1]), axis=1
+            )
         except (CPLE_BaseError, RasterioError, ValueError) as error:
-            raise SceneError(f"coordinates cannot be carried to {target[:60]} ({error}); choose another CRS") from error
-    if not np.isfinite(carried).all():
+            raise SceneError(
+                f"coordinates cannot be reprojected to {target[:60]} ({error}); choose another CRS"
+            ) from error
+    if not np.isfinite(projected).all():
         raise SceneError(f"some coordinates lie outside {target[:60]}; choose another CRS")
-    return carried
+    return projected
 
 
 def crs_wkt(name: str) -> str:
@@ -47,24 +66,16 @@ def crs_wkt(name: str) -> str:
     Raises
     ------
     SceneError
-        If it is not known.
+        If the name is unknown.
     """
-    return str(_crs(name).to_wkt())
+    return str(parse_crs(name).to_wkt())
 
 
 def projjson(name: str) -> dict[str, Any]:
     """Return a CRS as PROJJSON."""
-    return dict(_crs(name).to_dict(projjson=True))
+    return dict(parse_crs(name).to_dict(projjson=True))
 
 
 def same_crs(one: str, other: str) -> bool:
-    """Say whether two names mean one CRS."""
-    return bool(_crs(one) == _crs(other))
-
-
-def _crs(name: str) -> CRS:
-    try:
-        with rasterio.Env():  # without one GDAL talks to the terminal
-            return CRS.from_user_input(name)
-    except CRSError as error:
-        raise SceneError(f"the CRS {name[:60]} is not known; name one such as EPSG:25832") from error
+    """Return whether two names mean the same CRS."""
+    return bool(parse_crs(one) == parse_crs(other))

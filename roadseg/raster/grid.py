@@ -8,14 +8,19 @@ scaled to another ground resolution (GSD) without reprojection: same corners, ot
 import math
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import TypeVar
 
+import numpy as np
 import rasterio.warp
 from affine import Affine
+from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
 from roadseg.windows import Window
+
+Number = TypeVar("Number", float, NDArray[np.float64])
 
 _WGS84_RADIUS_M = 6_378_137.0
 _WGS84_ECCENTRICITY_SQUARED = 0.00669437999014
@@ -139,11 +144,15 @@ def units_per_metre(crs: str, x: float, y: float) -> tuple[float, float] | None:
     return (unit / pixel[1], unit / pixel[0]) if pixel else None
 
 
+def radii_of_curvature(sin_latitude: Number) -> tuple[Number, Number]:
+    """Return the radii of the WGS 84 ellipsoid in metres, along the meridian and across it, for floats or arrays."""
+    w2 = 1 - _WGS84_ECCENTRICITY_SQUARED * sin_latitude**2
+    return _WGS84_RADIUS_M * (1 - _WGS84_ECCENTRICITY_SQUARED) / w2**1.5, _WGS84_RADIUS_M / np.sqrt(w2)
+
+
 def _ground_distance_m(lon0: float, lat0: float, lon1: float, lat1: float) -> float:
-    """Return the length of a short line on the WGS 84 ellipsoid from its radii of curvature."""
+    """Return the length of a short line on the ellipsoid."""
     lat = math.radians((lat0 + lat1) / 2)
-    w2 = 1 - _WGS84_ECCENTRICITY_SQUARED * math.sin(lat) ** 2
-    meridian = _WGS84_RADIUS_M * (1 - _WGS84_ECCENTRICITY_SQUARED) / w2**1.5
-    normal = _WGS84_RADIUS_M / math.sqrt(w2)
+    meridian, normal = radii_of_curvature(math.sin(lat))
     turn = math.remainder(lon1 - lon0, 360.0)
     return math.hypot(math.radians(lat1 - lat0) * meridian, math.radians(turn) * normal * math.cos(lat))

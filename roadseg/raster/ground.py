@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from roadseg.errors import SceneError
 from roadseg.raster.crs import DEGREES, reproject
-from roadseg.raster.grid import Grid
+from roadseg.raster.grid import Grid, radii_of_curvature
 
 Floats = NDArray[np.float64]
 
@@ -25,8 +25,6 @@ right (second axis) are."""
 Transform = tuple[float, float, float, float, float, float]
 """a, b, c, d, e, f: x = a col + b row + c, y = d col + e row + f; (0, 0) is the raster's upper left corner."""
 
-_RADIUS_M = 6_378_137.0
-_ECCENTRICITY_SQUARED = 0.00669437999014
 _CELLS = 64
 
 
@@ -155,6 +153,5 @@ class _Lattice:
 def _metres_per_degree(latitude: Floats) -> tuple[Floats, Floats]:
     """Return the lengths of a degree of longitude and of latitude, from the ellipsoid's radii of curvature."""
     lat = np.radians(latitude)
-    w2 = 1 - _ECCENTRICITY_SQUARED * np.sin(lat) ** 2
-    meridian = _RADIUS_M * (1 - _ECCENTRICITY_SQUARED) / w2**1.5
-    return np.radians(_RADIUS_M / np.sqrt(w2) * np.cos(lat)), np.radians(meridian)
+    meridian, normal = radii_of_curvature(np.sin(lat))
+    return np.radians(normal * np.cos(lat)), np.radians(meridian)

@@ -19,14 +19,14 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
-from rasterio.crs import CRS
-from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from roadseg.errors import OutputError, SceneError
 from roadseg.files import publish
+from roadseg.raster.crs import crs_wkt, reproject, same_crs
 from roadseg.raster.encoding import NODATA
 from roadseg.raster.grid import Grid, units_per_metre
-from roadseg.raster.metric_crs import MetricCRS, choose_metric_crs, to_metres
+from roadseg.raster.metric_crs import choose_metric_crs
 from roadseg.windows import square_windows
 
 Geometries = NDArray[np.object_]
@@ -69,7 +69,7 @@ def box_in(grid: Grid, crs: str | None, *, reach_m: float) -> tuple[float, float
         lacking = "the labels have no CRS and the image has one" if crs is None else "the image has no CRS"
         raise SceneError(f"{lacking}, so labels cannot be placed on it; assign one, with ogr2ogr -a_srs or gdal_edit")
     xmin, ymin, xmax, ymax = grid.bounds()
-    if crs is not None and grid.crs is not None and not _same(crs, grid.crs):
+    if crs is not None and grid.crs is not None and not same_crs(crs, grid.crs):
         try:
             xmin, ymin, xmax, ymax = rasterio.warp.transform_bounds(grid.crs, crs, xmin, ymin, xmax, ymax)
         except (CPLE_BaseError, RasterioError) as error:
@@ -145,12 +145,12 @@ def road_areas(geometries: Geometries, widths_m: NDArray[np.float64], crs: str |
     ground = choose_metric_crs([np.array([[xmin, ymin], [xmax, ymax]])], grid.crs).crs
     left, low, right, high = shapely.total_bounds(geometries).tolist()
     lines = shapely.segmentize(geometries, _SEGMENT_M * _units_per_metre(crs, (left + right) / 2, (low + high) / 2))
-    metric = _carried(lines, crs, ground)
+    metric = _reprojected(lines, crs, ground)
     is_line = shapely.get_dimensions(metric) == 1
     half = np.where(is_line, widths_m / 2, 0.0)
     wide = shapely.buffer(metric, half, quad_segs=8)
     if grid.crs is not None:
-        wide = _carried(wide, ground, grid.crs)
+        wide = _reprojected(wide, ground, grid.crs)
     to_pixels = ~grid.transform
     matrix = np.array([[to_pixels.a, to_pixels.b], [to_pixels.d, to_pixels.e]])
     shift = np.array([to_pixels.c, to_pixels.f])
@@ -167,29 +167,17 @@ def _burnt(areas: Geometries, row: int, col: int, shape: tuple[int, int]) -> NDA
     return burnt
 
 
-def _carried(geometries: Geometries, source: str | None, target: str | None) -> Geometries:
-    """Carry geometries to another CRS; without one they stay."""
-    if source is None or target is None or _same(source, target):
+def _reprojected(geometries: Geometries, source: str | None, target: str | None) -> Geometries:
+    """Reproject geometries; without a CRS on either side they stay unchanged."""
+    if source is None or target is None or same_crs(source, target):
         return geometries
-    place = MetricCRS(target, "")
-    carried: Geometries = shapely.transform(geometries, lambda xy: to_metres([xy], source, place)[0])
-    return carried
-
-
-def _same(one: str, other: str) -> bool:
-    return bool(_crs(one) == _crs(other))
-
-
-def _crs(text: str) -> CRS:
-    try:
-        return CRS.from_user_input(text)
-    except CRSError as error:
-        raise SceneError(f"the CRS {text[:60]} is not known to GDAL; assign another one") from error
+    reprojected: Geometries = shapely.transform(geometries, lambda xy: reproject(xy, source, target))
+    return reprojected
 
 
 def _units_per_metre(crs: str | None, x: float, y: float) -> float:
     """Return how many units of a CRS a metre on the ground is at most, around a place."""
-    return max(units_per_metre(_crs(crs).to_wkt(), x, y) or (1.0, 1.0)) if crs else 1.0
+    return max(units_per_metre(crs_wkt(crs), x, y) or (1.0, 1.0)) if crs else 1.0
 
 
 def _profile(grid: Grid) -> dict[str, Any]:
