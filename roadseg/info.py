@@ -7,7 +7,8 @@ from typing import Any
 
 from roadseg.model.card import Measurement, ModelCard, bundled_models, find_model, read_card
 from roadseg.progress import counted
-from roadseg.raster.scene import Scene, SceneSettings
+from roadseg.raster.scene import Scene
+from roadseg.raster.scene_settings import SceneSettings
 from roadseg.training.card import training_stages
 
 

@@ -10,7 +10,8 @@ from roadseg.errors import OutputError, SceneError
 from roadseg.files import match_stems, writable_folder
 from roadseg.raster.files import bounded_cache
 from roadseg.raster.road_raster import RoadRaster
-from roadseg.raster.scene import Scene, SceneSettings
+from roadseg.raster.scene import Scene
+from roadseg.raster.scene_settings import SceneSettings
 
 
 def test_the_cache_is_bounded_inside_and_only_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from worlds import METRES, ROTATED, picture, write_raster
 from roadseg.errors import SceneError
 from roadseg.raster.labelled_scene import VOID, LabelledScene, scan_mask
 from roadseg.raster.road_raster import mask_kind
-from roadseg.raster.scene import SceneSettings
+from roadseg.raster.scene_settings import SceneSettings
 from roadseg.windows import Window
 
 PLACE = Affine(1, 0, 230_000, 0, -1, 900_000)

@@ -11,7 +11,8 @@ from rasterio.enums import ColorInterp
 from worlds import METRES, ROTATED, picture, write_raster
 
 from roadseg.errors import SceneError
-from roadseg.raster.scene import Scene, SceneSettings
+from roadseg.raster.scene import Scene
+from roadseg.raster.scene_settings import SceneSettings
 from roadseg.windows import Window
 
 FILL = (0.2, 0.4, 0.6)
@@ -490,4 +491,4 @@ def test_the_facts_tell_what_is_unknown(tmp_path, way):
     with opened(ways_to_say_unknown(tmp_path)[way]) as scene:
         facts = dict(scene.properties())
     expected = {"nodata": "nodata 0.0", "internal mask": "mask band", "alpha": "alpha band", "NaN": "none marked"}
-    assert facts["unknown pixels"] == expected.get(way, "holes between the sources")
+    assert facts["nodata pixels"] == expected.get(way, "holes between the sources")

@@ -125,7 +125,7 @@ def in_metres(predicted: MapLines, mapped: MapLines) -> tuple[tuple[Lines, Lines
     """Return the lines of both sides in metres on the ground, and the name of the projection they are measured in."""
     metric = choose_metric_crs(list(predicted.lines or mapped.lines), predicted.crs)
     here, there = (to_metres(list(side.lines), side.crs, metric) for side in (predicted, mapped))
-    return (here, there), metric.name
+    return (here, there), metric.description
 
 
 def column_values(values: Sequence[Any]) -> NDArray[Any]:

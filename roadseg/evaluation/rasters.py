@@ -21,7 +21,8 @@ from roadseg.metrics import cldice, pixels
 from roadseg.progress import Listener
 from roadseg.raster.class_map import ClassMap
 from roadseg.raster.grid import Grid
-from roadseg.raster.scene import Scene, SceneSettings
+from roadseg.raster.scene import Scene
+from roadseg.raster.scene_settings import SceneSettings
 from roadseg.settings import EvaluateSettings
 
 _PICTURE_PX = 1000

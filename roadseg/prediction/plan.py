@@ -15,7 +15,8 @@ from roadseg.raster.area import Area, polygon_area, rectangle_area
 from roadseg.raster.encoding import MASK, Product, probability_product
 from roadseg.raster.grid import Grid
 from roadseg.raster.regrid import needed_window
-from roadseg.raster.scene import Scene, SceneSettings
+from roadseg.raster.scene import Scene
+from roadseg.raster.scene_settings import SceneSettings
 from roadseg.roads.files.read import read_polygons
 from roadseg.settings import PredictOutputs, PredictSettings
 from roadseg.windows import Plan, PlannedBlock, Window

@@ -13,7 +13,8 @@ from roadseg.raster.grid import Grid
 from roadseg.raster.picture import grey, preview_size
 from roadseg.raster.probability import ProbabilityRaster
 from roadseg.raster.road_raster import RoadRaster
-from roadseg.raster.scene import Scene, SceneSettings
+from roadseg.raster.scene import Scene
+from roadseg.raster.scene_settings import SceneSettings
 
 Points = NDArray[np.float64]
 

@@ -20,7 +20,8 @@ from roadseg.raster.files import OpenFile
 from roadseg.raster.grid import Grid
 from roadseg.raster.resample import resample, taps
 from roadseg.raster.road_raster import RasterKind, RoadRaster, ValueScan, mask_kind
-from roadseg.raster.scene import Scene, SceneSettings
+from roadseg.raster.scene import Scene
+from roadseg.raster.scene_settings import SceneSettings
 from roadseg.windows import Window
 
 VOID = NODATA

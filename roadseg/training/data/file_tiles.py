@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from roadseg.raster.grid import Grid
 from roadseg.raster.labelled_scene import VOID, LabelledPixels, LabelledScene
 from roadseg.raster.road_raster import RasterKind
-from roadseg.raster.scene import SceneSettings
+from roadseg.raster.scene_settings import SceneSettings
 from roadseg.training.data.holdout_blocks import DevBlocks
 from roadseg.training.data.pairs import TilePair
 from roadseg.training.data.tiles import MemoryTile

@@ -12,7 +12,7 @@ from roadseg.files import shortened
 from roadseg.progress import Listener
 from roadseg.raster.labelled_scene import LabelledScene, scan_mask
 from roadseg.raster.road_raster import RasterKind, ValueScan, mask_kind
-from roadseg.raster.scene import SceneSettings
+from roadseg.raster.scene_settings import SceneSettings
 from roadseg.settings import DataSettings
 from roadseg.training.data.file_tiles import FileTile, OpenFiles
 from roadseg.training.data.pairs import TilePair

@@ -1,0 +1,111 @@
+"""How a scene is read, and the choices that follow for the whole scene: its bands and its grid."""
+
+from dataclasses import dataclass
+
+from rasterio.enums import ColorInterp
+from rasterio.io import DatasetReader
+
+from roadseg.errors import SceneError
+from roadseg.progress import counted
+from roadseg.raster.grid import Grid, model_grid
+
+COARSEST = 4.0
+"""Scenes with pixels this many times larger than the model's are refused."""
+
+
+@dataclass(frozen=True)
+class SceneSettings:
+    """Settings for reading a scene.
+
+    Parameters
+    ----------
+    bands
+        Band numbers from 1; None takes red, green and blue where the file names them, else the first bands.
+    band_count
+        Number of bands of the model.
+    gsd_m
+        Metres per pixel of the model.
+    pixel_m
+        Metres per pixel of the scene, where its georeference is missing or wrong.
+    value_range
+        Values that become 0 and 1; None takes percentiles 2 and 98 of the scene (uint8: 0 and 255).
+    stretch
+        (low, high) per band, where they are known from an earlier read of the same scene.
+    any_gsd
+        Use the scene's grid whatever its resolution.
+    trains
+        A model is trained on the scene, so it may have another number of bands; for messages.
+    fill
+        Value of nodata pixels per band, on the 0–1 scale.
+    """
+
+    bands: tuple[int, ...] | None = None
+    band_count: int = 3
+    gsd_m: float = 1.0
+    pixel_m: float | None = None
+    value_range: tuple[float, float] | None = None
+    stretch: tuple[tuple[float, float], ...] | None = None
+    any_gsd: bool = False
+    trains: bool = False
+    fill: tuple[float, ...] = (0.0, 0.0, 0.0)
+
+
+def choose_bands(file: DatasetReader, path: str, settings: SceneSettings) -> tuple[int, ...]:
+    """Return the numbers of the bands to read.
+
+    Raises
+    ------
+    SceneError
+        If the file lacks them, has a palette, or has another number of bands than the model.
+    """
+    bands, meaning = settings.bands, list(file.colorinterp)
+    if ColorInterp.palette in meaning:
+        raise SceneError(f"{path} holds colour numbers (a palette); expand it first, with gdal_translate -expand rgb")
+    if bands is None:
+        rgb = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+        colours = [i + 1 for i, c in enumerate(meaning) if c is not ColorInterp.alpha]
+        named = tuple(meaning.index(c) + 1 for c in rgb if c in meaning)
+        bands = named if len(named) == settings.band_count == 3 else tuple(colours[: settings.band_count])
+    missing = [band for band in bands if not 1 <= band <= file.count]
+    if missing:
+        raise SceneError(f"{path} has no band {missing[0]}: it has {file.count}; choose with --bands")
+    if len(bands) != settings.band_count:
+        raise SceneError(_wrong_count(path, bands, file.count, settings))
+    return bands
+
+
+def _wrong_count(path: str, bands: tuple[int, ...], count: int, settings: SceneSettings) -> str:
+    """Return the message for a file with too few bands, or for too many or too few that were named."""
+    wanted = settings.band_count
+    if settings.trains:
+        cure = f"--bands {','.join(map(str, bands))} trains a model for {counted(len(bands), 'band')}"
+        grey = ", --bands 1,1,1 one for 3" if len(bands) == 1 else ""
+        return f"{path} has {counted(len(bands), 'band')} where {wanted} are taken by default; {cure}{grey}"
+    grey = " (for a grey image: --bands 1,1,1)" if count < wanted == 3 else ""
+    return (
+        f"the model wants {counted(wanted, 'band')} and {path} offers {len(bands)}; choose {wanted} with --bands{grey}"
+    )
+
+
+def choose_grid(grid: Grid, path: str, settings: SceneSettings) -> Grid:
+    """Return the grid on which a model sees a scene.
+
+    Raises
+    ------
+    SceneError
+        If the scene is too coarse for the model, or its pixels are impossibly small.
+    """
+    gsd, given = settings.gsd_m, settings.pixel_m
+    pixel = (given, given) if given else grid.pixel_size_m()
+    if pixel is None or settings.any_gsd:
+        return grid
+    if max(pixel) > COARSEST * gsd:
+        raise SceneError(
+            f"{path} has pixels of {max(pixel):.3g} m, too coarse for roads seen at {gsd:g} m; "
+            "use finer imagery, or give the true pixel size with --gsd if the georeference is wrong"
+        )
+    if min(pixel) < gsd / 1000:
+        raise SceneError(
+            f"{path} has pixels of {min(pixel):.3g} m, which cannot be right; give the true pixel size with --gsd"
+        )
+    return model_grid(grid, gsd_m=gsd, pixel_m=pixel)

@@ -1,0 +1,112 @@
+"""Which pixels of an image are valid.
+
+A pixel is nodata if any of these says so: a nodata value in all bands, an alpha band or mask band of 0, a hole
+between the sources of a mosaic (VRT), or NaN or infinity in one of the bands.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.io import DatasetReader
+from rasterio.windows import Window as RasterWindow
+
+from roadseg.windows import Window
+
+
+@dataclass(frozen=True)
+class Validity:
+    """How a file marks its nodata pixels.
+
+    Parameters
+    ----------
+    bands
+        Numbers of the bands that are read.
+    shape
+        Height and width of the file.
+    sources
+        (n, 4) row, col, row_stop, col_stop of the sources of a mosaic, outside of which nothing is valid;
+        None if the file marks its holes itself.
+    """
+
+    bands: tuple[int, ...]
+    shape: tuple[int, int]
+    sources: NDArray[np.float64] | None
+
+    def of(
+        self, file: DatasetReader, values: NDArray[Any], window: Window, shape: tuple[int, int] | None = None
+    ) -> NDArray[np.bool_]:
+        """Return which pixels of a window are valid.
+
+        Parameters
+        ----------
+        file
+            The file or one of its overviews.
+        values
+            The window as it was read, (bands, height, width).
+        window
+            Place in ``file``.
+        shape
+            Height and width of ``values``; None if they are those of the window.
+        """
+        shape = shape or (window.height, window.width)
+        valid = np.ones(shape, dtype=np.bool_)
+        for band in values:
+            if np.issubdtype(band.dtype, np.floating):
+                valid &= np.isfinite(band)
+        flags = file.mask_flag_enums[self.bands[0] - 1]
+        place = RasterWindow(window.col, window.row, window.width, window.height)
+        if MaskFlags.per_dataset in flags or MaskFlags.alpha in flags:
+            valid &= file.read_masks(self.bands[0], window=place, out_shape=shape) > 0
+        elif MaskFlags.nodata in flags:
+            marks = [file.nodatavals[band - 1] for band in self.bands]
+            valid &= np.any([band != mark for band, mark in zip(values, marks, strict=True)], axis=0)
+            if ColorInterp.alpha in file.colorinterp:  # GDAL ignores it where there is a nodata value
+                alpha = file.colorinterp.index(ColorInterp.alpha) + 1
+                valid &= file.read(alpha, window=place, out_shape=shape) > 0
+        if self.sources is not None:
+            scale = np.array([file.height / self.shape[0], file.width / self.shape[1]] * 2)
+            valid &= _covered(self.sources * scale, window, shape)
+        return valid
+
+    def description(self, file: DatasetReader) -> str:
+        """Return how the file marks nodata, for people."""
+        if self.sources is not None:
+            return "holes between the sources"
+        flags = {flag.name for flag in file.mask_flag_enums[0]}
+        marks = {"alpha": "alpha band", "per_dataset": "mask band", "nodata": f"nodata {file.nodata}"}
+        return next((text for flag, text in marks.items() if flag in flags), "none marked")
+
+
+def validity_of(file: DatasetReader, bands: tuple[int, ...]) -> Validity:
+    """Find out how a file marks its nodata pixels."""
+    return Validity(bands, (file.height, file.width), _mosaic_sources(file))
+
+
+def _mosaic_sources(file: DatasetReader) -> NDArray[np.float64] | None:
+    """Return (n, 4) row, col, row_stop, col_stop of a VRT's sources, where nothing else marks its holes."""
+    if file.driver != "VRT" or MaskFlags.all_valid not in file.mask_flag_enums[0]:
+        return None
+    tree = ET.fromstring(file.tags(ns="xml:VRT")["xml:VRT"])  # noqa: S314
+    places = [rect.attrib for rect in tree.iterfind("./VRTRasterBand/*/DstRect")]
+    if not places:
+        return None
+    rectangles = [[float(p["yOff"]), float(p["xOff"]), float(p["ySize"]), float(p["xSize"])] for p in places]
+    table = np.array(sorted({tuple(rectangle) for rectangle in rectangles}))
+    table[:, 2:] += table[:, :2]
+    return table
+
+
+def _covered(rectangles: NDArray[np.float64], window: Window, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return which of ``shape`` pixels over a window lie in a rectangle (row, col, row_stop, col_stop)."""
+    covered = np.zeros(shape, dtype=np.bool_)
+    step = np.array([shape[0] / window.height, shape[1] / window.width] * 2)
+    corner = np.array([window.row, window.col] * 2)
+    edges = np.floor((rectangles - corner) * step + 0.5).clip(0, [*shape, *shape]).astype(np.intp)
+    inside = (edges[:, 0] < edges[:, 2]) & (edges[:, 1] < edges[:, 3])
+    for top, left, bottom, right in edges[inside]:
+        covered[top:bottom, left:right] = True
+    return covered
