@@ -71,7 +71,7 @@ class Pieces:
 
 
 @dataclass(frozen=True)
-class _Segments:
+class _LineSegments:
     """The straight segments of lines laid end to end: ``position`` counts metres from the start of the first line.
 
     Parameters
@@ -157,7 +157,7 @@ def cut_lines(lines: Sequence[Floats], own: Sequence[Floats], pieces: Pieces) ->
     ]
 
 
-def _segments(lines: Sequence[Floats]) -> _Segments:
+def _segments(lines: Sequence[Floats]) -> _LineSegments:
     counts = np.array([len(line) for line in lines], np.int64)
     points = np.concatenate([np.zeros((0, 2)), *lines])
     of_line = np.repeat(np.arange(len(counts)), counts)
@@ -172,7 +172,7 @@ def _segments(lines: Sequence[Floats]) -> _Segments:
     )
     real = np.flatnonzero(length > 0)
     tangent = _tangents(points, position, of_line, line_start, position[real] + length[real] / 2, of_line[real])
-    return _Segments(of_line[real], points[real], steps[real], length[real], position[real], tangent, line_start)
+    return _LineSegments(of_line[real], points[real], steps[real], length[real], position[real], tangent, line_start)
 
 
 def _tangents(
@@ -191,7 +191,7 @@ def _tangents(
 
 
 def _near_intervals(
-    mine: _Segments, theirs: _Segments, buffer_m: float, angle_deg: float
+    mine: _LineSegments, theirs: _LineSegments, buffer_m: float, angle_deg: float
 ) -> tuple[Floats, Floats, Ints]:
     """Return where segments lie near similar ones: from and to which position, and near which line."""
     found: list[tuple[Floats, Floats, Ints]] = [(np.zeros(0), np.zeros(0), np.zeros(0, np.int64))]
@@ -217,13 +217,13 @@ def _near_intervals(
     return start, stop, other
 
 
-def _geometries(segments: _Segments, part: slice) -> NDArray[np.object_]:
+def _geometries(segments: _LineSegments, part: slice) -> NDArray[np.object_]:
     start, vector = segments.start[part], segments.vector[part]
     lines: NDArray[np.object_] = shapely.linestrings(np.stack([start, start + vector], axis=1))
     return lines
 
 
-def _pieces(mine: _Segments, start: Floats, stop: Floats, other: Ints) -> Pieces:
+def _pieces(mine: _LineSegments, start: Floats, stop: Floats, other: Ints) -> Pieces:
     """Unite overlapping intervals, and take what lies between them for unmatched."""
     order = np.argsort(start, kind="stable")
     start, stop, other = start[order], stop[order], other[order]

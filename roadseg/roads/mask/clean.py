@@ -145,11 +145,11 @@ def clean_blocks(
     mask = CleanMask(BitPlane(folder / "road.bits", grid), BitPlane(folder / "nodata.bits", grid), levels)
     blocks = grid.blocks()
 
-    tasks = [_Task(block, mask, cleaning) for block in blocks]
+    tasks = [_BlockToClean(block, mask, cleaning) for block in blocks]
     components = _joined(pool, _find_roads, tasks, Seams(grid.width, diagonal=True), on_block)
     dropped = [seed[~(strong & (area >= cleaning.min_area_px))] for seed, area, strong in components]
 
-    tasks = [_Task(block, mask, cleaning, seeds) for block, seeds in zip(blocks, dropped, strict=True)]
+    tasks = [_BlockToClean(block, mask, cleaning, seeds) for block, seeds in zip(blocks, dropped, strict=True)]
     components = _joined(pool, _find_holes, tasks, Seams(grid.width, diagonal=False), on_block)
     holes = [seed[~stays & (area <= cleaning.max_hole_px)] for seed, area, stays in components]
 
@@ -160,7 +160,7 @@ def clean_blocks(
 
 
 @dataclass(frozen=True)
-class _Task:
+class _BlockToClean:
     """A block to clean, and (components, 2) row, col in it of one pixel of each component to drop."""
 
     block: Window
@@ -170,7 +170,11 @@ class _Task:
 
 
 def _joined(
-    pool: WorkerPool, find: Callable[[Read, _Task], OpenComponents], tasks: list[_Task], seams: Seams, on_block: Advance
+    pool: WorkerPool,
+    find: Callable[[Read, _BlockToClean], OpenComponents],
+    tasks: list[_BlockToClean],
+    seams: Seams,
+    on_block: Advance,
 ) -> Iterator[tuple[Ints, Ints, Bools]]:
     """Find the open components of all blocks, and return for each block their seeds, joined areas and joined marks."""
     seeds = []
@@ -181,7 +185,7 @@ def _joined(
     return zip(seeds, *seams.totals(), strict=True)
 
 
-def _find_roads(read: Read, task: _Task) -> OpenComponents:
+def _find_roads(read: Read, task: _BlockToClean) -> OpenComponents:
     """Write one block's road, without complete components that are none, and return the open ones."""
     levels, cleaning, mask = read(task.block), task.cleaning, task.mask
     none, highest = np.zeros(0, np.int64), levels.max(initial=0)
@@ -222,7 +226,7 @@ def _reach_level(levels: Bytes, high: int, runs: Runs, labels: Int32s, count: in
     return strong
 
 
-def _find_holes(_: Read, task: _Task) -> OpenComponents:
+def _find_holes(_: Read, task: _BlockToClean) -> OpenComponents:
     """Drop components from a block, fill its complete holes, and return the open ones, marked if they must stay."""
     nothing = task.mask.road.is_empty(task.block)
     if nothing and task.block.area > task.cleaning.max_hole_px:
