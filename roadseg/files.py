@@ -44,7 +44,7 @@ def for_each_file(
         try:
             process(name, job)
         except UsageError:
-            raise
+            raise  # an option that does not fit fails for every input
         except RoadsegError as error:
             if len(jobs) > 1:
                 listener.warn(str(error))

@@ -54,7 +54,7 @@ def exit_statuses(verbose: int, *, resumes: bool = True) -> Iterator[None]:
     resumes
         Whether the same command continues an interrupted run.
     """
-    with INTERRUPTIONS.handled(), usage_errors(), _errors(verbose), _interrupts(resumes=resumes):
+    with INTERRUPTIONS.handled(), _errors(verbose), _interrupts(resumes=resumes):
         yield
 
 
@@ -70,17 +70,16 @@ def usage_errors() -> Iterator[None]:
 @contextmanager
 def _errors(verbose: int) -> Iterator[None]:
     try:
-        yield
-    except UsageError:
-        raise
+        with usage_errors():
+            yield
     except BrokenPipeError:
         sys.stderr.close()
         raise typer.Exit(1) from None
     except (RoadsegError, MemoryError, OSError) as error:
         if verbose >= 2:
             traceback.print_exc()
-        ours = isinstance(error, RoadsegError)
-        fail(str(error) if ours else f"{str(error) or type(error).__name__}; -vv shows where")
+        sentence = str(error) or type(error).__name__
+        fail(sentence if isinstance(error, RoadsegError) else f"{sentence}; -vv shows where")
 
 
 @contextmanager
