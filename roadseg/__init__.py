@@ -12,9 +12,9 @@ How data flows, and where each step lives::
           ──repair──▶ RoadNetwork  roadseg.roads.repair, .centerlines.geometry
           ──write───▶ vector file  roadseg.roads.files
 
-Each command of the command line is one module with one function that shows the whole chain:
-``roadseg.predict``, ``roadseg.vectorize``, ``roadseg.evaluate``, ``roadseg.train``. ``roadseg.cli``
-is the only part that touches the terminal.
+Each command is a module of the same name whose function of the same name is the public Python call:
+``roadseg.predict.predict``, ``roadseg.vectorize.vectorize``, and so on; what they take is declared in ``roadseg.settings``.
+``roadseg.cli`` is the only part that touches the terminal.
 """
 
 __version__ = "0.1.0"
