@@ -13,7 +13,7 @@ How data flows, and where each step lives::
           ──write───▶ vector file  roadseg.roads.files
 
 Each command is a module of the same name whose function of the same name is the public Python call:
-``roadseg.predict.predict``, ``roadseg.vectorize.vectorize``, and so on; what they take is declared in ``roadseg.settings``.
+``roadseg.predict.predict``, ``roadseg.vectorize.vectorize`` and so on. ``roadseg.settings`` declares their options.
 ``roadseg.cli`` is the only part that touches the terminal.
 """
 
