@@ -15,7 +15,8 @@ def compare(
     roads: Annotated[Path, typer.Argument(help="Predicted roads: a vector file, or a raster to vectorize first.")],
     reference: Annotated[Path, typer.Argument(metavar="MAP", help="Road lines of a map, in any CRS.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="GeoPackage for the three layers.", rich_help_panel=OUTPUT)
+        Path,
+        typer.Option("--output", "-o", metavar="PATH", help="GeoPackage for the three layers.", rich_help_panel=OUTPUT),
     ],
     *,
     as_json: Annotated[

@@ -41,7 +41,7 @@ class EvaluateSettings:
             "--slack",
             "Slack of the relaxed measures: 3 pixels, or 2.5m on the ground.",
             "Rasters",
-            "PX|Mm",
+            "DISTANCE",
             rule=("a distance from 0 to 1000, such as 3 or 2.5m", _is_slack),
         ),
     ] = 3.0

@@ -48,7 +48,7 @@ class PredictSettings:
         tuple[float, float] | None,
         Option(
             "--range",
-            "Values shown as black and white; by default percentiles 2 and 98 (uint8 is used as is).",
+            "Values stretched to black and white; by default percentiles 2 and 98; uint8 is not stretched.",
             "Input",
             "LO,HI",
             rule=ASCENDING,

@@ -21,7 +21,7 @@ class VectorizeSettings:
         float | None,
         Option(
             "--threshold",
-            "Probability that a road reaches somewhere; by default the threshold stored in the file, else 0.5.",
+            "Probability that a road must reach somewhere; by default the threshold stored in the file, else 0.5.",
             "Roads",
             "P",
             min=0,
@@ -31,7 +31,12 @@ class VectorizeSettings:
     low_threshold: Annotated[
         float | None,
         Option(
-            "--low", "Probability that it has everywhere; by default half the threshold.", "Roads", "P", min=0, max=1
+            "--low",
+            "Probability that it must keep everywhere; by default half the threshold.",
+            "Roads",
+            "P",
+            min=0,
+            max=1,
         ),
     ] = None
     pixel_m: Annotated[
@@ -104,10 +109,10 @@ class VectorOutputs:
     ] = None
     layer: Annotated[
         str | None,
-        Option("--layer", "Layer name; an existing GeoPackage then gets another layer.", "Output", "NAME"),
+        Option("--layer", "Name of the layer, which is added to a GeoPackage that exists.", "Output", "NAME"),
     ] = None
     junctions: Annotated[
-        Path | None, Option("--junctions", "Separate file for the junctions; a GeoPackage has a layer.", "Output")
+        Path | None, Option("--junctions", "File for the junctions; by default a layer of the GeoPackage.", "Output")
     ] = None
     preview: Annotated[Path | None, Option("--preview", "Also draw the roads over the raster, as PNG.", "Output")] = (
         None
