@@ -153,7 +153,7 @@ def test_a_run_killed_while_it_publishes_can_be_repeated(scene, out, monkeypatch
 def test_what_cannot_be_written_is_said_before_the_work(tmp_path, scene, out):
     engine = Identity()
     nowhere = paint(tmp_path / "nowhere.tif", crs=None, transform=Affine.identity())
-    with pytest.raises(SceneError, match=r"without a CRS roads cannot be carried for GeoJSON"):
+    with pytest.raises(SceneError, match=r"without a CRS roads cannot be reprojected to EPSG:4326 for GeoJSON"):
         run(nowhere, out, engine=engine, vector="roads.geojson")
     for name, words in (("roads.dxf", "no vector format"), ("none/r.gpkg", "create it first"), ("roads.tif", "twice")):
         with pytest.raises(OutputError, match=words):

@@ -206,7 +206,7 @@ def test_the_ending_tells_the_format(name, form):
 
 def test_an_unknown_ending_tells_the_list_and_a_shapefile_why_not():
     with pytest.raises(
-        OutputError, match=r"a\.dxf has an ending of no vector format; choose one of \.gpkg .GeoPackage."
+        OutputError, match=r"a\.dxf has the extension of no vector format; choose one of \.gpkg .GeoPackage."
     ):
         format_of(Path("a.dxf"))
     with pytest.raises(OutputError, match=r"cuts field names to 10 letters .* --format Shapefile"):
@@ -345,8 +345,8 @@ def test_adding_a_layer_changes_no_other(theirs, tmp_path):
             {},
             r"exists; .* --layer NAME .* or --overwrite to replace its layers roads and junctions",
         ),
-        (["Houses"], {"chosen": True}, r"has a layer Houses already; choose another --layer or add --overwrite"),
-        (["gpkg_contents"], {"chosen": True}, r"gpkg_contents is no name for a layer"),
+        (["Houses"], {"chosen": True}, r"already has a layer Houses; choose another --layer or add --overwrite"),
+        (["gpkg_contents"], {"chosen": True}, r"gpkg_contents cannot name a layer"),
     ],
 )
 def test_layers_that_may_not_be_written(theirs, names, options, words):

@@ -233,7 +233,7 @@ def test_a_layer_is_added_or_replaced_and_others_stay(tmp_path):
     first = pyogrio.raw.read(target, layer="first")
     with pytest.raises(OutputError, match=r"exists; .* add --layer NAME"):
         run(path, target)
-    with pytest.raises(OutputError, match="has a layer first already"):
+    with pytest.raises(OutputError, match="already has a layer first"):
         run(path, target, layer="first")
     run(path, target, layer="second", threshold=0.99)
     run(path, target, overwrite=True)
@@ -299,23 +299,23 @@ def test_all_road_does_no_harm(tmp_path, shape):
         ("rgb.tif", {}, "has 3 bands .* roadseg predict makes roads of it"),
         ("grey.tif", {}, "grey values but no scale"),
         ("float.tif", {}, "not probabilities from 0 to 1"),
-        ("nowhere.tif", {"crs": "EPSG:4326"}, "without a CRS roads cannot be carried to EPSG:4326"),
+        ("nowhere.tif", {"crs": "EPSG:4326"}, "without a CRS roads cannot be reprojected to EPSG:4326"),
         (
             "nowhere.tif",
             {"output": "o.geojson"},
-            "without a CRS roads cannot be carried for GeoJSON; .* or write .gpkg",
+            "without a CRS roads cannot be reprojected to EPSG:4326 for GeoJSON; .* or write .gpkg",
         ),
         ("nowhere.tif", {"pixel_m": 2.0}, "cannot be read at 2 m"),
         ("good.tif", {"crs": "EPSG:99"}, "the CRS EPSG:99 is not known"),
         ("good.tif", {"crs": "EPSG:3857", "output": "o.geojsonl"}, "GeoJSONSeq holds longitude and latitude only"),
-        ("good.tif", {"output": "o.dxf"}, "ending of no vector format; choose one of .gpkg"),
+        ("good.tif", {"output": "o.dxf"}, "extension of no vector format; choose one of .gpkg"),
         ("good.tif", {"output": "o.shp"}, "cuts field names to 10 letters"),
         ("good.tif", {"output": "none/o.gpkg"}, "folder .*none does not exist; create it first"),
         ("good.tif", {"output": "good.tif", "form": "GeoPackage"}, "is also the input"),
         ("good.tif", {"output": "text.tif", "form": "GeoPackage", "overwrite": True}, "is no GeoPackage"),
         ("good.tif", {"output": "text.tif", "form": "GeoJSON"}, "exists; choose another name or add --overwrite"),
         ("good.tif", {"preview": "o.gpkg"}, "two outputs have the same name"),
-        ("good.tif", {"layer": "gpkg_x"}, "is no name for a layer"),
+        ("good.tif", {"layer": "gpkg_x"}, "cannot name a layer"),
     ],
 )
 def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, name, options, words):

@@ -1,7 +1,7 @@
-"""Road networks on the ground: what geometry makes of a repaired pixel graph, and what is written.
+"""Road networks and road areas on the ground: what is extracted from a raster, and what is written.
 
-A network holds arrays, not objects: an edge is a row, its vertices are a slice of one long array. Edges
-refer to their nodes by index, so edges that meet share the very same point.
+A network holds arrays, not objects: an edge is a row, and its vertices are a slice of one flat array. Edges refer to
+their nodes by index, so edges that meet share the very same point.
 """
 
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ class RoadNetwork:
     degree
         (nodes,) int64: how many edge ends meet there; a loop counts twice.
     at_border
-        (nodes,) bool: whether the road goes on where nothing is known.
+        (nodes,) bool: whether the road may continue, at the raster's border or beside nodata.
     ends
         (edges, 2) int64: the nodes at the first and last vertex of each edge; equal for a loop.
     starts
@@ -71,11 +71,11 @@ class RoadNetwork:
     length_m, width_m
         (edges,) float64 metres on the ground (pixels without a CRS).
     probability_mean, probability_min
-        (edges,) float64 along the middle line; NaN for masks.
+        (edges,) float64 along the centerline; NaN for masks.
     inferred, areal
         (edges,) bool, see ``PixelGraph``.
     component
-        (edges,) int64: edges with the same number hang together; numbered from 0 in the order of the edges.
+        (edges,) int64: connected edges have the same number; numbered from 0 in the order of the edges.
     """
 
     crs: str | None
@@ -110,30 +110,30 @@ class RoadNetwork:
     def lines(self) -> Objects:
         """Return (edges,) shapely LineStrings."""
         edge = np.repeat(np.arange(len(self)), np.diff(self.starts))
-        made: Objects = shapely.linestrings(self.vertices, indices=edge) if len(self) else np.empty(0, dtype=object)
-        return made
+        lines: Objects = shapely.linestrings(self.vertices, indices=edge) if len(self) else np.empty(0, dtype=object)
+        return lines
 
     def junctions(self) -> Objects:
         """Return shapely Points where at least three edges end."""
-        made: Objects = shapely.points(self.nodes[self.degree >= 3])
-        return made
+        points: Objects = shapely.points(self.nodes[self.degree >= 3])
+        return points
 
     def table(self) -> dict[str, NDArray[Any]]:
-        """Return the edges as columns, the geometry first: ready for a data frame or a file."""
+        """Return the edges as columns, the geometry first, for a data frame or a file."""
         columns = {name: getattr(self, name) for name in _EDGE_COLUMNS}
         u, v = self.ends.T
         return {"geometry": self.lines(), "u": u, "v": v, **columns}
 
     def node_table(self) -> dict[str, NDArray[Any]]:
-        """Return the nodes as columns; ``u`` and ``v`` of the edges count its rows."""
+        """Return the nodes as columns; ``u`` and ``v`` of the edges are indices of its rows."""
         points: Objects = shapely.points(self.nodes)
         node = np.arange(len(self.nodes))
         return {"geometry": points, "node": node, "degree": self.degree, "at_border": self.at_border}
 
     def to_networkx(self) -> "nx.MultiGraph[int]":
-        """Return a graph for networkx: nodes with ``pos`` (x, y), edges with all columns of the table.
+        """Return a networkx graph: nodes with ``pos`` (x, y) and ``at_border``, edges with all columns of the table.
 
-        Edges are keyed by their row, so parallel ones and loops keep apart.
+        Edges are keyed by their row, so parallel edges and loops stay distinct.
 
         Raises
         ------
@@ -144,14 +144,14 @@ class RoadNetwork:
             import networkx as nx
         except ImportError as error:
             raise RoadsegError("networkx is not installed; pip install 'roadseg[graph]'") from error
-        made: nx.MultiGraph[int] = nx.MultiGraph(crs=self.crs)
+        graph: nx.MultiGraph[int] = nx.MultiGraph(crs=self.crs)
         border, places = self.at_border.tolist(), self.nodes.tolist()
-        made.add_nodes_from((i, {"pos": tuple(places[i]), "at_border": border[i]}) for i in range(len(places)))
+        graph.add_nodes_from((i, {"pos": tuple(places[i]), "at_border": border[i]}) for i in range(len(places)))
         columns = {name: column.tolist() for name, column in self.table().items() if name not in {"u", "v"}}
         rows = zip(*columns.values(), strict=True)
         for key, ((u, v), row) in enumerate(zip(self.ends.tolist(), rows, strict=True)):
-            made.add_edge(u, v, key=key, **dict(zip(columns, row, strict=True)))
-        return made
+            graph.add_edge(u, v, key=key, **dict(zip(columns, row, strict=True)))
+        return graph
 
 
 @dataclass(frozen=True)
@@ -185,4 +185,4 @@ class RoadAreas:
 
 
 Roads = RoadNetwork | RoadAreas
-"""What a raster of roads becomes: centerlines or areas."""
+"""What a raster of roads becomes."""

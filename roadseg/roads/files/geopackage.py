@@ -1,9 +1,12 @@
-"""GeoPackages that are there already: adding layers without touching the others, and styles.
+"""GeoPackages: adding layers to existing ones without touching the others, and styles for QGIS.
 
-The work is done on a copy, which takes the place of the original at the end: a run that is killed
-leaves the original as it was. GDAL commits a layer in several transactions, so working in
-place would not do that. The copy is made through SQLite's own backup, which is a consistent state. A
-package that another program has open is refused, for its journal would not fit the new file.
+The work is done on a copy, which replaces the original at the end: a run that is killed leaves the original
+unchanged. GDAL commits a layer in several transactions, so working in place could not promise that. The copy is
+made by SQLite's online backup, which always sees a consistent state. A package that another program has open is
+refused, because its journal would not fit the new file.
+
+Sources: OGC GeoPackage 1.3, 12-128r17 (requirement 2: application id), the SQLite file format (header, offset 68),
+QGIS's table ``layer_styles``.
 """
 
 import sqlite3
@@ -34,53 +37,53 @@ _COLUMNS = {
     "ui": "",
     "update_time": FIXED_DATE,
 }
-"""Columns of QGIS's table of styles, with what ours hold."""
+"""Columns of QGIS's table of styles, with the values of our rows."""
 
 
 def check_layers(path: Path, names: Sequence[str], *, chosen: bool, overwrite: bool) -> None:
-    """Find out before any work whether layers may be put into a package that may be there.
+    """Check before any work that layers may be written to a package, whether it exists or not.
 
     Parameters
     ----------
     path
-        Of the package.
+        Path of the package.
     names
-        Of the layers to come.
+        Names of the layers.
     chosen
-        Whether the user named them, which allows to add them to a package that is there.
+        Whether the user named them, which allows adding them to an existing package.
     overwrite
-        Whether they may replace layers of those names.
+        Whether they may replace layers of the same names.
 
     Raises
     ------
     OutputError
-        If the file is no GeoPackage, has a layer of the name, or is open elsewhere.
+        If the file is no GeoPackage, has a layer of that name, or is open in another program.
     """
     bad = next((name for name in names if name.lower().startswith(_RESERVED)), None)
     if bad:
-        raise OutputError(f"{bad} is no name for a layer, GeoPackages use it themselves; choose another --layer")
+        raise OutputError(f"{bad} cannot name a layer, GeoPackages use it themselves; choose another --layer")
     if not path.exists():
         return
     if any(path.with_name(path.name + ending).exists() for ending in ("-wal", "-journal")):
         raise OutputError(f"{path} is open in another program; close it there and repeat the command")
-    there = layer_names(path)
+    existing = layer_names(path)
     if not chosen and not overwrite:
         raise OutputError(
             f"{path} exists; choose another name, add --layer NAME to put a layer of that name into it, or "
             f"--overwrite to replace its layers {' and '.join(names)}"
         )
-    twice = next((name for name in names if name.lower() in {other.lower() for other in there}), None)
+    twice = next((name for name in names if name.lower() in {other.lower() for other in existing}), None)
     if twice and not overwrite:
-        raise OutputError(f"{path} has a layer {twice} already; choose another --layer or add --overwrite")
+        raise OutputError(f"{path} already has a layer {twice}; choose another --layer or add --overwrite")
 
 
 def layer_names(path: Path) -> list[str]:
-    """Return the layers of a GeoPackage.
+    """Return the names of the layers of a GeoPackage.
 
     Raises
     ------
     OutputError
-        If it is none.
+        If the file is not a GeoPackage or cannot be read.
     """
     import pyogrio
     from pyogrio.errors import DataSourceError
@@ -89,10 +92,10 @@ def layer_names(path: Path) -> list[str]:
         with path.open("rb") as file:
             head = file.read(100)
         if head[68:72] not in {b"GPKG", b"GP10", b"GP11"}:
-            raise OutputError(f"{path} is there and is no GeoPackage; choose another name, or remove it")
+            raise OutputError(f"{path} exists and is no GeoPackage; choose another name, or remove it")
         return [str(name) for name in pyogrio.list_layers(path)[:, 0]]
     except (DataSourceError, OSError) as error:
-        raise OutputError(f"{path} is there and cannot be read ({error}); choose another name") from error
+        raise OutputError(f"{path} exists and cannot be read ({error}); choose another name") from error
 
 
 def write_geopackage(path: Path, layers: Sequence[VectorLayer], *, original: Path) -> None:
@@ -101,11 +104,11 @@ def write_geopackage(path: Path, layers: Sequence[VectorLayer], *, original: Pat
     Parameters
     ----------
     path
-        Where; nothing is there yet.
+        Path of the new file.
     layers
-        What.
+        Layers to write.
     original
-        A GeoPackage whose other layers are kept, if there is one.
+        Path of a GeoPackage whose other layers are kept, if it exists.
 
     Raises
     ------
@@ -132,7 +135,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _styles_of(path: Path) -> list[dict[str, object]]:
-    """Return the rows of the table of styles."""
+    """Return the rows of the table of styles, if there is one."""
     with closing(_connect(path, "ro")) as package:
         package.row_factory = sqlite3.Row
         found = package.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (_STYLES,)).fetchone()
@@ -140,10 +143,10 @@ def _styles_of(path: Path) -> list[dict[str, object]]:
 
 
 def _store_styles(path: Path, layers: Sequence[VectorLayer], own: Sequence[Mapping[str, object]]) -> None:
-    """Give each layer a style, where the user has not given it one."""
+    """Store our style for each layer, but keep the styles the user has given it."""
     if not any(name == _STYLES for name in layer_names(path)):
         _make_table(path)
-    with closing(_connect(path, "rw")) as package, package:  # commits at the end, and brings all to the disk
+    with closing(_connect(path, "rw")) as package, package:  # the second one commits
         for layer in layers:
             package.execute("DELETE FROM layer_styles WHERE f_table_name = ?", (layer.name,))
             theirs = [row for row in own if row["f_table_name"] == layer.name]
@@ -153,7 +156,7 @@ def _store_styles(path: Path, layers: Sequence[VectorLayer], own: Sequence[Mappi
 
 
 def _make_table(path: Path) -> None:
-    """Let GDAL make the table of styles and list it among the contents, as QGIS does."""
+    """Create an empty table of styles with GDAL, which lists it among the contents as QGIS does."""
     import pyogrio
 
     kinds = {True: np.bool_, FIXED_DATE: "datetime64[ms]"}

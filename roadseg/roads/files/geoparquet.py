@@ -1,7 +1,7 @@
-"""GeoParquet 1.1: a Parquet file with shapes as WKB, their boxes beside them, and a note on the CRS.
+"""GeoParquet 1.1: a Parquet file with geometries as WKB, their bounding boxes, and metadata with the CRS.
 
-The boxes are a column of their own, which readers use to skip what lies elsewhere. pyarrow writes the
-file; it is an extra of the installation. Source: the GeoParquet specification, version 1.1.0.
+The boxes are a column of their own (a "bbox covering"), which readers use to skip what lies elsewhere. pyarrow reads
+and writes the file; it is an optional dependency. Source: OGC GeoParquet specification 1.1.0.
 """
 
 import json
@@ -18,7 +18,16 @@ _ROWS = 1 << 16
 
 
 def write_geoparquet(path: Path, layer: VectorLayer, projjson: Mapping[str, Any] | None) -> None:
-    """Write a layer.
+    """Write a layer as a new file.
+
+    Parameters
+    ----------
+    path
+        Path of the file.
+    layer
+        Layer to write.
+    projjson
+        Its CRS as PROJJSON; None if it is not known.
 
     Raises
     ------
@@ -29,7 +38,7 @@ def write_geoparquet(path: Path, layer: VectorLayer, projjson: Mapping[str, Any]
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise OutputError("GeoParquet wants pyarrow; install it with: pip install 'roadseg[parquet]'") from error
+        raise OutputError("GeoParquet needs pyarrow; install it with: pip install 'roadseg[parquet]'") from error
     corners = shapely.bounds(layer.shapes)
     sides = [pa.array(side) for side in corners.T]
     columns = {
@@ -37,8 +46,8 @@ def write_geoparquet(path: Path, layer: VectorLayer, projjson: Mapping[str, Any]
         "bbox": pa.StructArray.from_arrays(sides, names=["xmin", "ymin", "xmax", "ymax"]),
         "geometry": pa.array(shapely.to_wkb(layer.shapes), type=pa.binary()),
     }
-    note = json.dumps(_note(layer, projjson), sort_keys=True)
-    table = pa.table(columns).replace_schema_metadata({"geo": note})
+    metadata = json.dumps(_metadata(layer, projjson), sort_keys=True)
+    table = pa.table(columns).replace_schema_metadata({"geo": metadata})
     try:
         pq.write_table(table, path, compression="zstd", row_group_size=_ROWS)
     except OSError as error:
@@ -77,8 +86,8 @@ def read_geoparquet(path: Path, columns: Collection[str] | None) -> VectorTable 
     return VectorTable(geometries, found, crs if crs is None or isinstance(crs, str) else json.dumps(crs))
 
 
-def _note(layer: VectorLayer, projjson: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return what the file says of its geometry; a CRS of null stands for one that is not known."""
+def _metadata(layer: VectorLayer, projjson: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the file's metadata on its geometries; a CRS of null means that it is not known."""
     column: dict[str, Any] = {
         "encoding": "WKB",
         "geometry_types": [layer.kind],

@@ -22,15 +22,15 @@ class VectorLayer:
     Parameters
     ----------
     name
-        Of the layer.
+        Name of the layer.
     kind
-        Of all its shapes.
+        Kind of all its geometries.
     crs
-        Well-known text, or None.
+        Well-known text, or None if it is not known.
     shapes
         (rows,) shapely geometries.
     columns
-        (rows,) each: int64, float64 (NaN where there is no value), bool, or text (None where there is no value).
+        Attributes, (rows,) each: int64, float64 (NaN where there is no value) or bool.
     colour
         Red, green, blue, opacity (``"213,0,110,255"``) of its style; empty for the style of roads.
     """
@@ -69,17 +69,17 @@ class VectorTable:
 
 
 def road_layer(network: RoadNetwork, name: str) -> VectorLayer:
-    """Return the roads of a network, a line each, in their order; ``u`` and ``v`` are the nodes at both ends."""
+    """Return the roads of a network as lines, in their order; ``u`` and ``v`` are the nodes at their ends."""
     return _of_table(name, "LineString", network.crs, network.table())
 
 
 def junction_layer(network: RoadNetwork, name: str) -> VectorLayer:
-    """Return the nodes of a network, a point each, dead ends (degree 1) among them."""
+    """Return the nodes of a network as points, dead ends (degree 1) included."""
     return _of_table(name, "Point", network.crs, network.node_table())
 
 
 def area_layer(areas: RoadAreas, name: str) -> VectorLayer:
-    """Return road areas, a polygon each."""
+    """Return road areas as polygons."""
     columns = {"area_m2": _rounded(areas.area_m2), "component": areas.component}
     return VectorLayer(name, "Polygon", areas.crs, areas.polygons, columns)
 
@@ -90,5 +90,5 @@ def _of_table(name: str, kind: GeometryKind, crs: str | None, table: Mapping[str
 
 
 def _rounded(values: NDArray[Any]) -> NDArray[Any]:
-    """Keep millimetres and thousandths; what lies behind is noise, and makes text files large."""
+    """Round to thousandths: millimetres are precise enough, and more digits make text files large."""
     return np.round(values, 3) if values.dtype.kind == "f" else np.ascontiguousarray(values)

@@ -1,4 +1,7 @@
-"""Where roads go: their CRS, the layers of each file, and files that appear all together or not at all."""
+"""Vector outputs of roads: checks before any work, the layers of each file, their CRS, and writing them.
+
+Files are written to a staging folder; whoever asked for them publishes them when everything is finished.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,14 +27,14 @@ ROADS, JUNCTIONS = "roads", "junctions"
 
 @dataclass(frozen=True)
 class PlannedLayer:
-    """A layer to come: its name, and whether it is of junctions."""
+    """Name of a layer to write, and whether it holds junctions."""
 
     name: str
     junctions: bool = False
 
 
 def planned_layers(outputs: VectorOutputs, target: Path, *, areas: bool) -> list[PlannedLayer]:
-    """Return the layers that go into a file; only a GeoPackage takes several."""
+    """Return the layers that go into a file; only a GeoPackage holds several."""
     roads = outputs.layer or ROADS
     junctions = PlannedLayer(JUNCTIONS if roads == ROADS else f"{roads}_{JUNCTIONS}", junctions=True)
     if target == outputs.junctions:
@@ -41,16 +44,23 @@ def planned_layers(outputs: VectorOutputs, target: Path, *, areas: bool) -> list
 
 
 def check_vector_targets(outputs: VectorOutputs, settings: VectorizeSettings, inputs: Sequence[Path]) -> None:
-    """Find out before any work whether the files may be written.
+    """Check before any work that the files may be written.
+
+    Parameters
+    ----------
+    outputs, settings
+        Files to write, and the settings they come from.
+    inputs
+        Files that must not be overwritten.
 
     Raises
     ------
     OutputError
-        If one may not, or two are the same.
+        If one may not be written, or two are the same.
     """
     targets = [path.resolve() for path in outputs.paths()]
     if len(set(targets)) < len(targets):
-        raise OutputError("two outputs have the same name; give each one of its own")
+        raise OutputError("two outputs have the same name; give each its own")
     for target in outputs.paths():
         packed = target != outputs.preview and format_of(target, outputs.format) == "GeoPackage"
         check_target(target, overwrite=settings.overwrite or packed, inputs=inputs)
@@ -60,14 +70,21 @@ def check_vector_targets(outputs: VectorOutputs, settings: VectorizeSettings, in
 
 
 def check_target_crs(outputs: VectorOutputs, settings: VectorizeSettings, crs: str | None) -> None:
-    """Find out before any work whether roads in a CRS can be carried to that of the files.
+    """Check before any work that roads can be reprojected to the CRS of the files.
+
+    Parameters
+    ----------
+    outputs, settings
+        Files to write, and the settings with their CRS.
+    crs
+        CRS of the roads.
 
     Raises
     ------
     SceneError
-        If the raster has none, or that asked for is not known.
+        If the roads have no CRS, or the one asked for is not known.
     OutputError
-        If a format allows no other than longitude and latitude.
+        If a format holds longitude and latitude only.
     """
     asked = crs_wkt(settings.crs) if settings.crs else None
     forms = {format_of(path, outputs.format) for path in (outputs.vector, outputs.junctions) if path}
@@ -75,12 +92,14 @@ def check_target_crs(outputs: VectorOutputs, settings: VectorizeSettings, crs: s
     if in_degrees and asked and not same_crs(asked, DEGREES):
         raise OutputError(f"{in_degrees[0]} holds longitude and latitude only; leave --crs out, or write .gpkg")
     if crs is None and (asked or in_degrees):
-        why = f"for {in_degrees[0]}" if in_degrees else f"to {settings.crs}"
-        raise SceneError(f"without a CRS roads cannot be carried {why}; assign one with gdal_edit, or write .gpkg")
+        target = f"{DEGREES} for {in_degrees[0]}" if in_degrees else settings.crs
+        raise SceneError(
+            f"without a CRS roads cannot be reprojected to {target}; assign one with gdal_edit, or write .gpkg"
+        )
 
 
 def reproject_roads(roads: Roads, crs: str) -> Roads:
-    """Carry roads to another CRS; what was measured stays what it is on the ground.
+    """Reproject the coordinates of roads; lengths, widths and areas stay those on the ground.
 
     Raises
     ------
@@ -88,7 +107,9 @@ def reproject_roads(roads: Roads, crs: str) -> Roads:
         If the CRS is not known, or the roads have none.
     """
     if roads.crs is None:
-        raise SceneError(f"without a CRS roads cannot be carried to {crs}; assign one to the raster, with gdal_edit")
+        raise SceneError(
+            f"without a CRS roads cannot be reprojected to {crs}; assign one to the raster, with gdal_edit"
+        )
     if same_crs(roads.crs, crs):
         return roads
     own, target = roads.crs, crs_wkt(crs)
@@ -100,44 +121,45 @@ def reproject_roads(roads: Roads, crs: str) -> Roads:
 
 
 def stage_vectors(roads: Roads, outputs: VectorOutputs, crs: str | None, folder: Path) -> list[tuple[Path, Path]]:
-    """Make the vector files in a folder.
+    """Write the vector files to a staging folder.
 
     Parameters
     ----------
     roads
-        What to write.
+        Roads to write.
     outputs
-        Where to.
+        Paths, format and layer of the files.
     crs
-        Of the files; None keeps that of the roads, or takes what the format wants.
+        CRS of the files; None keeps that of the roads, unless the format has its own.
     folder
-        Holds them until they are moved.
+        Staging folder.
 
     Returns
     -------
-    What was made, and where it is to go.
+    The files, each with the path to publish it at.
 
     Raises
     ------
     SceneError
-        If the roads cannot be carried to the CRS.
+        If the roads cannot be reprojected.
     OutputError
-        If something cannot be written.
+        If a file cannot be written.
     """
-    made = []
+    staged = []
     for target in [outputs.vector, *([outputs.junctions] if outputs.junctions else [])]:
         form = format_of(target, outputs.format)
         wanted = crs or (DEGREES if form in IN_DEGREES else None)
-        carried = reproject_roads(roads, wanted) if wanted else roads
-        layers = [_layer(carried, c) for c in planned_layers(outputs, target, areas=isinstance(roads, RoadAreas))]
+        in_crs = reproject_roads(roads, wanted) if wanted else roads
+        planned = planned_layers(outputs, target, areas=isinstance(roads, RoadAreas))
+        layers = [_layer(in_crs, layer) for layer in planned]
         path = folder / target.name
-        path.unlink(missing_ok=True)  # what a run left that was killed
+        path.unlink(missing_ok=True)  # left by a run that was killed
         if form == "GeoPackage":
             write_geopackage(path, layers, original=target)
         else:
-            write_layer(path, layers[0], form, projjson=projjson(carried.crs) if carried.crs else None)
-        made += [(file, target.with_name(file.name)) for file in files_of(path)]
-    return made
+            write_layer(path, layers[0], form, projjson=projjson(in_crs.crs) if in_crs.crs else None)
+        staged += [(file, target.with_name(file.name)) for file in files_of(path)]
+    return staged
 
 
 def _layer(roads: Roads, content: PlannedLayer) -> VectorLayer:
@@ -159,7 +181,7 @@ def check_layers_target(
     if output.suffix.lower() != ".gpkg":
         raise OutputError(f"{output} does not end in .gpkg; its {len(names)} layers go into one GeoPackage")
     if preview and preview.resolve() == output.resolve():
-        raise OutputError("two outputs have the same name; give each one of its own")
+        raise OutputError("two outputs have the same name; give each its own")
     for target in (output, *([preview] if preview else [])):
         check_target(target, overwrite=overwrite, inputs=inputs)
     check_layers(output, names, chosen=False, overwrite=overwrite)

@@ -1,8 +1,8 @@
-"""How QGIS shows the layers: roads as wide as they are with a dark rim, bridged gaps dashed, junctions as dots.
+"""Layer styles for QGIS: roads at their width with a dark casing, bridged gaps dashed, junctions as dots.
 
-Lines are as wide as on the ground and never thinner than a hair, so that a network can be seen at any
-scale. All rims are drawn before all fillings, so that roads run into each other. The text is QGIS's layer
-style (QML); it is stored in the GeoPackage, where QGIS looks for it.
+Lines are as wide as on the ground, but at least 0.3 mm, so that a network shows at any scale. Symbol levels draw all
+casings before all fills, so that roads run into each other. Format: QGIS layer style (QML) of QGIS 3.28, stored in the
+GeoPackage's table ``layer_styles``, where QGIS looks for it.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from roadseg.roads.files.layers import GeometryKind
 _ROAD, _INFERRED, _EDGE = "255,210,0,255", "230,90,0,255", "60,50,0,255"
 _GEOMETRY = {"Point": "0", "LineString": "1", "Polygon": "2"}
 _WIDTH_MM = 'max(0.3, coalesce("width_m", 0) * 1000 / @map_scale)'
-_RIM_MM = f"{_WIDTH_MM} + 0.3"
+_CASING_MM = f"{_WIDTH_MM} + 0.3"
 
 
 def qml(kind: GeometryKind, colour: str = "") -> str:
@@ -24,7 +24,7 @@ def qml(kind: GeometryKind, colour: str = "") -> str:
     root = ET.Element("qgis", version="3.28.0", styleCategories="Symbology")
     rules = {
         "LineString": [
-            ("road", 'not "inferred"', _symbol("line", _line(_EDGE, _RIM_MM), _line(_ROAD, _WIDTH_MM, level=1))),
+            ("road", 'not "inferred"', _symbol("line", _line(_EDGE, _CASING_MM), _line(_ROAD, _WIDTH_MM, level=1))),
             ("bridged gap", '"inferred"', _symbol("line", _line(_INFERRED, _WIDTH_MM, level=1, dashed=True))),
         ],
         "Point": [("junction", '"degree" >= 3', _dot())],
@@ -46,7 +46,7 @@ def qml(kind: GeometryKind, colour: str = "") -> str:
 
 
 def _line(colour: str, width: str, *, level: int = 0, dashed: bool = False) -> ET.Element:
-    """Return a line as wide as an expression says; lower levels of all roads are drawn first."""
+    """Return a line whose width is a QGIS expression; lines of lower symbol levels are drawn first."""
     options = {
         "line_color": colour,
         "line_style": "dash" if dashed else "solid",

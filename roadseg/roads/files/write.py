@@ -1,9 +1,8 @@
-"""Writing vector files: layers of shapes with attributes, in the format a file's ending tells.
+"""Writing layers as vector files, in the format that a file's extension stands for.
 
-Rows keep the order they are given in (a FlatGeobuf is ordered by place, for its index) and dates
-are fixed, so the same network gives the same bytes. GeoJSON is that of RFC 7946: longitude and
-latitude in WGS 84, 7 decimals, rings counter-clockwise. A file is written where it is told; to make it
-appear whole or not at all is the caller's.
+Rows keep their order (a FlatGeobuf is sorted by its spatial index) and dates are fixed, so the same network gives the
+same bytes. GeoJSON follows RFC 7946: longitude and latitude in WGS 84, 7 decimals, rings counter-clockwise. Files are
+written in place; callers write to a staging folder to make them appear whole or not at all.
 """
 
 import os
@@ -28,7 +27,7 @@ SUFFIXES: dict[str, VectorFormat] = {
     ".parquet": "GeoParquet",
     ".geoparquet": "GeoParquet",
 }
-"""Which format the ending of a file stands for; ``.shp`` is left out on purpose."""
+"""Format of each file extension; ``.shp`` is left out on purpose, see ``format_of``."""
 
 SUFFIX_OF: dict[VectorFormat, str] = {
     "GeoPackage": ".gpkg",
@@ -38,13 +37,13 @@ SUFFIX_OF: dict[VectorFormat, str] = {
     "GeoParquet": ".parquet",
     "Shapefile": ".shp",
 }
-"""The usual ending of files in each format."""
+"""Usual file extension of each format."""
 
 IN_DEGREES = ("GeoJSON", "GeoJSONSeq")
 """Formats whose coordinates are longitude and latitude in WGS 84."""
 
 FIXED_DATE = "1970-01-01T00:00:00.000Z"
-"""Stands for the date of writing, so that equal contents are equal bytes."""
+"""Written as the date of change, so that equal contents are equal bytes."""
 
 _DRIVERS: dict[VectorFormat, tuple[str, dict[str, str]]] = {
     "GeoPackage": ("GPKG", {"GEOMETRY_NAME": "geom"}),
@@ -57,42 +56,42 @@ _SHORT = {"probability_mean": "prob_mean", "probability_min": "prob_min", "compo
 
 
 def format_of(path: Path, asked: VectorFormat | None = None) -> VectorFormat:
-    """Return the format asked for, or that of a file's ending.
+    """Return the format asked for, or else that of a file's extension.
 
     Raises
     ------
     OutputError
-        If the ending is not known, or stands for shapefiles, which cut field names to 10 letters.
+        If the extension is not known, or is that of shapefiles, which cut field names to 10 letters.
     """
     if asked:
         return asked
     suffix = path.suffix.lower()
     if suffix == ".shp":
         raise OutputError(
-            f"{path} would be a shapefile, which cuts field names to 10 letters and knows no true or false; "
+            f"{path} would be a shapefile, which cuts field names to 10 letters and has no booleans; "
             "write .gpkg, or add --format Shapefile if it has to be"
         )
     if suffix not in SUFFIXES:
         listed = ", ".join(f"{ending} ({name})" for ending, name in SUFFIXES.items())
-        raise OutputError(f"{path} has an ending of no vector format; choose one of {listed}, or name a --format")
+        raise OutputError(f"{path} has the extension of no vector format; choose one of {listed}, or name a --format")
     return SUFFIXES[suffix]
 
 
 def write_layer(
     path: Path, layer: VectorLayer, form: VectorFormat, *, projjson: Mapping[str, Any] | None = None
 ) -> None:
-    """Write a layer as a new file, or into a GeoPackage that is there, where it replaces one of its name.
+    """Write a layer as a new file, or into an existing GeoPackage, where it replaces a layer of its name.
 
     Parameters
     ----------
     path
-        Where; in a folder of its own, for some formats write several files.
+        Path of the file, in a folder of its own: some formats write several files.
     layer
-        What; formats in ``IN_DEGREES`` want it in EPSG:4326.
+        Layer to write; in EPSG:4326 for the formats in ``IN_DEGREES``.
     form
-        Which format.
+        Format of the file.
     projjson
-        The layer's CRS as PROJJSON, which GeoParquet notes.
+        CRS of the layer as PROJJSON; only GeoParquet needs it.
 
     Raises
     ------
@@ -130,6 +129,6 @@ def write_layer(
 
 
 def files_of(path: Path) -> Sequence[Path]:
-    """Return the files a written one consists of, its main file last."""
+    """Return all files that a written one consists of, the main file last."""
     others = sorted(other for other in path.parent.glob(f"{path.stem}.*") if other != path)
     return [*(others if path.suffix.lower() == ".shp" else []), path]
