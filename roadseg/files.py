@@ -1,4 +1,4 @@
-"""Files: finding inputs by name, checking outputs before any work, and writing files whole or not at all."""
+"""Finding input files by name, checking output paths before any work, and writing files atomically."""
 
 import errno
 import glob
@@ -53,19 +53,19 @@ def for_each_file(
 
 
 def find_files(names: Iterable[str]) -> list[str]:
-    """Expand the patterns among names of files (``*``, ``?``, ``[…]``); other names stay as they are.
+    """Expand the patterns (``*``, ``?``, ``[…]``) among file names; other names stay unchanged.
 
     Raises
     ------
     SceneError
-        If a pattern fits nothing, or there is no name at all.
+        If a pattern matches nothing, or there is no name at all.
     """
     found: list[str] = []
     for name in names:
         if glob.has_magic(name) and "://" not in name and not Path(name).exists():
             matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 (absolute patterns)
             if not matches:
-                raise SceneError(f"nothing fits the pattern {name}; check the path")
+                raise SceneError(f"nothing matches the pattern {name}; check the path")
             found += matches
         else:
             found.append(name)
@@ -75,7 +75,7 @@ def find_files(names: Iterable[str]) -> list[str]:
 
 
 def unique_stems(names: Sequence[str]) -> list[str]:
-    """Return the names without folder and ending, by which results are called.
+    """Return file names or URLs without folder and suffix.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def unique_stems(names: Sequence[str]) -> list[str]:
     found = [PurePosixPath(name.split("?")[0]).stem for name in names]
     twice = next((stem for stem in found if found.count(stem) > 1), None)
     if twice:
-        raise SceneError(f"two scenes are called {twice} and would overwrite each other; take them apart")
+        raise SceneError(f"two scenes are called {twice} and would overwrite each other; rename one of them")
     return found
 
 
@@ -114,28 +114,28 @@ def name_outputs(inputs: Sequence[str], folders: Outputs, endings: Mapping[str, 
 
 
 def make_folders(paths: Iterable[Path]) -> None:
-    """Make the folders that several files' results go to, if they are missing.
+    """Create missing folders.
 
     Raises
     ------
     OutputError
-        If one cannot be made.
+        If one cannot be created.
     """
     for path in paths:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             reason = "it is a file" if path.exists() else error.strerror
-            raise OutputError(f"cannot make the folder {path} ({reason}); choose another place") from error
+            raise OutputError(f"cannot create the folder {path} ({reason}); choose another place") from error
 
 
 RASTERS = (".tif", ".tiff", ".vrt", ".png", ".jp2", ".img", ".bmp", ".gif", ".jpg", ".jpeg")
-"""Endings of files that are taken for rasters where a folder is named."""
+"""Suffixes of the files that are read as rasters in a folder."""
 
 
 @dataclass(frozen=True)
 class Matched:
-    """Files of two folders: ``pairs`` by stem in their order, and the stems that only one folder has."""
+    """Files of two folders: ``pairs`` with the same stem, in order, and the stems that only one folder has."""
 
     pairs: dict[str, tuple[Path, Path]]
     alone: tuple[list[str], list[str]]
@@ -172,18 +172,18 @@ def files_by_stem(folder: Path, endings: Sequence[str] = RASTERS) -> dict[str, P
 
 
 def shortened(names: Sequence[str], most: int = 8) -> str:
-    """Return a list of names for a message, cut where it gets long."""
+    """Return names as a list for a message, the first ``most`` of them and the number of others."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 @contextmanager
 def staging_folder(target: Path) -> Iterator[Path]:
-    """Give a hidden folder beside an output, in which it can be made; it is removed at the end, whatever happens.
+    """Context manager that yields a hidden folder beside an output, to write it in; the folder is removed on exit.
 
     Raises
     ------
     OutputError
-        If there can be none.
+        If it cannot be created.
     """
     try:
         folder = tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent, ignore_cleanup_errors=True)
@@ -195,19 +195,19 @@ def staging_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def writable_folder(path: Path, cure: str) -> Iterator[Path]:
-    """Give a folder that can be written to, made if need be; what was made and is still empty at the end is removed.
+    """Context manager that yields a writable folder; folders it had to create are removed on exit if still empty.
 
     Parameters
     ----------
     path
-        The folder; those above it are made too.
+        The folder; missing parents are created too.
     cure
-        What to do if it cannot be written to, for the message.
+        What to do if it is not writable, for the message.
 
     Raises
     ------
     OutputError
-        If it cannot be made or written to.
+        If it cannot be created or written to.
     """
     made = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
@@ -224,7 +224,7 @@ def writable_folder(path: Path, cure: str) -> Iterator[Path]:
 
 
 def check_target(target: Path, *, overwrite: bool, inputs: Iterable[Path]) -> None:
-    """Find out before any work whether an output may be written.
+    """Check before any work that an output may be written.
 
     Raises
     ------
@@ -244,7 +244,7 @@ def check_target(target: Path, *, overwrite: bool, inputs: Iterable[Path]) -> No
 
 
 def publish(made: Path, target: Path) -> None:
-    """Move a finished file to its place, across file systems too."""
+    """Move a finished file to its path, across file systems too."""
     try:
         try:
             made.replace(target)
@@ -258,15 +258,15 @@ def publish(made: Path, target: Path) -> None:
             finally:
                 beside.unlink(missing_ok=True)
     except OSError as error:
-        raise OutputError(f"cannot write {target} ({error.strerror}); the result lies in {made}") from error
+        raise OutputError(f"cannot write {target} ({error.strerror}); the result is in {made}") from error
 
 
 NEW = ".new"
-"""Ending of a file on its way to its place."""
+"""Suffix of a file that is being written."""
 
 
 def write_atomically(path: Path, data: "bytes | memoryview[int]") -> None:
-    """Write a file beside its place, flush it to the disk, then rename it."""
+    """Write a file beside its path, flush it to the disk, then rename it."""
     beside = path.with_name(path.name + NEW)
     try:
         with beside.open("wb") as file:

@@ -217,7 +217,7 @@ def bad_scenes(folder):
         ("good.tif", ["--overlap", "100"], r"less than 64"),
         ("good.tif", ["--mask", "roads.tif"], r"named twice"),
         ("good.tif", ["--mask", "none/mask.tif"], r"folder none does not exist; create it first"),
-        ("*.jp2", [], r"nothing fits the pattern"),
+        ("*.jp2", [], r"nothing matches the pattern"),
     ],
 )
 def test_bad_input_is_one_sentence_and_leaves_nothing(ask, tmp_path, scene, options, sentence):
@@ -250,7 +250,7 @@ def test_bad_outputs(ask, draw, output, sentence):
 def test_a_folder_that_cannot_be_made(ask, draw):
     Path("file").write_text("old")
     assert (
-        "cannot make the folder file (it is a file)"
+        "cannot create the folder file (it is a file)"
         in ask(draw(70, 90, "a.tif"), draw(70, 90, "b.tif"), "-o", "file").error
     )
     assert names_in() == ["file"]

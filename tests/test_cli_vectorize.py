@@ -128,7 +128,7 @@ def test_wrong_usage_is_status_2(run, arguments, words):
         ("rgb.tif", "roadseg predict makes roads of it"),
         ("grey.tif", "grey values but no scale"),
         ("float.tif", "not probabilities from 0 to 1"),
-        ("*.jp2", "nothing fits the pattern"),
+        ("*.jp2", "nothing matches the pattern"),
     ],
 )
 def test_bad_input_is_one_sentence_and_status_1(run, tmp_path, name, words):

@@ -13,7 +13,7 @@ def test_patterns_are_expanded_in_order_and_names_stay(tmp_path):
     assert find_files([f"{tmp_path}/?.tif", "x.tif"]) == [f"{tmp_path}/a.tif", f"{tmp_path}/b.tif", "x.tif"]
     assert find_files([f"{tmp_path}/odd[1].tif"]) == [f"{tmp_path}/odd[1].tif"]
     assert find_files(["https://host/a?b=*"]) == ["https://host/a?b=*"]
-    with pytest.raises(SceneError, match="nothing fits the pattern"):
+    with pytest.raises(SceneError, match="nothing matches the pattern"):
         find_files([f"{tmp_path}/*.jp2"])
     with pytest.raises(SceneError, match="no scene was named"):
         find_files([])
@@ -23,7 +23,7 @@ def test_folders_are_made_or_it_is_said_why_not(tmp_path):
     make_folders([tmp_path / "new" / "deep", tmp_path])
     assert (tmp_path / "new" / "deep").is_dir()
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match=r"cannot make the folder .*file .it is a file"):
+    with pytest.raises(OutputError, match=r"cannot create the folder .*file .it is a file"):
         make_folders([tmp_path / "file"])
 
 

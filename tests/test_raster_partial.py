@@ -340,7 +340,7 @@ def test_a_place_that_became_unwritable_says_where_the_result_lies(tmp_path, mon
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(Path, "replace", refuse)
-    with pytest.raises(OutputError, match=r"Permission denied\); the result lies in .*made.tif"):
+    with pytest.raises(OutputError, match=r"Permission denied\); the result is in .*made.tif"):
         publish(made, target)
     assert made.read_bytes() == b"new"
 

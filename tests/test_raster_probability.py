@@ -171,7 +171,7 @@ def test_why_there_is_no_road(tmp_path):
     values = np.full((30, 40), 80, np.uint8)
     cases = [
         (values, {}, "its highest probability is 0.31, the threshold 0.50"),
-        (np.full_like(values, 255), {}, "no pixel of it is known"),
+        (np.full_like(values, 255), {}, "it holds only nodata"),
         (np.where(np.eye(30, 40) == 1, 200, values).astype(np.uint8), {}, "too small"),
         (np.zeros_like(values), {"scale": None, "nodata": None}, "it holds no road"),
     ]

@@ -269,7 +269,7 @@ def test_what_fails_midway_leaves_everything_as_it_was(tmp_path, name, monkeypat
     ("levels", "scale", "words"),
     [
         (np.zeros((90, 130), np.uint8), 1 / 254, "its highest probability is 0.00, the threshold 0.50"),
-        (np.full((90, 130), 255, np.uint8), 1 / 254, "no pixel of it is known"),
+        (np.full((90, 130), 255, np.uint8), 1 / 254, "it holds only nodata"),
         (np.zeros((1, 1), np.uint8), None, "it holds no road"),
     ],
 )

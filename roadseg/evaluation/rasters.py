@@ -19,7 +19,7 @@ from roadseg.evaluation.pairs import ScoredPair
 from roadseg.evaluation.raster_pairs import OpenPair, PairBlock, PairReader, common_kind, megapixels
 from roadseg.metrics import cldice, pixels
 from roadseg.progress import Listener
-from roadseg.raster.class_map import ClassMap
+from roadseg.raster.class_map import WriteClasses, class_map
 from roadseg.raster.grid import Grid
 from roadseg.raster.scene import Scene
 from roadseg.raster.scene_settings import SceneSettings
@@ -139,29 +139,29 @@ class _SecondPass:
             return image
         target = self.error_maps / f"{pair.name}.tif" if self.error_maps and several else self.error_maps
         skeletons = cldice.ClDiceCounts()
-        with self.reader.open(pair) as rasters, self._class_map(target, rasters) as class_map:
+        with self.reader.open(pair) as rasters, self._class_map(target, rasters) as write_classes:
             picture = error_map.ErrorPicture(rasters.grid.height, rasters.grid.width, _PICTURE_PX)
             halo_px = max(pixels.halo_px(rasters.slack_px), cldice.HALO_PX if wants_cldice else 0)
             side_px = picture.whole_squares(self.reader.settings.block_px)
             for block in rasters.blocks(side_px, halo_px=halo_px):
                 if wants_cldice:
                     skeletons += _count_skeletons(block, self.level)
-                if class_map or wants_picture:
+                if write_classes or wants_picture:
                     classes = self._classify(block, rasters)
                     if wants_picture:
                         picture.add(block.window, classes)
-                    if class_map:
-                        class_map.write(block.window, classes)
+                    if write_classes:
+                        write_classes(block.window, classes)
                 self.listener.advance(block.window.area / 1e6)
         png = picture.png(_backdrop(pair.image, rasters.grid, picture.size)) if wants_picture else ""
         return replace(image, skeletons=skeletons if wants_cldice else None, picture=png)
 
-    def _class_map(self, target: Path | None, rasters: OpenPair) -> AbstractContextManager[ClassMap | None]:
+    def _class_map(self, target: Path | None, rasters: OpenPair) -> AbstractContextManager[WriteClasses | None]:
         if target is None:
             return nullcontext()
         slack = f"{rasters.slack_px:g} px, {rasters.neighbourhood}"
         tags = {"ROADSEG_THRESHOLD": f"{self.level / pixels.FULL:g}", "ROADSEG_SLACK": slack}
-        return ClassMap(target, rasters.grid, error_map.COLOURS, tags)
+        return class_map(target, rasters.grid, error_map.COLOURS, tags)
 
     def _classify(self, block: PairBlock, rasters: OpenPair) -> NDArray[np.uint8]:
         classes = error_map.classify(

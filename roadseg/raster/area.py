@@ -1,4 +1,4 @@
-"""The part of a scene that is wanted: a rectangle, polygons, or all of it."""
+"""The area of interest in a scene: a rectangle, polygons, or all of it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,23 +20,23 @@ from roadseg.windows import Window
 
 @dataclass(frozen=True)
 class Area:
-    """What is wanted of a scene.
+    """An area of interest.
 
     Parameters
     ----------
     window
         Bounding rectangle in pixels of the scene's grid.
     polygons
-        In the scene's CRS; None wants the whole rectangle.
+        Polygons in the scene's CRS; None is the whole rectangle.
     """
 
     window: Window
     polygons: tuple[Any, ...] | None = None
 
     def covers(self, grid: Grid, window: Window) -> NDArray[np.bool_] | None:
-        """Return which pixels of a window of a grid have their centre in a polygon, (height, width) bool.
+        """Return which pixels of a window have their centre in a polygon, (height, width) bool.
 
-        None stands for all of them.
+        None means all of them.
         """
         if self.polygons is None:
             return None
@@ -74,18 +74,18 @@ def polygon_area(grid: Grid, polygons: Sequence[Any], crs: str | None, name: str
     Parameters
     ----------
     grid
-        The scene's.
+        Grid of the scene.
     polygons
         shapely polygons.
     crs
-        Of the polygons; None means the scene's.
+        CRS of the polygons; None means the scene's.
     name
-        Of the scene, for messages.
+        Name of the scene, for messages.
 
     Raises
     ------
     SceneError
-        If they lie outside the scene, or cannot be brought to its CRS.
+        If they lie outside the scene, or cannot be reprojected to its CRS.
     """
     if crs is not None and grid.crs is None:
         raise SceneError(f"{name} has no CRS, so the polygons cannot be placed in it; use --bbox in its own units")
@@ -98,7 +98,7 @@ def polygon_area(grid: Grid, polygons: Sequence[Any], crs: str | None, name: str
                     for p in polygons
                 ]
         except (CPLE_BaseError, CRSError, RasterioError) as error:
-            raise SceneError(f"the polygons cannot be brought to the CRS of {name}: {error}") from error
+            raise SceneError(f"the polygons cannot be reprojected to the CRS of {name}: {error}") from error
     bounds = tuple(float(v) for v in shapely.total_bounds(np.array(polygons, dtype=object)))
     box = rectangle_area(grid, (bounds[0], bounds[1], bounds[2], bounds[3]), name)
     return Area(box.window, tuple(polygons))

@@ -1,8 +1,4 @@
-"""Outputs that are either finished or not there.
-
-Whatever is written is made beside its place and moved there when it is whole; rasters become
-cloud-optimized GeoTIFFs (COG), made by GDAL.
-"""
+"""Writing cloud-optimized GeoTIFFs (COG), with a check that they are complete."""
 
 import errno
 import itertools
@@ -21,14 +17,21 @@ MAKE_ROOM = "make room and repeat the command, the finished blocks are kept"
 
 
 def write_cog(source: Path, target: Path, *, overviews: str = "AVERAGE") -> None:
-    """Make a cloud-optimized GeoTIFF with overviews of a raster.
+    """Convert a raster to a cloud-optimized GeoTIFF with overviews.
 
-    GDAL keeps the overviews in a file of their own on the way; to compress that one would double the time.
+    GDAL builds the overviews in a temporary file, which is not compressed: that would double the time.
+
+    Parameters
+    ----------
+    source, target
+        Paths of the raster and of the COG.
+    overviews
+        Resampling method of the overviews, in GDAL's names.
 
     Raises
     ------
     OutputError
-        If the disk is full or the source is gone.
+        If the disk is full or the source is missing.
     """
     options = {
         "driver": "COG",
@@ -51,7 +54,7 @@ def write_cog(source: Path, target: Path, *, overviews: str = "AVERAGE") -> None
 
 
 def _check_complete(path: Path) -> None:
-    """Raise OSError unless all tiles lie inside the file: GDAL is silent when the disk fills up as it closes one."""
+    """Raise OSError unless all tiles lie inside the file: GDAL reports no error if the disk fills up on closing."""
     size = path.stat().st_size
     with open_raster(path) as file:
         rows, cols = (-(-n // 512) for n in file.shape)

@@ -1,6 +1,6 @@
-"""How probabilities and masks are stored: as levels of a byte, or as floats.
+"""How probabilities and masks are stored: as levels of one byte, or as floats.
 
-Probability p becomes round(p × 254) with 255 for nodata; scale 1/254 is noted, so that GIS tools show 0–1.
+Probability p is stored as round(p × 254), with 255 for nodata; a scale of 1/254 in the file makes GIS tools show 0–1.
 """
 
 from collections.abc import Iterator
@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from roadseg.raster.grid import Grid
 
 LEVELS = 254
 """Probability p is stored as round(p × 254); 255 is nodata."""
@@ -20,7 +22,7 @@ _STRIP_PX = 1 << 16
 
 @dataclass(frozen=True)
 class Product:
-    """A raster to be made.
+    """What a raster holds and how it is stored.
 
     Parameters
     ----------
@@ -29,9 +31,9 @@ class Product:
     dtype
         uint8 or float32; the nodata value is 255 or NaN.
     description
-        Of its band.
+        Description of its band.
     scale
-        Value × scale is what it means.
+        Factor from stored values to what they mean.
     """
 
     name: str
@@ -41,12 +43,12 @@ class Product:
 
     @property
     def nodata(self) -> float:
-        """The value of pixels that are not known."""
+        """The value of nodata pixels."""
         return NODATA if self.dtype == "uint8" else float("nan")
 
 
 def probability_product(dtype: str) -> Product:
-    """Return the probability raster: uint8 with scale 1/254, or float32 as it is."""
+    """Return the probability raster: uint8 with scale 1/254, or float32."""
     return Product("probability", dtype, "road probability", 1 / LEVELS if dtype == "uint8" else 1.0)
 
 
@@ -59,26 +61,26 @@ def quantize(probability: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDAr
     Parameters
     ----------
     probability
-        (height, width) float32 in [0, 1]; values outside are clipped, NaN counts as not known.
+        (height, width) float32 in [0, 1]; values outside are clipped, NaN becomes nodata.
     valid
         (height, width) bool.
 
     Returns
     -------
-    (height, width) uint8: round(p × 254), and 255 where not known.
+    (height, width) uint8: round(p × 254), and 255 where not valid.
     """
     levels = np.empty(probability.shape, dtype=np.uint8)
     for rows in _strips(probability.shape):
         scaled = probability[rows] * np.float32(LEVELS)
-        unknown = np.isnan(scaled) | ~valid[rows]
+        nodata = np.isnan(scaled) | ~valid[rows]
         np.clip(np.rint(scaled, out=scaled), 0, LEVELS, out=scaled)
-        scaled[unknown] = NODATA
+        scaled[nodata] = NODATA
         levels[rows] = scaled
     return levels
 
 
 def encode(probability: NDArray[np.float32], valid: NDArray[np.bool_], dtype: str) -> NDArray[Any]:
-    """Return probabilities as they are stored: ``quantize``d for uint8, else float32 with NaN where not known."""
+    """Return probabilities as they are stored: ``quantize``d for uint8, else float32 with NaN where not valid."""
     if dtype == "uint8":
         return quantize(probability, valid)
     return np.where(valid, probability, np.float32(np.nan))
@@ -94,12 +96,12 @@ def dequantize(values: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.bo
 
 
 def threshold_mask(values: NDArray[Any], threshold: float) -> NDArray[np.uint8]:
-    """Return 1 where stored probabilities reach the threshold, 0 where not, 255 where not known.
+    """Return 1 where stored probabilities reach the threshold, 0 where they do not, 255 for nodata.
 
-    uint8 values are compared at their own precision, so that the mask is what anyone gets who
-    thresholds the probability raster.
+    uint8 values are compared at their own precision, so the mask equals the thresholded probability raster.
     """
     if values.dtype == np.uint8:
+        # Levels that reach the threshold are the last ones of 0 to 254, so one comparison of bytes is enough.
         reaching = dequantize(np.arange(LEVELS + 1, dtype=np.uint8))[0] >= np.float32(threshold)
         mask = (values >= LEVELS + 1 - np.count_nonzero(reaching)).view(np.uint8)
         np.copyto(mask, np.uint8(NODATA), where=values == NODATA)
@@ -109,7 +111,27 @@ def threshold_mask(values: NDArray[Any], threshold: float) -> NDArray[np.uint8]:
     return mask
 
 
+def byte_profile(grid: Grid) -> dict[str, Any]:
+    """Return how rasterio creates a tiled GeoTIFF of one byte per pixel, a mask or a map of classes."""
+    return {
+        "driver": "GTiff",
+        "height": grid.height,
+        "width": grid.width,
+        "count": 1,
+        "dtype": "uint8",
+        "nodata": NODATA,
+        "crs": grid.crs,
+        "transform": grid.transform,
+        "tiled": True,
+        "blockxsize": 512,
+        "blockysize": 512,
+        "compress": "DEFLATE",
+        "zlevel": 1,
+        "bigtiff": "IF_SAFER",
+    }
+
+
 def _strips(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Yield rows that fit in a processor's cache together; passing over memory costs more than the arithmetic."""
+    """Yield slices of rows small enough for the processor's cache, where several passes cost little."""
     step = max(1, _STRIP_PX // max(1, shape[1]))
     return (slice(row, row + step) for row in range(0, shape[0], step))

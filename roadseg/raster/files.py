@@ -1,4 +1,4 @@
-"""Finding rasters in folders, opening them, and the memory GDAL may take for it."""
+"""Opening rasters, and how much memory GDAL may use for them."""
 
 import os
 import warnings
@@ -16,9 +16,9 @@ _CACHE_BYTES = 128 << 20
 
 
 def bounded_cache() -> rasterio.Env:
-    """Return a context in which GDAL's block cache stays small; a GDAL_CACHEMAX set by the user stands.
+    """Context manager in which GDAL's block cache stays small, unless the user set GDAL_CACHEMAX.
 
-    Left alone it grows to a twentieth of the machine's memory, and is slower for not fitting the processor's.
+    GDAL's default is 5 % of the machine's memory; a small cache is also faster, because it fits the processor's.
     """
     return rasterio.Env(**({} if "GDAL_CACHEMAX" in os.environ else {"GDAL_CACHEMAX": _CACHE_BYTES}))
 
@@ -38,7 +38,7 @@ class OpenFile:
 
 
 def open_raster(path: "str | PathLike[str]", **options: Any) -> DatasetReader:
-    """Open a raster for reading; whether it lies anywhere on Earth is the caller's to ask."""
+    """Open a raster for reading, without a warning if it is not georeferenced."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         return rasterio.open(path, **options)
@@ -55,7 +55,7 @@ def open_input(path: str) -> DatasetReader:
     try:
         return open_raster(path)
     except UnicodeEncodeError as error:
-        raise SceneError(f"{path!a} is no name that GDAL can read, for it is not UTF-8; rename it") from error
+        raise SceneError(f"{path!a} is no name that GDAL can read, because it is not UTF-8; rename it") from error
     except RasterioError as error:
         local = "://" not in path and not path.startswith("/vsi")
         if local and not Path(path).exists():
@@ -66,5 +66,5 @@ def open_input(path: str) -> DatasetReader:
 
 
 def reason(error: Exception) -> str:
-    """Return what GDAL says is wrong, without a full stop."""
+    """Return GDAL's own message of an error, without a full stop."""
     return str(error.__cause__ or error).strip().rstrip(".")

@@ -1,8 +1,8 @@
 """Grid: where the pixels of a raster lie on the ground, and how large they are there.
 
 The size of a pixel is measured on the WGS 84 ellipsoid at the raster's centre, whatever the CRS:
-degrees, feet and the stretched metres of web mercator all come out as true metres. A grid can be
-scaled to another ground resolution (GSD) without reprojection: same corners, other pixel count.
+degrees, feet and the stretched metres of Web Mercator all become true metres. A grid can be
+scaled to another ground resolution (GSD) without reprojection: same corners, another number of pixels.
 """
 
 import math
@@ -28,16 +28,16 @@ _WGS84_ECCENTRICITY_SQUARED = 0.00669437999014
 
 @dataclass(frozen=True)
 class Grid:
-    """The lattice of a raster.
+    """The grid of a raster: its pixels and their place on the ground.
 
     Parameters
     ----------
     crs
-        Well-known text, or None if it is not known.
+        Well-known text, or None without a CRS.
     transform
-        From (col, row) to (x, y); rotation, shear and south-up rasters included.
+        From (col, row) to (x, y); may rotate, shear or be south-up.
     height, width
-        In pixels.
+        Size in pixels.
     """
 
     crs: str | None
@@ -47,13 +47,13 @@ class Grid:
 
     @property
     def window(self) -> Window:
-        """All of it."""
+        """The window of the whole grid."""
         return Window(0, 0, self.height, self.width)
 
     def pixel_size_m(self) -> tuple[float, float] | None:
-        """Return the ground size of the centre pixel down its column and along its row, in metres.
+        """Return the size of the centre pixel on the ground in metres, down its column and along its row.
 
-        None if there is no CRS that tells metres.
+        None without a CRS whose metres are known.
         """
         if self.crs is None:
             return None
@@ -73,7 +73,7 @@ class Grid:
         return math.hypot(t.b, t.e) * unit, math.hypot(t.a, t.d) * unit
 
     def mean_pixel_m(self) -> float | None:
-        """Return the side of a square with the area of the centre pixel, in metres; None if it is not known."""
+        """Return the side of a square with the area of the centre pixel, in metres; None like ``pixel_size_m``."""
         size = self.pixel_size_m()
         return math.sqrt(size[0] * size[1]) if size else None
 
@@ -84,7 +84,7 @@ class Grid:
         return min(x), min(y), max(x), max(y)
 
     def lonlat_bounds(self) -> tuple[float, float, float, float] | None:
-        """Return the rectangle (west, south, east, north) around it in degrees; None where it is not known."""
+        """Return the rectangle (west, south, east, north) around it in degrees; None if it cannot be reprojected."""
         if self.crs is None:
             return None
         try:
@@ -96,12 +96,12 @@ class Grid:
         return (west, south, east, north) if all(map(math.isfinite, (west, south, east, north))) else None
 
     def scaled(self, height: int, width: int) -> "Grid":
-        """Return the grid of the same ground with another number of pixels."""
+        """Return the grid with the same corners and another number of pixels."""
         scale = Affine.scale(self.width / width, self.height / height)
         return Grid(self.crs, self.transform @ scale, height, width)
 
     def cropped(self, window: Window) -> "Grid":
-        """Return the grid of a part."""
+        """Return the grid of a window."""
         shift = Affine.translation(window.col, window.row)
         return replace(self, transform=self.transform @ shift, height=window.height, width=window.width)
 
@@ -117,18 +117,18 @@ class Grid:
 
 
 def model_grid(grid: Grid, *, gsd_m: float, pixel_m: tuple[float, float], tolerance: float = 0.15) -> Grid:
-    """Return the grid on which a model sees a scene: the scene's, or the same scaled to the model's GSD.
+    """Return the grid for a model: the scene's, or the same scaled to the model's GSD.
 
     Parameters
     ----------
     grid
-        The scene's.
+        Grid of the scene.
     gsd_m
         Metres per pixel the model was trained at.
     pixel_m
-        Ground size of the scene's pixels (down a column, along a row) in metres.
+        Size of the scene's pixels on the ground in metres, down a column and along a row.
     tolerance
-        Within this relative difference on both axes the scene's grid is used as it is.
+        Largest relative difference, on both axes, at which the scene's grid is kept.
     """
     factors = [size / gsd_m for size in pixel_m]
     if all(1 - tolerance <= factor <= 1 + tolerance for factor in factors):
@@ -138,7 +138,7 @@ def model_grid(grid: Grid, *, gsd_m: float, pixel_m: tuple[float, float], tolera
 
 
 def units_per_metre(crs: str, x: float, y: float) -> tuple[float, float] | None:
-    """Return how many units of a CRS a metre on the ground is at a place, along x and along y; None if not known."""
+    """Return the units of a CRS per metre on the ground at a place, along x and along y; None if unknown."""
     unit = 1e-4 if CRS.from_user_input(crs).is_geographic else 1.0
     pixel = Grid(CRS.from_user_input(crs).to_wkt(), Affine(unit, 0, x, 0, -unit, y), 1, 1).pixel_size_m()
     return (unit / pixel[1], unit / pixel[0]) if pixel else None

@@ -1,7 +1,7 @@
-"""An image and its road mask, read together: pixels, labels, and what is not known on either side.
+"""An image and its road mask, read together on the model's grid.
 
-Both come on the model's grid. A mask is brought there by coverage: a pixel is road where at least half of its known
-ground is. 1 is road, 0 not road, 255 void; a pixel the image does not know is void whatever the mask says.
+The mask is resampled by coverage: a pixel is road where at least half of its valid area is road. Labels are 1 for road,
+0 for not road and 255 for void; nodata pixels of the image are void whatever the mask says.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ class LabelledPixels(NamedTuple):
     label
         (height, width) uint8: 1 road, 0 not road, 255 void.
     valid
-        (height, width) bool: where the image is known.
+        (height, width) bool: valid pixels of the image.
     """
 
     image: NDArray[np.uint8]
@@ -56,16 +56,16 @@ class LabelledScene(OpenFile):
     image, mask
         Files on one grid, or the mask in another CRS over the same ground.
     settings
-        How to read the image.
+        Settings for reading the image.
     kind
-        How the mask's values are meant, see ``scan_mask``.
+        Meaning of the mask's values, see ``scan_mask``.
 
     Attributes
     ----------
     scene
         The image.
     grid
-        On which both are read.
+        The grid that both are read on.
 
     Raises
     ------
@@ -82,7 +82,7 @@ class LabelledScene(OpenFile):
             raise
         try:
             self._mask.interpret_as(kind)
-            if _bring_together(self.scene, self._mask):
+            if _needs_reprojection(self.scene, self._mask):
                 self._mask.reproject_to(self.scene.grid)
         except SceneError:
             self.close()
@@ -100,14 +100,14 @@ class LabelledScene(OpenFile):
         Raises
         ------
         SceneError
-            If a file is damaged there or the mask holds what it should not.
+            If a file is damaged there, or the mask holds other values than 0, 1 and 255.
         """
         block = self.scene.read(window)
         values = block.values if block.values.dtype == np.uint8 else np.rint(block.values * 255).astype(np.uint8)
         return LabelledPixels(values, np.where(block.valid, self.read_label(window), np.uint8(VOID)), block.valid)
 
     def picture(self, window: Window, height: int, width: int) -> NDArray[np.uint8]:
-        """Return a window of the grid for people, (3, height, width) uint8, unknown pixels white."""
+        """Return a window of the grid for display, (3, height, width) uint8, nodata white."""
         down, across = self.scene.gsd_factors
         fine = Window(
             round(window.row / down),
@@ -118,19 +118,19 @@ class LabelledScene(OpenFile):
         return self.scene.picture(fine, height, width)
 
     def read_label(self, window: Window) -> NDArray[np.uint8]:
-        """Return the mask in a window inside the grid, whatever the image knows: (height, width) uint8."""
+        """Return the mask in a window inside the grid, also where the image has nodata: (height, width) uint8."""
         if self.scene.gsd_factors == (1.0, 1.0):
             return self._mask.read(window)
         fine, grid = self.scene.grid, self.grid
         rows = taps(window.row, window.row_stop, size_in=fine.height, size_out=grid.height)
         cols = taps(window.col, window.col_stop, size_in=fine.width, size_out=grid.width)
         label = self._mask.read(Window(rows.start, cols.start, rows.stop - rows.start, cols.stop - cols.start))
-        share, known = resample((label == 1)[None], label != VOID, rows, cols)
-        return np.where(known, (share[0] >= 0.5).astype(np.uint8), np.uint8(VOID))
+        share, valid = resample((label == 1)[None], label != VOID, rows, cols)
+        return np.where(valid, (share[0] >= 0.5).astype(np.uint8), np.uint8(VOID))
 
 
 def scan_mask(path: Path) -> ValueScan:
-    """Look through a mask for the values it holds, (256,) bool.
+    """Return the values that a mask holds.
 
     Raises
     ------
@@ -143,12 +143,12 @@ def scan_mask(path: Path) -> ValueScan:
         values = mask.values()
     if mask_kind(values) is None:
         found = np.flatnonzero(values.present).tolist()
-        raise SceneError(_no_mask(path, _listed(found), _picking(path, found)))
+        raise SceneError(_no_mask(path, _listed(found), _command_for(path, found)))
     return values
 
 
 def location_text(grid: Grid) -> str:
-    """Say where a grid lies, for people: in degrees if that is known, else in its own coordinates."""
+    """Return where a grid lies, for messages: in degrees if its CRS is known, else in its own coordinates."""
     lonlat = grid.lonlat_bounds()
     if lonlat is None:
         xmin, ymin, xmax, ymax = grid.bounds()
@@ -165,13 +165,13 @@ def _no_mask(path: Path, found: str, cure: str) -> str:
 
 
 def _scaled_and_cure(mask: RoadRaster) -> tuple[str, str]:
-    """Say what is in a file that is no mask by its type or its scale tag, and how to make one of it."""
-    values, unknown = mask.sample_values(_NAMED)
+    """Return what a float or scaled file holds, and how to make a mask of it."""
+    values, has_nodata = mask.sample_values(_NAMED)
     if not np.issubdtype(mask.dtype, np.floating):
         return f"{_listed(values)} with a scale tag, as probabilities have", "roadseg predict --mask"
-    cure = _picking(mask.path, values)
+    cure = _command_for(mask.path, values)
     if set(values) <= {0, 1, VOID}:
-        make = "gdalwarp -ot Byte -dstnodata 255" if unknown else "gdal_translate -ot Byte"
+        make = "gdalwarp -ot Byte -dstnodata 255" if has_nodata else "gdal_translate -ot Byte"
         cure = f"{make} {quote(str(mask.path))} new.tif"
     return f"{_listed(values)} as {mask.dtype}", cure
 
@@ -180,8 +180,8 @@ def _listed(values: Sequence[float]) -> str:
     return shortened([f"{v:g}" for v in values]) if len(values) <= _NAMED else f"{min(values):g} to {max(values):g}"
 
 
-def _picking(path: Path, values: Sequence[float]) -> str:
-    """Return a command that makes a mask of what is road in a file with other values."""
+def _command_for(path: Path, values: Sequence[float]) -> str:
+    """Return a command that makes a mask of a file with other values."""
     classes = [value for value in values if value not in {0, VOID}]
     which = f"=={classes[0]:g}" if len(classes) == 1 else "==N"
     formula = f"A{which if all(float(value).is_integer() for value in classes) else '>=0.5'}"
@@ -189,22 +189,28 @@ def _picking(path: Path, values: Sequence[float]) -> str:
     return f'gdal_calc.py -A {quote(str(path))} --calc "{formula}" --type Byte --outfile new.tif{meaning}'
 
 
-def _bring_together(scene: Scene, mask: RoadRaster) -> bool:
-    """Check that a mask lies on its image; say whether it has to be reprojected first."""
-    here, there = scene.grid, mask.grid
-    where = f"{scene.path} at {location_text(here)}; {mask.path} at {location_text(there)}"
-    other_crs = bool(here.crs and there.crs and CRS.from_wkt(here.crs) != CRS.from_wkt(there.crs))
+def _needs_reprojection(scene: Scene, mask: RoadRaster) -> bool:
+    """Return whether a mask has to be reprojected to its image.
+
+    Raises
+    ------
+    SceneError
+        If both do not lie on the same ground.
+    """
+    image, other = scene.grid, mask.grid
+    where = f"{scene.path} at {location_text(image)}; {mask.path} at {location_text(other)}"
+    other_crs = bool(image.crs and other.crs and CRS.from_wkt(image.crs) != CRS.from_wkt(other.crs))
     if other_crs:
-        a, b = here.lonlat_bounds(), there.lonlat_bounds()
+        a, b = image.lonlat_bounds(), other.lonlat_bounds()
         if a and b and (a[0] > b[2] or b[0] > a[2] or a[1] > b[3] or b[1] > a[3]):
             raise SceneError(f"image and mask lie in different places ({where}); give both their true georeference")
         return True
-    if (here.height, here.width) != (there.height, there.width):
-        sizes = f"{here.width} × {here.height} and {there.width} × {there.height} px"
+    if (image.height, image.width) != (other.height, other.width):
+        sizes = f"{image.width} × {image.height} and {other.width} × {other.height} px"
         raise SceneError(f"{scene.path} and {mask.path} differ in size ({sizes}); cut both to the same ground")
-    if mask.is_georeferenced and not here.transform.is_identity:
-        step = ~here.transform @ there.transform
-        corners = [(0, 0), (here.width, 0), (0, here.height)]
+    if mask.is_georeferenced and not image.transform.is_identity:
+        step = ~image.transform @ other.transform
+        corners = [(0, 0), (image.width, 0), (0, image.height)]
         off = max(abs(v - w) for corner in corners for v, w in zip(step @ corner, corner, strict=True))
         if off > _SAME_PX:
             raise SceneError(f"image and mask lie in different places ({where}); give both the same georeference")

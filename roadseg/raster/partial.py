@@ -1,7 +1,14 @@
-"""Blocks on their way to an output, kept so that a run can be killed at any moment and picked up.
+"""The folder of finished blocks beside an output, from which a stopped run resumes.
 
-While a scene is worked on, finished blocks lie as small GeoTIFFs in ``<output>.partial/`` beside a
-fingerprint of inputs and settings; a block's file appears whole or not at all. At the end a VRT joins them.
+    roads.tif.partial/
+        fingerprint.json              inputs and settings of the run             1  made first
+        probability_0_0_512_512.tif   a block: product, row, col, height, width  2  one by one, in any order
+        mask_0_0_512_512.tif
+        probability.vrt  *.cog.tif    the blocks joined, and finished outputs    3  when all blocks are there
+        published.json                the paths that outputs are moved to        4  just before they are moved
+                                      then the folder is removed                 5
+
+Every file appears whole or not at all, so the run can be killed at any moment and repeated.
 """
 
 import json
@@ -10,7 +17,6 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 from xml.sax.saxutils import escape
 
@@ -34,27 +40,27 @@ _FINGERPRINT = "fingerprint.json"
 _PUBLISHED = "published.json"
 
 _UNWRITABLE = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
-"""What XML cannot hold; file names can."""
+"""Characters that XML cannot hold but file names can."""
 
 _GDAL_TYPES = {"uint8": "Byte", "float32": "Float32"}
 
 
 class Partial:
-    """The folder ``<output>.partial/`` with the finished blocks of a scene.
+    """The folder ``<output>.partial/`` of a scene; on exit it is removed if it holds no finished block.
 
     Parameters
     ----------
     output
-        What it is to become.
+        The output that the blocks are for.
     fingerprint
-        Everything the blocks depend on; JSON-ready.
+        Everything the blocks depend on, ready for JSON.
     start_over
-        Throw away what a run with other inputs or settings left.
+        Remove blocks of other inputs or settings instead of refusing them.
 
     Raises
     ------
     OutputError
-        If the folder holds blocks of other inputs or settings, or something else, or cannot be made.
+        If the folder holds blocks of other inputs or settings or foreign files, or cannot be made.
     """
 
     def __init__(self, output: Path, fingerprint: Mapping[str, object], *, start_over: bool = False) -> None:
@@ -68,7 +74,7 @@ class Partial:
             if self.block_count() and not start_over:
                 raise OutputError(
                     f"{self.folder} was left by a run with another {', '.join(differing)}; "
-                    "repeat that command to finish it, or add --overwrite to start anew"
+                    "repeat that command to finish it, or add --overwrite to start again"
                 )
             self.discard()
         try:
@@ -82,24 +88,22 @@ class Partial:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if not self.block_count():
             self.discard()
 
     def block_count(self) -> int:
-        """Return how many files of finished blocks there are."""
+        """Return the number of files of finished blocks."""
         return sum(1 for _ in self.folder.glob("*_*_*_*_*.tif"))
 
     def has(self, products: Iterable[Product], window: Window) -> bool:
-        """Tell whether a block is finished."""
+        """Return whether all products of a block are finished."""
         return all(self._path(product, window).exists() for product in products)
 
     def put(
         self, product: Product, window: Window, values: NDArray[Any], counts: Mapping[str, int] | None = None
     ) -> None:
-        """Keep a finished block, (height, width), with numbers that ``total`` adds up.
+        """Store a finished block, (height, width), with counts that ``total`` adds up.
 
         Raises
         ------
@@ -122,17 +126,17 @@ class Partial:
         Parameters
         ----------
         product
-            Whose blocks.
+            The product to join.
         grid
-            Of ``area``.
+            Grid of ``area``.
         area
-            The part of the whole that the blocks cover.
+            The pixels that the blocks cover.
         tags
-            Metadata to write.
+            Metadata of the raster.
 
         Returns
         -------
-        Path of a VRT.
+        Path of a VRT that refers to the blocks.
         """
         kind = _GDAL_TYPES[product.dtype]
         t = grid.transform
@@ -163,34 +167,40 @@ class Partial:
         return path
 
     def total(self, product: Product, key: str) -> int:
-        """Add up a number that was kept with each block of a product."""
+        """Add up a count that is stored with each block of a product."""
         total = 0
         for path, _ in self._blocks(product):
             with open_raster(path) as file:
                 total += int(file.tags()[key])
         return total
 
-    def publish(self, made: Sequence[tuple[Path, Path]]) -> None:
-        """Move finished files to their places and remove the folder.
+    def publish(self, finished: Sequence[tuple[Path, Path]]) -> None:
+        """Move finished files to their paths and remove the folder.
 
-        Where they go is noted first, so that a run killed in between may be repeated (``interrupted_targets``).
+        The paths are stored first: a run that is killed in between may replace what it has moved already when it is
+        repeated (``interrupted_targets``).
+
+        Parameters
+        ----------
+        finished
+            Files in this folder, and the paths to move them to.
 
         Raises
         ------
         OutputError
-            If a place cannot be written to.
+            If a path cannot be written.
         """
-        places = [str(target.resolve()) for _, target in made]
+        targets = [str(target.resolve()) for _, target in finished]
         try:
-            write_atomically(self.folder / _PUBLISHED, json.dumps(places).encode())
+            write_atomically(self.folder / _PUBLISHED, json.dumps(targets).encode())
         except OSError as error:
             raise OutputError(f"cannot write to {self.folder} ({error.strerror}); {MAKE_ROOM}") from error
-        for finished, target in made:
-            publish(finished, target)
+        for file, target in finished:
+            publish(file, target)
         self.discard()
 
     def discard(self) -> None:
-        """Remove the folder, and what tells whose it is last."""
+        """Remove the folder, the fingerprint last: until then it says whose blocks they are."""
         for path in self.folder.glob("*"):
             if path.name not in {_FINGERPRINT, _PUBLISHED}:
                 path.unlink(missing_ok=True)
@@ -207,7 +217,7 @@ class Partial:
 
 
 def interrupted_targets(output: Path) -> set[Path]:
-    """Return where a run for ``output`` was moving its finished files when it was killed."""
+    """Return the paths that a killed run for ``output`` was moving its finished files to."""
     try:
         return {Path(place) for place in json.loads((_partial_folder(output) / _PUBLISHED).read_text())}
     except (OSError, ValueError):
@@ -219,7 +229,7 @@ def _partial_folder(output: Path) -> Path:
 
 
 def _differing(marker: Path, wanted: Mapping[str, object]) -> list[str]:
-    """Return in what a fingerprint on disk differs from the wanted one."""
+    """Return the keys by which a fingerprint on disk differs from the wanted one."""
     try:
         found = dict(json.loads(marker.read_text()))
     except (OSError, ValueError, TypeError):
@@ -229,7 +239,7 @@ def _differing(marker: Path, wanted: Mapping[str, object]) -> list[str]:
 
 @cache
 def _quick_compression() -> dict[str, Any]:
-    """Return the fastest compression this GDAL has for blocks that live until the end of a run only."""
+    """Return the fastest compression of this GDAL; block files only live until the end of a run."""
     quick: dict[str, Any] = {"compress": "ZSTD", "zstd_level": 1}
     size = {"height": 16, "width": 16, "count": 1, "dtype": "uint8", "transform": rasterio.Affine(1, 0, 1, 0, -1, 1)}
     try:

@@ -1,7 +1,7 @@
-"""Pictures for people: the scene, or its road probability, with the roads over it.
+"""Pictures of a scene, or of its road probability, with the roads drawn over it.
 
-Roads are laid over as probability, as lines or as areas. Colours are told apart by people who see no red or green
-as others do; lines are cased in the dark, so they stand out from bright ground too.
+Roads are drawn as probability, as lines or as areas. The colours are safe for colour-blind readers; lines have a
+dark casing, so that they stand out from bright ground too.
 """
 
 from pathlib import Path
@@ -44,13 +44,13 @@ def preview_size(height: int, width: int) -> tuple[int, int]:
 
 
 def read_reduced(path: Path, height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Read a probability raster at another size: probability and validity, (height, width) each."""
+    """Read a probability raster at reduced size: probability and validity, (height, width) each."""
     with open_raster(path) as file:
         return dequantize(file.read(1, out_shape=(height, width), resampling=rasterio.enums.Resampling.average))
 
 
 def overlay(rgb: Bytes, probability: NDArray[np.float32], *, threshold: float) -> Bytes:
-    """Lay roads over a picture.
+    """Colour the roads in a picture.
 
     Parameters
     ----------
@@ -59,8 +59,8 @@ def overlay(rgb: Bytes, probability: NDArray[np.float32], *, threshold: float) -
     probability
         (height, width) float32 in [0, 1].
     threshold
-        Where the colour is at its fullest; it fades out at a quarter of it, so that roads stay
-        visible when many pixels become one.
+        Probability of full colour. Colour fades to nothing at a quarter of it, so that roads stay
+        visible where many pixels become one.
 
     Returns
     -------
@@ -74,9 +74,9 @@ def overlay(rgb: Bytes, probability: NDArray[np.float32], *, threshold: float) -
     return np.asarray(mixed, dtype=np.uint8)
 
 
-def grey(probability: NDArray[np.float32], known: NDArray[np.bool_]) -> Bytes:
-    """Return a probability as (3, height, width) uint8: dark ground, light roads, white where nothing is known."""
-    level = np.where(known, np.rint(30 + 150 * probability), 255).astype(np.uint8)
+def grey(probability: NDArray[np.float32], valid: NDArray[np.bool_]) -> Bytes:
+    """Return a probability as (3, height, width) uint8: dark ground, light roads, white nodata."""
+    level = np.where(valid, np.rint(30 + 150 * probability), 255).astype(np.uint8)
     return np.repeat(level[None], 3, axis=0)
 
 
@@ -97,16 +97,16 @@ def draw_lines(
     rgb
         (3, height, width) uint8.
     vertices
-        (vertices, 2) row, col; whole numbers are the middles of the picture's pixels.
+        (vertices, 2) row, col; whole numbers are the centres of the picture's pixels.
     starts
         (lines + 1,): line ``i`` owns the vertices from ``starts[i]`` up to ``starts[i + 1]``.
     width_px
-        (lines,) how wide roads are in this picture; less than 1 is drawn as 1, NaN as 2.
+        (lines,) widths of the roads in pixels of the picture; less than 1 is drawn as 1, NaN as 2.
     inferred
-        (lines,) which are guessed over a gap; they are dashed, in another colour.
+        (lines,) bool: bridged gaps, which are dashed, in another colour.
     junctions, dead_ends
-        (n, 2) row, col where to put dots. They are left out where they would hide the roads, that is if
-        a picture has fewer than 14 × 14 px for each.
+        (n, 2) row, col of dots. All are left out where they would hide the roads: if the picture has fewer
+        than 14 × 14 px for each.
 
     Returns
     -------
@@ -140,10 +140,10 @@ def draw_areas(rgb: Bytes, vertices: Floats, starts: NDArray[np.int64]) -> Bytes
     rgb
         (3, height, width) uint8.
     vertices
-        (vertices, 2) row, col; whole numbers are the middles of the picture's pixels.
+        (vertices, 2) row, col; whole numbers are the centres of the picture's pixels.
     starts
-        (rings + 1,): ring ``i`` owns the vertices from ``starts[i]`` up to ``starts[i + 1]``. What lies inside an odd
-        number of rings is road.
+        (rings + 1,): ring ``i`` owns the vertices from ``starts[i]`` up to ``starts[i + 1]``. Pixels inside an odd
+        number of rings are road.
 
     Returns
     -------
@@ -182,7 +182,7 @@ def as_png(rgb: Bytes) -> bytes:
 
 
 def _pale(rgb: Bytes) -> NDArray[np.float32]:
-    """Return a picture as (height, width, 3) float32, half of its colour taken out, so that drawings stand out."""
+    """Return a picture as (height, width, 3) float32, half desaturated, so that drawings stand out."""
     mixed = rgb.mean(axis=0, keepdims=True, dtype=np.float32) * 0.5 + rgb * np.float32(0.5)
     return np.ascontiguousarray(mixed.transpose(1, 2, 0))
 
@@ -192,14 +192,14 @@ def _finished(picture: NDArray[np.float32]) -> Bytes:
 
 
 def _fixed(places: Floats) -> NDArray[np.int32]:
-    """Return (n, 2) row, col as the col, row in fixed point that OpenCV draws with."""
+    """Return (n, 2) row, col as col, row in OpenCV's fixed point."""
     return np.asarray(np.rint(places[:, ::-1] * 2**_FRACTION_BITS), dtype=np.int32)
 
 
 def _strokes(shape: tuple[int, int], lines: list[tuple[NDArray[np.int32], float]], *, wider: float = 0.0) -> Bytes:
-    """Return how much of each pixel lines of some widths cover, 0 to 255.
+    """Return the coverage of each pixel by lines of given widths, 0 to 255.
 
-    They are drawn on finer pixels, because smooth lines of OpenCV come in every other width only.
+    They are drawn on finer pixels and averaged, because OpenCV's antialiased lines only have odd widths.
     """
     cover = np.zeros((shape[0] * _FINER, shape[1] * _FINER), np.uint8)
     by_width: dict[float, list[NDArray[np.int32]]] = {}
@@ -221,14 +221,14 @@ def _dots(shape: tuple[int, int], places: Floats, radius_px: float) -> Bytes:
 
 
 def _blend(picture: NDArray[np.float32], cover: Bytes, colour: tuple[int, int, int], opacity: float) -> None:
-    """Paint the covered pixels of (height, width, 3)."""
+    """Blend a colour into the covered pixels of (height, width, 3)."""
     rows, cols = np.nonzero(cover)
     strength = cover[rows, cols, None] * np.float32(opacity / 255)
     picture[rows, cols] += (np.array(colour, dtype=np.float32) - picture[rows, cols]) * strength
 
 
 def _dashes(line: Floats, width_px: float) -> list[NDArray[np.int32]]:
-    """Cut a line into dashes that begin and end with one; a short line stays whole, and round ends leave gaps."""
+    """Cut a line into dashes. It begins and ends with one; gaps make room for the round ends of dashes."""
     gap, along = _GAP_PX + width_px, np.concatenate([[0], np.cumsum(np.hypot(*np.diff(line, axis=0).T))])
     count = max(1, round((along[-1] + gap) / (_DASH_PX + gap)))
     dash = along[-1] / (count + (count - 1) * gap / _DASH_PX)

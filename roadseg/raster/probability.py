@@ -1,8 +1,7 @@
-"""A raster of roads as the network is made of it: 255 levels of probability, on the grid asked for.
+"""A raster of roads as road extraction reads it: 255 levels of probability at the resolution of the model.
 
-Roads are extracted at the resolution of the model that made the raster: finer pixels are averaged,
-coarser ones interpolated, so that neighbouring reads agree bit for bit. A reader can be sent to another
-process; the file is opened where it is read.
+Finer pixels are averaged, coarser ones interpolated, and neighbouring reads agree bit for bit. A reader can be
+pickled; each process opens the file for itself.
 """
 
 import math
@@ -31,20 +30,20 @@ Bytes = NDArray[np.uint8]
 
 
 class ProbabilityRaster:
-    """Reads windows of a raster of roads on another grid of the same ground; may be pickled.
+    """Reads windows of a raster of roads on another grid of the same ground; can be pickled.
 
     Parameters
     ----------
     path
-        Of the raster.
+        Path of the raster.
     kind
-        What it holds, see ``open_probability``.
+        Meaning of its values, see ``open_probability``.
     source, grid
         The file's grid, and the one to read on.
     threshold
-        Noted in the file; None if there is none.
+        Threshold stored in the file, or None.
     area
-        Pixels outside of it are not known; None wants all of them.
+        Area outside of which all pixels are nodata; None reads all of them.
     """
 
     def __init__(
@@ -67,7 +66,7 @@ class ProbabilityRaster:
 
     @property
     def is_mask(self) -> bool:
-        """Whether the raster tells road from not road, and nothing of how likely it is."""
+        """Whether the raster is a mask, without probabilities."""
         return self.kind != "probability"
 
     def describe(self) -> str:
@@ -83,7 +82,7 @@ class ProbabilityRaster:
 
         Returns
         -------
-        (height, width) uint8: probability × 254, 0 or 254 of a mask, and 255 where not known.
+        (height, width) uint8: probability × 254, 0 or 254 of a mask, and 255 for nodata.
 
         Raises
         ------
@@ -98,9 +97,10 @@ class ProbabilityRaster:
         return values
 
     def at(self, places: NDArray[np.int32]) -> Bytes:
-        """Return the levels of (n, 2) row, col, (n,) uint8; 255 beyond the grid too."""
+        """Return the levels at (n, 2) row, col as (n,) uint8, 255 outside the grid; each tile is read only once."""
         levels = np.full(len(places), NODATA, dtype=np.uint8)
         inside = ((places >= 0) & (places < (self.grid.height, self.grid.width))).all(axis=1)
+        # Sort by tile, with those outside last and cut off; each run of equal tiles is then one read.
         tile = places // _TILE_PX
         order = np.lexsort((tile[:, 1], tile[:, 0], ~inside))[: int(inside.sum())]
         changes = np.flatnonzero((np.diff(tile[order], axis=0) != 0).any(axis=1)) + 1
@@ -117,23 +117,23 @@ class ProbabilityRaster:
         self._open = None
 
     def emptiness(self, threshold: float) -> str:
-        """Say why no road was found: nothing is known, or nothing reaches the threshold."""
-        highest, known = 0, False
+        """Return why no road was found in the raster, for messages."""
+        highest, has_data = 0, False
         for window in square_windows(self.grid.window, _SCAN_PX):
             values = self(window)
             seen = values[values != NODATA]
-            known |= bool(seen.size)
+            has_data |= bool(seen.size)
             highest = max(highest, int(seen.max(initial=0)))
-        if not known:
-            return "no pixel of it is known"
+        if not has_data:
+            return "it holds only nodata"
         if self.is_mask:
-            return "it holds no road" if not highest else "what is road in it is too small"
+            return "it holds no road" if not highest else "its roads are too small"
         if highest < threshold * LEVELS:
             return f"its highest probability is {highest / LEVELS:.2f}, the threshold {threshold:.2f}"
         return "what reaches the threshold is too small"
 
     def _raster(self) -> RoadRaster:
-        """Return the open file of this process, an overview where that is fine enough."""
+        """Return this process's open file, or the coarsest overview that is still fine enough."""
         if self._open is None or self._open[0] != os.getpid():
             raster = RoadRaster(self.path)
             shrink = min(self.source.height / self.grid.height, self.source.width / self.grid.width)
@@ -162,28 +162,28 @@ class ProbabilityRaster:
         cols = taps(window.col, window.col_stop, size_in=raster.grid.width, size_out=self.grid.width)
         need = Window(rows.start, cols.start, rows.stop - rows.start, cols.stop - cols.start)
         seen = self._leveled(raster.read(need))
-        values, known = resample(seen[None], seen != NODATA, rows, cols)
+        values, valid = resample(seen[None], seen != NODATA, rows, cols)
         levels = np.where(values[0] >= LEVELS / 2, LEVELS, 0) if self.is_mask else np.rint(values[0])
-        return np.where(known, levels, NODATA).astype(np.uint8)
+        return np.where(valid, levels, NODATA).astype(np.uint8)
 
     def _leveled(self, values: Bytes) -> Bytes:
-        """Give road in a mask the level of probability one."""
+        """Give the roads of a mask the level of probability 1."""
         return np.where(values == 1, np.uint8(LEVELS), values) if self.is_mask else values
 
 
 def open_probability(path: Path, *, pixel_m: float | None = None) -> tuple[ProbabilityRaster, list[str]]:
-    """Find out what a raster of roads holds and on which grid its roads are to be extracted.
+    """Open a raster of roads on the grid where its roads are extracted.
 
     Parameters
     ----------
     path
         Anything GDAL opens with one band: probabilities, or a mask of 0 and 1 or 0 and 255.
     pixel_m
-        Metres per pixel to read it at; None takes those of the model noted in it, else its own pixels.
+        Metres per pixel to read it at; None takes the model's, if the file stores them, else the file's own.
 
     Returns
     -------
-    Its reader, and sentences on what was taken for what.
+    Its reader, and messages on assumptions that were made.
 
     Raises
     ------
@@ -199,8 +199,8 @@ def open_probability(path: Path, *, pixel_m: float | None = None) -> tuple[Proba
             )
         notes = [f"{path}: a mask of 0 and 255, 255 taken for road"] if kind == "mask 0/255" else []
         grid = _extraction_grid(raster, pixel_m)
-        noted = None if kind != "probability" else _number(raster.tags.get("ROADSEG_THRESHOLD"))
-        return ProbabilityRaster(path, kind, raster.grid, grid, threshold=noted), notes
+        threshold = None if kind != "probability" else _number(raster.tags.get("ROADSEG_THRESHOLD"))
+        return ProbabilityRaster(path, kind, raster.grid, grid, threshold=threshold), notes
 
 
 def _extraction_grid(raster: RoadRaster, asked: float | None) -> Grid:
@@ -217,7 +217,7 @@ def _extraction_grid(raster: RoadRaster, asked: float | None) -> Grid:
 
 
 def _number(text: str | None) -> float | None:
-    """Return a positive number noted as text, None if it is no such thing."""
+    """Return the positive number in a tag, or None."""
     try:
         number = float(text or "")
     except ValueError:

@@ -1,15 +1,14 @@
-"""Roads drawn as vectors become a mask: every pixel whose centre lies within half a road's width is road.
+"""Rasterizing vector roads to a mask: a pixel is road if its centre lies within half the road's width of the line.
 
-Widths are true metres on the ground whatever the CRS of lines or raster: lines are widened in a metric projection at
-the raster, and the outlines carried to its pixels. Long segments are divided first, for a straight line
-on one map is not straight on another. The mask is written block by block, so memory does not depend on its size.
+Widths are true metres on the ground whatever the CRS of lines and raster: lines are buffered in a metric projection at
+the raster, and the outlines reprojected to its pixels. Long segments are divided first, because a straight line in
+one CRS is curved in another. The mask is written block by block, so memory does not depend on its size.
 """
 
 import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import rasterio
@@ -24,7 +23,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from roadseg.errors import OutputError, SceneError
 from roadseg.files import publish
 from roadseg.raster.crs import crs_wkt, reproject, same_crs
-from roadseg.raster.encoding import NODATA
+from roadseg.raster.encoding import byte_profile
 from roadseg.raster.grid import Grid, units_per_metre
 from roadseg.raster.metric_crs import choose_metric_crs
 from roadseg.windows import square_windows
@@ -36,34 +35,34 @@ _SEGMENT_M = 250.0
 
 
 def near(geometries: Geometries, crs: str | None, grid: Grid, *, reach_m: float) -> NDArray[np.intp]:
-    """Return the numbers of the geometries that may touch a grid, in their order.
+    """Return the indices of the geometries near a grid, in ascending order.
 
     Parameters
     ----------
     geometries
         Lines or polygons.
     crs
-        Of them; None takes the grid's.
+        CRS of the geometries; None if neither they nor the grid have one.
     grid
-        Where.
+        Grid of the raster.
     reach_m
-        How far around it they may lie.
+        Margin around the grid in metres.
 
     Raises
     ------
     SceneError
-        If only one side has a CRS, or the grid cannot be carried to the other.
+        If only one side has a CRS, or the grid cannot be reprojected to the other CRS.
     """
     return np.sort(shapely.STRtree(geometries).query(shapely.box(*box_in(grid, crs, reach_m=reach_m))))
 
 
 def box_in(grid: Grid, crs: str | None, *, reach_m: float) -> tuple[float, float, float, float]:
-    """Return the rectangle (xmin, ymin, xmax, ymax) around a grid in the CRS of labels.
+    """Return the rectangle (xmin, ymin, xmax, ymax) around a grid, with a margin, in another CRS.
 
     Raises
     ------
     SceneError
-        If only one side has a CRS, or the grid cannot be carried to the other.
+        If only one side has a CRS, or the grid cannot be reprojected to the other CRS.
     """
     if (crs is None) != (grid.crs is None):
         lacking = "the labels have no CRS and the image has one" if crs is None else "the image has no CRS"
@@ -73,7 +72,9 @@ def box_in(grid: Grid, crs: str | None, *, reach_m: float) -> tuple[float, float
         try:
             xmin, ymin, xmax, ymax = rasterio.warp.transform_bounds(grid.crs, crs, xmin, ymin, xmax, ymax)
         except (CPLE_BaseError, RasterioError) as error:
-            raise SceneError(f"the image cannot be carried to the CRS of the labels ({error}); check both") from error
+            raise SceneError(
+                f"the image cannot be reprojected to the CRS of the labels ({error}); check both"
+            ) from error
     away = reach_m * _units_per_metre(crs, (xmin + xmax) / 2, (ymin + ymax) / 2)
     return xmin - away, ymin - away, xmax + away, ymax + away
 
@@ -86,29 +87,27 @@ def write_mask(
     crs: str | None,
     tags: Mapping[str, str],
 ) -> None:
-    """Draw roads on a grid and write the mask: 1 road, 0 not road; it is there whole or not at all.
+    """Rasterize roads to a mask file, 1 road and 0 not road, which appears whole or not at all.
 
     Parameters
     ----------
-    path
-        Of the mask.
-    grid
-        Of the mask.
+    path, grid
+        Path and grid of the mask.
     geometries
-        Lines to widen; polygons are taken as they are.
+        Lines to buffer; polygons are used directly.
     widths_m
-        Of each line, whole width in metres.
+        Whole width of each line in metres.
     crs
-        Of the geometries.
+        CRS of the geometries.
     tags
-        Metadata to write.
+        Metadata of the mask.
 
     Raises
     ------
     OutputError
         If it cannot be written.
     SceneError
-        If the geometries cannot be carried to the grid.
+        If the geometries cannot be reprojected to the grid.
     """
     areas = road_areas(geometries, widths_m, crs, grid)
     tree = shapely.STRtree(areas)
@@ -116,7 +115,7 @@ def write_mask(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            file = rasterio.open(draft, "w", **_profile(grid))
+            file = rasterio.open(draft, "w", **byte_profile(grid))
         with file:
             file.update_tags(**tags)
             for window in square_windows(grid.window, _BLOCK_PX):
@@ -137,7 +136,7 @@ def road_areas(geometries: Geometries, widths_m: NDArray[np.float64], crs: str |
     Raises
     ------
     SceneError
-        If they cannot be carried there.
+        If they cannot be reprojected.
     """
     if not len(geometries):
         return geometries
@@ -176,24 +175,5 @@ def _reprojected(geometries: Geometries, source: str | None, target: str | None)
 
 
 def _units_per_metre(crs: str | None, x: float, y: float) -> float:
-    """Return how many units of a CRS a metre on the ground is at most, around a place."""
+    """Return the units of a CRS per metre on the ground at a place, the larger of both axes."""
     return max(units_per_metre(crs_wkt(crs), x, y) or (1.0, 1.0)) if crs else 1.0
-
-
-def _profile(grid: Grid) -> dict[str, Any]:
-    return {
-        "driver": "GTiff",
-        "height": grid.height,
-        "width": grid.width,
-        "count": 1,
-        "dtype": "uint8",
-        "nodata": NODATA,
-        "crs": grid.crs,
-        "transform": grid.transform,
-        "tiled": True,
-        "blockxsize": 512,
-        "blockysize": 512,
-        "compress": "DEFLATE",
-        "zlevel": 1,
-        "bigtiff": "IF_SAFER",
-    }

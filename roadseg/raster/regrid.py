@@ -1,4 +1,4 @@
-"""From the model's grid back to the scene's: bilinear where the scene is finer, averaged where coarser."""
+"""Resampling a probability raster from the model's grid to the scene's."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from roadseg.windows import Window
 
 
 def needed_window(window: Window, grid_in: Grid, grid_out: Grid) -> Window:
-    """Return the pixels of ``grid_in`` that make a window of ``grid_out``; both cover the same ground."""
+    """Return the window of ``grid_in`` needed for a window of ``grid_out``; both grids cover the same ground."""
     rows = taps(window.row, window.row_stop, size_in=grid_in.height, size_out=grid_out.height)
     cols = taps(window.col, window.col_stop, size_in=grid_in.width, size_out=grid_out.width)
     return Window(rows.start, cols.start, rows.stop - rows.start, cols.stop - cols.start)
@@ -26,11 +26,11 @@ class RegriddedRaster(OpenFile):
     Parameters
     ----------
     source
-        Holds ``area`` of ``grid_in``.
+        Path of the raster.
     grid_in, grid_out
-        The whole grids.
+        Grids of the whole scene.
     area
-        Which part of ``grid_in`` the source holds.
+        The window of ``grid_in`` that the source holds.
     """
 
     def __init__(self, source: Path, grid_in: Grid, area: Window, grid_out: Grid) -> None:
@@ -48,5 +48,5 @@ class RegriddedRaster(OpenFile):
         need = needed_window(window, self._grid_in, self._grid_out)
         place = rasterio.windows.Window(need.col - self._area.col, need.row - self._area.row, need.width, need.height)
         probability, valid = dequantize(self._file.read(1, window=place))
-        values, known = resample(probability[None], valid, rows, cols)
-        return values[0], known
+        values, valid_out = resample(probability[None], valid, rows, cols)
+        return values[0], valid_out

@@ -1,8 +1,11 @@
-"""Rasters of roads, as they are scored: probabilities as 255 levels, masks as 0 and 1, 255 not known.
+"""Rasters of roads, as they are scored: probabilities as 255 levels, masks as 0 and 1, 255 for nodata.
 
-What a file holds is told by its scale tag (probabilities), its type (floats are probabilities) or
-its values: 0 and 1 make a mask, 0 and 255 make one too if 255 is not marked as nodata. Anything
-else is refused with the cure. Reading is by window, so memory does not depend on the raster.
+    float, or a scale tag             probability
+    values 0 and 1, maybe 255         mask; 255 is nodata
+    values 0 and 255, no nodata tag   mask; 255 is road
+    anything else                     refused, with the cure
+
+Reading is by window, so memory does not depend on the raster.
 """
 
 from dataclasses import dataclass
@@ -31,7 +34,7 @@ _SAME_PX = 0.01
 
 @dataclass(frozen=True)
 class ValueScan:
-    """Which integers a file holds among its known pixels: (256,) bool, and whether 255 is nodata by a tag."""
+    """The values a file holds in its valid pixels, (256,) bool, and whether a tag makes 255 nodata."""
 
     present: NDArray[np.bool_]
     tagged: bool
@@ -48,16 +51,16 @@ class RoadRaster(OpenFile):
     path
         Anything GDAL opens, with one band besides an alpha band.
     overview
-        Which of the file's overviews to read instead; None reads the file itself.
+        Index of the overview to read; None reads the file at full resolution.
 
     Attributes
     ----------
     grid
-        Of the file, or the one it was brought to.
+        Grid of the file, or the one it is reprojected to.
     tags
-        Its metadata.
+        Metadata of the file.
     dtype
-        Of its values.
+        Type of the stored values.
 
     Raises
     ------
@@ -79,7 +82,7 @@ class RoadRaster(OpenFile):
         self._band = bands[0]
         file = self._file
         self._scale, self._offset = file.scales[self._band - 1], file.offsets[self._band - 1]
-        if overview is not None:  # which knows nothing of scales
+        if overview is not None:  # overviews do not report scales
             file.close()
             file = self._file = open_raster(path, overview_level=overview)
         self._source = file
@@ -97,20 +100,20 @@ class RoadRaster(OpenFile):
 
     @property
     def is_georeferenced(self) -> bool:
-        """Whether the file says where it lies."""
+        """Whether the file is georeferenced."""
         return not self._source.transform.is_identity
 
     @property
     def is_scaled(self) -> bool:
-        """Whether the file holds probabilities by its type or its scale tag."""
+        """Whether the type or the scale tag marks the values as probabilities."""
         return bool(np.issubdtype(self.dtype, np.floating)) or self._scale != 1
 
     def overviews(self) -> list[int]:
-        """Return by how much each overview is coarser than the file."""
+        """Return the reduction factor of each overview."""
         return list(self._file.overviews(self._band))
 
     def values(self) -> ValueScan:
-        """Look through an unscaled file for the values it holds; stops when it cannot be a mask.
+        """Collect the values of an unscaled file; stops as soon as it cannot be a mask.
 
         Raises
         ------
@@ -120,38 +123,38 @@ class RoadRaster(OpenFile):
         present = np.zeros(256, dtype=np.bool_)
         for window in square_windows(self.grid.window, _SCAN_PX):
             raw, valid = self._read_raw(window)
-            known = raw[valid]
-            if known.size and not 0 <= int(known.min()) <= int(known.max()) <= 255:
+            held = raw[valid]
+            if held.size and not 0 <= int(held.min()) <= int(held.max()) <= 255:
                 raise SceneError(
-                    f"{self.path} holds {known.min()} to {known.max()}, no road mask; make it 0 and 1, for example "
+                    f"{self.path} holds {held.min()} to {held.max()}, no road mask; make it 0 and 1, for example "
                     'with gdal_calc.py --calc "A==N" --type Byte, N the class of road'
                 )
-            present |= np.bincount(known.astype(np.uint8).ravel(), minlength=256) > 0
+            present |= np.bincount(held.astype(np.uint8).ravel(), minlength=256) > 0
             if present[2:255].any():
                 break
         return ValueScan(present, self._file.nodata == NODATA)
 
     def sample_values(self, most: int) -> tuple[list[float], bool]:
-        """Return values the file holds, about as many as wanted, and whether pixels are not known: for messages."""
-        found, unknown = np.zeros(0), False
+        """Return some of the values in the file, ``most`` or a few more, and whether it has nodata: for messages."""
+        found, has_nodata = np.zeros(0), False
         for window in square_windows(self.grid.window, _SCAN_PX):
             raw, valid = self._read_raw(window)
-            found, unknown = np.union1d(found, raw[valid]), unknown or not valid.all()
+            found, has_nodata = np.union1d(found, raw[valid]), has_nodata or not valid.all()
             if len(found) > most:
                 break
-        return found.tolist(), unknown
+        return found.tolist(), has_nodata
 
     def interpret_as(self, kind: RasterKind) -> None:
-        """Settle how values are understood; needed before reading."""
+        """Set what the values mean; needed before reading."""
         self._kind = kind
 
     def reproject_to(self, grid: Grid) -> None:
-        """Read on another grid from now on: probabilities bilinear, masks by the nearest pixel.
+        """Read on another grid from now on: probabilities by bilinear interpolation, masks by the nearest pixel.
 
         Raises
         ------
         SceneError
-            If the file or the grid does not say where it lies.
+            If the file or the grid has no CRS.
         """
         if grid.crs is None or self.grid.crs is None:
             raise SceneError(
@@ -172,7 +175,7 @@ class RoadRaster(OpenFile):
         self.grid = grid
 
     def read(self, window: Window) -> NDArray[np.uint8]:
-        """Return a window inside the grid as (height, width) uint8, 255 where not known.
+        """Return a window inside the grid as (height, width) uint8, 255 for nodata.
 
         Returns
         -------
@@ -197,7 +200,7 @@ class RoadRaster(OpenFile):
         return np.where(valid, road.astype(np.uint8), np.uint8(NODATA))
 
     def reduced(self, height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Return probability and validity of the whole file at another size, (height, width) each, for people."""
+        """Return probability and validity of the whole file at another size, (height, width) each, for display."""
         size = {"out_shape": (height, width)}
         try:
             raw = self._file.read(self._band, resampling=Resampling.average, **size).astype(np.float32)
@@ -211,7 +214,7 @@ class RoadRaster(OpenFile):
         return probability, valid & np.isfinite(raw)
 
     def _stores_levels(self) -> bool:
-        """Say whether the file holds the levels themselves, as ``roadseg predict`` writes them."""
+        """Return whether the stored values are levels, as ``roadseg predict`` writes them."""
         return bool(self.dtype == np.uint8 and abs(self._scale * LEVELS - 1) < 1e-6 and self._offset == 0)
 
     def _levels(self, raw: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -249,7 +252,7 @@ class RoadRaster(OpenFile):
 
 
 def mask_kind(values: ValueScan) -> RasterKind | None:
-    """Return what values make of a file, or of several of one kind; None if it is no mask."""
+    """Return the kind of mask that has these values, in one file or in several together; None if it is no mask."""
     if values.present[2:255].any():
         return None
     if values.present[255] and not values.present[1] and not values.tagged:
@@ -260,7 +263,7 @@ def mask_kind(values: ValueScan) -> RasterKind | None:
 def grid_mismatch(prediction: RoadRaster, truth: RoadRaster) -> str | None:
     """Return why two rasters do not share a grid, None if they do.
 
-    A raster that does not say where it lies is taken to lie on the other if it has its size.
+    A raster without georeference is assumed to lie on the other if it has the same size.
     """
     a, b = prediction.grid, truth.grid
     if prediction.is_georeferenced and truth.is_georeferenced:
