@@ -1,8 +1,8 @@
-"""The model card: everything a model needs to be used rightly, kept in the file with its weights.
+"""The model card: what is needed to use a model correctly, stored in the file with its weights.
 
 The card is JSON in the metadata of a safetensors file. Reading it needs no torch, runs no code and does
-not touch the weights. It fixes the bands and their normalization, the ground resolution, the window,
-the threshold and the calibration, and says where the model comes from and how good it was measured to be.
+not touch the weights. It sets the bands and their normalization, the ground resolution, the window,
+the threshold and the calibration, and documents the model's origin and its measured accuracy.
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import Any
 from roadseg.errors import ModelError
 
 FORMAT = 1
-"""Version of the card's layout; a file with a higher one needs a newer roadseg."""
+"""Version of the card's layout; files with a higher version need a newer roadseg."""
 
 METADATA_KEY = "roadseg"
 
@@ -32,11 +32,11 @@ class Measurement:
     name, value
         For example ``"IoU"``, 0.55.
     definition
-        What exactly was counted, and at which threshold.
+        What was counted, and at which threshold.
     data
-        On which images, of which split.
+        The images it was measured on, and their split.
     command
-        What reproduces it.
+        Command that reproduces it.
     """
 
     name: str
@@ -48,34 +48,34 @@ class Measurement:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a model is, wants, and was measured to do.
+    """What a model is, which input it needs, and how accurate it is.
 
     Parameters
     ----------
     name, description
-        In words.
+        Name, and one sentence for people.
     bands, width, upsample
-        Of the ResUNet.
+        Parameters of the ResUNet.
     mean, std
-        Per band on the 0–1 scale.
+        Normalization per band on the 0–1 scale.
     gsd_m, gsd_range_m
-        Metres per pixel it was trained at, and of its images as they were: finest and coarsest, if they told.
+        Metres per pixel it was trained at, and the finest and coarsest of its training images, if known.
     window_px
         Side of the windows it predicts; a multiple of 8.
     threshold
-        Probability from which a pixel counts as road.
+        Probability from which a pixel is road.
     temperature, bias
         Calibration: probability = sigmoid(logit / temperature + bias).
     training_data, licence, attribution
-        Where the knowledge comes from, and what that asks of users.
+        Training data, and their terms of use.
     recipe
         Settings it was trained with.
     measurements
-        How good it is.
+        Measured accuracy.
     hash
         SHA-256 of the weights, filled in when saved.
     roadseg_version, created
-        Who wrote the file, and when (ISO date).
+        Version of roadseg that wrote the file, and ISO date.
     """
 
     name: str
@@ -108,12 +108,12 @@ class ModelCard:
 
 
 def card_from_json(text: str, path: Path) -> ModelCard:
-    """Read a card back.
+    """Parse and check a card.
 
     Raises
     ------
     ModelError
-        If it is from a newer version, or not a card.
+        If it is of a newer version, or not a card.
     """
     try:
         found = json.loads(text)
@@ -129,19 +129,19 @@ def card_from_json(text: str, path: Path) -> ModelCard:
         card["mean"], card["std"] = tuple(found["mean"]), tuple(found["std"])
         card["gsd_range_m"] = tuple(found["gsd_range_m"]) if found.get("gsd_range_m") else None
         result = ModelCard(**card)
-        damaged = _nonsense(result)
+        damaged = _impossible(result)
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"the model card in {path} is damaged ({error}); get the file anew") from error
+        raise ModelError(f"the model card in {path} is damaged ({error}); get the file again") from error
     if damaged:
-        raise ModelError(f"the model card in {path} is damaged ({damaged}); get the file anew")
+        raise ModelError(f"the model card in {path} is damaged ({damaged}); get the file again")
     if result.architecture != "ResUNet" or len(result.mean) != result.bands or len(result.std) != result.bands:
-        raise ModelError(f"{path} holds a {result.architecture} of another form; roadseg runs its own ResUNet only")
+        raise ModelError(f"{path} holds a {result.architecture} of another form; roadseg only runs its own ResUNet")
     return result
 
 
-def _nonsense(card: ModelCard) -> str:
-    """Name the first field that holds what no model can have; nothing if all make sense."""
-    sensible = {
+def _impossible(card: ModelCard) -> str:
+    """Return the first field with an impossible value, for the message; empty if there is none."""
+    checks = {
         "name": isinstance(card.name, str),
         "bands": isinstance(card.bands, int) and card.bands >= 1,
         "width": isinstance(card.width, int) and card.width >= 1,
@@ -155,11 +155,11 @@ def _nonsense(card: ModelCard) -> str:
         "temperature": math.isfinite(card.temperature) and card.temperature > 0,
         "bias": math.isfinite(card.bias),
     }
-    return next((f"{name} {getattr(card, name)!r}" for name, fine in sensible.items() if not fine), "")
+    return next((f"{name} {getattr(card, name)!r}" for name, possible in checks.items() if not possible), "")
 
 
 def read_card(path: Path) -> ModelCard:
-    """Read the card of a model file, without its weights.
+    """Read the card of a model file without its weights.
 
     Raises
     ------
@@ -173,29 +173,29 @@ def read_card(path: Path) -> ModelCard:
             if not 2 <= length <= _HEADER_LIMIT:
                 raise ValueError
             if length > size - 8:
-                raise ModelError(f"{path} is truncated ({size} bytes, its header alone has {8 + length}); get it anew")
+                raise ModelError(f"{path} is truncated ({size} bytes, its header alone has {8 + length}); get it again")
             header = json.loads(file.read(length))
         end = max((t["data_offsets"][1] for k, t in header.items() if k != "__metadata__"), default=0)
     except FileNotFoundError:
         raise ModelError(_unknown(str(path))) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
-        raise ModelError(f"{path} is not a safetensors file; roadseg loads models in that format only") from error
+        raise ModelError(f"{path} is not a safetensors file; roadseg only loads models in that format") from error
     if size < 8 + length + end:
-        raise ModelError(f"{path} is truncated ({size} of {8 + length + end} bytes); get it anew")
+        raise ModelError(f"{path} is truncated ({size} of {8 + length + end} bytes); get it again")
     metadata = header.get("__metadata__") or {}
     if METADATA_KEY not in metadata:
-        raise ModelError(f"{path} has no roadseg model card; only models made by roadseg train can be used")
+        raise ModelError(f"{path} has no roadseg model card; only models from roadseg train can be used")
     return card_from_json(metadata[METADATA_KEY], path)
 
 
 def bundled_models() -> dict[str, Path]:
-    """Return the models that come with the package, by name."""
+    """Return the paths of the models in the package, by name."""
     folder = Path(str(resources.files("roadseg.model") / "bundled"))
     return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
 
 
 def find_model(wanted: str | None) -> Path:
-    """Return the file of a model given by path or by bundled name; None asks for the default.
+    """Return the path of a model file or bundled model; None means the default model.
 
     Raises
     ------
@@ -216,7 +216,7 @@ def find_model(wanted: str | None) -> Path:
 
 
 DEFAULT_MODELS = ("resunet", "compact")
-"""The first of these that is bundled is the default."""
+"""The default model is the first of these that is bundled."""
 
 
 def _unknown(wanted: str) -> str:

@@ -1,4 +1,4 @@
-"""ResUNet: the road network of Zhang, Liu and Wang (2018), to the letter.
+"""ResUNet: the neural network of Zhang, Liu and Wang (2018), exactly as published.
 
 A U-Net whose blocks are pre-activation residual units: three encoder levels, a bridge and three
 decoder levels, so the input's height and width must be multiples of 8. The network returns
@@ -31,7 +31,7 @@ class ResidualBlock(nn.Module):
     channels_in, channels_out
         Numbers of channels.
     stride
-        Of the first 3×3 convolution and of the shortcut.
+        Stride of the first 3×3 convolution and of the shortcut.
     """
 
     def __init__(self, channels_in: int, channels_out: int, *, stride: int = 1) -> None:
@@ -90,7 +90,7 @@ class ResUNet(nn.Module):
     bands
         Image bands.
     width
-        Channels of the first level; the others have 2, 4 and 8 times as many. The paper has 64.
+        Channels of the first level; the others have 2, 4 and 8 times as many. 64 in the paper.
     upsample
         ``"bilinear"`` (with aligned corners, the PyTorch form) or ``"nearest"`` (the Keras form).
 
@@ -139,19 +139,19 @@ class ResUNet(nn.Module):
 
 
 def parameter_count(network: nn.Module) -> int:
-    """Count the trainable numbers of a network (batch-norm statistics are not counted)."""
+    """Return the number of trainable parameters, without batch-norm statistics."""
     return sum(p.numel() for p in network.parameters())
 
 
 def normalize(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Prepare pixels for the network; training and prediction both come through here.
+    """Normalize pixels for the network; used by training and prediction alike.
 
     Parameters
     ----------
     pixels
         (n, bands, height, width), uint8 or float on a 0–1 scale.
     mean, std
-        Per band, on the 0–1 scale.
+        Normalization per band, on the 0–1 scale.
 
     Returns
     -------
@@ -162,7 +162,7 @@ def normalize(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
 
     def per_band(numbers: Sequence[float]) -> Tensor:
         on_host = torch.tensor([n * scale for n in numbers]).view(shape)
-        return on_host.to(pixels.device, non_blocking=pixels.is_cuda)  # else each batch waits for the last
+        return on_host.to(pixels.device, non_blocking=pixels.is_cuda)  # blocking, each batch would wait for the last
 
     return (pixels.float() - per_band(mean)).div_(per_band(std))
 
@@ -171,16 +171,16 @@ def road_probability(
     network: nn.Module, pixels: Tensor, mean: Sequence[float], std: Sequence[float], *,
     dtype: torch.dtype, temperature: float, bias: float,
 ) -> Tensor:  # fmt: skip
-    """Look at pixels through a network; prediction and teachers both come through here.
+    """Compute the road probability of pixels; used by prediction and by teachers in training.
 
     Parameters
     ----------
     network, pixels, mean, std
-        A ResUNet or what was made of it, where the pixels are; these as for ``normalize``.
+        A ResUNet, perhaps compiled, on the device of the pixels; the others as for ``normalize``.
     dtype
         Number format of the convolutions.
     temperature, bias
-        Calibration: the logit is divided by the one, then the other is added.
+        Calibration: probability = sigmoid(logit / temperature + bias).
 
     Returns
     -------
@@ -203,7 +203,7 @@ class LayerRow:
 
 
 def layer_table(network: ResUNet, size: int = 224) -> list[LayerRow]:
-    """Return the layers in the order they are computed, as seen with one ``size`` × ``size`` window."""
+    """Return the layers in the order they are computed, for one ``size`` × ``size`` window."""
     table: list[LayerRow] = []
     hooks = [
         module.register_forward_hook(_recorder(name, table))

@@ -1,7 +1,7 @@
-"""Weights on disk: safetensors with the model card as metadata. Loading runs no code.
+"""Model files: weights in safetensors, with the model card as metadata. Loading one runs no code.
 
-Convolution weights are stored as float16 unless asked otherwise (about 1e-3 relative rounding, far below what
-changes a grey level), batch-norm numbers as float32. The card's hash covers names, shapes and values.
+Convolution weights are stored as float16 by default (about 1e-3 relative rounding, far below what
+changes a grey level), batch-norm parameters as float32. The card's hash covers names, shapes and values.
 """
 
 import hashlib
@@ -22,12 +22,14 @@ from roadseg.settings import Upsampling, WeightType
 
 
 def save_model(path: Path, network: ResUNet, card: ModelCard, *, dtype: WeightType = "float16") -> ModelCard:
-    """Write a model; the file appears whole or not at all.
+    """Write a model file, which appears whole or not at all.
 
     Parameters
     ----------
-    path, network, card
-        Where to, and what.
+    path
+        Path of the file.
+    network, card
+        The model and its card.
     dtype
         Number format of the convolution weights.
 
@@ -50,7 +52,7 @@ def save_model(path: Path, network: ResUNet, card: ModelCard, *, dtype: WeightTy
     )
     beside = path.with_name(path.name + ".new")
     try:
-        beside.write_bytes(save(tensors, {METADATA_KEY: card.to_json()}))  # save_file would lock others out
+        beside.write_bytes(save(tensors, {METADATA_KEY: card.to_json()}))  # save_file would set the mode 0600
         beside.replace(path)
     except (OSError, SafetensorError) as error:
         beside.unlink(missing_ok=True)
@@ -59,7 +61,7 @@ def save_model(path: Path, network: ResUNet, card: ModelCard, *, dtype: WeightTy
 
 
 def load_model(path: Path) -> tuple[ResUNet, ModelCard]:
-    """Read a model.
+    """Read a model file.
 
     Returns
     -------
@@ -74,7 +76,7 @@ def load_model(path: Path) -> tuple[ResUNet, ModelCard]:
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path} is damaged ({error}); get it anew") from error
+        raise ModelError(f"{path} is damaged ({error}); get it again") from error
     upsample: Upsampling = "nearest" if card.upsample == "nearest" else "bilinear"
     network = ResUNet(bands=card.bands, width=card.width, upsample=upsample)
     wanted = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
@@ -90,13 +92,13 @@ def load_model(path: Path) -> tuple[ResUNet, ModelCard]:
             f"{'; '.join(misfits[:3])}{' …' if len(misfits) > 3 else ''}"
         )
     if card.hash and weights_hash(tensors) != card.hash:
-        raise ModelError(f"the weights in {path} are damaged (hash differs from the card's); get it anew")
+        raise ModelError(f"the weights in {path} are damaged (hash differs from the card's); get it again")
     network.load_state_dict({k: v.float() for k, v in tensors.items()}, strict=False)
     return network.eval(), card
 
 
 def as_stored(network: ResUNet, dtype: WeightType) -> ResUNet:
-    """Return a copy whose numbers are those that ``save_model`` writes, in evaluation mode, on the same device."""
+    """Return a copy with the weights rounded as ``save_model`` stores them, in evaluation mode, on the same device."""
     device = next(network.parameters()).device
     copy = ResUNet(bands=network.bands, width=network.width, upsample=network.upsample)
     copy.load_state_dict({k: v.float() for k, v in _stored(network, dtype).items()}, strict=False)

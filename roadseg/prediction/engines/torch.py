@@ -1,10 +1,11 @@
-"""Engines turn batches of windows into road probabilities, on whatever device there is.
+"""The engine that runs a ResUNet with PyTorch, on a CPU, CUDA or MPS.
 
-An engine is called with an iterator of batches and gives back an iterator of results. On CUDA one
-batch is always in flight: the next one is packed and sent, and the last one blended, while the device works;
-its answer is on its way back before anyone asks for it. When the device runs out of memory the batch
-is halved and tried again, and stays halved. Nothing is chosen in silence: ``TorchEngine.description`` says in
-words what runs where, and why.
+On CUDA one batch is always in flight:
+
+    host      send 1 │ send 2  │ blend 1, send 3 │ blend 2, send 4
+    device           │ predict 1, copy back │ predict 2, copy back │ predict 3
+
+When the device runs out of memory the batch size is halved, for this batch and all later ones.
 """
 
 import itertools
@@ -35,13 +36,13 @@ class TorchEngine:
     Parameters
     ----------
     network
-        The weights; a copy is prepared for prediction and moved to the device.
+        The network; a copy is prepared for prediction and moved to the device.
     mean, std
         Normalization per band on the 0–1 scale, from the model card.
     settings
-        Where and how.
+        Device, number format, batch size and test-time augmentation.
     temperature, bias
-        Calibration: the logit is divided by the one, then the other is added.
+        Calibration: probability = sigmoid(logit / temperature + bias).
 
     Attributes
     ----------
@@ -53,7 +54,7 @@ class TorchEngine:
     Raises
     ------
     DeviceError
-        If the device asked for is not there.
+        If there is no such device.
     """
 
     def __init__(
@@ -78,12 +79,12 @@ class TorchEngine:
         self.numerics = f"{self.device.type} {self.precision}{' symmetric' if self.tta else ''}"
 
     def __call__(self, batches: Iterable[NDArray[np.generic]]) -> Iterator[Array]:
-        """Predict batch after batch, one ahead of what is given out.
+        """Predict batch after batch, one ahead of the one that is yielded.
 
         Raises
         ------
         DeviceError
-            If the device has no room for even one window.
+            If the device has too little memory for even one window.
         """
         ahead: _Pending | None = None
         for batch in batches:
@@ -95,20 +96,21 @@ class TorchEngine:
             yield self._finish(*ahead)
 
     def _start(self, windows: Tensor) -> _Pending:
-        """Set the device to work and order the answer back, without waiting for either."""
+        """Launch the prediction and the copy back to the host, without waiting for either."""
         probability = self._predict(windows)
         if self.device.type != "cuda":
             return probability, None
-        answer = probability.to("cpu", non_blocking=True)  # pinned
+        answer = probability.to("cpu", non_blocking=True)  # into pinned memory
         return answer, torch.cuda.current_stream(self.device).record_event()
 
     def _finish(self, probability: Tensor, arrived: torch.cuda.Event | None) -> Array:
+        """Wait for the copy on the host."""
         if arrived is not None:
             arrived.synchronize()
         return probability.cpu().numpy()
 
     def _predict(self, windows: Tensor) -> Tensor:
-        """Predict as many windows at a time as there is memory for; keep to the number found."""
+        """Predict windows, ``batch_size`` at a time; halve it when memory runs out."""
         done: list[Tensor] = []
         first = 0
         while first < len(windows):
@@ -125,7 +127,9 @@ class TorchEngine:
             else:
                 first += len(part)
                 continue
-            self.batch_size = (len(part) + 1) // 2  # here, where the error no longer holds what the failed try made
+            self.batch_size = (
+                len(part) + 1
+            ) // 2  # out of the except block: the error holds the tensors of the failed try
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
         return done[0] if len(done) == 1 else torch.cat(done)
@@ -168,10 +172,10 @@ def _without_tf32() -> AbstractContextManager[None]:
 
 
 def choose_batch(device: torch.device, width: int) -> int:
-    """Return how many windows at a time keep a device busy and leave room in its memory.
+    """Return a batch size that keeps a device busy and fits its memory.
 
-    On CUDA at most half of the memory is taken, of all there is, not of what happens to be free: the same
-    machine then always takes the same number, and gives the same bytes when a run is picked up.
+    On CUDA at most half of all memory is used. What is free at the moment does not count, so the same machine always
+    uses the same batch size, and a resumed run gives the same bytes.
     """
     most = _BATCH[device.type]
     if device.type != "cuda":
@@ -184,7 +188,7 @@ def choose_batch(device: torch.device, width: int) -> int:
 def for_prediction(network: ResUNet) -> ResUNet:
     """Return a copy with each batch norm that follows a convolution folded into it.
 
-    The numbers stay the same but for rounding; a third of the passes over memory go away.
+    The result only differs by rounding, with a third fewer passes over memory.
     """
     copy = ResUNet(bands=network.bands, width=network.width, upsample=network.upsample)
     copy.load_state_dict(network.state_dict())
