@@ -26,8 +26,10 @@ from roadseg.windows import Window
 MPX = float(os.environ.get("ROADSEG_BENCHMARK_MPX", "60"))
 HEIGHT, WIDTH = round((MPX * 1e6) ** 0.5) - 50, round((MPX * 1e6) ** 0.5) + 50
 
+PATTERN_PX = 1700, 2100
 
-def pattern(height: int = 1700, width: int = 2100) -> NDArray[np.uint8]:
+
+def pattern(height: int, width: int) -> NDArray[np.uint8]:
     """Draw curved roads with ragged edges, and an avenue each way."""
     rng = np.random.default_rng(1)
     canvas = np.zeros((height, width), np.float32)
@@ -46,7 +48,7 @@ class Repeated:
     """A mask of any size, made from a pattern when it is read."""
 
     def __init__(self) -> None:
-        self.pattern = pattern()
+        self.pattern = pattern(*PATTERN_PX)
 
     def read(self, window: Window) -> NDArray[np.uint8]:
         """Return (window.height, window.width) uint8."""

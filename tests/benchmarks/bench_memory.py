@@ -20,12 +20,13 @@ from roadseg.settings import PredictOutputs, PredictSettings
 
 RUNS = (("roadseg predict", 12_000), ("roadseg predict", 40_000), ("plain script", 12_000))
 LIMIT_MB = 2048
+TILE_PX, TILES = 1500, 8
 
 
 def tiles(folder: Path) -> list[Path]:
     """Return the tiles to repeat."""
     if os.environ.get("ROADSEG_BENCHMARK_TILES") != "real":
-        return [measuring.write_scene(folder / f"tile{i}.tif", 1500, 1500, seed=i) for i in range(8)]
+        return [measuring.write_scene(folder / f"tile{i}.tif", TILE_PX, TILE_PX, seed=i) for i in range(TILES)]
     real = sorted(measuring.REAL_TILES.glob("*.tif"))
     if not real:
         pytest.skip(f"no imagery in {measuring.REAL_TILES}")

@@ -18,7 +18,7 @@ import measuring
 import numpy as np
 import pytest
 import rasterio
-from shared import tiles
+from shared import tiles as shared_tiles
 
 from roadseg.metrics.apls import apls, apls_score
 from roadseg.metrics.graph import road_graph
@@ -58,7 +58,7 @@ def predictions(folder):
     if "ROADSEG_PREDICTIONS" in os.environ:
         return Path(os.environ["ROADSEG_PREDICTIONS"])
     model = load_model(device="cpu")
-    for image in sorted((tiles("dev") / "images").glob("*.tif*")):
+    for image in sorted((shared_tiles("dev") / "images").glob("*.tif*")):
         predict_scene(str(image), PredictOutputs(folder / f"{image.stem}.tif"), model, PredictSettings(pixel_m=1.0))
     return folder
 
@@ -81,7 +81,7 @@ def graph_of(pixels):
 @pytest.mark.benchmark
 def test_each_repair_on_the_dev_tiles(tmp_path):
     folder, pairs = predictions(tmp_path), []
-    for path in sorted((tiles("dev") / "masks").glob("*.tif")):
+    for path in sorted((shared_tiles("dev") / "masks").glob("*.tif")):
         with rasterio.open(path) as mask, rasterio.open(folder / path.name) as predicted:
             truth, levels = mask.read(1), predicted.read(1)
         known = (truth != 255) & (levels != 255)

@@ -27,6 +27,7 @@ from roadseg.roads.repair.edges import degrees
 from roadseg.roads.repair.repair import RepairLimits, repair
 
 MPX = float(os.environ.get("ROADSEG_BENCHMARK_MPX", "16"))
+SCENE_PX = 2000
 SCENES = int(os.environ.get("ROADSEG_BENCHMARK_SCENES", "36"))
 
 
@@ -95,17 +96,19 @@ def test_memory_of_repair_and_geometry():
     measuring.show(f"Repair and geometry of {SCENES} scenes of 4 Mpx", rows)
 
 
-def large(count):
-    """Repair scenes side by side and print what it took."""
+def main():
+    """Repair scenes side by side and print the figures."""
+    count = int(sys.argv[1])
     cv2.setNumThreads(1)
-    levels = town(2000)
-    pixels = side_by_side(traced(levels), 2000, count)
+    levels = town(SCENE_PX)
+    pixels = side_by_side(traced(levels), SCENE_PX, count)
     before, start = measuring.peak_rss_mb(), time.process_time()
     sizes = {"edges": len(pixels.ends), "pixels": len(pixels.places), "input": before}
-    graph = repair(pixels, RepairLimits(road_level=100), levels_at=lambda at: levels[at[:, 0] % 2000, at[:, 1] % 2000])
+    limits = RepairLimits(road_level=100)
+    graph = repair(pixels, limits, levels_at=lambda at: levels[at[:, 0] % SCENE_PX, at[:, 1] % SCENE_PX])
     to_ground(graph, Ground())
     print(json.dumps({**sizes, "peak": measuring.peak_rss_mb(), "seconds": time.process_time() - start}))
 
 
 if __name__ == "__main__":
-    large(int(sys.argv[1]))
+    main()

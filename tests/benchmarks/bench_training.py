@@ -18,7 +18,7 @@ from roadseg.settings import AugmentSettings
 from roadseg.training.data.augment import augment
 from roadseg.training.data.tiles import MemoryTile, TileDataset
 
-CROP, BATCH, BATCHES = 224, 16, 12
+TILE_PX, CROP, BATCH, BATCHES = 1500, 224, 16, 12
 STILL = AugmentSettings(flips=False, quarter_turns=False, gamma=0, contrast=0, brightness=0, balance=0)
 KINDS = {
     "none": STILL,
@@ -36,8 +36,10 @@ def drawn() -> TileDataset:
     """Draw four tiles of 1500 × 1500 px."""
     rng, tiles = np.random.default_rng(0), []
     for seed in range(4):
-        label = (rng.random((1500, 1500)) < 0.05).astype(np.uint8)
-        tiles.append(MemoryTile(str(seed), measuring.texture(1500, 1500, seed), label, np.ones(label.shape, np.bool_)))
+        label = (rng.random((TILE_PX, TILE_PX)) < 0.05).astype(np.uint8)
+        tiles.append(
+            MemoryTile(str(seed), measuring.texture(TILE_PX, TILE_PX, seed), label, np.ones(label.shape, np.bool_))
+        )
     return TileDataset(tiles, crop=CROP)
 
 
