@@ -213,7 +213,7 @@ def test_a_truth_of_0_and_255_is_recognized_and_reported(world):
     write(world / "t255.tif", label * np.uint8(255))
     plain, bright = (evaluate_files(world / "roads.tif", world / name) for name in ("t01.tif", "t255.tif"))
     assert plain.figures == bright.figures
-    assert bright.notes == [f"{world / 't255.tif'}: masks of 0 and 255, 255 taken for road"]
+    assert bright.notes == [f"{world / 't255.tif'}: values 0 and 255, 255 taken for road"]
     marked = evaluate_files(world / "roads.tif", write(world / "void.tif", label * np.uint8(255), nodata=255))
     assert "the truth holds no road" in " ".join(marked.notes)
 

@@ -74,7 +74,7 @@ def test_masks_are_levels_0_and_254(tmp_path, road, nodata):
     levels, notes = open_probability(path)
     assert levels.is_mask
     assert levels.threshold is None
-    assert notes == ([f"{path}: a mask of 0 and 255, 255 taken for road"] if road == 255 else [])
+    assert notes == ([f"{path}: values 0 and 255, 255 taken for road"] if road == 255 else [])
 
 
 @pytest.mark.parametrize("pixel", [0.25, 0.4, 1.8, 3.0])

@@ -18,7 +18,7 @@ from roadseg.errors import SceneError
 from roadseg.evaluation.pairs import ScoredPair
 from roadseg.metrics.pixels import FULL, VOID
 from roadseg.raster.grid import Grid
-from roadseg.raster.road_raster import RasterKind, RoadRaster, ValueScan, grid_mismatch, mask_kind
+from roadseg.raster.road_raster import RasterKind, RoadRaster, ValueScan, grid_mismatch, settle_kind
 from roadseg.settings import EvaluateSettings, Neighbourhood
 from roadseg.windows import Window, square_windows
 
@@ -187,11 +187,4 @@ def common_kind(paths: Sequence[Path]) -> tuple[RasterKind, list[str]]:
         return "probability", []
     if any(scaled) or values is None:
         raise SceneError(f"{paths[0].parent} holds probabilities and masks; evaluate them apart")
-    kind = mask_kind(values)
-    if kind is None:
-        raise SceneError(
-            f"{paths[0]} holds grey values but no scale; if they are probabilities say so, with "
-            "gdal_edit -scale 0.00392157 for 0–255, else make a mask of 0 and 1"
-        )
-    source = paths[0] if len(paths) == 1 else paths[0].parent
-    return kind, [f"{source}: masks of 0 and 255, 255 taken for road"] if kind == "mask 0/255" else []
+    return settle_kind(values, paths[0] if len(paths) == 1 else paths[0].parent)

@@ -19,7 +19,7 @@ from roadseg.raster.files import bounded_cache
 from roadseg.raster.grid import Grid, model_grid
 from roadseg.raster.ground import ground_of
 from roadseg.raster.resample import resample, taps
-from roadseg.raster.road_raster import RasterKind, RoadRaster, mask_kind
+from roadseg.raster.road_raster import RasterKind, RoadRaster, settle_kind
 from roadseg.windows import Window, square_windows
 
 _STRIP_PX = 1 << 22
@@ -191,16 +191,12 @@ def open_probability(path: Path, *, pixel_m: float | None = None) -> tuple[Proba
         If it is no raster of roads, or has no CRS and ``pixel_m`` is given.
     """
     with bounded_cache(), RoadRaster(path) as raster:
-        kind: RasterKind | None = "probability" if raster.is_scaled else mask_kind(raster.values())
-        if kind is None:
-            raise SceneError(
-                f"{path} holds grey values but no scale; if they are probabilities say so, with "
-                "gdal_edit -scale 0.00392157 for 0–255, else make a mask of 0 and 1"
-            )
-        notes = [f"{path}: a mask of 0 and 255, 255 taken for road"] if kind == "mask 0/255" else []
         grid = _extraction_grid(raster, pixel_m)
-        threshold = None if kind != "probability" else _number(raster.tags.get("ROADSEG_THRESHOLD"))
-        return ProbabilityRaster(path, kind, raster.grid, grid, threshold=threshold), notes
+        if raster.is_scaled:
+            threshold = _number(raster.tags.get("ROADSEG_THRESHOLD"))
+            return ProbabilityRaster(path, "probability", raster.grid, grid, threshold=threshold), []
+        kind, notes = settle_kind(raster.values(), path)
+        return ProbabilityRaster(path, kind, raster.grid, grid), notes
 
 
 def _extraction_grid(raster: RoadRaster, asked: float | None) -> Grid:

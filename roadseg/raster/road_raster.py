@@ -260,6 +260,30 @@ def mask_kind(values: ValueScan) -> RasterKind | None:
     return "mask 0/1"
 
 
+def settle_kind(values: ValueScan, source: Path) -> tuple[RasterKind, list[str]]:
+    """Return the kind of the masks that have these values together, and messages on what was assumed.
+
+    Parameters
+    ----------
+    values
+        Values of one file, or of all that are read alike.
+    source
+        The file or its folder, for messages.
+
+    Raises
+    ------
+    SceneError
+        If they are no masks.
+    """
+    kind = mask_kind(values)
+    if kind is None:
+        raise SceneError(
+            f"{source} holds grey values but no scale; if they are probabilities say so, with "
+            "gdal_edit -scale 0.00392157 for 0–255, else make a mask of 0 and 1"
+        )
+    return kind, [f"{source}: values 0 and 255, 255 taken for road"] if kind == "mask 0/255" else []
+
+
 def grid_mismatch(prediction: RoadRaster, truth: RoadRaster) -> str | None:
     """Return why two rasters do not share a grid, None if they do.
 

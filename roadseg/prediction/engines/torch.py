@@ -2,8 +2,8 @@
 
 On CUDA one batch is always in flight:
 
-    host      send 1 │ send 2  │ blend 1, send 3 │ blend 2, send 4
-    device           │ predict 1, copy back │ predict 2, copy back │ predict 3
+    host      send 1 │ send 2    │ blend 1, send 3 │ blend 2, send 4 │
+    device           │ predict 1 │ predict 2       │ predict 3       │
 
 When the device runs out of memory the batch size is halved, for this batch and all later ones.
 """
@@ -127,9 +127,8 @@ class TorchEngine:
             else:
                 first += len(part)
                 continue
-            self.batch_size = (
-                len(part) + 1
-            ) // 2  # out of the except block: the error holds the tensors of the failed try
+            # Outside the except block: there the error would still hold the tensors of the failed try.
+            self.batch_size = (len(part) + 1) // 2
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
         return done[0] if len(done) == 1 else torch.cat(done)
