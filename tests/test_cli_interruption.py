@@ -204,5 +204,5 @@ def test_train(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"data", "m.run"}
     again = roadseg(*command, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
-    assert f"going on at step {step} of 100" in again.stderr
+    assert f"resuming at step {step} of 100" in again.stderr
     assert read_card(tmp_path / "m.safetensors").recipe["steps_taken"] == 100

@@ -22,10 +22,11 @@ from roadseg.model.resunet import ResUNet
 from roadseg.model.weights import load_model, save_model
 from roadseg.progress import Listener
 from roadseg.settings import CalibrationGoal, CardTexts, DataSettings, TrainSettings, WeightType
-from roadseg.train import recalibrate, train_model
+from roadseg.train import train_model
 from roadseg.training.data.pairs import find_tile_pairs
 from roadseg.training.data.tiles import MemoryTile
 from roadseg.training.data.validate import shared_gsd
+from roadseg.training.recalibrate import calibrate_model
 from roadseg.training.recipes import merge_settings, read_config
 
 SETTINGS = TrainSettings(width=2, steps=4, batch=2, crop=32, warmup_steps=1, evaluations=2)
@@ -135,7 +136,7 @@ def test_calibrates_a_trained_model_anew(data: Path, tmp_path: Path, dtype: Weig
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
     train_model(DataSettings(data), first, CardTexts("first", licence="CC0"), replace(SETTINGS, dtype=dtype))
     again = TrainSettings(steps=0, start=str(first), dtype=dtype)
-    summary = recalibrate(second, CardTexts("second"), again, dev=dev)
+    summary = calibrate_model(second, CardTexts("second"), again, dev=dev)
     old, card = read_card(first), read_card(second)
     assert (card.hash, card.name, card.licence) == (old.hash, "second", "CC0")
     assert (card.threshold, old.temperature, old.bias) == (0.5, 1.0, 0.0)
@@ -145,10 +146,10 @@ def test_calibrates_a_trained_model_anew(data: Path, tmp_path: Path, dtype: Weig
     assert summary.dev is not None
     assert summary.dev.relaxed_f1 == {m.name: m.value for m in card.measurements}["relaxed F1"]
     third = tmp_path / "third.safetensors"
-    recalibrate(third, CardTexts("third"), replace(again, start=str(second)), dev=dev)
+    calibrate_model(third, CardTexts("third"), replace(again, start=str(second)), dev=dev)
     assert read_card(third).bias == pytest.approx(card.bias)
     with pytest.raises(OutputError, match="also the input"):
-        recalibrate(first, CardTexts("first"), again, dev=dev, overwrite=True)
+        calibrate_model(first, CardTexts("first"), again, dev=dev, overwrite=True)
 
 
 def test_calibrated_probabilities_are_shares_and_the_threshold_is_in_the_middle(data: Path, tmp_path: Path) -> None:
@@ -162,7 +163,7 @@ def test_calibrated_probabilities_are_shares_and_the_threshold_is_in_the_middle(
     errors, thresholds = {}, {}
     for goal in get_args(CalibrationGoal):
         again = TrainSettings(steps=0, start=str(model), calibration=goal)
-        summary = recalibrate(tmp_path / f"{goal}.safetensors", CardTexts("m"), again, dev=dev)
+        summary = calibrate_model(tmp_path / f"{goal}.safetensors", CardTexts("m"), again, dev=dev)
         assert summary.dev is not None
         errors[goal], thresholds[goal] = summary.dev.calibration_error, summary.dev.threshold
     assert max(errors["probability"], errors["threshold"]) < errors["none"]
@@ -215,7 +216,7 @@ def test_pictures_that_cannot_be_written_cost_no_run(
     output = tmp_path / "m.safetensors"
     train_model(settings, output, CardTexts("m"), SETTINGS, listener=Listener(report=said.append, warn=warned.append))
     assert [text.split(" (")[0] for text in warned] == [f"cannot write {tmp_path / 'm.run' / name}" for name in names]
-    assert f"what to look at: {tmp_path / 'm.run'}" in said
+    assert f"pictures of the run: {tmp_path / 'm.run'}" in said
     assert read_card(output).name == "m"
     assert not list((tmp_path / "m.run").glob("*.new"))
 
@@ -322,7 +323,7 @@ def test_a_refused_run_leaves_an_earlier_one_as_it_was(data: Path, tmp_path: Pat
     output, short = tmp_path / "m.safetensors", replace(SETTINGS, minutes=1e-9)
     assert not train_model(DataSettings(data), output, CardTexts("m"), short).finished
     before = {path: path.read_bytes() for path in (tmp_path / "m.run").iterdir() if path.is_file()}
-    assert {path.name for path in before} >= {"config.toml", "checkpoint-1-1-of-1.safetensors"}
+    assert {path.name for path in before} >= {"config.toml", "checkpoint-1.safetensors"}
     _grey_mask(make_folder(tmp_path / "bad", ("a", "b")))
     for settings, source, overwrite, message in (
         (replace(SETTINGS, seed=7), data, False, "seed"),

@@ -13,7 +13,7 @@ from rasterio.warp import transform
 from worlds import METRES, write_raster
 
 from roadseg.progress import Listener
-from roadseg.settings import DataSettings
+from roadseg.settings import DataSettings, TrainSettings
 from roadseg.training.data.check import CheckReport, check_training_data
 from roadseg.training.data.contact_sheet import THUMB_PX, SheetEntry, Thumbnail, draw_contact_sheet, overlay
 
@@ -40,10 +40,8 @@ def write_pair(
 def checked(settings: DataSettings, folder: Path, said: list[str] | None = None) -> CheckReport:
     return check_training_data(
         settings,
-        crop=32,
-        gsd_m=None,
-        seed=0,
-        beside=folder / "m.safetensors",
+        folder / "m.safetensors",
+        TrainSettings(crop=32),
         sheet=folder / "sheet.png",
         listener=Listener(warn=(said if said is not None else []).append),
     )

@@ -16,8 +16,8 @@ from worlds import METRES, picture, write_raster
 
 from roadseg.errors import RoadsegError, SceneError, TrainingError
 from roadseg.progress import Listener
-from roadseg.settings import DataSettings
-from roadseg.training.data.load import TrainingData, collect_pairs, load, load_dev_areas
+from roadseg.settings import DataSettings, TrainSettings
+from roadseg.training.data.load import TrainingData, collect_pairs, load_dev_areas, load_training_data
 from roadseg.training.data.memory import free_bytes
 from roadseg.training.data.tiles import VOID
 
@@ -51,7 +51,7 @@ def loaded(
     settings: DataSettings, folder: Path, *, gsd_m: float | None = None, said: list[str] | None = None, crop: int = 32
 ) -> TrainingData:
     listener = Listener(report=said.append, warn=said.append) if said is not None else Listener()
-    return load(settings, crop=crop, gsd_m=gsd_m, seed=0, beside=folder / "m.safetensors", listener=listener)
+    return load_training_data(settings, folder / "m.safetensors", TrainSettings(crop=crop, pixel_m=gsd_m), listener)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
@@ -348,8 +348,8 @@ def test_bands_that_are_not_used_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("count", "message"),
     [
-        (1, r"a\.tif has 1 band where 3 .*; --bands 1 trains a model for 1 band, --bands 1,1,1 one for 3$"),
-        (2, r"a\.tif has 2 bands where 3 .*; --bands 1,2 trains a model for 2 bands$"),
+        (1, r"a\.tif offers 1; choose 3 .*grey image: --bands 1,1,1\), or train a model for 1 band with --bands 1$"),
+        (2, r"a\.tif offers 2; choose 3 .*, or train a model for 2 bands with --bands 1,2$"),
     ],
 )
 def test_too_few_bands_have_a_cure_without_a_model(tmp_path: Path, count: int, message: str) -> None:

@@ -87,10 +87,10 @@ def test_processes_that_are_told_to_stop_stop_together(tmp_path: Path, told: tup
     answers = [process.communicate(timeout=60) for process in pair]
     assert [process.returncode for process in pair] == [143 if rank in told else 0 for rank in (0, 1)], answers
     (saved,) = (tmp_path / "m.run").glob("checkpoint-*")
-    step = int(saved.name.split("-")[1])
+    step = int(saved.stem.split("-")[1])
     assert 10 <= step < 200
     assert f"step {step} of 200 is saved" in answers[0][1]
-    assert "the same command goes on from" in answers[0][1]
+    assert "the same command resumes from" in answers[0][1]
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from roadseg.model.card import ModelCard
 from roadseg.model.resunet import ResUNet
 from roadseg.model.weights import save_model
 from roadseg.prediction.engines.torch import TorchEngine
-from roadseg.settings import EngineSettings
+from roadseg.settings import EngineSettings, TrainSettings
 from roadseg.training.teacher import Teacher, load_teacher
 
 CARD = ModelCard("t", mean=(0.3, 0.4, 0.5), std=(0.1, 0.2, 0.3), temperature=1.7, bias=-0.2)
@@ -40,10 +40,10 @@ def test_tells_what_an_engine_with_its_card_predicts():
 def test_about_the_same_ground_resolution_will_do(tmp_path, gsd_m):
     path = tmp_path / "t.safetensors"
     save_model(path, make_model(), CARD)
-    found = load_teacher(str(path), bands=3, gsd_m=gsd_m, device=CPU, precision="float32")
+    found = load_teacher(TrainSettings(teacher=str(path), precision="float32"), bands=3, gsd_m=gsd_m, device=CPU)
     assert found is not None
     assert found.card.name == "t"
 
 
 def test_no_teacher_is_asked_for():
-    assert load_teacher(None, bands=3, gsd_m=1.0, device=CPU, precision="float32") is None
+    assert load_teacher(TrainSettings(), bands=3, gsd_m=1.0, device=CPU) is None

@@ -131,10 +131,8 @@ def _check(
         sheet = output.with_name(f"{output.name.removesuffix('.safetensors')}.check.png")
         found = check_training_data(
             data_from_options(place, options, needed=True),
-            crop=settings.crop,
-            gsd_m=settings.pixel_m,
-            seed=settings.seed,
-            beside=output,
+            output,
+            settings,
             sheet=sheet,
             listener=listener,
         )

@@ -33,8 +33,6 @@ class SceneSettings:
         (low, high) per band, where they are known from an earlier read of the same scene.
     any_gsd
         Use the scene's grid whatever its resolution.
-    trains
-        A model is trained on the scene, so it may have another number of bands; for messages.
     fill
         Value of nodata pixels per band, on the 0–1 scale.
     """
@@ -46,7 +44,6 @@ class SceneSettings:
     value_range: tuple[float, float] | None = None
     stretch: tuple[tuple[float, float], ...] | None = None
     any_gsd: bool = False
-    trains: bool = False
     fill: tuple[float, ...] = (0.0, 0.0, 0.0)
 
 
@@ -70,20 +67,16 @@ def choose_bands(file: DatasetReader, path: str, settings: SceneSettings) -> tup
     if missing:
         raise SceneError(f"{path} has no band {missing[0]}: it has {file.count}; choose with --bands")
     if len(bands) != settings.band_count:
-        raise SceneError(_wrong_count(path, bands, file.count, settings))
+        raise SceneError(_wrong_count(path, bands, file.count, settings.band_count))
     return bands
 
 
-def _wrong_count(path: str, bands: tuple[int, ...], count: int, settings: SceneSettings) -> str:
+def _wrong_count(path: str, bands: tuple[int, ...], count: int, wanted: int) -> str:
     """Return the message for a file with too few bands, or for too many or too few that were named."""
-    wanted = settings.band_count
-    if settings.trains:
-        cure = f"--bands {','.join(map(str, bands))} trains a model for {counted(len(bands), 'band')}"
-        grey = ", --bands 1,1,1 one for 3" if len(bands) == 1 else ""
-        return f"{path} has {counted(len(bands), 'band')} where {wanted} are taken by default; {cure}{grey}"
     grey = " (for a grey image: --bands 1,1,1)" if count < wanted == 3 else ""
     return (
-        f"the model wants {counted(wanted, 'band')} and {path} offers {len(bands)}; choose {wanted} with --bands{grey}"
+        f"the model wants {counted(wanted, 'band')} and {path} offers {len(bands)}; choose {wanted} with "
+        f"--bands{grey}, or train a model for {counted(len(bands), 'band')} with --bands {','.join(map(str, bands))}"
     )
 
 

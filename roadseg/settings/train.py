@@ -194,10 +194,6 @@ class TrainSettings:
     ] = False
     dtype: Annotated[WeightType, Option("--dtype", "Data type of the weights in the file.", MODEL)] = "float16"
     checkpoint_minutes: Annotated[float, Option(None, "Time between checkpoints.", min=0)] = 2.0
-    checkpoint_part_mib: Annotated[
-        float, Option(None, "Largest file of a checkpoint, in MiB; 0 writes one.", min=0)
-    ] = 0.0
-    checkpoint_half: Annotated[bool, Option(None, "16-bit checkpoints: half the size, resumed less exactly.")] = False
     minutes: Annotated[
         float,
         Option("--minutes", "Stop after so many minutes; the same command resumes; 0 never.", RUN, "MIN", min=0),

@@ -1,14 +1,14 @@
-"""Checkpoints: all there or not there, in one file or in several small ones.
+"""Checkpoints: one file per step, complete or absent.
 
-The parts of a checkpoint are written beside each other, and only when the last one is complete are those
-of the step before removed. Whatever stops the writing, a full disk too, the last good one stays.
+A new checkpoint is written before the one of the step before is removed. Whatever stops the writing, a full disk
+included, the last good one stays.
 """
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,116 +18,109 @@ from torch import Tensor
 from roadseg.errors import OutputError, TrainingError
 from roadseg.files import write_atomically
 
-_NAME = re.compile(r"checkpoint-(\d+)-(\d+)-of-(\d+)\.safetensors")
-_MIB = 1 << 20
+_NAME = re.compile(r"checkpoint-(\d+)(?:-1-of-1)?\.safetensors")
+"""The longer form is what earlier versions wrote."""
 
 
-def write_checkpoint(
-    folder: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any], *, part_mib: float = 0, half: bool = False
-) -> None:
-    """Write a checkpoint of a step, then remove older ones.
+class Checkpoint(NamedTuple):
+    """The state of a run: its file, tensors by name, and everything that fits into JSON, ``step`` among it."""
 
-    Parameters
-    ----------
-    folder
-        Where to; it exists.
-    tensors
-        Named numbers.
-    about
-        What goes into JSON; ``about["step"]`` is the step.
-    part_mib
-        Largest size of a file (one tensor is never split); 0 writes one.
-    half
-        16-bit numbers: float16 for weights, bfloat16 for the rest, which needs the range more than the digits.
+    path: Path
+    tensors: dict[str, Tensor]
+    metadata: dict[str, Any]
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """Return the tensors whose names start with a prefix, without it."""
+        return {k.removeprefix(prefix): v for k, v in self.tensors.items() if k.startswith(prefix)}
+
+    def check_settings(self, wanted: Mapping[str, Any]) -> None:
+        """Check that a run with these settings may resume from here.
+
+        Raises
+        ------
+        TrainingError
+            If one of them differs from the checkpoint's.
+        """
+        found = self.metadata.get("settings", {})
+        differing = [name for name in wanted if wanted[name] != found.get(name)]
+        if differing:
+            raise TrainingError(
+                f"{self.path} was made with other settings or data ({', '.join(differing)}); "
+                "use those, or --overwrite to start again"
+            )
+
+
+def write_checkpoint(folder: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    """Write the checkpoint of ``metadata["step"]`` into an existing folder, then remove those of other steps.
 
     Raises
     ------
     OutputError
-        If it cannot be written; the one before is still there.
+        If it cannot be written; the previous one is still there.
     """
-    step = int(about["step"])
-    if step in _complete(folder):
+    step = int(metadata["step"])
+    if step in _steps(folder):
         return
-    stored = {name: _narrowed(name, value) if half else value for name, value in tensors.items()}
-    parts = list(_packed({name: value.contiguous() for name, value in stored.items()}, part_mib * _MIB))
-    paths = [folder / f"checkpoint-{step}-{i}-of-{len(parts)}.safetensors" for i in range(1, len(parts) + 1)]
-    notes = [{"roadseg": json.dumps(about if path == paths[0] else {"step": step})} for path in paths]
+    path = folder / f"checkpoint-{step}.safetensors"
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
     try:
-        for path, part, note in zip(paths, parts, notes, strict=True):
-            write_atomically(path, save(part, note))  # save_file would lock other users out
+        # safetensors' save_file would create a file that other users cannot read
+        write_atomically(path, save(contiguous, {"roadseg": json.dumps(metadata)}))
     except OSError as error:
-        for path in paths:
-            path.unlink(missing_ok=True)
-        kept = max(_complete(folder), default=None)
-        good = f"the one of step {kept} is kept" if kept is not None else "there is none yet"
+        previous = max(_steps(folder), default=None)
+        kept = f"the one of step {previous} is kept" if previous is not None else "there is none yet"
         raise OutputError(
-            f"cannot write the checkpoint of step {step} ({error.strerror}; {good}); make room"
+            f"cannot write the checkpoint of step {step} ({error.strerror}; {kept}); make room"
         ) from error
     remove_checkpoints(folder, keep=step)
 
 
-def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Read the newest complete checkpoint, None if there is none.
+def read_checkpoint(folder: Path) -> Checkpoint | None:
+    """Read the newest checkpoint of a folder, None if there is none.
 
     Raises
     ------
     TrainingError
         If it is damaged.
     """
-    complete = _complete(folder)
-    if not complete:
+    steps = _steps(folder)
+    if not steps:
         return None
-    paths = complete[max(complete)]
-    tensors: dict[str, Tensor] = {}
+    path = steps[max(steps)]
     try:
-        for path in paths:
-            with safe_open(path, "pt") as file:
-                tensors |= {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-                if path == paths[0]:
-                    about = json.loads((file.metadata() or {})["roadseg"])
-        int(about["step"])
+        with safe_open(path, "pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            metadata = json.loads((file.metadata() or {})["roadseg"])
+        int(metadata["step"])
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-        raise TrainingError(f"{paths[0]} is not a checkpoint of roadseg; move it away to start anew") from error
-    return {k: v.float() if v.dtype in {torch.float16, torch.bfloat16} else v for k, v in tensors.items()}, about
+        raise TrainingError(f"{path} is not a checkpoint of roadseg; move it away to start again") from error
+    return Checkpoint(path, tensors, metadata)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return the state of an optimizer as tensors named ``<parameter number>.<name>``."""
+    states = optimizer.state_dict()["state"].items()
+    return {f"{index}.{name}": value for index, state in states for name, value in state.items() if value is not None}
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Set the state of an optimizer, which moves to the device what belongs there (AdamW's step count does not)."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, name = key.split(".")
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def remove_checkpoints(folder: Path, *, keep: int | None = None) -> None:
-    """Remove checkpoints of other steps, unfinished files too."""
+    """Remove the checkpoints of all steps but one, unfinished files included."""
+    kept = _steps(folder).get(keep) if keep is not None else None
     for path in folder.glob("checkpoint-*") if folder.is_dir() else ():
-        match = _NAME.fullmatch(path.name)
-        if match is None or int(match[1]) != keep:
+        if path != kept:
             path.unlink(missing_ok=True)
 
 
-def _complete(folder: Path) -> dict[int, list[Path]]:
-    """Return the files of each step that has all of them, in order."""
-    found: dict[tuple[int, int], dict[int, Path]] = {}
-    for path in folder.glob("checkpoint-*.safetensors") if folder.is_dir() else ():
-        match = _NAME.fullmatch(path.name)
-        if match:
-            step, part, parts = map(int, match.groups())
-            found.setdefault((step, parts), {})[part] = path
-    return {step: [files[i] for i in sorted(files)] for (step, parts), files in found.items() if len(files) == parts}
-
-
-def _packed(tensors: Mapping[str, Tensor], limit: float) -> Iterable[dict[str, Tensor]]:
-    """Put tensors into parts, the largest first, each into the first part with room for it."""
-    if not limit:
-        return [dict(tensors)]
-    parts: list[dict[str, Tensor]] = []
-    sizes: list[int] = []
-    for name, value in sorted(tensors.items(), key=lambda item: -item[1].nbytes):
-        size = value.nbytes + 256  # the header's line
-        place = next((i for i, used in enumerate(sizes) if used + size <= limit - _MIB / 4), len(parts))
-        if place == len(parts):
-            parts.append({})
-            sizes.append(0)
-        parts[place][name] = value
-        sizes[place] += size
-    return parts
-
-
-def _narrowed(name: str, value: Tensor) -> Tensor:
-    if value.ndim < 4 or not value.dtype.is_floating_point:
-        return value
-    return value.to(torch.bfloat16 if name.startswith("optimizer.") else torch.float16)
+def _steps(folder: Path) -> dict[int, Path]:
+    """Return the checkpoints of a folder by step."""
+    paths = folder.glob("checkpoint-*.safetensors") if folder.is_dir() else ()
+    return {int(match[1]): path for path in paths if (match := _NAME.fullmatch(path.name))}

@@ -1,9 +1,9 @@
-"""Training by several processes, one for each device, that end up with the numbers of one.
+"""Training by several processes, one per device, with the results of a single one.
 
-Started by ``torchrun``, each process takes its share of every batch. Everything that a single process would
-compute over the whole batch is added up over the processes: batch statistics, the sums a loss is made of, and the
-gradients (one flat sum after the backward pass). So N processes with batches of B do what one does with
-batches of N × B, but for rounding. NCCL between CUDA devices, Gloo between CPUs.
+Each process that ``torchrun`` starts takes its share of every batch. Everything that one process would compute over the
+whole batch is summed over the processes: batch statistics, the sums that make up the loss, and the gradients (in one
+flat tensor after the backward pass). So N processes with batches of B do what one does with batches of N × B, up to
+rounding. NCCL connects CUDA devices, Gloo CPUs.
 """
 
 import os
@@ -20,41 +20,42 @@ from torch import Tensor, distributed, nn
 
 from roadseg.errors import DeviceError
 
-_PATIENCE = timedelta(hours=2)
+_TIMEOUT = timedelta(hours=2)
+"""Longest wait for another process: the first one may draw masks or score all dev tiles meanwhile."""
 
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """The processes that train together: which one this is, and how many there are."""
+    """The processes that train together: the rank of this one, and their number."""
 
     rank: int = 0
     size: int = 1
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the process that writes and speaks."""
+        """Whether this is the process that writes files and reports."""
         return self.rank == 0
 
     def batch_slice(self, count: int) -> slice:
-        """Return which of ``size × count`` things are this process's."""
+        """Return which of the ``size × count`` crops of a step are this process's."""
         return slice(self.rank * count, (self.rank + 1) * count)
 
     def sum_for_loss(self, sums: Tensor) -> Tensor:
-        """Add sums of the processes; the gradient goes to the own part, as a sum's does."""
-        return _Pooled.apply(sums) if self.size > 1 else sums  # type: ignore[no-untyped-call]
+        """Sum over the processes; the gradient of this process's part is that of the sum."""
+        return _SumForSameLoss.apply(sums) if self.size > 1 else sums  # type: ignore[no-untyped-call]
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Replace each gradient by the sum over the processes."""
+        """Replace each gradient by its sum over the processes."""
         if self.size == 1:
             return
         gradients = [p.grad for p in parameters if p.grad is not None]
-        flat = torch.cat([g.reshape(-1) for g in gradients])
+        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
         distributed.all_reduce(flat)
         for gradient, part in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
 
     def sum_counts(self, counts: NDArray[np.int64], device: torch.device) -> NDArray[np.int64]:
-        """Add whole numbers over the processes."""
+        """Sum integers over the processes."""
         if self.size == 1:
             return counts
         summed = torch.from_numpy(counts).to(device)
@@ -62,46 +63,54 @@ class ProcessGroup:
         return summed.cpu().numpy()
 
     def any_true(self, flag: bool, device: torch.device) -> bool:
-        """Return whether any process wishes it."""
+        """Return whether the flag is true in any process."""
         if self.size == 1:
             return flag
-        flags = torch.tensor([int(flag)], device=device)
-        distributed.all_reduce(flags)
-        return bool(flags.item())
+        total = torch.tensor([int(flag)], device=device)
+        distributed.all_reduce(total)
+        return bool(total.item())
 
     def barrier(self) -> None:
-        """Wait for the others."""
+        """Wait until all processes are here."""
         if self.size > 1:
             distributed.barrier()
 
+    @contextmanager
+    def main_first(self) -> Iterator[None]:
+        """Context manager that the main process runs through first; the others find the files it has written."""
+        if not self.is_main:
+            self.barrier()
+        yield
+        if self.is_main:
+            self.barrier()
+
     def synchronize_batch_norms(self, model: nn.Module) -> None:
-        """Let batch normalization see the crops of all processes, in place."""
+        """Let batch normalization use the statistics of all processes, in place."""
         if self.size == 1:
             return
         for module in list(model.modules()):
             for name, child in list(module.named_children()):
                 if type(child) is nn.BatchNorm2d:
-                    on_cuda = child.weight.is_cuda
-                    shared = nn.SyncBatchNorm if on_cuda else GroupBatchNorm
-                    norm: Any = shared(child.num_features, eps=child.eps, momentum=child.momentum)
-                    for kept in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
-                        setattr(norm, kept, getattr(child, kept))  # the optimizer knows these very tensors
+                    kind = nn.SyncBatchNorm if child.weight.is_cuda else GroupBatchNorm
+                    norm: Any = kind(child.num_features, eps=child.eps, momentum=child.momentum)
+                    for tensor in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
+                        setattr(norm, tensor, getattr(child, tensor))  # the optimizer knows these very tensors
                     setattr(module, name, norm.train(child.training))
 
 
 class GroupBatchNorm(nn.BatchNorm2d):
-    """Batch normalization over the crops of all processes, on any device (PyTorch's own is for CUDA)."""
+    """Batch normalization over the crops of all processes, on any device; ``nn.SyncBatchNorm`` needs CUDA."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, channels, h, w) to the same shape."""
         if not self.training:
             return super().forward(x)
         count = torch.tensor([float(x.numel() // x.shape[1])], device=x.device)
-        sums = _Shared.apply(torch.cat([x.sum((0, 2, 3)), count]))  # type: ignore[no-untyped-call]
+        sums = _SumForOwnLosses.apply(torch.cat([x.sum((0, 2, 3)), count]))  # type: ignore[no-untyped-call]
         total = sums[-1].detach()
         mean = sums[:-1] / total
         centred = x - mean.view(1, -1, 1, 1)
-        variance = _Shared.apply(centred.square().sum((0, 2, 3))) / total  # type: ignore[no-untyped-call]
+        variance = _SumForOwnLosses.apply(centred.square().sum((0, 2, 3))) / total  # type: ignore[no-untyped-call]
         with torch.no_grad():
             rate = 0.1 if self.momentum is None else self.momentum
             self.running_mean.lerp_(mean, rate)  # type: ignore[union-attr]
@@ -112,8 +121,13 @@ class GroupBatchNorm(nn.BatchNorm2d):
         return y
 
 
-class _Pooled(torch.autograd.Function):
-    """Sum over processes, of which every one goes on to compute the same: the gradient is the own one."""
+# Two sums over processes. If every process computes the same loss from the sum, each has the whole gradient already,
+# and the gradients of the parameters are added later. If each computes a loss of its own from it, the gradient of the
+# sum is the sum of theirs.
+
+
+class _SumForSameLoss(torch.autograd.Function):
+    """Sum over processes that all compute the same from it: the gradient passes through."""
 
     @staticmethod
     def forward(_: Any, values: Tensor) -> Tensor:
@@ -126,8 +140,8 @@ class _Pooled(torch.autograd.Function):
         return gradient
 
 
-class _Shared(torch.autograd.Function):
-    """Sum over processes, of which each goes on to compute its own: the gradients add as well."""
+class _SumForOwnLosses(torch.autograd.Function):
+    """Sum over processes that each compute something else from it: gradients are summed too."""
 
     @staticmethod
     def forward(_: Any, values: Tensor) -> Tensor:
@@ -144,12 +158,12 @@ class _Shared(torch.autograd.Function):
 
 @contextmanager
 def join_process_group(device: str) -> Iterator[tuple[ProcessGroup, str]]:
-    """Join the processes torchrun started, if it did, and say which device is this one's.
+    """Context manager that joins the processes ``torchrun`` started, if it did; yields them and this one's device.
 
     Parameters
     ----------
     device
-        As asked for; with several processes ``auto`` and ``cuda`` become one CUDA device each.
+        Device asked for; with several processes ``auto`` and ``cuda`` become one CUDA device each.
 
     Raises
     ------
@@ -166,13 +180,14 @@ def join_process_group(device: str) -> Iterator[tuple[ProcessGroup, str]]:
         raise DeviceError(f"{size} processes cannot share {device}; use --device cuda, each takes one")
     if on_cuda and local >= torch.cuda.device_count():
         raise DeviceError(
-            f"there are {torch.cuda.device_count()} CUDA devices for more processes; lower --nproc-per-node"
+            f"there are more processes than the {torch.cuda.device_count()} CUDA devices; lower --nproc-per-node"
         )
-    own = f"cuda:{local}" if on_cuda else "cpu"
+    own = torch.device("cuda", local) if on_cuda else torch.device("cpu")
     if on_cuda:
-        torch.cuda.set_device(local)
-    distributed.init_process_group("nccl" if on_cuda else "gloo", timeout=_PATIENCE)
+        torch.cuda.set_device(own)
+    backend = "nccl" if on_cuda else "gloo"
+    distributed.init_process_group(backend, timeout=_TIMEOUT, device_id=own if on_cuda else None)
     try:
-        yield ProcessGroup(rank, size), own
+        yield ProcessGroup(rank, size), str(own)
     finally:
         distributed.destroy_process_group()

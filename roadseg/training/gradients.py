@@ -1,5 +1,9 @@
-"""From a batch to gradients: forward, loss and backward, in as many parts as memory wants."""
+"""From a batch to gradients: forward pass, loss and backward pass, in as many parts as memory needs."""
 
+import importlib.util
+import os
+import shutil
+import sys
 from collections.abc import Callable
 
 import torch
@@ -14,7 +18,7 @@ from roadseg.training.objective import loss_from_sums, loss_sums
 
 
 def memory_format_for(width: int) -> torch.memory_format:
-    """Return the faster memory layout that is safe.
+    """Return the faster memory format that is safe.
 
     With channels last, the backward pass of a strided 1×1 convolution of fewer channels than a vector register has
     floats (8 with AVX2, 16 with AVX-512) writes beyond its memory on CPUs (seen with PyTorch 2.13).
@@ -23,20 +27,25 @@ def memory_format_for(width: int) -> torch.memory_format:
 
 
 class ForwardBackward:
-    """Leaves the gradients of a batch in a network's parameters.
+    """Computes the loss of a batch and leaves its gradients in the parameters of a model.
 
     Parameters
     ----------
-    network
-        In training.
+    model
+        In training mode.
     settings
         Loss and precision.
     scaler
-        Of float16 gradients.
-    team
-        The processes whose batches make one.
-    on_note
-        Gets a sentence when memory is too small.
+        Scales the loss of float16 training.
+    processes
+        The processes whose batches count as one.
+    warn
+        Called with a sentence when memory runs out.
+
+    Attributes
+    ----------
+    parts
+        Number of parts a batch is split into; doubled whenever memory runs out.
     """
 
     def __init__(
@@ -45,19 +54,28 @@ class ForwardBackward:
         settings: TrainSettings,
         scaler: torch.amp.GradScaler,
         processes: ProcessGroup,
-        on_note: Callable[[str], None],
+        warn: Callable[[str], None],
     ) -> None:
-        self.model, self.settings, self.scaler, self.processes, self.on_note = (
-            model,
-            settings,
-            scaler,
-            processes,
-            on_note,
-        )
+        self.model, self.settings, self.scaler, self.processes, self.warn = model, settings, scaler, processes, warn
         self.parts = 1
 
     def __call__(self, x: Tensor, labels: Tensor, teacher_probability: Tensor | None = None) -> Tensor:
-        """Return the loss and leave its gradients; take the batch in parts if there is too little memory."""
+        """Return the loss of a batch, a scalar, having set the gradients.
+
+        Parameters
+        ----------
+        x
+            (n, bands, crop, crop) float32, normalized.
+        labels
+            (n, crop, crop) uint8: 1 road, 0 not road, 255 void.
+        teacher_probability
+            (n, crop, crop) float32, if there is a teacher.
+
+        Raises
+        ------
+        DeviceError
+            If memory does not suffice for a single crop, or for a batch shared by several processes.
+        """
         while True:
             try:
                 return self._in_parts(x, labels, teacher_probability)
@@ -69,43 +87,60 @@ class ForwardBackward:
                         f"{x.device} has too little memory to train on {len(x)} crops of {x.shape[-1]} px; "
                         "choose a smaller --batch or --crop"
                     ) from error
-            self.parts *= 2  # here, where the error no longer holds what the failed try made
+            # Outside the except block, where the error no longer holds the tensors of the failed try.
+            self.parts *= 2
             if x.device.type == "cuda":
                 torch.cuda.empty_cache()
-            self.on_note(
-                f"too little memory for {len(x)} crops at once: taken in {self.parts} parts, whose gradients are "
-                "added; batch statistics and Dice are then those of the parts"
+            self.warn(
+                f"too little memory for {len(x)} crops at once: batches are split into {self.parts} parts whose "
+                "gradients are added; batch statistics and Dice are then those of the parts"
             )
 
     def _in_parts(self, x: Tensor, labels: Tensor, teacher_probability: Tensor | None) -> Tensor:
         self.model.zero_grad(set_to_none=True)
-        dtype = getattr(torch, self.settings.precision)
         size = -(-len(x) // self.parts)
-        known = (labels != 255).sum().clamp(min=1) if self.parts > 1 else None
+        known = (labels != 255).sum().clamp(min=1)
         total = torch.zeros((), device=x.device)
         for first in range(0, len(x), size):
-            place = slice(first, first + size)
-            some, some_labels, some_taught = (
-                x[place],
-                labels[place],
-                None if teacher_probability is None else teacher_probability[place],
-            )
-            with torch.autocast(x.device.type, dtype=dtype, enabled=dtype != torch.float32):
-                logits = self.model(some.contiguous(memory_format=memory_format_for(self.model.width)))
-            sums = loss_sums(logits, some_labels, self.settings, some_taught)
-            loss = loss_from_sums(self.processes.sum_for_loss(sums), self.settings)
-            if known is not None:
-                loss = loss * ((some_labels != 255).sum() / known)
+            part = slice(first, first + size)
+            taught = None if teacher_probability is None else teacher_probability[part]
+            loss = self._loss(x[part], labels[part], taught)
+            if self.parts > 1:
+                loss = loss * ((labels[part] != 255).sum() / known)
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         return total
+
+    def _loss(self, x: Tensor, labels: Tensor, teacher_probability: Tensor | None) -> Tensor:
+        dtype = getattr(torch, self.settings.precision)
+        with torch.autocast(x.device.type, dtype=dtype, enabled=dtype != torch.float32):
+            logits = self.model(x.contiguous(memory_format=memory_format_for(self.model.width)))
+        sums = loss_sums(logits, labels, self.settings, teacher_probability)
+        return loss_from_sums(self.processes.sum_for_loss(sums), self.settings)
+
+
+def require_compiler(device: torch.device) -> None:
+    """Check that ``torch.compile`` has what it needs on a device.
+
+    Raises
+    ------
+    DeviceError
+        If Triton (CUDA) or a C++ compiler (CPU) is missing.
+    """
+    if device.type == "cuda" and importlib.util.find_spec("triton") is None:
+        raise DeviceError("--compile needs Triton on CUDA; pip install triton, or leave out --compile")
+    compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+    if device.type == "cpu" and shutil.which(compiler) is None:
+        raise DeviceError(
+            f"--compile needs a C++ compiler, and there is no {compiler}; install it, or leave out --compile"
+        )
 
 
 def compile_blocks(model: ResUNet) -> None:
     """Compile the residual blocks, each by itself.
 
-    Compiling the whole network loses the gradient of the aligned bilinear upsampling on the CPU (seen
-    with PyTorch 2.13: everything below the last decoder level got a gradient of zero).
+    Compiling the whole model loses the gradient of the aligned bilinear upsampling on CPUs (seen with PyTorch 2.13:
+    everything below the last decoder level got a gradient of zero).
     """
     for module in model.modules():
         if isinstance(module, StemBlock | ResidualBlock):

@@ -1,9 +1,9 @@
 """The training loop: crops in, averaged weights out, nothing lost on the way.
 
-What is kept is an exponential moving average of the weights, or the best of them if training may stop early.
-Every random choice depends only on ``(seed, step)``, so a run that was killed and started again ends with
-the same weights as one that was not (on a CPU, bit for bit). The device is not waited for: losses are read
-every few steps, and a loss that is no number stops the run then, before a checkpoint is written.
+The result is the moving average of the weights, or the best such average if training may stop early. Every random
+choice depends only on ``(seed, step)``, so a run that was killed and resumed ends with the same weights as one that was
+not (on a CPU, bit for bit). The loop does not wait for the device: losses are read every few steps, and one that is NaN
+or infinite stops the run then, before a checkpoint is written.
 """
 
 import math
@@ -17,30 +17,33 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from roadseg.errors import OutputError, TrainingError
+from roadseg.errors import OutputError
 from roadseg.model.resunet import ResUNet, normalize
 from roadseg.progress import Listener, interrupts_at_once
 from roadseg.settings import TrainSettings
-from roadseg.training.checkpoint import read_checkpoint, write_checkpoint
+from roadseg.training.average import WeightAverage
+from roadseg.training.checkpoint import Checkpoint, load_optimizer, optimizer_tensors, read_checkpoint, write_checkpoint
 from roadseg.training.data.augment import augment
 from roadseg.training.data.feed import Feed
 from roadseg.training.data.tiles import TileDataset
 from roadseg.training.distributed import ProcessGroup
 from roadseg.training.gradients import ForwardBackward, compile_blocks, memory_format_for
-from roadseg.training.history import TrainingHistory
-from roadseg.training.optimizer import learning_rate_at, make_optimizer
+from roadseg.training.history import SmoothedLoss, TrainingHistory
+from roadseg.training.optimizer import learning_rate_at, make_optimizer, set_learning_rate
 
 _READ_EVERY = {"cuda": 20}
-_ROWS = 500
-_FREE = {"checkpoint_minutes", "checkpoint_part_mib", "checkpoint_half", "calibration", "dtype", "minutes"}
-"""Settings that may change while a run goes on."""
+"""Steps after which losses are read, which waits for the device; elsewhere after every step."""
+
+_MAY_CHANGE = {"checkpoint_minutes", "calibration", "dtype", "minutes"}
+"""Settings that may differ between a checkpoint and the run that resumes from it."""
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+Evaluate = Callable[[], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
 class Step:
-    """What is known after a training step: number, smoothed loss as last read, learning rate, crops in a second."""
+    """A finished training step: its number from 1, smoothed loss as last read, learning rate, crops per second."""
 
     step: int
     loss: float
@@ -49,32 +52,32 @@ class Step:
 
 
 class Trainer:
-    """A network on its way: weights, optimizer state, averaged weights, and where they are saved.
+    """A training run: model, optimizer, averaged weights, history, and the checkpoint they are saved in.
 
     Parameters
     ----------
-    network
+    model
         Trained in place, on the device it is on.
     tiles
-        Where crops come from.
+        The source of the crops.
     settings
-        How to train; ``precision`` must be settled.
+        How to train; ``precision`` must not be ``auto``.
     folder
-        Where checkpoints are written now and then, and picked up if there are any.
+        Where checkpoints are written; if there is one, the run resumes from it.
     statistics
-        Mean and standard deviation per band that the network is used to; None takes the tiles'.
-    team
+        Mean and standard deviation per band that the model expects; None takes those of the tiles.
+    processes
         The processes that train together.
     teacher
         Maps images (n, bands, crop, crop) float32 in [0, 1] to probabilities (n, crop, crop) to learn from.
     listener
-        Is warned of what does not go as planned; its shield is entered for each step, by several processes for all of
-        them, so that an interruption comes between two.
+        Receives warnings. Its ``defer_interrupts`` keeps interrupts out of steps, and out of the whole run if there
+        are several processes.
 
     Raises
     ------
     TrainingError
-        If the checkpoint there was made with other settings or cannot be read.
+        If the checkpoint there was made with other settings or data, or cannot be read.
     """
 
     def __init__(
@@ -92,156 +95,142 @@ class Trainer:
         self.model, self.tiles, self.settings, self.folder = model, tiles, settings, folder
         self.processes, self.teacher, self.listener = processes or ProcessGroup(), teacher, listener or Listener()
         self.device = next(model.parameters()).device
+        self._read_every = _READ_EVERY.get(self.device.type, 1)
         self.mean, self.std = statistics or tiles.pixel_statistics()
         tiles.fill(self.mean)
         self.optimizer = make_optimizer(model, settings, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "float16")
         self.forward_backward = ForwardBackward(model, settings, self.scaler, self.processes, self.listener.warn)
-        self.average = {k: v.detach().clone() for k, v in model.state_dict().items()}
-        self.step, self.loss = 0, math.nan
+        self.average = WeightAverage(model, settings.average_decay)
         self.history = TrainingHistory(settings)
-        self.saved: int | None = None
-        self._whole = True
-        self._unread: list[Tensor] = []
-        self._rate = math.nan
-        self._load()
+        self.step = 0
+        self.saved: int | None = None  # step of the last checkpoint
+        self._loss, self._crops_per_s, self._mid_step = SmoothedLoss(), math.nan, False
+        if checkpoint := read_checkpoint(folder):
+            self._resume(checkpoint)
+
+    @property
+    def loss(self) -> float:
+        """The smoothed loss as last read, NaN before the first reading."""
+        return self._loss.value
 
     @property
     def finished(self) -> bool:
         """Whether there is nothing left to train."""
-        return self.step >= self.settings.steps or not self.history.waits_for_better
+        return self.step >= self.settings.steps or self.history.stops_early
 
     def run(
         self,
         on_step: Callable[[Step], None] = lambda _: None,
         *,
-        evaluate: Callable[[], Mapping[str, float]] | None = None,
+        evaluate: Evaluate | None = None,
         until: float = math.inf,
     ) -> None:
-        """Train to the last step, calling ``on_step`` after each; interrupted, save a checkpoint.
+        """Train to the last step and save a checkpoint, also if interrupted.
 
         Parameters
         ----------
         on_step
-            Hears of every step.
+            Called after each step.
         evaluate
             Returns dev figures of the averaged weights, ``relaxed_f1`` among them; called now and then.
         until
-            Time, as ``time.monotonic`` tells it, at which to leave off with a checkpoint.
+            Time on the clock of ``time.monotonic`` at which to stop.
 
         Raises
         ------
         TrainingError
-            If the loss stops being a number.
+            If the loss is NaN or infinite.
         """
         self._prepare()
-        together = self.listener.defer_interrupts if self.processes.size > 1 else interrupts_at_once
+        whole_run = self.listener.defer_interrupts if self.processes.size > 1 else interrupts_at_once
         try:
-            with together(), Feed(self.tiles, self.settings, self.processes, self.device, self.step) as feed:
+            with whole_run(), Feed(self.tiles, self.settings, self.processes, self.device, self.step) as feed:
                 self._train(feed, on_step, evaluate, until)
                 self.save()
-                self.processes.barrier()  # nobody leaves, and takes the connection along, before all are here
+                self.processes.barrier()  # a process that left early would take the connection with it
         except KeyboardInterrupt:
-            if self._whole and self.step and self.processes.size == 1:
+            if not self._mid_step and self.step and self.processes.size == 1:
                 self.save()
             raise
 
     def averaged(self) -> ResUNet:
-        """Return a copy of the network with the averaged weights, ready to predict."""
-        return self._with_weights(self.average)
+        """Return a copy of the model with the averaged weights, in evaluation mode."""
+        return self._with_weights(self.average.weights)
 
     def result(self) -> ResUNet:
-        """Return what is to be kept: the averaged weights, or the best of them if training may stop early."""
-        return self._with_weights(self.history.best[2] if self.history.best else self.average)
+        """Return the model to keep: with the averaged weights, or the best of them if training may stop early."""
+        return self._with_weights(self.history.best[2] if self.history.best else self.average.weights)
 
     def save(self) -> None:
-        """Write a checkpoint; on a full disk say so and go on with the one before."""
-        self._read()
+        """Write a checkpoint; if the disk is full, warn and keep the previous one."""
+        self._loss.read(self.step)
         if not self.processes.is_main:
             return
-        tensors = {f"network.{k}": v for k, v in self.model.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in self.average.items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items() if v is not None}
-        if self.history.best:
-            tensors |= {f"best.{k}": v for k, v in self.history.best[2].items()}
-        about = {
+        metadata = {
             "step": self.step,
             "loss": self.loss,
             "settings": self._fixed_settings(),
             "scaler": self.scaler.state_dict(),
             **self.history.metadata(),
         }
-        settings = self.settings
         try:
-            write_checkpoint(
-                self.folder, tensors, about, part_mib=settings.checkpoint_part_mib, half=settings.checkpoint_half
-            )
+            write_checkpoint(self.folder, self._tensors(), metadata)
+            self.saved = self.step
         except OutputError as error:
             self.listener.warn(str(error))
-        else:
-            self.saved = self.step
 
-    def _train(
-        self,
-        feed: Feed,
-        on_step: Callable[[Step], None],
-        evaluate: Callable[[], Mapping[str, float]] | None,
-        until: float,
-    ) -> None:
-        if evaluate and self.history.evaluation_due(self.step):  # the run before was stopped as it did
+    def _train(self, feed: Feed, on_step: Callable[[Step], None], evaluate: Evaluate | None, until: float) -> None:
+        if evaluate and self.history.evaluation_due(self.step):  # the previous run was stopped during it
             self._evaluate(evaluate)
-        saved = clock = time.monotonic()
-        marked = self.step
+        last_save = clock = time.monotonic()
+        clock_step = self.step
         for images, labels in feed:
             if self.finished:
                 break
-            with self._unbroken() as wished:
+            with self._uninterrupted() as interrupt_pending:
                 rate = self._advance(images, labels)
                 if self._reads_now():
-                    self._read()
-                    crops = (self.step - marked) * self.settings.batch * self.processes.size
-                    self._rate = crops / max(1e-9, time.monotonic() - clock)
-                    if self._notes_now():
-                        self.history.add_row(self.step, self.loss, rate, self._rate)
-                        clock, marked = time.monotonic(), self.step
-            on_step(Step(self.step, self.loss, rate, self._rate))
+                    self._loss.read(self.step)
+                    crops = (self.step - clock_step) * self.settings.batch * self.processes.size
+                    self._crops_per_s = crops / max(1e-9, time.monotonic() - clock)
+                    if self.history.row_due(self.step, self._read_every):
+                        self.history.add_row(self.step, self.loss, rate, self._crops_per_s)
+                        clock, clock_step = time.monotonic(), self.step
+            on_step(Step(self.step, self.loss, rate, self._crops_per_s))
             if evaluate and self.history.evaluation_due(self.step):
                 self._evaluate(evaluate)
-                clock, marked = time.monotonic(), self.step
-            if time.monotonic() - saved > 60 * self.settings.checkpoint_minutes:
+                clock, clock_step = time.monotonic(), self.step
+            if time.monotonic() - last_save > 60 * self.settings.checkpoint_minutes:
                 self.save()
-                saved = time.monotonic()
-            if self._leaves(wished() or time.monotonic() > until):
+                last_save = time.monotonic()
+            if self._stops(interrupt_pending() or time.monotonic() > until):
                 break
 
     @contextmanager
-    def _unbroken(self) -> Iterator[Callable[[], bool]]:
-        """Give a context in which the state is that of no step, so an interruption has to wait."""
-        with self.listener.defer_interrupts() as pending:
-            self._whole = False
-            yield pending
-            self._whole = True
+    def _uninterrupted(self) -> Iterator[Callable[[], bool]]:
+        """Context manager that defers interrupts: inside, the state is between two steps and must not be saved."""
+        with self.listener.defer_interrupts() as interrupt_pending:
+            self._mid_step = True
+            yield interrupt_pending
+            self._mid_step = False
 
-    def _leaves(self, wish: bool) -> bool:
-        """Tell whether to leave off; several processes ask each other where they wait for the device anyway."""
-        return self.processes.any_true(wish, self.device) if self.processes.size == 1 or self._reads_now() else False
+    def _stops(self, wanted: bool) -> bool:
+        """Return whether to stop; several processes decide together, where they wait for the device anyway."""
+        return (self.processes.size == 1 or self._reads_now()) and self.processes.any_true(wanted, self.device)
 
     def _prepare(self) -> None:
-        layout = memory_format_for(self.model.width)
-        self.model.train().to(memory_format=layout)  # type: ignore[call-overload]
+        self.model.train().to(memory_format=memory_format_for(self.model.width))  # type: ignore[call-overload]
         self.processes.synchronize_batch_norms(self.model)
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = True
             torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = self.settings.tf32
         if self.settings.compile:
             compile_blocks(self.model)
-        state = self.model.state_dict()
-        self.average = {k: torch.empty_like(v).copy_(self.average[k]) for k, v in state.items()}
-        self._moving = [(self.average[k], v) for k, v in state.items() if v.dtype.is_floating_point]
-        self._counting = [(self.average[k], v) for k, v in state.items() if not v.dtype.is_floating_point]
+        self.average.follow(self.model)
 
     def _advance(self, images: Tensor, labels: Tensor) -> float:
+        """Take one step: augment, forward, backward, update; return the learning rate."""
         settings, processes = self.settings, self.processes
         images, labels = augment(
             images,
@@ -253,93 +242,58 @@ class Trainer:
             total=settings.batch * processes.size,
         )
         rate = learning_rate_at(self.step, settings)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        teacher_probability = self.teacher(images) if self.teacher else None
-        self._unread.append(self.forward_backward(normalize(images, self.mean, self.std), labels, teacher_probability))
-        parameters = list(self.model.parameters())
-        processes.sum_gradients(parameters)
+        set_learning_rate(self.optimizer, rate)
+        taught = self.teacher(images) if self.teacher else None
+        self._loss.add(self.forward_backward(normalize(images, self.mean, self.std), labels, taught))
+        processes.sum_gradients(self.model.parameters())
         if settings.clip_norm:
             self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
+            nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self._update_average()
+        self.average.update(self.step)
         self.step += 1
         return rate
 
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        decay = min(self.settings.average_decay, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_([a for a, _ in self._moving], [v for _, v in self._moving], 1 - decay)
-        for average, value in self._counting:
-            average.copy_(value)
-
     def _reads_now(self) -> bool:
-        return self.step % _READ_EVERY.get(self.device.type, 1) == 0 or self.step >= self.settings.steps
+        return self.step % self._read_every == 0 or self.step >= self.settings.steps
 
-    def _notes_now(self) -> bool:
-        every = _READ_EVERY.get(self.device.type, 1)
-        every *= max(1, -(-self.settings.steps // (_ROWS * every)))
-        return self.step % every == 0 or self.step >= self.settings.steps
-
-    def _read(self) -> None:
-        """Take the losses from the device and smooth them."""
-        values = torch.stack(self._unread).tolist() if self._unread else []
-        first = self.step - len(values)
-        self._unread.clear()
-        for number, value in enumerate(values):
-            if not math.isfinite(value):
-                raise TrainingError(
-                    f"the loss is {value} at step {first + number}; start anew with --overwrite and a smaller "
-                    "--learning-rate"
-                )
-            self.loss = value if math.isnan(self.loss) else 0.98 * self.loss + 0.02 * value
-
-    def _evaluate(self, evaluate: Callable[[], Mapping[str, float]]) -> None:
-        self._read()
+    def _evaluate(self, evaluate: Evaluate) -> None:
+        self._loss.read(self.step)
         figures = evaluate()
-        with self._unbroken():
-            self.history.add_row(self.step, self.loss, learning_rate_at(self.step - 1, self.settings), self._rate)
-            self.history.add_scores(self.step, figures, self.average)
+        with self._uninterrupted():
+            rate = learning_rate_at(self.step - 1, self.settings)
+            self.history.add_row(self.step, self.loss, rate, self._crops_per_s)
+            self.history.add_scores(self.step, figures, self.average.weights)
 
     def _with_weights(self, weights: Mapping[str, Tensor]) -> ResUNet:
         kind = type(self.model)
-        model = kind(bands=self.model.bands, width=self.model.width, upsample=self.model.upsample)
-        model = model.to(self.device)
+        model = kind(bands=self.model.bands, width=self.model.width, upsample=self.model.upsample).to(self.device)
         model.load_state_dict(weights)
         return model.eval()
 
     def _fixed_settings(self) -> dict[str, Any]:
-        fixed = {k: v for k, v in asdict(self.settings).items() if k not in _FREE}
+        """Return what must be the same when the run is resumed, as JSON gives it back."""
+        fixed = {name: value for name, value in asdict(self.settings).items() if name not in _MAY_CHANGE}
         facts = {"processes": self.processes.size, "training data": self.tiles.fingerprint()}
         return {**fixed, "drop_at": list(self.settings.drop_at), **facts}
 
-    def _load(self) -> None:
-        found = read_checkpoint(self.folder)
-        if found is None:
-            return
-        tensors, about = found
-        mine, theirs = self._fixed_settings(), about.get("settings", {})
-        differing = [name for name in mine if mine[name] != theirs.get(name)]
-        if differing:
-            raise TrainingError(
-                f"the checkpoint in {self.folder} was made with other settings or data ({', '.join(differing)}); "
-                "use those, or --overwrite to start anew"
-            )
+    def _tensors(self) -> dict[str, Tensor]:
+        """Return the tensors of a checkpoint: ``network.*``, ``average.*``, ``optimizer.<number>.*``, ``best.*``."""
+        tensors = {f"network.{name}": value for name, value in self.model.state_dict().items()}
+        tensors |= {f"average.{name}": value for name, value in self.average.weights.items()}
+        tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors(self.optimizer).items()}
+        if self.history.best:
+            tensors |= {f"best.{name}": value for name, value in self.history.best[2].items()}
+        return tensors
 
-        def part(name: str) -> dict[str, Tensor]:
-            return {k.removeprefix(name): v.to(self.device) for k, v in tensors.items() if k.startswith(name)}
-
-        self.model.load_state_dict(part("network."))
-        self.average = part("average.")
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in part("optimizer.").items():
-            index, name = key.split(".")
-            state.setdefault(int(index), {})[name] = value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
-        self.scaler.load_state_dict(about["scaler"])
-        self.step = self.saved = about["step"]
-        self.loss = about["loss"]
-        self.history.restore(about, part("best."))
+    def _resume(self, checkpoint: Checkpoint) -> None:
+        checkpoint.check_settings(self._fixed_settings())
+        metadata = checkpoint.metadata
+        self.model.load_state_dict(checkpoint.part("network."))
+        self.average.weights = {name: value.to(self.device) for name, value in checkpoint.part("average.").items()}
+        load_optimizer(self.optimizer, checkpoint.part("optimizer."))
+        self.scaler.load_state_dict(metadata["scaler"])
+        self.step = self.saved = metadata["step"]
+        self._loss.value = metadata["loss"]
+        self.history.restore(metadata, {k: v.to(self.device) for k, v in checkpoint.part("best.").items()})

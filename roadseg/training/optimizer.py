@@ -1,14 +1,15 @@
-"""Muon: momentum whose matrix is made orthogonal before it is taken as a step.
+"""Muon: momentum SGD whose update matrices are orthogonalized, and the learning-rate schedule.
 
-The gradient of a convolution, as a matrix of one row for each kernel, has a few large singular values; steps along
-them leave the other directions untrained. Muon sets all singular values to about 1, by five rounds of an odd
-polynomial instead of a decomposition. What is no matrix inside the network (norms, biases, the layers that see the
-image or make the logit) is left to AdamW, and steps are scaled to the size of AdamW's, so both share a learning rate.
+The gradient of a convolution, seen as a matrix with one row per kernel, has a few large singular values; plain steps
+follow them and leave the other directions untrained. Muon brings all singular values close to 1 with five rounds of an
+odd polynomial (Newton-Schulz) instead of a decomposition. Parameters that are not matrices inside the model (norms,
+biases, the first and the last layer) are left to AdamW. Updates are scaled to the size of AdamW's, so both share a
+learning rate.
 Sources: K. Jordan et al. 2024 (kellerjordan.github.io/posts/muon), Liu et al. 2025 (arXiv:2502.16982, the scale).
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import compress
 from typing import Any
 
@@ -20,49 +21,58 @@ from roadseg.settings import TrainSettings
 
 
 def learning_rate_at(step: int, settings: TrainSettings) -> float:
-    """Return the learning rate of a step: a linear warm-up, then a cosine to zero or steps."""
+    """Return the learning rate of a step: a linear warm-up, then a cosine to zero or drops at given steps."""
     warmup = min(settings.warmup_steps, settings.steps // 10)
     if step < warmup:
         return settings.learning_rate * (step + 1) / warmup
     if settings.schedule == "steps":
         drops = sum(step >= round(share * settings.steps) for share in settings.drop_at)
         return settings.learning_rate * settings.drop_factor**drops
-    share = (step - warmup) / max(1, settings.steps - warmup)
-    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+    progress = (step - warmup) / max(1, settings.steps - warmup)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Use this learning rate for all parameters from now on."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
 
 
 def make_optimizer(model: ResUNet, settings: TrainSettings, device: torch.device) -> torch.optim.Optimizer:
-    """Return the optimizer a run asks for."""
+    """Return the optimizer that the settings name, for the parameters of a model."""
     parameters = model.parameters()
     if settings.optimizer == "sgd":
         return torch.optim.SGD(
             parameters, settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
         )
-    how: Any = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+    options: Any = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
     if settings.optimizer == "muon":
-        return Muon(*split(model), **how)
-    return torch.optim.AdamW(parameters, **how, fused=device.type == "cuda" or None)
+        return Muon(*matrices_and_others(model), **options)
+    return torch.optim.AdamW(parameters, **options, fused=device.type == "cuda" or None)
 
 
 _POLYNOMIAL = (3.4445, -4.7750, 2.0315)
+"""Coefficients of σ, σ³ and σ⁵, by which one round maps a singular value σ."""
+
 _ROUNDS = 5
-_STEP_SIZE = 0.2
-"""Root mean square of AdamW's steps, in learning rates."""
+
+_UPDATE_SIZE = 0.2
+"""Root mean square of AdamW's updates, in learning rates."""
 
 
 class Muon(torch.optim.AdamW):
-    """Muon for matrices, AdamW for everything else.
+    """Muon for matrices, AdamW for all other parameters.
 
     Parameters
     ----------
     matrices
-        Weights of at least two dimensions, the first of them that of the outputs.
+        Weights of at least two dimensions, output channels first.
     others
         All other parameters.
     lr, weight_decay
-        Of both; the decay is decoupled.
+        Shared by both; the decay is decoupled.
     momentum
-        Of the matrices, in Nesterov's form.
+        Nesterov momentum of the matrices.
     """
 
     def __init__(
@@ -76,53 +86,77 @@ class Muon(torch.optim.AdamW):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Take a step; gradients of the matrices are used up."""
+        """Update all parameters; the gradients of the matrices are set to None."""
         for group in self.param_groups:
-            if group["muon"] is None:
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            if group["muon"] is None or not weights:
                 continue
-            for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                momentum = self._momentum(weight, weight.grad, group["muon"])
-                matrix = orthogonal(momentum.flatten(1))
-                weight.mul_(1 - group["lr"] * group["weight_decay"])
-                weight.add_(matrix.reshape(weight.shape), alpha=-group["lr"] * _STEP_SIZE * max(matrix.shape) ** 0.5)
-                weight.grad = None  # AdamW has nothing to do for it
+            updates = orthogonalize([m.flatten(1) for m in self._nesterov(weights, group["muon"])])
+            scales = [-group["lr"] * _UPDATE_SIZE * max(update.shape) ** 0.5 for update in updates]
+            torch._foreach_mul_(updates, scales)
+            torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+            torch._foreach_add_(weights, [u.view(w.shape) for u, w in zip(updates, weights, strict=True)])
+            for weight in weights:
+                weight.grad = None  # AdamW skips parameters without a gradient
         super().step(closure)
 
-    def _momentum(self, weight: Tensor, gradient: Tensor, share: float) -> Tensor:
-        state = self.state[weight]
-        if not state:
-            state["momentum_buffer"] = torch.zeros_like(weight)
-            state["step"] = torch.zeros(())  # AdamW looks for it in every state that is loaded
-        buffer: Tensor = state["momentum_buffer"]
-        buffer.lerp_(gradient, 1 - share)
-        return gradient.lerp(buffer, share)
+    def _nesterov(self, weights: Sequence[Tensor], share: float) -> tuple[Tensor, ...]:
+        """Update the momentum buffers and return gradients moved towards them."""
+        for weight in weights:
+            if not self.state[weight]:
+                self.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
+                self.state[weight]["step"] = torch.zeros(())  # AdamW looks for it in every state it loads
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        buffers = [self.state[weight]["momentum_buffer"] for weight in weights]
+        torch._foreach_lerp_(buffers, gradients, 1 - share)
+        return torch._foreach_lerp(gradients, buffers, share)
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
-    """Bring the singular values of a matrix close to 1 (0.7 to 1.2) and leave its singular vectors.
+def orthogonalize(matrices: Sequence[Tensor]) -> list[Tensor]:
+    """Bring the singular values of matrices close to 1 (0.7 to 1.2), keeping their singular vectors.
+
+    A round maps a matrix Y to ``P Y`` with ``P = a I + b S + c S²`` and ``S = Y Yᵀ``, and thereby S to ``P S P``. So
+    all rounds can work on the small square S alone, for all matrices of one height at once; the product Q of the P
+    is applied to Y at the end:
+
+        Y (h, w) ──▶ S (h, h) ──▶ P₁ ─▶ P₂ ─▶ … ─▶ Q = P₅ … P₂ P₁ ──▶ Q Y (h, w)
+
+    For a 3×3 convolution (w = 9 h) that is 38 h³ multiplications instead of 95 h³.
 
     Parameters
     ----------
-    matrix
-        (rows, columns) float32.
+    matrices
+        (rows, columns) float32 each.
 
     Returns
     -------
-    The same shape; a matrix of zeros stays one.
+    Matrices of the same shapes; zeros stay zeros.
     """
+    wide = [matrix.T if matrix.shape[0] > matrix.shape[1] else matrix for matrix in matrices]
+    wide = [matrix / matrix.norm().clamp(min=1e-12) for matrix in wide]
+    for height in {len(matrix) for matrix in wide}:
+        same = [index for index, matrix in enumerate(wide) if len(matrix) == height]
+        squares = torch.stack([wide[index] @ wide[index].T for index in same])  # (n, height, height)
+        for index, product in zip(same, _polynomial_product(squares), strict=True):
+            wide[index] = product @ wide[index]
+    pairs = zip(wide, matrices, strict=True)
+    return [(done.T if matrix.shape[0] > matrix.shape[1] else done).contiguous() for done, matrix in pairs]
+
+
+def _polynomial_product(squares: Tensor) -> Tensor:
+    """Return Q, the product of all rounds' P, for each S in (n, height, height)."""
     first, third, fifth = _POLYNOMIAL
-    y: Tensor = matrix / matrix.norm().clamp(min=1e-12)
-    y = y.T if y.shape[0] > y.shape[1] else y
-    for _ in range(_ROUNDS):
-        square = y @ y.T
-        y = first * y + (third * square + fifth * square @ square) @ y  # (rows, columns)
-    return y.T if matrix.shape[0] > matrix.shape[1] else y
+    identity = first * torch.eye(squares.shape[-1], device=squares.device)
+    product = polynomial = torch.baddbmm(squares, squares, squares, beta=third, alpha=fifth) + identity
+    for _ in range(_ROUNDS - 1):
+        squares = polynomial @ squares @ polynomial
+        polynomial = torch.baddbmm(squares, squares, squares, beta=third, alpha=fifth) + identity
+        product = polynomial @ product
+    return product
 
 
-def split(model: ResUNet) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Return the matrices inside a network, and all else: norms, biases, what sees the image or makes the logit."""
+def matrices_and_others(model: ResUNet) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Separate the matrices inside a model from norms, biases, and the layers at the image and at the logit."""
     parameters = list(model.parameters())
     inside = [p.ndim > 1 and min(p.shape[:2]) > model.bands for p in parameters]
     return list(compress(parameters, inside)), list(compress(parameters, (not one for one in inside)))

@@ -16,7 +16,7 @@ from roadseg.raster.picture import as_png
 from roadseg.settings import TrainSettings
 from roadseg.training.checkpoint import remove_checkpoints
 from roadseg.training.figures import TileSample, draw_curves, draw_samples
-from roadseg.training.history import Row
+from roadseg.training.history import HistoryRow
 from roadseg.training.recipes import to_toml
 
 _COLUMNS = ("step", "loss", "learning_rate", "crops_per_s", "break_even", "relaxed_f1", "best_iou", "threshold")
@@ -91,7 +91,7 @@ class RunFolder:
         except OSError as error:
             self._report_failure("tensorboard", error)
 
-    def write_history(self, history: Sequence[Row]) -> None:
+    def write_history(self, history: Sequence[HistoryRow]) -> None:
         """Write the history so far as a table, as curves, and to TensorBoard if that is installed."""
         if not self._writes or not history:
             return
@@ -107,7 +107,7 @@ class RunFolder:
             self._writer = None
             self._report_failure("tensorboard", error)
 
-    def finish(self, history: Sequence[Row], samples: Sequence[TileSample]) -> None:
+    def finish(self, history: Sequence[HistoryRow], samples: Sequence[TileSample]) -> None:
         """Write what there is to see at the end; the checkpoint has done its work."""
         self.write_history(history)
         if samples:
@@ -125,7 +125,7 @@ class RunFolder:
     def _drawn(self, name: str) -> bool:
         return name not in self._failed and (self.path / name).exists()
 
-    def _update_tensorboard(self, history: Sequence[Row]) -> None:
+    def _update_tensorboard(self, history: Sequence[HistoryRow]) -> None:
         if not self._writer:
             return
         for row in history:

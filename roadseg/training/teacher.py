@@ -11,7 +11,7 @@ from roadseg.errors import TrainingError
 from roadseg.model.card import ModelCard, find_model
 from roadseg.model.resunet import ResUNet, road_probability
 from roadseg.model.weights import load_model
-from roadseg.settings import Precision
+from roadseg.settings import Precision, TrainSettings
 
 _SAME_GSD = 0.15
 """How far ground resolutions may differ: as far as prediction reads a scene as it is."""
@@ -41,18 +41,17 @@ class Teacher:
         )
 
 
-def load_teacher(
-    wanted: str | None, *, bands: int, gsd_m: float, device: torch.device, precision: Precision
-) -> Teacher | None:
-    """Return the teacher a run asks for, if any.
+def load_teacher(settings: TrainSettings, *, bands: int, gsd_m: float, device: torch.device) -> Teacher | None:
+    """Return the teacher that the settings name, None if they name none.
 
     Raises
     ------
     ModelError, TrainingError
         If it is missing, or sees other bands or another ground resolution than the run.
     """
-    if wanted is None:
+    if settings.teacher is None:
         return None
+    wanted = settings.teacher
     model, card = load_model(find_model(wanted))
     if card.bands != bands:
         raise TrainingError(f"the teacher {wanted} sees {card.bands} bands, the run {bands}; choose them with --bands")
@@ -61,4 +60,4 @@ def load_teacher(
             f"the teacher {wanted} knows pixels of {card.gsd_m:g} m, the run has {gsd_m:g} m; train at --gsd "
             f"{card.gsd_m:g} or choose another teacher"
         )
-    return Teacher(model, card, device=device, precision=precision)
+    return Teacher(model, card, device=device, precision=settings.precision)

@@ -19,8 +19,8 @@ from affine import Affine
 from measuring import CRS, in_own_process, peak_rss_mb, show, texture, write_scene
 
 from roadseg.progress import Listener
-from roadseg.settings import DataSettings
-from roadseg.training.data.load import load
+from roadseg.settings import DataSettings, TrainSettings
+from roadseg.training.data.load import load_training_data
 from roadseg.training.data.tiles import MemoryTile, TileDataset
 
 LARGE_PX = int(os.environ.get("ROADSEG_BENCHMARK_PX", "40000"))
@@ -117,7 +117,7 @@ def measure(scene: Path, mask: Path) -> dict[str, float]:
     manifest = scene.with_name("data.csv")
     manifest.write_text(f"image,mask\n{scene.name},{mask.name}\n")
     settings, started = DataSettings(manifest, memory_gb=0), time.process_time()
-    found = load(settings, crop=224, gsd_m=None, seed=0, beside=scene, listener=Listener())
+    found = load_training_data(settings, scene, TrainSettings(), Listener())
     look, started, drawn = time.process_time() - started, time.process_time(), 0
     with closing(found.tiles.stream([range(i, i + BATCH) for i in range(0, BATCHES * BATCH, BATCH)], seed=0)) as stream:
         for batch in stream:

@@ -26,7 +26,7 @@ from roadseg.prediction.engines import torch as engines
 from roadseg.progress import Listener
 from roadseg.settings import DataSettings, TrainSettings
 from roadseg.training.calibrate import engine_of
-from roadseg.training.data.load import load
+from roadseg.training.data.load import load_training_data
 from roadseg.training.data.tiles import TileDataset
 from roadseg.training.dev_score import DevScore, Jury
 from roadseg.training.loop import Trainer
@@ -141,7 +141,7 @@ def test_recipes_and_networks(tmp_path, monkeypatch):
     data, dev = shared_tiles("train"), shared_tiles("dev")
     listed = tmp_path / "tiles.csv"
     listed.write_text("image,mask,split\n" + listing(data, TRAIN_TILES, "train") + listing(dev, DEV_TILES, "dev"))
-    found = load(DataSettings(listed), crop=CROP, gsd_m=None, seed=0, beside=tmp_path / "m", listener=Listener())
+    found = load_training_data(DataSettings(listed), tmp_path / "m", TrainSettings(crop=CROP), Listener())
     jury = Jury(found.dev)
     rows = [("recipe", "parameters", "GFLOP a window", "break-even", "relaxed F1", "best IoU", "seconds of training")]
     for number, (name, kind, settings) in enumerate(row for row in table if not ONLY or row[0] in ONLY):

@@ -1,4 +1,4 @@
-"""Train the models that come with the package, in chunks of a few minutes that go on where the last one stopped.
+"""Train the models that come with the package, in chunks of a few minutes that resume where the last one stopped.
 
     python tests/benchmarks/train_models.py resunet data/train data/dev out/       # again and again until it is done
     python tests/benchmarks/train_models.py resunet data/train data/dev out/ --minutes 9 --small-files
@@ -6,7 +6,7 @@
     python tests/benchmarks/train_models.py distilled data/train data/dev out/     # compact, taught by out/resunet
     python tests/benchmarks/train_models.py rehearsal data/train data/dev out/ --minutes 0.3
 
-Exit status 0: the model is finished; 3: there is a checkpoint to go on from. ``--small-files`` keeps every file below
+Exit status 0: the model is finished; 3: there is a checkpoint to resume from. ``--small-files`` keeps every file below
 16 MiB and all of them below 64 MiB (16-bit checkpoints in parts: no longer exact to the bit), for machines that
 hand results over piecemeal.
 """
@@ -16,6 +16,8 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+
+from small_files import join_checkpoint, split_checkpoint
 
 AERIAL = [
     "augment.rotate_deg=20",
@@ -41,13 +43,12 @@ CARD = {
     "licence": "ODbL 1.0 as far as it derives from OpenStreetMap",
     "attribution": "Labels © OpenStreetMap contributors; imagery MassGIS/USGS 2008–2009",
 }
-SMALL_FILES = ["checkpoint_half=true", "checkpoint_part_mib=15"]
 
 
 def command(arguments: argparse.Namespace) -> list[str]:
     """Return the command that trains for one chunk."""
     output = arguments.out / f"{arguments.model}.safetensors"
-    settings = [*MODELS[arguments.model], *(SMALL_FILES if arguments.small_files else []), *arguments.set]
+    settings = [*MODELS[arguments.model], *arguments.set]
     options = [f"--{name}={text}" for name, text in CARD.items()]
     options += [f"--set={setting.format(out=arguments.out)}" for setting in settings]
     options += ["--minutes", str(arguments.minutes), "--device", arguments.device, "--dtype", "float16", "--json"]
@@ -67,8 +68,12 @@ def main() -> int:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="any other setting")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
+    run_folder = arguments.out / f"{arguments.model}.run"
+    join_checkpoint(run_folder)
     done = subprocess.run(command(arguments), stdout=subprocess.PIPE, text=True, check=False)
     print(done.stdout, end="")
+    if arguments.small_files:
+        split_checkpoint(run_folder)
     for path in sorted(arguments.out.rglob("*")):
         if path.is_file():
             print(f"{path.stat().st_size / (1 << 20):8.2f} MiB  {path}")

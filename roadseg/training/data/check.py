@@ -1,4 +1,4 @@
-"""A look at training data before an hour is spent: what is odd in each pair, what makes training impossible."""
+"""A check of training data before hours are spent: what is odd about each pair, and what makes training impossible."""
 
 import math
 from collections.abc import Sequence
@@ -13,17 +13,17 @@ from roadseg.errors import RoadsegError
 from roadseg.files import shortened
 from roadseg.progress import Listener
 from roadseg.raster.picture import write_picture
-from roadseg.settings import DataSettings
+from roadseg.settings import DataSettings, TrainSettings
 from roadseg.training.data.alignment import CLEAR, Fit, best_shift, fit_at_shifts
 from roadseg.training.data.contact_sheet import THUMB_PX, SheetEntry, Thumbnail, draw_contact_sheet
 from roadseg.training.data.file_tiles import FileTile
-from roadseg.training.data.load import collect_pairs, load
+from roadseg.training.data.load import collect_pairs, load_training_data
 from roadseg.training.data.tiles import VOID
 from roadseg.training.data.validate import at_gsd, open_pairs
 from roadseg.windows import Window, square_windows
 
-SHOWN = 24
-"""How many pairs the contact sheet shows."""
+_ON_SHEET = 24
+"""Most pairs on the contact sheet."""
 
 _SCAN_PX = 2048
 _ALIGN_PX = 1536
@@ -35,26 +35,26 @@ Counts = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class PairReport:
-    """What one pair holds.
+    """What a pair of image and mask holds.
 
     Parameters
     ----------
     name
-        Of the image file.
+        File name of the image.
     size, pixel
-        Width × height in pixels and metres per pixel, in words.
+        Width × height in pixels, and metres per pixel, as text.
     known
-        Share of the pixels that are labelled.
+        Share of its pixels that are labelled.
     road
         Share of those that are road.
     remarks
-        What is odd, the worst first.
+        What is odd about it, the worst first.
     oddness
-        To sort by.
+        Sort key: odd pairs come first.
     thumb
-        To look at; None if it cannot be read.
+        A small picture; None if the pair cannot be read.
     fit
-        How well the labels fit the image at each shift, if that can be told.
+        How well the labels fit the image at each shift, if that can be measured.
     """
 
     name: str
@@ -70,14 +70,14 @@ class PairReport:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What a look at all pairs found.
+    """What a check of all pairs found.
 
     Parameters
     ----------
     pairs
-        The oddest first.
+        The pairs, odd ones first.
     summary
-        In words: class balance, what would be trained on.
+        What would be trained on, in words.
     obstacles
         What makes training impossible.
     """
@@ -87,66 +87,63 @@ class CheckReport:
     obstacles: tuple[str, ...]
 
     def remarks(self) -> dict[str, list[str]]:
-        """Return each odd thing with the names of the pairs it was found in, the worst first."""
-        found: dict[str, list[str]] = {}
-        for look in self.pairs:
-            for remark in look.remarks:
-                found.setdefault(remark, []).append(look.name)
-        return found
+        """Return each remark with the names of the pairs it was made about, the worst first."""
+        names: dict[str, list[str]] = {}
+        for pair in self.pairs:
+            for remark in pair.remarks:
+                names.setdefault(remark, []).append(pair.name)
+        return names
 
 
 def check_training_data(
-    settings: DataSettings, *, crop: int, gsd_m: float | None, seed: int, beside: Path, sheet: Path, listener: Listener
+    data: DataSettings, output: Path, settings: TrainSettings, *, sheet: Path, listener: Listener
 ) -> CheckReport:
-    """Look at all training pairs, and draw a contact sheet with the oddest first.
+    """Check all training pairs, and draw a contact sheet with odd ones first.
 
     Parameters
     ----------
-    settings, crop, gsd_m, seed, beside
-        As training would be given them.
+    data, output, settings
+        As of ``load_training_data``.
     sheet
         PNG to write.
     listener
-        Hears what is noticed; work is counted in pairs.
+        Callbacks for warnings and progress, which is counted in pairs.
 
     Raises
     ------
     RoadsegError
         If there are no pairs at all, or the sheet cannot be written.
     """
-    pairs, _, failed = collect_pairs(settings, beside, listener)
-    bad: list[str] = list(failed)
+    pairs, _, unusable = collect_pairs(data, output, listener)
+    unusable = list(unusable)
     listener.start(len(pairs), 0)
     try:
-        found = open_pairs(pairs, settings, listener, bad.append)
+        tiles = open_pairs(pairs, data, listener, unusable.append)
     except RoadsegError as error:
-        found, bad = [], bad or [str(error)]
-    looks = []
-    for tile in found:
+        tiles, unusable = [], unusable or [str(error)]
+    reports = []
+    for tile in tiles:
         try:
-            looks.append(inspect_pair(at_gsd([tile], gsd_m)[0], crop))
+            reports.append(inspect_pair(at_gsd([tile], settings.pixel_m)[0], settings.crop))
         except RoadsegError as error:
-            bad.append(str(error))
+            unusable.append(str(error))
         listener.advance(1)
-    fits = [look.fit for look in looks if look.fit is not None]
+    fits = [report.fit for report in reports if report.fit is not None]
     together = _misplaced(fits) if len(fits) > 1 else ""
     if together:
         listener.warn(f"taken together, {together}; are images and labels of the same ground and CRS?")
-    looks += [PairReport("unusable", "", "", 0.0, 0.0, (sentence,), math.inf, None) for sentence in bad]
-    looks.sort(key=lambda look: -look.oddness)
-    if looks:
-        entries = [
-            SheetEntry(k.thumb, f"{k.name}  {100 * k.road:.1f} % road", "; ".join(k.remarks)) for k in looks[:SHOWN]
-        ]
-        write_picture(sheet, draw_contact_sheet(entries))
-    obstacles, summary = _rehearsal(settings, crop, gsd_m, seed, beside)
-    if bad and not settings.skip_unreadable:
-        obstacles = [f"{len(bad)} pair(s) cannot be used; repair them, or leave them out with --skip-unreadable"]
-    return CheckReport(tuple(looks), summary, tuple(obstacles))
+    reports += [PairReport("unusable", "", "", 0.0, 0.0, (message,), math.inf, None) for message in unusable]
+    reports.sort(key=lambda report: -report.oddness)
+    if reports:
+        write_picture(sheet, draw_contact_sheet([_sheet_entry(report) for report in reports[:_ON_SHEET]]))
+    obstacles, summary = _dry_run(data, output, settings)
+    if unusable and not data.skip_unreadable:
+        obstacles = [f"{len(unusable)} pair(s) cannot be used; repair them, or leave them out with --skip-unreadable"]
+    return CheckReport(tuple(reports), summary, tuple(obstacles))
 
 
 def inspect_pair(tile: FileTile, crop: int) -> PairReport:
-    """Read a pair from end to end, and tell what it holds and what is odd about it.
+    """Read a pair from end to end, and report what it holds and what is odd about it.
 
     Raises
     ------
@@ -154,6 +151,9 @@ def inspect_pair(tile: FileTile, crop: int) -> PairReport:
         If it cannot be read.
     """
     thumb, known, road = _scan(tile)
+    fit = _fit(tile, thumb)
+    shifted = _misplaced([fit]) if fit is not None else ""
+    # What is odd, and how much: larger numbers come first, in the report and on the sheet.
     remarks: list[tuple[float, str]] = []
     if not known:
         remarks.append((50.0, "nothing is labelled: every pixel is void"))
@@ -165,10 +165,8 @@ def inspect_pair(tile: FileTile, crop: int) -> PairReport:
         remarks.append((2.0, "most of it is void"))
     if min(tile.shape) < crop:
         remarks.append((5.0, f"smaller than a crop of {crop} px, so it is mirrored at its borders"))
-    fit = _fit(tile, thumb)
-    off = _misplaced([fit]) if fit is not None else ""
-    if off:
-        remarks.append((30.0, off))
+    if shifted:
+        remarks.append((30.0, shifted))
     share = road / known if known else 0.0
     height, width = tile.shape
     return PairReport(
@@ -185,7 +183,7 @@ def inspect_pair(tile: FileTile, crop: int) -> PairReport:
 
 
 def _scan(tile: FileTile) -> tuple[Thumbnail, int, int]:
-    """Read all of a tile once: a small picture of it, and how many pixels are labelled and road."""
+    """Read a tile once: return a thumbnail, and the numbers of its labelled and of its road pixels."""
     factor = -(-max(tile.shape) // THUMB_PX)
     rows, cols = (-(-n // factor) for n in tile.shape)
     image, shares = np.zeros((rows, cols, 3), np.uint8), np.zeros((2, rows, cols), np.float32)
@@ -205,7 +203,7 @@ def _scan(tile: FileTile) -> tuple[Thumbnail, int, int]:
 
 
 def _fit(tile: FileTile, thumb: Thumbnail) -> Fit | None:
-    """Measure how well labels fit at each shift, where most road is."""
+    """Measure how well labels fit at each shift, in the window with the most road."""
     factor = -(-max(tile.shape) // THUMB_PX)
     side = max(1, _ALIGN_PX // factor)
     around = cv2.boxFilter(thumb.road, -1, (side, side), normalize=False, borderType=cv2.BORDER_CONSTANT)
@@ -220,7 +218,7 @@ def _fit(tile: FileTile, thumb: Thumbnail) -> Fit | None:
 
 
 def _misplaced(fits: Sequence[Fit]) -> str:
-    """Say how far labels seem to lie off; empty if they do not."""
+    """Return in which direction labels would fit better, and how far; empty if they fit where they are."""
     shift = best_shift(fits)
     if shift.clear < CLEAR or math.hypot(shift.rows, shift.cols) <= _OFF_PX:
         return ""
@@ -230,14 +228,16 @@ def _misplaced(fits: Sequence[Fit]) -> str:
     return f"labels seem misplaced: they would fit better {way}"
 
 
-def _rehearsal(
-    settings: DataSettings, crop: int, gsd_m: float | None, seed: int, beside: Path
-) -> tuple[list[str], str]:
+def _sheet_entry(report: PairReport) -> SheetEntry:
+    return SheetEntry(report.thumb, f"{report.name}  {100 * report.road:.1f} % road", "; ".join(report.remarks))
+
+
+def _dry_run(data: DataSettings, output: Path, settings: TrainSettings) -> tuple[list[str], str]:
     """Do what training does before its first step; return what stops it, and what would be trained on."""
-    said: list[str] = []
+    warnings: list[str] = []
     try:
-        found = load(settings, crop=crop, gsd_m=gsd_m, seed=seed, beside=beside, listener=Listener(warn=said.append))
+        found = load_training_data(data, output, settings, Listener(warn=warnings.append))
     except RoadsegError as error:
         return [str(error)], ""
-    left_out = f"; left out: {shortened(said, 2)}" if said and settings.skip_unreadable else ""
+    left_out = f"; left out: {shortened(warnings, 2)}" if warnings and data.skip_unreadable else ""
     return [], f"{found.summary}; {found.gsd_m:g} m per pixel{left_out}"

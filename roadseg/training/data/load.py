@@ -1,4 +1,4 @@
-"""From settings to tiles that crops can be drawn from: found, checked, split, held in memory or read as needed."""
+"""Training data ready for use: pairs found and opened, masks drawn, dev tiles held out, tiles read into memory."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +9,7 @@ from typing import TypeVar
 from roadseg.errors import RoadsegError, TrainingError
 from roadseg.files import shortened
 from roadseg.progress import Listener, counted
-from roadseg.settings import DataSettings
+from roadseg.settings import DataSettings, TrainSettings
 from roadseg.training.data.file_tiles import DevArea, FileTile
 from roadseg.training.data.holdout import hold_out
 from roadseg.training.data.masks import draw_masks
@@ -27,22 +27,22 @@ _READERS = 4
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What there is to train on and to validate on.
+    """Tiles to train on and areas to validate on.
 
     Parameters
     ----------
     tiles
-        To draw crops from.
+        The tiles that crops are drawn from.
     dev
-        Never trained on.
+        Areas that are never trained on.
     gsd_m
-        Metres per pixel of all of them.
+        Ground resolution of all of them, in metres per pixel.
     gsd_range_m
-        Metres per pixel of the training images as they are, the finest and the coarsest, if they tell.
+        Finest and coarsest ground resolution of the training images before resampling; None if no file says it.
     summary
-        What was found, in a few words.
+        The data in a few words, for messages.
     name, dev_name
-        Of the data, for the card.
+        The data in a few words, for the card.
     """
 
     tiles: TileDataset
@@ -54,71 +54,60 @@ class TrainingData:
     dev_name: str
 
 
-def load(
-    settings: DataSettings, *, crop: int, gsd_m: float | None, seed: int, beside: Path, listener: Listener
-) -> TrainingData:
-    """Find training data, check them, keep some for validation, and hold them ready.
+def load_training_data(data: DataSettings, output: Path, settings: TrainSettings, listener: Listener) -> TrainingData:
+    """Find training data, check them, hold out dev data, and prepare them for drawing crops.
 
     Parameters
     ----------
+    data
+        Where the data come from.
+    output
+        The model file; masks drawn from vectors are kept beside it.
     settings
-        What to take.
-    crop
-        Side of a crop in pixels.
-    gsd_m
-        Metres per pixel to train at; None takes what all tiles share.
-    seed
-        Chooses what is kept for validation.
-    beside
-        The output; masks made of vectors are kept beside it.
+        ``crop``, ``pixel_m`` and ``seed``, which chooses what is held out.
     listener
-        Hears what was found and left out.
+        Callbacks for messages about what was found and left out.
 
     Raises
     ------
     RoadsegError
         If the data cannot be used.
     """
-    pairs, dev_pairs, failed = collect_pairs(settings, beside, listener)
-    skip = listener.warn if settings.skip_unreadable else None
-    for sentence in failed:
-        listener.warn(sentence)
-    found = open_pairs(pairs, settings, listener, skip)
-    gsd, gsd_range = shared_gsd(found, gsd_m), gsd_range_of(found)
-    found = at_gsd(found, gsd_m)
-    if settings.dev_fraction and dev_pairs:
-        raise TrainingError("validation data are named and asked for as a fraction; choose --dev or --dev-fraction")
-    both = {pair.image.resolve() for pair in pairs} & {pair.image.resolve() for pair in dev_pairs}
-    if both:
-        raise TrainingError(
-            f"trained on and for validation at once: {shortened(sorted(map(str, both)), 3)}; keep them apart"
-        )
-    dev = at_gsd(open_pairs(dev_pairs, settings, listener, skip), gsd)
-    areas = [DevArea(tile, tile.grid.window) for tile in check_dev_tiles(dev, skip)]
-    ready, where = open_or_load(found, settings.memory_gb, skip)
-    if settings.dev_fraction:
-        ready, areas = hold_out(ready, found, settings, margin_px=crop, seed=seed)
-    try:
-        tiles = TileDataset(ready, crop=crop, road_share=settings.road_share)
-    except TrainingError as error:
-        if not settings.dev_fraction:
-            raise
-        raise TrainingError(
-            f"what is left beside the ground kept for validation cannot be trained on ({error}); "
-            "choose a smaller --dev-fraction or --dev-block"
-        ) from error
+    skip = listener.warn if data.skip_unreadable else None
+    pairs, dev_pairs, failed = collect_pairs(data, output, listener)
+    for message in failed:
+        listener.warn(message)
+    _check_apart(data, pairs, dev_pairs)
+    files = open_pairs(pairs, data, listener, skip)
+    gsd_m, gsd_range_m = shared_gsd(files, settings.pixel_m), gsd_range_of(files)
+    files = at_gsd(files, settings.pixel_m)
+    dev_files = check_dev_tiles(at_gsd(open_pairs(dev_pairs, data, listener, skip), gsd_m), skip)
+    areas = [DevArea(tile, tile.grid.window) for tile in dev_files]
+    ready, where = open_or_load(files, data.memory_gb, skip)
+    if data.dev_fraction:
+        ready, areas = hold_out(ready, files, data, margin_px=settings.crop, seed=settings.seed)
+    tiles = _dataset(ready, data, settings)
     area, number = counted(len(areas), "area"), counted(len(tiles.tiles), "training tile")
-    kept = f"{area} kept for validation" if settings.dev_fraction else counted(len(areas), "dev tile")
-    summary = f"{number} {where}, {100 * tiles.road_fraction:.1f} % road; {kept}{_bands_of(found)}"
-    return TrainingData(tiles, tuple(areas), gsd, gsd_range, summary, *_names(settings))
+    kept = f"{area} kept for validation" if data.dev_fraction else counted(len(areas), "dev tile")
+    summary = f"{number} {where}, {100 * tiles.road_fraction:.1f} % road; {kept}{_bands_of(files)}"
+    return TrainingData(tiles, tuple(areas), gsd_m, gsd_range_m, summary, *_names(data))
 
 
 def load_dev_areas(
     place: Path, *, bands: int, gsd_m: float, listener: Listener, chosen: tuple[int, ...] | None = None
 ) -> tuple[DevArea, ...]:
-    """Return the tiles of a folder or CSV file as a model with so many bands would see them.
+    """Return the tiles of a folder or CSV file as a model sees them.
 
-    Which bands are ``chosen``, else the colours of three and the first of any other number.
+    Parameters
+    ----------
+    place
+        Folder or CSV file; of the latter the dev rows, or all if there are none.
+    bands, gsd_m
+        Number of bands and ground resolution that the model needs.
+    listener
+        Callbacks for messages.
+    chosen
+        Bands to use; None takes red, green and blue for three bands, else the first ones.
 
     Raises
     ------
@@ -126,58 +115,58 @@ def load_dev_areas(
         If they cannot be used.
     """
     pairs = find_tile_pairs(place)
-    taken = chosen or (None if bands == 3 else tuple(range(1, bands + 1)))
-    areas = at_gsd(open_pairs(pairs.dev or pairs.train, DataSettings(bands=taken), listener, None, trains=False), gsd_m)
-    odd = next((tile for tile in areas if tile.bands != bands), None)
-    if odd:
-        raise TrainingError(
-            f"{odd.name} gives {counted(odd.bands, 'band')}, the model wants {bands}; choose them with --bands"
-        )
-    return tuple(DevArea(tile, tile.grid.window) for tile in areas)
+    used = chosen or (None if bands == 3 else tuple(range(1, bands + 1)))
+    tiles = at_gsd(open_pairs(pairs.dev or pairs.train, DataSettings(bands=used), listener, None), gsd_m)
+    for tile in tiles:
+        if tile.bands != bands:
+            raise TrainingError(
+                f"{tile.name} gives {counted(tile.bands, 'band')}, the model needs {bands}; choose them with --bands"
+            )
+    return tuple(DevArea(tile, tile.grid.window) for tile in tiles)
 
 
 def collect_pairs(
-    settings: DataSettings, beside: Path, listener: Listener
+    data: DataSettings, output: Path, listener: Listener
 ) -> tuple[list[TilePair], list[TilePair], list[str]]:
-    """Return the pairs to train on, those for validation, and what is wrong with images left out.
+    """Return the pairs to train on, those to validate on, and a message for each image that was left out.
 
     Raises
     ------
     RoadsegError
         If nothing is named, or what is named cannot be used.
     """
-    dev = find_tile_pairs(settings.dev).train if settings.dev else []
-    if settings.labels or settings.images:
-        images = find_images([*settings.images, *([settings.data] if settings.data else [])])
-        cache = settings.cache or beside.with_name(beside.name + ".masks")
-        pairs, failed = draw_masks(images, settings, cache, listener)
+    dev = find_tile_pairs(data.dev).train if data.dev else []
+    if data.labels or data.images:
+        images = find_images([*data.images, *([data.data] if data.data else [])])
+        cache = data.cache or output.with_name(output.name + ".masks")
+        pairs, failed = draw_masks(images, data, cache, listener)
         return pairs, dev, failed
-    if settings.data is None:
+    if data.data is None:
         raise TrainingError("there is nothing to train on; give a folder with images/ and masks/, or --labels")
-    found = find_tile_pairs(settings.data)
+    found = find_tile_pairs(data.data)
     if found.dev and dev:
-        raise TrainingError(f"{settings.data} names tiles for validation itself; leave out --dev")
+        raise TrainingError(f"{data.data} names tiles for validation itself; leave out --dev")
     return found.train, found.dev or dev, []
 
 
 def open_or_load(
     tiles: Sequence[FileTile], memory_gb: float | None, skip: Callable[[str], None] | None
 ) -> tuple[list[LabelledTile], str]:
-    """Read tiles into memory if they fit there, and say where they are.
+    """Load tiles into memory if they fit, else leave them on disk; return them and, in words, where they are.
 
     Parameters
     ----------
     tiles
-        On disk.
+        Tiles on disk.
     memory_gb
-        What they may take; None takes half of what is free.
+        Memory they may take; None allows half of what is free.
     skip
-        Gets a sentence about each damaged file; None stops there.
+        Called with a message for each damaged file, which is left out; None raises instead.
 
     Raises
     ------
     SceneError
-        If a file is damaged and is not to be skipped.
+        If a file is damaged and ``skip`` is None.
     """
     need = sum(tile.grid.window.area * (tile.bands + 2) for tile in tiles)
     room = memory_gb * 1e9 if memory_gb is not None else free_bytes() / 2
@@ -186,75 +175,94 @@ def open_or_load(
         return list(tiles), f"read from their files as needed (they take {sizes})"
 
     def read(tile: FileTile) -> LabelledTile:
-        return tile.read_whole() if fits else _read_through(tile)
+        if fits:
+            return tile.read_whole()
+        for window in square_windows(tile.grid.window, _SCAN_PX):  # to find out whether it can be read
+            tile.read(window)
+        return tile
 
-    return _each(read, tiles, skip), f"{'in memory' if fits else 'read from their files as needed'} (they take {sizes})"
+    where = "in memory" if fits else "read from their files as needed"
+    return _read_all(read, tiles, skip), f"{where} (they take {sizes})"
 
 
-def check_dev_tiles(dev: Sequence[FileTile], skip: Callable[[str], None] | None) -> list[FileTile]:
-    """Read validation tiles from end to end before hours are spent, and return those that can be.
+def check_dev_tiles(tiles: Sequence[FileTile], skip: Callable[[str], None] | None) -> list[FileTile]:
+    """Read dev tiles from end to end before hours are spent, and return those that can be read.
 
     Raises
     ------
     SceneError
-        If a file is damaged and is not to be skipped.
+        If a file is damaged and ``skip`` is None.
     TrainingError
         If there are tiles, but no road in them to score against.
     """
 
-    def read(tile: FileTile) -> tuple[FileTile, bool]:
-        parts = [bool((tile.read(part)[1] == 1).any()) for part in square_windows(tile.grid.window, _SCAN_PX)]
-        return tile, any(parts)
+    def has_road(tile: FileTile) -> tuple[FileTile, bool]:
+        windows = square_windows(tile.grid.window, _SCAN_PX)
+        roads = [bool((tile.read(window)[1] == 1).any()) for window in windows]
+        return tile, any(roads)
 
-    found = _each(read, dev, skip)
-    if dev and not any(road for _, road in found):
+    found = _read_all(has_road, tiles, skip)
+    if tiles and not any(road for _, road in found):
         raise TrainingError("the dev tiles hold no road to score against; choose other ones")
     return [tile for tile, _ in found]
 
 
-def _each(
+def _check_apart(data: DataSettings, pairs: Sequence[TilePair], dev_pairs: Sequence[TilePair]) -> None:
+    if data.dev_fraction and dev_pairs:
+        raise TrainingError("validation data are named and asked for as a fraction; choose --dev or --dev-fraction")
+    both = {pair.image.resolve() for pair in pairs} & {pair.image.resolve() for pair in dev_pairs}
+    if both:
+        raise TrainingError(
+            f"trained on and for validation at once: {shortened(sorted(map(str, both)), 3)}; keep them apart"
+        )
+
+
+def _dataset(tiles: Sequence[LabelledTile], data: DataSettings, settings: TrainSettings) -> TileDataset:
+    try:
+        return TileDataset(tiles, crop=settings.crop, road_share=data.road_share)
+    except TrainingError as error:
+        if not data.dev_fraction:
+            raise
+        raise TrainingError(
+            f"what is left beside the ground kept for validation cannot be trained on ({error}); "
+            "choose a smaller --dev-fraction or --dev-block"
+        ) from error
+
+
+def _read_all(
     read: Callable[[FileTile], Result], tiles: Sequence[FileTile], skip: Callable[[str], None] | None
 ) -> list[Result]:
-    """Read tiles, several at a time; one that is damaged is told of and left out, or raised where none may be."""
+    """Read tiles, several at a time; report a damaged one and leave it out, or raise its error without ``skip``."""
 
-    def tried(tile: FileTile) -> Result | RoadsegError:
+    def attempt(tile: FileTile) -> Result | RoadsegError:
         try:
             return read(tile)
         except RoadsegError as error:
             return error
 
-    ready: list[Result] = []
+    results: list[Result] = []
     with ThreadPoolExecutor(_READERS) as pool:
-        for one in list(pool.map(tried, tiles)):
-            if not isinstance(one, RoadsegError):
-                ready.append(one)
+        for result in list(pool.map(attempt, tiles)):
+            if not isinstance(result, RoadsegError):
+                results.append(result)
             elif skip is None:
-                raise one
+                raise result
             else:
-                skip(str(one))
-    return ready
-
-
-def _read_through(tile: FileTile) -> FileTile:
-    """Read a tile block by block, to find out whether it can be read."""
-    for window in square_windows(tile.grid.window, _SCAN_PX):
-        tile.read(window)
-    return tile
+                skip(str(result))
+    return results
 
 
 def _bands_of(tiles: Sequence[FileTile]) -> str:
-    """Say which bands are used, if some are not."""
-    kinds = sorted({(tile.settings.bands or (), tile.image_bands) for tile in tiles})
-    if all(total <= len(set(bands)) for bands, total in kinds):
+    """Return which bands are used, in words; empty if all are."""
+    choices = sorted({(tile.settings.bands or (), tile.image_bands) for tile in tiles})
+    if all(total <= len(set(bands)) for bands, total in choices):
         return ""
-    return "; bands " + " or ".join(f"{','.join(map(str, bands))} of {total}" for bands, total in kinds)
+    return "; bands " + " or ".join(f"{','.join(map(str, bands))} of {total}" for bands, total in choices)
 
 
-def _names(settings: DataSettings) -> tuple[str, str]:
-    """Say in words what is trained and validated on."""
-    data = settings.data.name if settings.data else ""
-    if settings.labels:
-        data = f"scenes with roads of {settings.labels.name}"
-    if settings.dev_fraction:
-        return data, f"{100 * settings.dev_fraction:g} % of {data}, whole {settings.dev_split}"
-    return data, settings.dev.name if settings.dev else f"{data}, split dev"
+def _names(data: DataSettings) -> tuple[str, str]:
+    """Return the training data and the dev data in a few words."""
+    name = f"scenes with roads of {data.labels.name}" if data.labels else data.data.name if data.data else ""
+    if data.dev_fraction:
+        return name, f"{100 * data.dev_fraction:g} % of {name}, whole {data.dev_split}"
+    return name, data.dev.name if data.dev else f"{name}, split dev"

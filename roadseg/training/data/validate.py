@@ -37,12 +37,8 @@ def open_pairs(
     settings: DataSettings,
     listener: Listener,
     skip: Callable[[str], None] | None,
-    *,
-    trains: bool = True,
 ) -> list[FileTile]:
-    """Open all pairs and find out how their masks are meant: a mask without road cannot tell alone.
-
-    Whether a model is to be made of them, or there is one, is heeded by messages alone.
+    """Open all pairs and find out what the values of their masks mean: a mask without road does not show it alone.
 
     Raises
     ------
@@ -53,7 +49,7 @@ def open_pairs(
     for pair in pairs:
         try:
             values.append(scan_mask(pair.mask))
-            found.append(open_pair(pair, settings, files, trains=trains))
+            found.append(open_pair(pair, settings, files))
         except SceneError as error:
             del values[len(found) :]
             if skip is None:
@@ -65,7 +61,7 @@ def open_pairs(
     return [replace(tile, kind=kind) for tile in found]
 
 
-def open_pair(pair: TilePair, settings: DataSettings, files: OpenFiles, *, trains: bool = True) -> FileTile:
+def open_pair(pair: TilePair, settings: DataSettings, files: OpenFiles) -> FileTile:
     """Open a pair and settle how it is read.
 
     Raises
@@ -74,7 +70,7 @@ def open_pair(pair: TilePair, settings: DataSettings, files: OpenFiles, *, train
         If it cannot be used.
     """
     count = len(settings.bands) if settings.bands else 3
-    wanted = SceneSettings(bands=settings.bands, band_count=count, any_gsd=True, fill=(0.0,) * count, trains=trains)
+    wanted = SceneSettings(bands=settings.bands, band_count=count, any_gsd=True, fill=(0.0,) * count)
     with LabelledScene(*pair, wanted) as opened:
         sizes = opened.grid.pixel_size_m()
         wanted = replace(wanted, bands=opened.scene.bands, stretch=opened.scene.stretch)

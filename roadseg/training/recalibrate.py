@@ -1,0 +1,85 @@
+"""Calibrate and score a model that is trained already: the second half of training alone."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+
+from roadseg.files import check_target
+from roadseg.model.card import ModelCard, find_model
+from roadseg.model.device import choose_device
+from roadseg.model.weights import as_stored, load_model, save_model
+from roadseg.progress import Listener, counted
+from roadseg.settings import CardTexts, TrainSettings
+from roadseg.training.calibrate import judge, judged
+from roadseg.training.data.file_tiles import DevArea
+from roadseg.training.data.load import load_dev_areas
+from roadseg.training.dev_score import Jury
+from roadseg.training.distributed import ProcessGroup
+from roadseg.training.report import TrainResult, report_calibration
+
+
+def calibrate_model(
+    output: Path,
+    texts: CardTexts,
+    settings: TrainSettings,
+    *,
+    dev: Path,
+    bands: tuple[int, ...] | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+    listener: Listener | None = None,
+) -> TrainResult:
+    """Calibrate and score a trained model again, without training: the weights stay, the card changes.
+
+    Parameters
+    ----------
+    output, texts, device, overwrite, listener
+        As of ``train_model``; texts that are empty stay as they are.
+    settings
+        ``start`` names the model; ``calibration`` and ``dtype`` are used.
+    dev
+        Folder or CSV file of dev tiles.
+    bands
+        Bands of the dev tiles; None takes red, green and blue, or the first that the model needs.
+
+    Raises
+    ------
+    RoadsegError
+        If there is no such model, the tiles cannot be used or the output not be written.
+    """
+    started, listener = time.monotonic(), listener or Listener()
+    path = find_model(settings.start)
+    check_target(output, overwrite=overwrite, inputs=[path])
+    place, reason = choose_device(device)
+    model, card = load_model(path)
+    listener.report(f"calibrating {card.name} on the tiles of {dev}; device {place} ({reason})")
+    weights = as_stored(model, settings.dtype).to(place)
+    areas = load_dev_areas(dev, bands=card.bands, gsd_m=card.gsd_m, listener=listener, chosen=bands)
+    jury = jury_of(areas, ProcessGroup(), place, window_px=card.window_px)
+    verdict = judge(weights, card, jury, settings.calibration, data=describe_dev(areas, dev.name, card), pictures=0)
+    named = {name: text for name, text in asdict(texts).items() if text}
+    tiles = f"{counted(len(areas), 'tile')} of {dev.name}"
+    recipe = {**card.recipe, "calibrated_on": tiles, "calibration": settings.calibration}
+    save_model(output, weights, judged(replace(card, **named, recipe=recipe), verdict), dtype=settings.dtype)
+    report_calibration(output, verdict, None, listener)
+    seconds = round(time.monotonic() - started, 1)
+    return TrainResult(output, 0, seconds, None, finished=True, dev=verdict.score)
+
+
+def jury_of(areas: Sequence[DevArea], processes: ProcessGroup, device: torch.device, *, window_px: int = 224) -> Jury:
+    """Return a scorer of dev tiles: each process predicts its share, and their counts are added."""
+    return Jury(
+        areas,
+        share=slice(processes.rank, None, processes.size),
+        total=lambda counts: processes.sum_counts(counts, device),
+        window_px=window_px,
+    )
+
+
+def describe_dev(areas: Sequence[DevArea], name: str, start: ModelCard | None) -> str:
+    """Return what a card says about the tiles its figures were measured on; ``start`` may have been trained on them."""
+    untouched = "" if start else ", never trained on"
+    return f"{counted(len(areas), 'tile')} of {name}, on which calibration and threshold were chosen{untouched}"

@@ -1,0 +1,148 @@
+"""What a training run reports while it goes and when it ends: messages, and the history in its run folder."""
+
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from roadseg.progress import Listener, counted
+from roadseg.training.calibrate import Verdict
+from roadseg.training.dev_score import DevScore
+from roadseg.training.loop import Step, Trainer
+from roadseg.training.run_folder import RunFolder
+
+_MESSAGES = 20
+"""Messages about steps in a run; the history on disk is brought up to date with each."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training run came to.
+
+    Parameters
+    ----------
+    output
+        The model file; None if the run stopped before its end, to be resumed.
+    steps, seconds
+        Of this run.
+    loss
+        Smoothed loss of the last step; None without a step.
+    finished
+        Whether there is a model.
+    dev
+        Figures on the dev tiles, if there are any.
+    """
+
+    output: Path | None
+    steps: int
+    seconds: float
+    loss: float | None
+    finished: bool
+    dev: DevScore | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as JSON-ready values."""
+        return {**asdict(self), "output": str(self.output or "")}
+
+
+class RunReport:
+    """Reports the steps and scores of a run; a context manager that ends with what was saved and kept.
+
+    Parameters
+    ----------
+    trainer
+        The run.
+    folder
+        Its run folder.
+    listener
+        Callbacks for messages and progress.
+    started
+        When the command started, on the clock of ``time.monotonic``.
+    """
+
+    def __init__(self, trainer: Trainer, folder: RunFolder, listener: Listener, started: float) -> None:
+        self._trainer, self._folder, self._listener, self._started = trainer, folder, listener, started
+        self._first, self._every = trainer.step, max(1, trainer.settings.steps // _MESSAGES)
+
+    def __enter__(self) -> Self:
+        self._listener.start(self._trainer.settings.steps, self._first)
+        self._first_step_at = time.monotonic()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        trainer, best = self._trainer, self._trainer.history.best
+        if not trainer.finished and trainer.saved is not None:
+            self._listener.report(f"step {trainer.saved} of {trainer.settings.steps} is saved in {self._folder.path}")
+        if error is None:
+            self._folder.write_history(trainer.history.rows)
+            if best:
+                self._listener.report(f"kept the weights of step {best[1]}, relaxed F1 {best[0]:.4f}")
+            if not trainer.finished:
+                self._listener.report(
+                    f"stopped at step {trainer.step} of {trainer.settings.steps}; the same command resumes from there"
+                )
+
+    def on_start(self, data: str, device: str) -> None:
+        """Report what is trained on, on which device, and where the run starts or resumes."""
+        settings, size = self._trainer.settings, self._trainer.processes.size
+        steps = counted(settings.steps, "step")
+        self._listener.report(
+            f"{data}; width {settings.width}; device {device}, {settings.precision}"
+            + (f"; {size} processes" if size > 1 else "")
+            + (f"; resuming at step {self._first} of {settings.steps}" if self._first else f"; {steps}")
+        )
+
+    def time_limit(self) -> float:
+        """Return when to stop, on the clock of ``time.monotonic``."""
+        minutes = self._trainer.settings.minutes
+        return self._started + 60 * minutes if minutes else math.inf
+
+    def on_step(self, step: Step) -> None:
+        """Report a finished step."""
+        self._listener.advance(1)
+        if step.step % self._every == 0:
+            steps = self._trainer.settings.steps
+            left_s = (steps - step.step) * (time.monotonic() - self._first_step_at) / (step.step - self._first)
+            self._listener.report(
+                f"step {step.step} of {steps}: loss {step.loss:.4f}, learning rate {step.learning_rate:.2g}, "
+                f"{step.crops_per_s:.1f} crops/s, {_duration(left_s)} left"
+            )
+            self._folder.write_history(self._trainer.history.rows)
+
+    def on_score(self, score: DevScore) -> None:
+        """Report figures on dev tiles."""
+        self._listener.report(f"step {self._trainer.step}: loss {self._trainer.loss:.4f}, {score.in_words()}")
+
+    def result(self, output: Path | None, dev: DevScore | None = None) -> TrainResult:
+        """Return what the run came to; without an output it is to be resumed."""
+        steps, seconds = self._trainer.step - self._first, round(time.monotonic() - self._started, 1)
+        return TrainResult(output, steps, seconds, self._trainer.loss, finished=output is not None, dev=dev)
+
+
+def report_calibration(output: Path, verdict: Verdict, folder: RunFolder | None, listener: Listener) -> None:
+    """Report what the dev tiles showed, where the pictures are, and the command to predict with."""
+    if verdict.score:
+        before = next(m.value for m in verdict.measured if m.name == "calibration error before")
+        listener.report(
+            f"dev: {verdict.score.in_words()}; calibration error {before:.4f} before, "
+            f"{verdict.score.calibration_error:.4f} now"
+        )
+        if verdict.score.calibration_error > before:
+            listener.warn(
+                "moving the threshold to 0.5 made the calibration worse; "
+                "--calibration probability makes probabilities shares of road"
+            )
+    else:
+        listener.report("nothing was measured or calibrated; --dev tiles would choose the threshold and give figures")
+    if folder:
+        listener.report(f"pictures of the run: {folder.pictures()}")
+    listener.report(f"next: roadseg predict scene.tif -o roads.tif --model {output}")
+
+
+def _duration(seconds: float) -> str:
+    minutes = math.ceil(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
