@@ -30,7 +30,8 @@ class VectorLayer:
     shapes
         (rows,) shapely geometries.
     columns
-        Attributes, (rows,) each: int64, float64 (NaN where there is no value) or bool.
+        Attributes, (rows,) each: int64, float64 (NaN where there is no value), bool, or text (None where there is
+        no value).
     colour
         Red, green, blue, opacity (``"213,0,110,255"``) of its style; empty for the style of roads.
     """
