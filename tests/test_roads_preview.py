@@ -9,7 +9,6 @@ from rasterio.crs import CRS
 from road_rasters import UTM, UTM_NORTH_UP, draw_t, write_levels
 from worlds import write_raster
 
-from roadseg.errors import SceneError
 from roadseg.raster.backdrop import open_backdrop
 from roadseg.raster.crs import DEGREES, reproject
 from roadseg.raster.probability import open_probability
@@ -27,14 +26,14 @@ def painted(before, after):
     return np.abs(after.astype(int) - before).max(axis=0)
 
 
-@pytest.mark.parametrize("areas", [False, True])
+@pytest.mark.parametrize("geometry", ["lines", "polygons"])
 @pytest.mark.parametrize("scale", [1, 12])
-def test_roads_are_painted_where_the_raster_has_them(tmp_path, areas, scale):
+def test_roads_are_painted_where_the_raster_has_them(tmp_path, geometry, scale):
     transform = UTM_NORTH_UP @ Affine.scale(1 / scale)
     path = write_levels(
         tmp_path / "t.tif", draw_t(150 * scale, 210 * scale, scale), transform=transform, tags={"ROADSEG_GSD_M": "1"}
     )
-    levels, roads = made(path, areas=areas)
+    levels, roads = made(path, geometry=geometry)
     backdrop = open_backdrop(levels, None)
     assert backdrop.rgb.shape == ((3, 150, 210) if scale == 1 else (3, 1429, 2000))
     picture = draw_roads(roads, backdrop)
@@ -65,29 +64,9 @@ def test_an_image_of_another_crs_and_resolution_shows_the_same_place(tmp_path):
     assert yellow[~road].mean() < 0.03
 
 
-def test_only_the_rasters_part_of_a_large_image_is_shown(tmp_path):
-    levels, _ = made(write_levels(tmp_path / "t.tif", draw_t()))
-    image = np.arange(400, dtype=np.uint16).clip(0, 255).astype(np.uint8)[None, :, None].repeat(600, axis=2)
-    path = write_raster(tmp_path / "image.tif", image, crs=UTM, transform=UTM_NORTH_UP @ Affine.translation(-100, -50))
-    backdrop = open_backdrop(levels, path)
-    assert backdrop.rgb.shape == (3, 150, 210)
-    assert backdrop.rgb[:, :, 0].tolist() == [list(range(50, 200))] * 3
-
-
-def test_an_image_that_lies_elsewhere_is_refused(tmp_path):
-    levels, _ = made(write_levels(tmp_path / "t.tif", draw_t()))
-    image = np.zeros((3, 30, 40), np.uint8)
-    far = write_raster(tmp_path / "far.tif", image, crs=UTM, transform=UTM_NORTH_UP @ Affine.translation(5000, 0))
-    with pytest.raises(SceneError, match=r"shows other ground than .*t\.tif"):
-        open_backdrop(levels, far)
-    nowhere = write_raster(tmp_path / "nowhere.tif", image, crs=None, transform=Affine.identity())
-    with pytest.raises(SceneError, match="has no CRS, so roads cannot be drawn over it"):
-        open_backdrop(levels, nowhere)
-
-
 def test_without_roads_the_backdrop_is_shown(tmp_path):
     levels, roads = made(write_levels(tmp_path / "t.tif", draw_t() * 0))
-    for areas in (False, True):
-        picture = draw_roads(made(tmp_path / "t.tif", areas=areas)[1], open_backdrop(levels, None))
+    for geometry in ("lines", "polygons"):
+        picture = draw_roads(made(tmp_path / "t.tif", geometry=geometry)[1], open_backdrop(levels, None))
         assert painted(open_backdrop(levels, None).rgb, picture).max() <= 1
     assert shapely.is_empty(shapely.MultiLineString(list(roads.lines())))

@@ -1,4 +1,4 @@
-"""Repairs of traced roads: what is pruned, bridged and merged, and what is left alone."""
+"""Repairs of traced roads: what is pruned, closed and merged, and what is left alone."""
 
 from dataclasses import fields, replace
 
@@ -14,8 +14,6 @@ from roadseg.roads.pixel_graph import PixelGraph
 from roadseg.roads.repair.contract import contract, split_edges
 from roadseg.roads.repair.edges import degrees, in_canonical_order, polylines_of
 from roadseg.roads.repair.gaps import close_gaps
-from roadseg.roads.repair.pixel_lines import line_pixels
-from roadseg.roads.repair.pixel_set import PixelSet, first_hit
 from roadseg.roads.repair.repair import RepairLimits, repair
 from roadseg.roads.repair.spurs import drop_small_components, prune_spurs
 
@@ -161,7 +159,7 @@ def test_a_dead_end_at_the_border_is_no_spur():
 # --- small pieces ----------------------------------------------------------------------------------------------------
 
 
-def test_small_pieces_go_unless_they_leave():
+def test_small_components_are_dropped_unless_they_reach_the_border():
     long, short = [(5, c) for c in range(1, 60)], [(20, c) for c in range(1, 12)]
     border = [(30, c) for c in range(1, 12)]
     nodes = [(5, 0), (5, 60), (20, 0), (20, 12), (30, 0), (30, 12)]
@@ -185,7 +183,7 @@ def with_gap(turn=0.0, gap=20.0, width=9.0, shape=(161, 221)):
 
 
 @pytest.mark.parametrize("turn", [0, 15, 40, -40])
-def test_a_gap_between_two_roads_that_agree_is_bridged(turn):
+def test_a_gap_between_two_roads_that_agree_is_closed(turn):
     graph = repaired(with_gap(turn))
     assert shape_of(graph) == (3, [1, 1, 2, 2], 1)
     lengths = polylines_of(graph).lengths
@@ -199,7 +197,7 @@ def test_a_gap_between_roads_that_do_not_agree_stays(turn):
     assert not repaired(with_gap(turn)).inferred.any()
 
 
-def test_probability_under_a_gap_speaks_for_a_bridge():
+def test_probability_in_a_gap_speaks_for_closing_it():
     road = with_gap(80, gap=25)
     faint = strips(road.shape, (9, [(80, 92), (97, 113)]))
     assert not repaired(road).inferred.any()
@@ -221,7 +219,7 @@ def test_a_road_that_points_at_another_one_is_led_to_it(gap):
     np.testing.assert_allclose(junction, (30, 100), atol=2)
 
 
-def test_nothing_is_bridged_over_unknown_pixels():
+def test_no_gap_is_closed_over_nodata():
     for road in (with_gap(0), strips((161, 221), (9, [(30, 10), (30, 190)]), (9, [(59, 110), (150, 110)]))):
         known = np.ones(road.shape, bool)
         assert repaired(road, known=known).inferred.any()
@@ -229,13 +227,13 @@ def test_nothing_is_bridged_over_unknown_pixels():
         assert not repaired(road, known=known).inferred.any()
 
 
-def test_one_unknown_pixel_is_enough():
+def test_one_nodata_pixel_is_enough():
     road, known = with_gap(0), np.ones((161, 221), bool)
     known[79:82, 110] = False
     assert not repaired(road, known=known, min_length=0).inferred.any()
 
 
-def test_no_bridge_leads_through_another_road():
+def test_no_gap_is_closed_through_another_road():
     """A road in the gap: both ends are led to it instead."""
     road = with_gap(0, gap=33) | strips((161, 221), (5, [(10, 110), (150, 110)]))
     graph = repaired(road)
@@ -251,13 +249,13 @@ def test_a_gap_on_a_crossing_becomes_one_junction():
     np.testing.assert_allclose(graph.nodes[degrees(graph) == 4][0], (100, 101), atol=2)
 
 
-def test_each_end_takes_part_in_one_bridge_the_best():
+def test_each_end_gets_one_connection_the_best():
     """Of two roads that could go on, the one straight ahead does."""
     ahead, aside = (9, [(80, 125), (80, 200)]), (9, [(101, 125), (130, 190)])
     graph = repaired(strips((161, 221), (9, [(80, 15), (80, 95)]), ahead, aside), merge_junctions=False)
-    bridges = graph.nodes[graph.ends[graph.inferred]]
+    closed = graph.nodes[graph.ends[graph.inferred]]
     ends = graph.ends[graph.inferred].ravel().tolist()
-    assert any(np.allclose(way[:, 0], 80, atol=1) for way in bridges)
+    assert any(np.allclose(way[:, 0], 80, atol=1) for way in closed)
     assert max(ends.count(end) for end in ends) == 1
 
 
@@ -275,7 +273,7 @@ def test_without_levels_directions_decide():
     assert not repair(trace(with_gap(120)), RepairLimits()).inferred.any()
 
 
-def test_bridges_carry_the_levels_below_them():
+def test_closed_gaps_have_the_levels_below_them():
     road = with_gap(0)
     graph = repaired(road, levels=np.where(road, 200, 33))
     edge = int(np.flatnonzero(graph.inferred)[0])
@@ -305,7 +303,7 @@ def test_a_dead_end_that_points_at_a_junction_is_led_to_it():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_size_of_the_parts_changes_nothing(seed, monkeypatch):
+def test_the_size_of_the_chunks_changes_nothing(seed, monkeypatch):
     graph = trace(town(seed))
     limits = RepairLimits(min_length=20)
     at_once, on_ground = (repair(graph, limits, pixel_size=(1.1, 0.7)), to_ground(repair(graph, limits), Ground()))
@@ -349,7 +347,7 @@ def test_side_roads_that_are_offset_stay_two_junctions():
 
 
 @pytest.mark.parametrize("width", [1.5, 9])
-def test_rings_and_what_hangs_on_them(width):
+def test_rings_and_roads_that_end_on_them(width):
     shape = (201, 251)
     ring = (width, circle((100, 100), 50))
     assert shape_of(repaired(strips(shape, ring)))[:2] == (1, [2])
@@ -376,58 +374,7 @@ def test_a_road_that_leaves_keeps_its_ends_and_its_place():
     assert len(repaired(np.roll(short, 30, axis=1) & (np.arange(121) > 30)).ends) == 0
 
 
-# --- parts -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("four_connected", [True, False])
-def test_straight_lines_of_pixels(four_connected):
-    rng = np.random.default_rng(3)
-    start, stop = rng.integers(-30, 30, (2, 200, 2))
-    stop[0] = start[0]
-    drawn = line_pixels(start, stop, four_connected=four_connected)
-    for i in range(200):
-        way = drawn.pixels[drawn.starts[i] : drawn.starts[i + 1]]
-        np.testing.assert_array_equal(way[[0, -1]], [start[i], stop[i]])
-        steps = np.abs(np.diff(way, axis=0))
-        assert (steps.sum(axis=1) == 1).all() if four_connected else (steps.max(axis=1, initial=0) <= 1).all()
-        across = stop[i] - start[i]
-        off = np.abs(np.cross(np.append(across, 0), np.pad(way - start[i], ((0, 0), (0, 1))))[:, 2])
-        assert (off <= 0.8 * max(np.hypot(*across), 1)).all()
-
-
-def test_marks_hold_what_was_added_within_reach():
-    rng = np.random.default_rng(4)
-    places = np.unique(rng.integers(0, 700, (4000, 2)), axis=0)
-    near = np.array([[100, 640], [660, 30]])
-    marks = PixelSet(near, 40)
-    marks.add(places)
-    rows, cols = np.indices((700, 700))
-    held, truth = marks.contains(rows, cols), np.zeros((700, 700), bool)
-    truth[tuple(places.T)] = True
-    assert not (held & ~truth).any()
-    for row, col in near:
-        area = np.s_[row - 40 : row + 41, max(col - 40, 0) : col + 41]
-        np.testing.assert_array_equal(held[area], truth[area])
-    assert not marks.contains(rows - 5000, cols + 100_000).any()
-
-
-def test_the_first_mark_on_the_way_is_met():
-    marks = PixelSet(np.array([[50, 50]]), 60)
-    marks.add(np.array([[50, 53], [50, 70], [20, 50]]))
-    far = np.array([[0, 40], [0, 10], [-40, 0], [30, 30], [0, 0]], dtype=float)
-    met = first_hit(marks, np.full((5, 2), 50), far, skip=4)
-    assert met.tolist() == [[50, 70], [-1, -1], [20, 50], [-1, -1], [-1, -1]]
-
-
-@pytest.mark.parametrize("turn", np.linspace(0, 2 * np.pi, 13))
-def test_no_ray_slips_through_an_oblique_line(turn):
-    """Pixels of a diagonal touch at corners only; a ray at a right angle to it must not pass between."""
-    line = line_pixels(np.array([[10, 90]]), np.array([[90, 10]]), four_connected=False).pixels
-    marks = PixelSet(line, 60)
-    marks.add(line)
-    start = np.array([[30, 30], [31, 30], [30, 31], [70, 69], [69, 70], [70, 70]])
-    far = np.array([[1, 1]] * 3 + [[-1, -1]] * 3) * 50 + 5 * np.array([np.sin(turn), np.cos(turn)])
-    assert (first_hit(marks, start, far, skip=0) >= 0).all()
+# --- size ------------------------------------------------------------------------------------------------------------
 
 
 def test_large_coordinates_and_long_edges():

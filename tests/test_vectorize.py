@@ -10,7 +10,7 @@ import pytest
 import shapely
 from affine import Affine
 from road_rasters import NEAR, UTM, UTM_NORTH_UP, bad_rasters, draw_t, sorted_lengths, write_levels
-from worlds import ROTATED, names_in
+from worlds import ROTATED, names_in, write_raster
 
 import roadseg.vectorize
 from roadseg.errors import OutputError, RoadsegError, SceneError
@@ -327,6 +327,14 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, name, options, w
         run(tmp_path / name, output, **options)
     assert "\n" not in str(caught.value)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_an_image_of_other_ground_is_refused_before_the_roads_are_extracted(tmp_path, monkeypatch):
+    monkeypatch.setattr(roadseg.vectorize, "extract", None)
+    far = UTM_NORTH_UP @ Affine.translation(5000, 0)
+    image = write_raster(tmp_path / "far.tif", np.zeros((3, 30, 40), np.uint8), crs=UTM, transform=far)
+    with pytest.raises(SceneError, match="shows other ground"):
+        run(write_levels(tmp_path / "t.tif", draw_t()), tmp_path / "t.gpkg", preview=tmp_path / "p.png", image=image)
 
 
 def test_a_place_that_cannot_be_written_to(tmp_path):

@@ -39,15 +39,15 @@ WAYS = {
     "off": OFF,
     "all on (defaults)": ON,
     "only spurs": replace(OFF, spur=ON.spur),
-    "only bridges": replace(OFF, max_gap=ON.max_gap),
+    "only gaps": replace(OFF, max_gap=ON.max_gap),
     "only junctions": replace(OFF, merge_junctions=True),
     "only small pieces": replace(OFF, min_length=ON.min_length),
     "all but spurs": replace(ON, spur=0),
-    "all but bridges": replace(ON, max_gap=0),
+    "all but gaps": replace(ON, max_gap=0),
     "all but junctions": replace(ON, merge_junctions=False),
     "all but small pieces": replace(ON, min_length=0),
-    "all on, bridges to 25 m": replace(ON, max_gap=25),
-    "all on, bridges to 60 m": replace(ON, max_gap=60),
+    "all on, gaps to 25 m": replace(ON, max_gap=25),
+    "all on, gaps to 60 m": replace(ON, max_gap=60),
     "all on, pieces from 20 m": replace(ON, min_length=20),
     "all on, pieces from 80 m": replace(ON, min_length=80),
 }
@@ -89,9 +89,9 @@ def test_each_repair_on_the_dev_tiles(tmp_path):
         true = np.where(known, np.where(truth == 1, 254, 0), 255).astype(np.uint8)
         pairs.append((levels, traced(levels, LEVEL, 0.7 * LEVEL), graph_of(repair(traced(true, 127, 127), TRUTH))))
     measures = ["completeness", "correctness", "quality", "junctions P", "junctions R", "APLS"]
-    rows: list[list[object]] = [["repair", *measures, "km", "bridges", "s"]]
+    rows: list[list[object]] = [["repair", *measures, "km", "gaps", "s"]]
     for name, limits in WAYS.items():
-        counts, paths, bridges, seconds = LineCounts(), [], 0, 0.0
+        counts, paths, gaps, seconds = LineCounts(), [], 0, 0.0
         for levels, pixels, truth in pairs:
             before = time.process_time()
             repaired = repair(pixels, limits, levels_at=lambda at, levels=levels: levels[at[:, 0], at[:, 1]])
@@ -99,9 +99,9 @@ def test_each_repair_on_the_dev_tiles(tmp_path):
             found = graph_of(repaired)
             counts += compare_lines(truth, found, buffer_m=5.0)
             paths.append(apls(truth, found))
-            bridges += int(repaired.inferred.sum())
+            gaps += int(repaired.inferred.sum())
         s = line_score(counts)
         ratios = (s.completeness, s.correctness, s.quality, s.junction_precision, s.junction_recall)
         together = apls_score(sum(paths[1:], paths[0]))
-        rows.append([name, *(f"{r:.4f}" for r in (*ratios, together)), counts.prediction_m / 1000, bridges, seconds])
+        rows.append([name, *(f"{r:.4f}" for r in (*ratios, together)), counts.prediction_m / 1000, gaps, seconds])
     measuring.show(f"{len(pairs)} dev tiles", rows)

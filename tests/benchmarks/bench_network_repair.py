@@ -79,7 +79,7 @@ def test_repair_and_geometry_per_megapixel():
         network = to_ground(graph, Ground())
         runs.append((middle - start, time.process_time() - middle))
     ends = int((degrees(pixels) == 1).sum())
-    rows = [["", "edges", "pixels", "dead ends", "edges after", "bridges", "repair ms", "geometry ms"]]
+    rows = [["", "edges", "pixels", "dead ends", "edges after", "gaps", "repair ms", "geometry ms"]]
     least = np.min(runs, axis=0) * 1000 / MPX
     counts = (len(pixels.ends), len(pixels.places), ends, len(network), int(network.inferred.sum()))
     rows.append(["per Mpx", *(count / MPX for count in counts), *least.tolist()])
