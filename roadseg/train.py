@@ -7,30 +7,30 @@ command resumes, a history, and pictures. ``calibrate_model`` does the second ha
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Unpack
 
 import torch
 
-from roadseg.errors import TrainingError, UsageError
+from roadseg.errors import UsageError
 from roadseg.files import check_target
-from roadseg.model.card import ModelCard, find_model
+from roadseg.model.card import ModelCard
 from roadseg.model.device import choose_device, choose_precision
-from roadseg.model.resunet import ResUNet
-from roadseg.model.weights import as_stored, load_model, save_model
-from roadseg.progress import Listener, counted
+from roadseg.model.weights import as_stored, save_model
+from roadseg.progress import Listener
 from roadseg.settings import CardTexts, DataSettings, RecipeSettings, TrainOptions, TrainSettings
 from roadseg.settings.option import check_keywords, from_options
-from roadseg.training.calibrate import engine_of, judge, judged
+from roadseg.training.calibrate import judge, judged
 from roadseg.training.card import complete_texts, recipe_for_card
-from roadseg.training.data.file_tiles import DevArea
 from roadseg.training.data.load import TrainingData, load_training_data
+from roadseg.training.dev_tiles import describe_dev, dev_evaluation, jury_of
 from roadseg.training.distributed import join_process_group
 from roadseg.training.gradients import require_compiler
+from roadseg.training.initial import initial_model
 from roadseg.training.loop import Trainer
-from roadseg.training.recalibrate import calibrate_model, describe_dev, jury_of
+from roadseg.training.recalibrate import calibrate_model
 from roadseg.training.recipes import settings_from_options
 from roadseg.training.report import RunReport, TrainResult, report_calibration
 from roadseg.training.run_folder import RunFolder
@@ -169,7 +169,7 @@ def train_model(
         folder.write_config(settings)
         with RunReport(trainer, folder, listener, started) as report:
             report.on_start(found.summary, f"{place} ({reason})")
-            evaluate = _evaluation(trainer, found.dev, report) if found.dev else None
+            evaluate = dev_evaluation(trainer, found.dev, report.on_score) if found.dev else None
             trainer.run(report.on_step, evaluate=evaluate, until=report.time_limit())
         if not trainer.finished:
             return report.result(None)
@@ -186,46 +186,12 @@ def train_model(
     return report.result(output, verdict.score)
 
 
-def initial_model(bands: int, settings: TrainSettings) -> tuple[ResUNet, ModelCard | None]:
-    """Return the model to start from and its card; random weights have none.
-
-    Raises
-    ------
-    ModelError, TrainingError
-        If the model to start from is missing or has another architecture.
-    """
-    if settings.start is None:
-        return ResUNet(bands=bands, width=settings.width, upsample=settings.upsample), None
-    model, card = load_model(find_model(settings.start))
-    form, wanted = (card.bands, card.width, card.upsample), (bands, settings.width, settings.upsample)
-    if form != wanted:
-        raise TrainingError(
-            f"{settings.start} has {counted(form[0], 'band')}, width {form[1]} and {form[2]} upsampling, the run wants "
-            f"{wanted[0]}, {wanted[1]} and {wanted[2]}; choose --width and --upsample to match"
-        )
-    return model, card
-
-
-def _evaluation(trainer: Trainer, areas: Sequence[DevArea], report: RunReport) -> Callable[[], Mapping[str, float]]:
-    """Return a function that scores the averaged weights on evenly chosen dev tiles."""
-    chosen = areas[:: -(-len(areas) // trainer.settings.dev_tiles)]
-    jury = jury_of(chosen, trainer.processes, trainer.device)
-
-    def evaluate() -> Mapping[str, float]:
-        score = jury.score(engine_of(trainer.averaged(), trainer.mean, trainer.std))
-        report.on_score(score)
-        return score.figures()
-
-    return evaluate
-
-
 def _card(
     texts: CardTexts, trainer: Trainer, found: TrainingData, start: ModelCard | None, teacher: ModelCard | None
 ) -> ModelCard:
-    tiles = f"{counted(len(found.tiles.tiles), 'tile')} of {found.name}"
     facts = {"processes": trainer.processes.size, "steps_taken": trainer.step}
     return ModelCard(
-        **asdict(complete_texts(texts, tiles, start, teacher)),
+        **asdict(complete_texts(texts, found.description(), start, teacher)),
         mean=trainer.mean,
         std=trainer.std,
         gsd_m=found.gsd_m,

@@ -16,7 +16,7 @@ from commands import roadseg
 from training_tiles import ONE_METRE, make_folder, write_tile
 from worlds import write_raster
 
-from roadseg.errors import ModelError, OutputError, RoadsegError, TrainingError
+from roadseg.errors import DeviceError, ModelError, OutputError, RoadsegError, TrainingError
 from roadseg.model.card import ModelCard, read_card
 from roadseg.model.resunet import ResUNet
 from roadseg.model.weights import load_model, save_model
@@ -26,6 +26,7 @@ from roadseg.train import train_model
 from roadseg.training.data.pairs import find_tile_pairs
 from roadseg.training.data.tiles import MemoryTile
 from roadseg.training.data.validate import shared_gsd
+from roadseg.training.gradients import require_compiler
 from roadseg.training.recalibrate import calibrate_model
 from roadseg.training.recipes import merge_settings, read_config
 
@@ -190,6 +191,24 @@ def test_leaves_off_and_goes_on(data: Path, tmp_path: Path) -> None:
     assert [(r.output, r.to_dict()["output"]) for r in rounds[:2]] == [(None, ""), (None, "")]
     train_model(DataSettings(data), whole, CardTexts("m"), SETTINGS)
     assert read_card(output).hash == read_card(whole).hash
+
+
+def test_compiling_without_a_compiler_is_an_error_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    output = tmp_path / "m.safetensors"
+    with pytest.raises(DeviceError, match=r"--compile needs a C\+\+ compiler, and there is no no-such-compiler"):
+        train_model(DataSettings(tmp_path / "no data"), output, CardTexts("m"), replace(SETTINGS, compile=True))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["cuda", "cpu"])
+def test_compiling_asks_for_what_the_device_needs(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "triton" else object())
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    with pytest.raises(DeviceError, match={"cuda": "needs Triton", "cpu": r"needs a C\+\+ compiler"}[kind]):
+        require_compiler(torch.device(kind))
 
 
 def test_output_that_cannot_be_written_is_found_before_training(

@@ -131,3 +131,21 @@ def test_one_process_is_no_team(monkeypatch: pytest.MonkeyPatch) -> None:
     values = torch.ones(3)
     assert processes.sum_for_loss(values) is values
     assert processes.any_true(True, values.device)
+
+
+def test_each_process_tells_nccl_its_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it NCCL guesses the device by the rank, and warns at every barrier."""
+    calls: list[dict[str, Any]] = []
+    for name, value in (("WORLD_SIZE", "4"), ("RANK", "3"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
+    monkeypatch.setattr(
+        torch.distributed,
+        "init_process_group",
+        lambda backend, **options: calls.append({"backend": backend, **options}),
+    )
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: None)
+    with join_process_group("cuda") as (processes, device):
+        assert (processes, device) == (ProcessGroup(3, 4), "cuda:1")
+    assert [(call["backend"], call["device_id"]) for call in calls] == [("nccl", torch.device("cuda", 1))]

@@ -1,22 +1,18 @@
 """Calibrate and score a model that is trained already: the second half of training alone."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import torch
-
 from roadseg.files import check_target
-from roadseg.model.card import ModelCard, find_model
+from roadseg.model.card import find_model
 from roadseg.model.device import choose_device
 from roadseg.model.weights import as_stored, load_model, save_model
 from roadseg.progress import Listener, counted
 from roadseg.settings import CardTexts, TrainSettings
 from roadseg.training.calibrate import judge, judged
-from roadseg.training.data.file_tiles import DevArea
 from roadseg.training.data.load import load_dev_areas
-from roadseg.training.dev_score import Jury
+from roadseg.training.dev_tiles import describe_dev, jury_of
 from roadseg.training.distributed import ProcessGroup
 from roadseg.training.report import TrainResult, report_calibration
 
@@ -67,19 +63,3 @@ def calibrate_model(
     report_calibration(output, verdict, None, listener)
     seconds = round(time.monotonic() - started, 1)
     return TrainResult(output, 0, seconds, None, finished=True, dev=verdict.score)
-
-
-def jury_of(areas: Sequence[DevArea], processes: ProcessGroup, device: torch.device, *, window_px: int = 224) -> Jury:
-    """Return a scorer of dev tiles: each process predicts its share, and their counts are added."""
-    return Jury(
-        areas,
-        share=slice(processes.rank, None, processes.size),
-        total=lambda counts: processes.sum_counts(counts, device),
-        window_px=window_px,
-    )
-
-
-def describe_dev(areas: Sequence[DevArea], name: str, start: ModelCard | None) -> str:
-    """Return what a card says about the tiles its figures were measured on; ``start`` may have been trained on them."""
-    untouched = "" if start else ", never trained on"
-    return f"{counted(len(areas), 'tile')} of {name}, on which calibration and threshold were chosen{untouched}"

@@ -53,6 +53,10 @@ class TrainingData:
     name: str
     dev_name: str
 
+    def description(self) -> str:
+        """Return the training data in words, for the card."""
+        return f"{counted(len(self.tiles.tiles), 'tile')} of {self.name}"
+
 
 def load_training_data(data: DataSettings, output: Path, settings: TrainSettings, listener: Listener) -> TrainingData:
     """Find training data, check them, hold out dev data, and prepare them for drawing crops.
