@@ -1,0 +1,188 @@
+"""The ResUNet as an ONNX graph, written node by node from the stored weights; needs no torch.
+
+One file serves ONNX Runtime, OpenVINO, and the tools that read ONNX models of their own: Deepness (QGIS) and GeoDeep.
+Normalization, calibration and sigmoid are part of the graph, so whoever runs it feeds pixels on a 0–1 scale::
+
+    image (n, bands, 224, 224) ─▶ (x − mean) / std ─▶ ResUNet ─▶ sigmoid ─▶ classes (n, 2, 224, 224): 1 − p, p
+
+Batch norms that follow a convolution are folded into it. Opset 17, so that runtimes from 2022 on can read it.
+Metadata keys: Deepness, ``processing/models/model_base.py`` (each value is JSON); ours is the model card.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from roadseg.model.card import METADATA_KEY, ModelCard
+
+OPSET = 17
+IR_VERSION = 8
+
+INPUT, OUTPUT = "image", "classes"
+
+GraphPrecision = Literal["float32", "float16"]
+
+_BATCH_NORM_EPS = 1e-5
+_OVERLAP_PERCENT = 15
+
+Floats = NDArray[np.float32]
+
+
+def build_onnx(
+    weights: Mapping[str, NDArray[Any]], card: ModelCard, *, precision: GraphPrecision = "float32"
+) -> onnx.ModelProto:
+    """Return a model as an ONNX graph.
+
+    Parameters
+    ----------
+    weights
+        Arrays by name, from ``read_weights``.
+    card
+        Its model card, which becomes part of the metadata.
+    precision
+        Number format of the convolutions; input and output are float32 in any case.
+
+    Returns
+    -------
+    A model with the input ``image`` (n, bands, window, window) float32 in [0, 1] and the output ``classes``
+    (n, 2, window, window) float32: the probabilities of "not road" and of road.
+    """
+    graph = _Graph(weights, precision)
+    x = graph.normalized(INPUT, card.mean, card.std)  # (n, bands, h, w)
+    skip1 = graph.stem(x, "encoder1")  # (n, w, h, w)
+    skip2 = graph.residual(skip1, "encoder2", stride=2)  # (n, 2w, h/2, w/2)
+    skip3 = graph.residual(skip2, "encoder3", stride=2)  # (n, 4w, h/4, w/4)
+    y = graph.residual(skip3, "bridge", stride=2)  # (n, 8w, h/8, w/8)
+    for skip, name in ((skip3, "decoder3"), (skip2, "decoder2"), (skip1, "decoder1")):
+        y = graph.residual(graph.joined(graph.upsampled(y, card.upsample), skip), f"{name}.residual")
+    graph.classes(graph.calibrated_head(y, card.temperature, card.bias))  # (n, 2, h, w)
+    model = helper.make_model(
+        helper.make_graph(
+            graph.nodes,
+            f"roadseg {card.name}",
+            [_tensor(INPUT, card.bands, card.window_px)],
+            [_tensor(OUTPUT, 2, card.window_px)],
+            graph.constants,
+        ),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="roadseg",
+        producer_version=card.roadseg_version,
+        doc_string=card.description,
+    )
+    helper.set_model_props(model, metadata(card))
+    return model
+
+
+def metadata(card: ModelCard) -> dict[str, str]:
+    """Return what other programs read, each value as JSON, and the model card."""
+    values = {
+        "model_type": "Segmentor",
+        "class_names": {"0": "not_road", "1": "road"},
+        "resolution": 100 * card.gsd_m,  # centimetres per pixel
+        "tile_size": card.window_px,
+        "tiles_size": card.window_px,  # the documentation's spelling; the code reads the other
+        "tiles_overlap": _OVERLAP_PERCENT,
+        "seg_thresh": card.threshold,
+        "seg_small_segment": 0,
+    }
+    return {key: json.dumps(value) for key, value in values.items()} | {METADATA_KEY: card.to_json()}
+
+
+class _Graph:
+    """Nodes and constants in the making; each method adds nodes and returns the name of their output."""
+
+    def __init__(self, weights: Mapping[str, NDArray[Any]], precision: GraphPrecision) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+        self._weights = {name: np.asarray(value, np.float32) for name, value in weights.items()}
+        self._inner = np.dtype(precision)
+
+    def normalized(self, image: str, mean: Sequence[float], std: Sequence[float]) -> str:
+        shape = (1, -1, 1, 1)
+        centred = self._add("Sub", image, self._constant("mean", np.array(mean, np.float32).reshape(shape)))
+        x = self._add("Div", centred, self._constant("std", np.array(std, np.float32).reshape(shape)))
+        return self._cast(x, TensorProto.FLOAT16) if self._inner == np.float16 else x
+
+    def stem(self, x: str, name: str) -> str:
+        y = self._relu(self._conv(x, f"{name}.conv1", folded=f"{name}.norm"))
+        return self._add("Add", self._conv(y, f"{name}.conv2"), self._conv(x, f"{name}.shortcut"))
+
+    def residual(self, x: str, name: str, *, stride: int = 1) -> str:
+        y = self._relu(self._norm(x, f"{name}.norm1"))
+        y = self._relu(self._conv(y, f"{name}.conv1", stride=stride, folded=f"{name}.norm2"))
+        return self._add("Add", self._conv(y, f"{name}.conv2"), self._conv(x, f"{name}.shortcut", stride=stride))
+
+    def upsampled(self, x: str, kind: str) -> str:
+        scales = self._constant("twice", np.array([1, 1, 2, 2], np.float32), share=True)
+        if kind == "bilinear":
+            return self._add("Resize", x, "", scales, mode="linear", coordinate_transformation_mode="align_corners")
+        return self._add(
+            "Resize", x, "", scales, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
+        )
+
+    def joined(self, below: str, skip: str) -> str:
+        return self._add("Concat", below, skip, axis=1)
+
+    def calibrated_head(self, x: str, temperature: float, bias: float) -> str:
+        """Add the last convolution, whose output is the calibrated logit."""
+        weight, own_bias = self._weights["head.weight"], self._weights["head.bias"]
+        logit = self._convolution(x, "head", weight / temperature, own_bias / temperature + bias, stride=1)
+        return self._cast(logit, TensorProto.FLOAT) if self._inner == np.float16 else logit
+
+    def classes(self, logit: str) -> None:
+        road = self._add("Sigmoid", logit)
+        other = self._add("Sub", self._constant("one", np.float32(1)), road)
+        self.nodes.append(helper.make_node("Concat", [other, road], [OUTPUT], axis=1))
+
+    def _conv(self, x: str, name: str, *, stride: int = 1, folded: str = "") -> str:
+        """Add a convolution, and a batch norm that follows it as part of its weights."""
+        weight, bias = self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
+        if folded:
+            scale, shift = self._scale_and_shift(folded)
+            weight, bias = weight * scale[:, None, None, None], bias * scale + shift
+        return self._convolution(x, name, weight, bias, stride=stride)
+
+    def _convolution(self, x: str, name: str, weight: Floats, bias: Floats, *, stride: int) -> str:
+        size = weight.shape[-1]
+        parts = {"folded_weight": weight, "folded_bias": bias}
+        constants = [self._constant(f"{name}.{part}", value.astype(self._inner)) for part, value in parts.items()]
+        padding, strides = [size // 2] * 4, [stride] * 2
+        return self._add("Conv", x, *constants, kernel_shape=[size] * 2, pads=padding, strides=strides)
+
+    def _norm(self, x: str, name: str) -> str:
+        parts = ("weight", "bias", "running_mean", "running_var")
+        constants = [self._constant(f"{name}.{p}", self._weights[f"{name}.{p}"].astype(self._inner)) for p in parts]
+        return self._add("BatchNormalization", x, *constants, epsilon=_BATCH_NORM_EPS)
+
+    def _scale_and_shift(self, name: str) -> tuple[Floats, Floats]:
+        weight, bias, mean, variance = (
+            self._weights[f"{name}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")
+        )
+        scale = weight / np.sqrt(variance + np.float32(_BATCH_NORM_EPS))
+        return scale, bias - mean * scale
+
+    def _relu(self, x: str) -> str:
+        return self._add("Relu", x)
+
+    def _cast(self, x: str, to: int) -> str:
+        return self._add("Cast", x, to=to)
+
+    def _add(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        output = f"{kind.lower()}{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
+        return output
+
+    def _constant(self, name: str, value: NDArray[Any] | np.float32, *, share: bool = False) -> str:
+        if not (share and any(constant.name == name for constant in self.constants)):
+            self.constants.append(numpy_helper.from_array(np.asarray(value), name))
+        return name
+
+
+def _tensor(name: str, channels: int, size: int) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", channels, size, size])

@@ -1,0 +1,85 @@
+"""Prediction with ONNX Runtime on the CPU: float32, faster than PyTorch there, and a fraction of its size.
+
+Runs the graph that ``roadseg.model.onnx_graph`` writes: pixels on a 0–1 scale in, calibrated probabilities out.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roadseg.errors import DeviceError
+from roadseg.model.device import processors
+from roadseg.prediction.engines.symmetries import mean_over_symmetries
+from roadseg.settings import EngineSettings
+
+Array = NDArray[np.float32]
+
+
+class OnnxEngine:
+    """A road model in ONNX Runtime.
+
+    Parameters
+    ----------
+    graph
+        The ONNX model, serialized.
+    settings
+        Device, precision, batch size and test-time augmentation.
+
+    Attributes
+    ----------
+    batch_size
+        Number of windows per call.
+    choice
+        One line for people: what runs where.
+    numbers
+        The part of it that results depend on; it goes into the fingerprint of a run.
+
+    Raises
+    ------
+    DeviceError
+        If another device or precision than this engine offers is asked for, or ONNX Runtime is not installed.
+    """
+
+    def __init__(self, graph: bytes, settings: EngineSettings | None = None) -> None:
+        settings = settings or EngineSettings()
+        if settings.device not in {"auto", "cpu"}:
+            raise DeviceError(f"the onnx engine runs on the CPU, not on {settings.device}; use --engine torch there")
+        if settings.precision not in {"auto", "float32"}:
+            raise DeviceError(f"the onnx engine computes in float32, not {settings.precision}; use another --engine")
+        threads = processors()
+        self._session = _session(graph, threads)
+        self._symmetric = settings.tta
+        self.batch_size = settings.batch_size or 1
+        self.choice = f"ONNX Runtime on the CPU, float32, {threads} thread(s), batches of {self.batch_size}"
+        self.numbers = f"onnxruntime cpu float32{' symmetric' if self._symmetric else ''}"
+
+    def __call__(self, batches: Iterable[NDArray[np.generic]]) -> Iterator[Array]:
+        """Map batches (n, bands, h, w), uint8 or float32 on a 0–1 scale, to (n, h, w) float32 in [0, 1]."""
+        for batch in batches:
+            windows = on_unit_scale(batch)
+            yield mean_over_symmetries(self._predict, windows) if self._symmetric else self._predict(windows)
+
+    def _predict(self, windows: Array) -> Array:
+        parts = range(0, len(windows), self.batch_size)
+        answers = [self._session.run(None, {"image": windows[i : i + self.batch_size]})[0][:, 1] for i in parts]
+        return answers[0] if len(answers) == 1 else np.concatenate(answers)
+
+
+def on_unit_scale(pixels: NDArray[np.generic]) -> Array:
+    """Return pixels as float32 from 0 to 1; uint8 is divided by 255."""
+    if pixels.dtype == np.uint8:
+        return pixels.astype(np.float32) / np.float32(255)
+    return pixels.astype(np.float32, copy=False)
+
+
+def _session(graph: bytes, threads: int) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise DeviceError("ONNX Runtime is not installed; pip install 'roadseg[onnx]' adds it") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors only; they are raised as well
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

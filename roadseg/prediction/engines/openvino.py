@@ -1,0 +1,112 @@
+"""Prediction with OpenVINO on the CPU: the fastest engine there, in bfloat16 where the processor has it.
+
+Runs the graph that ``roadseg.model.onnx_graph`` writes: pixels on a 0–1 scale in, calibrated probabilities out. Windows
+are computed one after the other by all threads; the next ones are gathered and the last ones blended meanwhile.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roadseg.errors import DeviceError
+from roadseg.model.device import cpu_has_bfloat16, processors
+from roadseg.prediction.engines.onnx import on_unit_scale
+from roadseg.prediction.engines.symmetries import mean_over_symmetries
+from roadseg.settings import EngineSettings
+
+Array = NDArray[np.float32]
+
+_HINTS = {"float32": "f32", "bfloat16": "bf16"}
+
+
+class OpenVinoEngine:
+    """A road model in OpenVINO.
+
+    Parameters
+    ----------
+    graph
+        The ONNX model, serialized.
+    settings
+        Device, precision, batch size and test-time augmentation.
+
+    Attributes
+    ----------
+    batch_size
+        Number of windows per call.
+    choice
+        One line for people: what runs where.
+    numbers
+        The part of it that results depend on; it goes into the fingerprint of a run.
+
+    Raises
+    ------
+    DeviceError
+        If another device or precision than this engine offers is asked for, or OpenVINO is not installed.
+    """
+
+    def __init__(self, graph: bytes, settings: EngineSettings | None = None) -> None:
+        settings = settings or EngineSettings()
+        if settings.device not in {"auto", "cpu"}:
+            raise DeviceError(
+                f"the openvino engine runs on the CPU, not on {settings.device}; use --engine torch there"
+            )
+        precision = settings.precision
+        if precision == "auto":
+            precision = "bfloat16" if cpu_has_bfloat16() else "float32"
+        if precision not in _HINTS:
+            raise DeviceError(f"the openvino engine has no {precision} on a CPU; use float32 or bfloat16")
+        threads = processors()
+        self._model = _compiled(graph, _HINTS[precision], threads)
+        self._symmetric = settings.tta
+        self.batch_size = settings.batch_size or 1
+        self.choice = f"OpenVINO on the CPU, {precision}, {threads} thread(s), batches of {self.batch_size}"
+        self.numbers = f"openvino cpu {precision}{' symmetric' if self._symmetric else ''}"
+
+    def __call__(self, batches: Iterable[NDArray[np.generic]]) -> Iterator[Array]:
+        """Map batches (n, bands, h, w), uint8 or float32 on a 0–1 scale, to (n, h, w) float32 in [0, 1]."""
+        if self._symmetric:
+            request = self._model.create_infer_request()
+            for batch in batches:
+                yield mean_over_symmetries(lambda part: self._infer(request, part), on_unit_scale(batch))
+        else:
+            yield from self._one_ahead(batches)
+
+    def _one_ahead(self, batches: Iterable[NDArray[np.generic]]) -> Iterator[Array]:
+        """Start each batch before the one in front of it is handed out; two requests take turns."""
+        idle, busy = [self._model.create_infer_request() for _ in range(2)], []
+        for batch in batches:
+            request = idle.pop()
+            request.start_async({"image": on_unit_scale(batch)}, share_inputs=False)
+            busy.append(request)
+            if len(busy) == 2:
+                idle.append(busy.pop(0))
+                yield _answer(idle[-1])
+        for request in busy:
+            yield _answer(request)
+
+    def _infer(self, request: Any, windows: Array) -> Array:
+        request.infer({"image": windows})
+        return _answer(request)
+
+
+def _answer(request: Any) -> Array:
+    """Wait for a request and return its probability of road, (n, h, w) float32."""
+    request.wait()
+    answer: Array = request.get_output_tensor(0).data[:, 1].copy()
+    return answer
+
+
+def _compiled(graph: bytes, precision: str, threads: int) -> Any:
+    try:
+        import openvino
+    except ImportError as error:
+        raise DeviceError("OpenVINO is not installed; pip install 'roadseg[openvino]' adds it") from error
+    core = openvino.Core()
+    settings = {
+        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    return core.compile_model(core.read_model(graph), "CPU", settings)
