@@ -1,6 +1,7 @@
 """Export: a model for other programs, as an ONNX file or as a STAC catalogue item.
 
-``export`` is the whole chain: read the weights, build the graph, check it by running it, write it whole.
+``export`` is the public function, with the options of ``roadseg export`` as keywords, and the whole chain: read the
+weights, build the graph, check it by running it, write it whole.
 """
 
 import hashlib
@@ -8,20 +9,19 @@ import json
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from roadseg.errors import ModelError, OutputError
-from roadseg.files import check_target, write_whole
+from roadseg.files import check_target, write_atomically
 from roadseg.model.card import ModelCard, find_model
 from roadseg.model.stac_mlm import mlm_item
 from roadseg.model.stored_weights import read_weights
 from roadseg.progress import Listener
-
-if TYPE_CHECKING:
-    from roadseg.model.onnx_graph import GraphPrecision
+from roadseg.settings import EngineSettings, ExportOptions, ExportSettings
+from roadseg.settings.option import check_keywords, from_options
 
 __all__ = ["ExportResult", "export"]
 
@@ -53,14 +53,19 @@ class ExportResult:
     opset: int | None = None
     difference: float | None = None
 
+    def sentence(self) -> str:
+        """Return a summary in one line."""
+        checked = "" if self.difference is None else f", at most {self.difference:.1g} off in probability"
+        opset = f" (opset {self.opset})" if self.opset else ""
+        return f"{self.output}: {self.format}{opset}{checked}"
+
 
 def export(
     model: str | Path | None,
     output: str | Path,
     *,
-    precision: "GraphPrecision" = "float32",
-    overwrite: bool = False,
     listener: Listener | None = None,
+    **options: Unpack[ExportOptions],
 ) -> ExportResult:
     """Write a model for other programs.
 
@@ -71,23 +76,24 @@ def export(
     output
         A ``.onnx`` file for ONNX Runtime, OpenVINO, Deepness and GeoDeep, or a ``.json`` file with a STAC item of the
         Machine Learning Model extension.
-    precision
-        Number format of the convolutions in an ONNX file.
-    overwrite
-        Replace the output if it exists.
     listener
-        Receives messages.
+        Callbacks for messages.
+    options
+        As on the command line, with the same defaults.
 
     Raises
     ------
+    UsageError
+        If an option has a value it cannot have.
     ModelError
-        If there is no such model, ONNX is not installed, or the exported model gives other answers.
+        If there is no such model, ONNX is not installed, or the exported model gives other probabilities.
     OutputError
         If the output has another ending or cannot be written.
     """
-    output, listener = Path(output), listener or Listener()
-    path = find_model(str(model) if model is not None else None)
-    check_target(output, overwrite=overwrite, inputs=[path])
+    check_keywords("export", options, ExportOptions)
+    settings, listener = from_options(ExportSettings, options), listener or Listener()
+    output, path = Path(output), find_model(str(model) if model is not None else None)
+    check_target(output, overwrite=settings.overwrite, inputs=[path])
     if output.suffix.lower() == ".json":
         return _export_item(path, output)
     if output.suffix.lower() != ".onnx":
@@ -97,15 +103,15 @@ def export(
     from roadseg.model.onnx_graph import OPSET, build_onnx
 
     weights, card = read_weights(path)
-    data = build_onnx(weights, card, precision=precision).SerializeToString()
-    difference = _difference(data, path, card)
+    graph = build_onnx(weights, card, precision=settings.precision).SerializeToString()
+    difference = _difference(graph, path, card)
     if difference is None:
         listener.warn("the exported model was not run: that takes ONNX Runtime and PyTorch")
-    elif difference > _TOLERANCE[precision]:
+    elif difference > _TOLERANCE[settings.precision]:
         raise ModelError(
             f"the exported model is off by {difference:.4f} in probability and was not written; please report this"
         )
-    _write(output, data)
+    _write(output, graph)
     return ExportResult(output, "ONNX", OPSET, difference)
 
 
@@ -121,12 +127,13 @@ def _difference(data: bytes, path: Path, card: ModelCard) -> float | None:
     """Return the largest difference in probability on a few windows; None if it cannot be computed here."""
     if find_spec("onnxruntime") is None or find_spec("torch") is None:
         return None
+    from roadseg.prediction.engines.choose import load
     from roadseg.prediction.engines.onnx import OnnxEngine
-    from roadseg.prediction.engines.torch import TorchEngine
 
     pixels = _windows(card)
-    exported = next(OnnxEngine(data, card)([pixels]))
-    own = next(TorchEngine.of_file(path)([pixels]))
+    settings = EngineSettings(device="cpu", precision="float32", batch_size=_CHECKED_WINDOWS, engine="torch")
+    exported = next(OnnxEngine(data, settings)([pixels]))
+    own = next(load(str(path), settings).engine([pixels]))
     return float(np.abs(exported - own).max())
 
 
@@ -139,12 +146,13 @@ def _windows(card: ModelCard) -> NDArray[np.float32]:
     waves = (
         np.sin(speed * rows + phase) + np.sign(np.cos(speed * cols - phase)) + rng.normal(0, 0.5, (1, 1, size, size))
     )
-    colour = [np.array(values).reshape(1, -1, 1, 1) for values in (card.mean, card.std)]
-    return np.clip(colour[0] + waves * colour[1], 0, 1).astype(np.float32)
+    mean, std = (np.array(values).reshape(1, -1, 1, 1) for values in (card.mean, card.std))
+    pixels: NDArray[np.float32] = np.clip(mean + waves * std, 0, 1).astype(np.float32)
+    return pixels
 
 
 def _write(output: Path, data: bytes) -> None:
     try:
-        write_whole(output, data)
+        write_atomically(output, data)
     except OSError as error:
         raise OutputError(f"cannot write {output} ({error.strerror}); choose another place") from error

@@ -22,7 +22,7 @@ MODULES = {
 
 ROWS = [
     {"cli"},
-    {"predict", "vectorize", "evaluate", "compare", "train", "info"},
+    {"predict", "vectorize", "evaluate", "compare", "train", "export", "info"},
     {"training"},
     {"prediction", "evaluation"},
     {"roads"},
@@ -40,6 +40,9 @@ ONLY_IN = {
     "pyogrio": ("roadseg.roads.files.",),
     "pyarrow": ("roadseg.roads.files.geoparquet",),
     "qgis": ("roadseg.qgis.",),
+    "onnx": ("roadseg.model.onnx_graph",),
+    "onnxruntime": ("roadseg.prediction.engines.onnx",),
+    "openvino": ("roadseg.prediction.engines.openvino",),
     "click": (),
     "pickle": (),
 }

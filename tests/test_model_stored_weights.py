@@ -69,3 +69,15 @@ def test_reading_needs_no_torch():
 
 def test_bundled_models_can_be_read():
     assert read_weights(find_model(None))[1].window_px == 224
+
+
+def test_the_hash_covers_names_types_shapes_and_values():
+    weights = {"a": np.zeros((2, 3), np.float32), "b": np.ones(4, np.float32)}
+    changed = [
+        {"a": np.zeros((3, 2), np.float32), "b": np.ones(4, np.float32)},
+        {"c": np.zeros((2, 3), np.float32), "b": np.ones(4, np.float32)},
+        {"a": np.zeros((2, 3), np.float16), "b": np.ones(4, np.float32)},
+        {"a": np.zeros((2, 3), np.float32), "b": np.array([1, 1, 1, 2], np.float32)},
+    ]
+    assert weights_hash(dict(reversed(weights.items()))) == weights_hash(weights)
+    assert weights_hash(weights) not in {weights_hash(other) for other in changed}

@@ -8,7 +8,8 @@ import torch
 from worlds import picture, stitch, whole
 
 from roadseg.errors import DeviceError
-from roadseg.model.resunet import ResUNet, normalize
+from roadseg.model.resunet import ResUNet, normalize, road_probability
+from roadseg.prediction.engines import torch as torch_engine
 from roadseg.prediction.engines.torch import TorchEngine, choose_batch, for_prediction
 from roadseg.settings import EngineSettings
 from roadseg.windows import Plan
@@ -26,7 +27,7 @@ def network():
     return network.eval()
 
 
-def engine_of(network, *, device="cpu", batch=None, precision="auto", **calibration):
+def engine_of(network, *, device="cpu", batch=None, precision="float32", **calibration):
     return TorchEngine(network, MEAN, STD, EngineSettings(device, precision, batch), **calibration)
 
 
@@ -240,7 +241,7 @@ def test_convolutions_see_tf32_switched_off_and_others_do_not(network, monkeypat
 
 
 def test_tta_takes_the_pixels_to_the_device_once(network, monkeypatch):
-    engine = TorchEngine(network, MEAN, STD, EngineSettings("cpu", tta=True))
+    engine = TorchEngine(network, MEAN, STD, EngineSettings("cpu", "float32", tta=True))
     moved, seen = [], []
     move = torch.Tensor.to
 
@@ -262,7 +263,7 @@ def test_tta_answers_alike_however_a_window_is_turned() -> None:
     turned = np.ascontiguousarray(np.rot90(window, 1, (-2, -1))[..., ::-1])
 
     def answer(pixels: np.ndarray, *, tta: bool) -> np.ndarray:
-        engine = TorchEngine(network, (0.4, 0.4, 0.4), (0.2, 0.2, 0.2), EngineSettings("cpu", tta=tta))
+        engine = TorchEngine(network, (0.4, 0.4, 0.4), (0.2, 0.2, 0.2), EngineSettings("cpu", "float32", tta=tta))
         return next(iter(engine([pixels])))[0]
 
     def turn(result: np.ndarray) -> np.ndarray:
@@ -270,3 +271,21 @@ def test_tta_answers_alike_however_a_window_is_turned() -> None:
 
     assert np.allclose(answer(turned, tta=True), turn(answer(window, tta=True)), atol=1e-5)
     assert not np.allclose(answer(turned, tta=False), turn(answer(window, tta=False)), atol=1e-3)
+
+
+@pytest.mark.parametrize(("has_bfloat16", "expected"), [(True, "bfloat16"), (False, "float32")])
+def test_cpus_that_compute_in_bfloat16_do_so_by_default(has_bfloat16, expected, network, monkeypatch):
+    monkeypatch.setattr(torch_engine, "cpu_has_bfloat16", lambda: has_bfloat16)
+    engine = engine_of(network, precision="auto")
+    assert expected in engine.description
+    assert expected in engine.numerics
+    assert engine_of(network, precision="float32").precision == "float32"
+
+
+def test_weights_converted_once_give_what_autocast_gives(network):
+    batch = torch.from_numpy(windows(2))
+    engine = engine_of(network, precision="bfloat16")
+    expected = road_probability(
+        for_prediction(network), batch, MEAN, STD, dtype=torch.bfloat16, temperature=1.0, bias=0.0
+    )
+    assert np.array_equal(answers(engine, [batch.numpy()]), expected.detach().numpy())

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import roadseg
-from roadseg.cli import compare, evaluate, info, predict, qgis, train, vectorize
+from roadseg.cli import compare, evaluate, export, info, predict, qgis, train, vectorize
 from roadseg.cli.options import GroupedCommand
 
 app = typer.Typer(
@@ -44,6 +44,16 @@ def _root(
     """Turn aerial imagery into roads."""
 
 
-for _command in (predict.predict, vectorize.vectorize, train.train, evaluate.evaluate, compare.compare, info.info):
+_COMMANDS = (
+    predict.predict,
+    vectorize.vectorize,
+    compare.compare,
+    evaluate.evaluate,
+    train.train,
+    export.export,
+    info.info,
+)
+
+for _command in _COMMANDS:
     app.command(cls=GroupedCommand)(_command)
 app.add_typer(qgis.app, name="qgis")

@@ -1,9 +1,13 @@
-"""Devices of PyTorch: which one to use, in which number format, and how they report that memory ran out.
+"""Devices: which one to use, in which number format, with how many threads, and how they report that memory ran out.
 
-torch is imported only when a device is chosen, so that other engines run where it is not installed.
+torch is imported only when one of its devices is chosen, so that other engines run where it is not installed.
 """
 
+import os
 import re
+import sys
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from roadseg.errors import DeviceError
@@ -73,3 +77,25 @@ def choose_precision(wanted: Precision, device: "torch.device") -> Precision:
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Return whether an error of torch means that there was too little memory, on any device."""
     return type(error).__name__ == "OutOfMemoryError" or any(part in str(error) for part in _OUT_OF_MEMORY)
+
+
+def thread_count() -> int:
+    """Return how many threads to compute with: the processors this process may use, or ``OMP_NUM_THREADS`` if fewer."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return min(allowed, int(wanted)) if wanted.isdecimal() and int(wanted) else allowed
+
+
+@cache
+def cpu_has_bfloat16() -> bool:
+    """Return whether the CPU multiplies bfloat16 numbers itself (AVX-512 BF16 or AMX); False where that is unknown."""
+    try:
+        flags = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    except OSError:
+        return False
+    return flags is not None and not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags[1].split())
+
+
+def may_have_gpu() -> bool:
+    """Return whether it is worth loading PyTorch to look for a GPU: there is a driver, or this is a Mac or Windows."""
+    return sys.platform in {"darwin", "win32"} or Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists()

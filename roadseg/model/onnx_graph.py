@@ -11,21 +11,23 @@ Metadata keys: Deepness, ``processing/models/model_base.py`` (each value is JSON
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from roadseg.model.card import METADATA_KEY, ModelCard
+from roadseg.errors import ModelError
+from roadseg.model.card import METADATA_KEY, ModelCard, card_from_json
+from roadseg.settings import GraphPrecision
 
 OPSET = 17
 IR_VERSION = 8
 
 INPUT, OUTPUT = "image", "classes"
 
-GraphPrecision = Literal["float32", "float16"]
 
 _BATCH_NORM_EPS = 1e-5
 _OVERLAP_PERCENT = 15
@@ -92,6 +94,24 @@ def metadata(card: ModelCard) -> dict[str, str]:
         "seg_small_segment": 0,
     }
     return {key: json.dumps(value) for key, value in values.items()} | {METADATA_KEY: card.to_json()}
+
+
+def read_onnx_card(path: Path) -> ModelCard:
+    """Read the model card of an ONNX file that ``roadseg export`` wrote.
+
+    Raises
+    ------
+    ModelError
+        If it is no ONNX file or has no card.
+    """
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception as error:  # protobuf's errors have no common ancestor but this one
+        raise ModelError(f"{path} is not an ONNX model ({error}); export it again with roadseg export") from error
+    texts = {entry.key: entry.value for entry in model.metadata_props}
+    if METADATA_KEY not in texts:
+        raise ModelError(f"{path} has no roadseg model card; only models from roadseg export can be used")
+    return card_from_json(texts[METADATA_KEY], path)
 
 
 class _Graph:

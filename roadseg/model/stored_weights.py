@@ -42,9 +42,9 @@ def read_weights(path: Path) -> tuple[dict[str, NDArray[Any]], ModelCard]:
             _check_shapes(path, card, {name: tuple(file.get_slice(name).get_shape()) for name in names})
             weights = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, TypeError) as error:
-        raise ModelError(f"{path} is damaged ({error}); download or copy it again") from error
+        raise ModelError(f"{path} is damaged ({error}); get it again") from error
     if card.hash and weights_hash(weights) != card.hash:
-        raise ModelError(f"the weights in {path} are damaged (their hash is not the card's); download or copy it again")
+        raise ModelError(f"the weights in {path} are damaged (their hash is not the card's); get it again")
     return weights, card
 
 

@@ -4,20 +4,18 @@ Convolution weights are stored as float16 by default (about 1e-3 relative roundi
 changes a grey level), batch-norm parameters as float32. The card's hash covers names, shapes and values.
 """
 
-import hashlib
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
-from roadseg.errors import ModelError, OutputError
-from roadseg.model.card import METADATA_KEY, ModelCard, read_card
+from roadseg.errors import OutputError
+from roadseg.model.card import METADATA_KEY, ModelCard
 from roadseg.model.resunet import ResUNet
-from roadseg.progress import counted
+from roadseg.model.stored_weights import read_weights, weights_hash
 from roadseg.settings import Upsampling, WeightType
 
 
@@ -48,7 +46,7 @@ def save_model(path: Path, network: ResUNet, card: ModelCard, *, dtype: WeightTy
         bands=network.bands,
         width=network.width,
         upsample=network.upsample,
-        hash=weights_hash(tensors),
+        hash=weights_hash({name: tensor.numpy() for name, tensor in tensors.items()}),
     )
     beside = path.with_name(path.name + ".new")
     try:
@@ -72,27 +70,10 @@ def load_model(path: Path) -> tuple[ResUNet, ModelCard]:
     ModelError
         If the file is damaged or its weights do not fit its card.
     """
-    card = read_card(path)
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path} is damaged ({error}); get it again") from error
+    weights, card = read_weights(path)
     upsample: Upsampling = "nearest" if card.upsample == "nearest" else "bilinear"
     network = ResUNet(bands=card.bands, width=card.width, upsample=upsample)
-    wanted = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
-    misfits = [
-        f"{name} {list(tensors[name].shape) if name in tensors else 'missing'} instead of {list(value.shape)}"
-        for name, value in wanted.items()
-        if name not in tensors or tensors[name].shape != value.shape
-    ]
-    misfits += [f"{name} unexpected" for name in tensors if name not in wanted]
-    if misfits:
-        raise ModelError(
-            f"the weights in {path} do not fit a ResUNet of width {card.width} with {counted(card.bands, 'band')}: "
-            f"{'; '.join(misfits[:3])}{' …' if len(misfits) > 3 else ''}"
-        )
-    if card.hash and weights_hash(tensors) != card.hash:
-        raise ModelError(f"the weights in {path} are damaged (hash differs from the card's); get it again")
+    tensors = {name: torch.from_numpy(value) for name, value in weights.items()}
     network.load_state_dict({k: v.float() for k, v in tensors.items()}, strict=False)
     return network.eval(), card
 
@@ -112,13 +93,3 @@ def _stored(network: ResUNet, dtype: WeightType) -> dict[str, Tensor]:
         for name, value in network.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
-
-
-def weights_hash(tensors: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 of named tensors: names, types, shapes and values, in the order of names."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].contiguous()
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        digest.update(tensor.view(torch.uint8).numpy().tobytes() if tensor.ndim else tensor.numpy().tobytes())
-    return digest.hexdigest()

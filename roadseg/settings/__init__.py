@@ -6,7 +6,9 @@ command's keyword options in Python. The command line, its ``--help`` and config
 
 from roadseg.settings.compare import CompareOptions, CompareSettings
 from roadseg.settings.evaluate import EvaluateOptions, EvaluateOutputs, EvaluateSettings, Neighbourhood
+from roadseg.settings.export import ExportOptions, ExportSettings, GraphPrecision
 from roadseg.settings.predict import (
+    EngineName,
     EngineOptions,
     EngineSettings,
     GridChoice,
@@ -40,12 +42,16 @@ __all__ = [
     "CompareOptions",
     "CompareSettings",
     "DataSettings",
+    "EngineName",
     "EngineOptions",
     "EngineSettings",
     "EvaluateOptions",
     "EvaluateOutputs",
     "EvaluateSettings",
+    "ExportOptions",
+    "ExportSettings",
     "Geometry",
+    "GraphPrecision",
     "GridChoice",
     "LossName",
     "Neighbourhood",

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, TypedDict
 
 from roadseg.settings.option import Option
 
+EngineName = Literal["auto", "torch", "onnx", "openvino"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 PixelType = Literal["uint8", "float32"]
 GridChoice = Literal["scene", "model"]
@@ -28,7 +29,11 @@ class EngineSettings:
     ] = "auto"
     precision: Annotated[
         Precision,
-        Option("--precision", "Number format; auto is bfloat16 or float16 on CUDA, else float32.", "Model and device"),
+        Option(
+            "--precision",
+            "Number format; auto is a 16-bit one on CUDA and on CPUs that compute in bfloat16, else float32.",
+            "Model and device",
+        ),
     ] = "auto"
     batch_size: Annotated[
         int | None, Option("--batch", "Windows per batch; chosen by default.", "Model and device", "N", min=1)
@@ -37,6 +42,14 @@ class EngineSettings:
         bool,
         Option("--tta", "Average over all flips and turns of each window: better, 8 times slower.", "Model and device"),
     ] = False
+    engine: Annotated[
+        EngineName,
+        Option(
+            "--engine",
+            "Library that runs the model; auto is PyTorch on a GPU, the fastest one installed on a CPU.",
+            "Model and device",
+        ),
+    ] = "auto"
 
 
 @dataclass(frozen=True)
@@ -117,6 +130,7 @@ class EngineOptions(TypedDict, total=False):
     precision: Precision
     batch: int | None
     tta: bool
+    engine: EngineName
 
 
 class PredictOptions(EngineOptions, total=False):

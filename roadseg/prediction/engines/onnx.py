@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roadseg.errors import DeviceError
-from roadseg.model.device import processors
+from roadseg.model.device import thread_count
 from roadseg.prediction.engines.symmetries import mean_over_symmetries
 from roadseg.settings import EngineSettings
 
@@ -29,12 +29,8 @@ class OnnxEngine:
 
     Attributes
     ----------
-    batch_size
-        Number of windows per call.
-    choice
-        One line for people: what runs where.
-    numbers
-        The part of it that results depend on; it goes into the fingerprint of a run.
+    batch_size, description, numerics
+        See ``Engine``.
 
     Raises
     ------
@@ -48,12 +44,12 @@ class OnnxEngine:
             raise DeviceError(f"the onnx engine runs on the CPU, not on {settings.device}; use --engine torch there")
         if settings.precision not in {"auto", "float32"}:
             raise DeviceError(f"the onnx engine computes in float32, not {settings.precision}; use another --engine")
-        threads = processors()
+        threads = thread_count()
         self._session = _session(graph, threads)
         self._symmetric = settings.tta
         self.batch_size = settings.batch_size or 1
-        self.choice = f"ONNX Runtime on the CPU, float32, {threads} thread(s), batches of {self.batch_size}"
-        self.numbers = f"onnxruntime cpu float32{' symmetric' if self._symmetric else ''}"
+        self.description = f"ONNX Runtime on the CPU, float32, {threads} thread(s), batches of {self.batch_size}"
+        self.numerics = f"onnxruntime cpu float32{' symmetric' if self._symmetric else ''}"
 
     def __call__(self, batches: Iterable[NDArray[np.generic]]) -> Iterator[Array]:
         """Map batches (n, bands, h, w), uint8 or float32 on a 0–1 scale, to (n, h, w) float32 in [0, 1]."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roadseg.errors import DeviceError
-from roadseg.model.device import cpu_has_bfloat16, processors
+from roadseg.model.device import cpu_has_bfloat16, thread_count
 from roadseg.prediction.engines.onnx import on_unit_scale
 from roadseg.prediction.engines.symmetries import mean_over_symmetries
 from roadseg.settings import EngineSettings
@@ -33,12 +33,8 @@ class OpenVinoEngine:
 
     Attributes
     ----------
-    batch_size
-        Number of windows per call.
-    choice
-        One line for people: what runs where.
-    numbers
-        The part of it that results depend on; it goes into the fingerprint of a run.
+    batch_size, description, numerics
+        See ``Engine``.
 
     Raises
     ------
@@ -57,12 +53,12 @@ class OpenVinoEngine:
             precision = "bfloat16" if cpu_has_bfloat16() else "float32"
         if precision not in _HINTS:
             raise DeviceError(f"the openvino engine has no {precision} on a CPU; use float32 or bfloat16")
-        threads = processors()
+        threads = thread_count()
         self._model = _compiled(graph, _HINTS[precision], threads)
         self._symmetric = settings.tta
         self.batch_size = settings.batch_size or 1
-        self.choice = f"OpenVINO on the CPU, {precision}, {threads} thread(s), batches of {self.batch_size}"
-        self.numbers = f"openvino cpu {precision}{' symmetric' if self._symmetric else ''}"
+        self.description = f"OpenVINO on the CPU, {precision}, {threads} thread(s), batches of {self.batch_size}"
+        self.numerics = f"openvino cpu {precision}{' symmetric' if self._symmetric else ''}"
 
     def __call__(self, batches: Iterable[NDArray[np.generic]]) -> Iterator[Array]:
         """Map batches (n, bands, h, w), uint8 or float32 on a 0–1 scale, to (n, h, w) float32 in [0, 1]."""

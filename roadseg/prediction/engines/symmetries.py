@@ -25,4 +25,5 @@ def mean_over_symmetries(predict: Callable[[Array], Array], windows: Array) -> A
         answer = predict(np.ascontiguousarray(np.rot90(seen, turns, (-2, -1))))
         answer = np.rot90(answer, -turns, (-2, -1))
         total += answer[..., ::-1] if mirrored else answer
-    return total / np.float32(8)
+    total /= 8
+    return total

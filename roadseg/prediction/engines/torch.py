@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from roadseg.errors import DeviceError
-from roadseg.model.device import choose_device, choose_precision, is_out_of_memory
+from roadseg.model.device import choose_device, choose_precision, cpu_has_bfloat16, is_out_of_memory
 from roadseg.model.resunet import ResUNet, road_probability
-from roadseg.settings import EngineSettings
+from roadseg.settings import EngineSettings, Precision
 
 Array = NDArray[np.float32]
 _Pending = tuple[Tensor, torch.cuda.Event | None]
@@ -69,12 +69,13 @@ class TorchEngine:
     ) -> None:
         self.device, why = choose_device(settings.device)
         self.precision = choose_precision(settings.precision, self.device)
+        if settings.precision == "auto" and self.device.type == "cpu" and cpu_has_bfloat16():
+            self.precision = "bfloat16"
         self.batch_size = settings.batch_size or choose_batch(self.device, network.width)
         self.mean, self.std, self.temperature, self.bias = mean, std, temperature, bias
         self.tta = settings.tta
-        self.network = (
-            for_prediction(network).to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        )
+        prepared = _in_precision(for_prediction(network), self.precision)
+        self.network = prepared.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.description = f"device {self.device} ({why}), {self.precision}, batches of {self.batch_size}"
         self.numerics = f"{self.device.type} {self.precision}{' symmetric' if self.tta else ''}"
 
@@ -160,6 +161,14 @@ class TorchEngine:
             temperature=self.temperature,
             bias=self.bias,
         )
+
+
+def _in_precision(network: ResUNet, precision: Precision) -> ResUNet:
+    """Convert the convolution weights once; autocast would convert them again for every batch, to the same numbers."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.to(getattr(torch, precision))
+    return network
 
 
 def _without_tf32() -> AbstractContextManager[None]:
