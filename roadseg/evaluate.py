@@ -17,14 +17,14 @@ from roadseg.errors import OutputError, SceneError
 from roadseg.evaluation.networks import score_networks
 from roadseg.evaluation.pairs import ScoredPair, find_scored_pairs, is_vector_file
 from roadseg.evaluation.rasters import score_rasters
-from roadseg.evaluation.report import html
+from roadseg.evaluation.report import html, number
 from roadseg.evaluation.scores import Scores
 from roadseg.files import check_target, write_atomically
 from roadseg.progress import Listener
 from roadseg.settings import EvaluateOptions, EvaluateOutputs, EvaluateSettings
 from roadseg.settings.option import check_keywords, from_options
 
-__all__ = ["EvaluateResult", "evaluate"]
+__all__ = ["EvaluateResult", "Scores", "evaluate", "number"]
 
 
 @dataclass(frozen=True)

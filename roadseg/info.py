@@ -6,10 +6,24 @@ from pathlib import Path
 from typing import Any
 
 from roadseg.model.card import Measurement, ModelCard, bundled_models, find_model, read_card
+from roadseg.model.stages import training_stages
 from roadseg.progress import counted
 from roadseg.raster.scene import Scene
 from roadseg.raster.scene_settings import SceneSettings
-from roadseg.training.card import training_stages
+
+__all__ = [
+    "BundledModel",
+    "Measurement",
+    "bundled_models",
+    "describe_card",
+    "describe_layers",
+    "describe_recipe",
+    "describe_scene",
+    "find_model",
+    "group_measurements",
+    "list_models",
+    "read_card",
+]
 
 
 @dataclass(frozen=True)

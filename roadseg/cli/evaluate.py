@@ -19,7 +19,7 @@ from roadseg.cli.terminal import (
 from roadseg.settings import EvaluateOutputs, EvaluateSettings
 
 if TYPE_CHECKING:
-    from roadseg.evaluation.scores import Scores
+    from roadseg.evaluate import Scores
 
 
 @with_options(EvaluateOutputs, EvaluateSettings)
@@ -61,7 +61,7 @@ def evaluate(
 
 
 def _print_scores(scores: "Scores") -> None:
-    from roadseg.evaluation.report import number
+    from roadseg.evaluate import number
 
     width = max(len(figure.name) for figure in scores.figures)
     for figure in scores.figures:

@@ -1,12 +1,14 @@
 """``roadseg info``."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from roadseg.cli.terminal import Verbose, exit_statuses, print_pairs, print_table, wrapped
-from roadseg.model.card import Measurement
+
+if TYPE_CHECKING:
+    from roadseg.info import Measurement
 
 
 def info(
@@ -23,14 +25,16 @@ def info(
     """
     with exit_statuses(verbose):
         from roadseg.info import (
+            bundled_models,
             describe_card,
             describe_layers,
             describe_recipe,
             describe_scene,
+            find_model,
             group_measurements,
             list_models,
+            read_card,
         )
-        from roadseg.model.card import bundled_models, find_model, read_card
 
         if target is None:
             for bundled in list_models():
@@ -52,7 +56,7 @@ def info(
             print_pairs(describe_scene(target))
 
 
-def _print_measurements(groups: Mapping[str, Mapping[str, Sequence[Measurement]]]) -> None:
+def _print_measurements(groups: Mapping[str, Mapping[str, Sequence["Measurement"]]]) -> None:
     """Print tables of figures, under the data they were measured on and the command that reproduces them."""
     named = [len(figure.name) for commands in groups.values() for figures in commands.values() for figure in figures]
     for data, commands in groups.items():
