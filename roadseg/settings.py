@@ -12,7 +12,7 @@ Upsampling = Literal["bilinear", "nearest"]
 SplitUnit = Literal["blocks", "files"]
 LossName = Literal["bce", "focal", "mse"]
 OptimizerName = Literal["adamw", "muon", "sgd"]
-ScheduleName = Literal["cosine", "steps"]
+ScheduleName = Literal["cosine", "steps", "flat"]
 CalibrationGoal = Literal["threshold", "probability", "none"]
 WeightType = Literal["float16", "float32"]
 VectorFormat = Literal["GeoPackage", "FlatGeobuf", "GeoJSON", "GeoJSONSeq", "GeoParquet", "Shapefile"]
@@ -263,6 +263,8 @@ class DataSettings:
         What tiles may take of the memory before they are read from files crop by crop; None takes half of what is free.
     road_share
         Share of the crops that is drawn in proportion to the road in them.
+    more
+        Further folders or CSV files like ``data``.
     """
 
     data: Path | None = None
@@ -281,6 +283,7 @@ class DataSettings:
     skip_unreadable: bool = False
     memory_gb: float | None = None
     road_share: float = 0.0
+    more: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -303,6 +306,25 @@ class AugmentSettings:
         Largest standard deviation of a Gaussian blur.
     compression
         How coarsely 8 × 8 blocks are rounded at most, as JPEG does: 1 is a quality of about 50.
+    exposure, white_balance
+        Largest gain of all bands together and of each band, as a logarithm; unlike brightness and balance, which
+        shift a band and keep its contrast, a gain scales both.
+    mixing
+        Largest share of every other band that is mixed into a band.
+    saturation, grey
+        Largest change of the saturation as a logarithm, and the share of crops without any colour.
+    haze
+        Largest share of a crop's light that is exchanged for that of a bright veil; half of the crops have one.
+    tone
+        Largest bend of the tone curve into an S, or against it; 1 makes middle tones half as steep again.
+    shadow
+        Largest share of the light that a shadow with a straight soft edge takes; half of the crops have one.
+    noise
+        Largest standard deviation of Gaussian noise on the 0–1 scale; half of the crops have any.
+    sharpen
+        Largest strength of an unsharp mask, on half of the crops that are not blurred.
+    plain
+        Share of the crops whose light and colours stay as they are.
     """
 
     flips: bool = True
@@ -316,6 +338,17 @@ class AugmentSettings:
     hue_deg: float = 0.0
     blur_px: float = 0.0
     compression: float = 0.0
+    exposure: float = 0.0
+    white_balance: float = 0.0
+    mixing: float = 0.0
+    saturation: float = 0.0
+    grey: float = 0.0
+    haze: float = 0.0
+    tone: float = 0.0
+    shadow: float = 0.0
+    noise: float = 0.0
+    sharpen: float = 0.0
+    plain: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -348,7 +381,8 @@ class TrainSettings:
     optimizer, learning_rate, momentum, weight_decay
         ``adamw``, ``muon`` or ``sgd`` (``momentum`` is of this alone).
     warmup_steps, schedule
-        Linear warm-up (a tenth of the run at most), then a ``cosine`` to zero, or ``steps``.
+        Linear warm-up (a tenth of the run at most), then a ``cosine`` to zero, or ``steps``, or ``flat`` until the
+        last quarter, which cools down to zero in a line: what was trained before serves a longer run as well.
     drop_at, drop_factor
         Where ``steps`` multiplies the learning rate, as shares of the run, and by how much.
     clip_norm

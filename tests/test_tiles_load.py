@@ -330,6 +330,21 @@ def test_a_tile_is_trained_on_or_for_validation(data: Path) -> None:
         loaded(DataSettings(manifest), data)
 
 
+def test_several_folders_are_one_and_pixels_without_crs_have_the_size_of_the_others(data: Path) -> None:
+    other = data.with_name("crops")
+    label = np.zeros((1, 65, 85), np.uint8)
+    label[0, :, 40:44] = 1
+    for side, values in (("images", picture(65, 85).astype(np.uint8)), ("masks", label)):
+        (other / side).mkdir(parents=True)
+        write_raster(other / side / "x.tif", values, crs=None, transform=PLACE)
+    (other / "list.csv").write_text("image,mask\nimages/x.tif,masks/x.tif\n")
+    found = loaded(DataSettings(data, more=(other / "list.csv",)), data)
+    assert [Path(tile.name).stem for tile in found.tiles.tiles] == ["a", "b", "c", "x"]
+    assert (found.tiles.tiles[3].shape, found.gsd_m, found.name) == ((65, 85), 1.0, "data and list.csv")
+    with pytest.raises(TrainingError, match="an image twice"):
+        loaded(DataSettings(data, more=(data,)), data)
+
+
 def test_bands_that_are_not_used_are_told(tmp_path: Path) -> None:
     for name, count in (("a", 4), ("b", 5)):
         write_pair(tmp_path, name)

@@ -34,6 +34,21 @@ def test_singular_values_come_close_to_one_and_vectors_stay(shape):
     assert torch.allclose(core, found.diag(), atol=1e-4)
 
 
+def test_bfloat16_is_about_as_good():
+    """Its step of a large matrix points where that of float32 does, and small ones are the same."""
+    steps = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        model = network(width=16)
+        before = copy.deepcopy(model.state_dict())
+        Muon(*split(with_gradients(model)), lr=0.01, weight_decay=0.0, dtype=dtype).step()
+        steps[dtype] = {n: (p.detach() - before[n]).flatten() for n, p in model.named_parameters() if p.ndim == 4}
+    fine, coarse = steps.values()
+    alike = {name: float(torch.cosine_similarity(fine[name], coarse[name], dim=0)) for name in fine}
+    assert alike["bridge.conv2.weight"] > 0.995
+    assert not torch.equal(fine["bridge.conv2.weight"], coarse["bridge.conv2.weight"])
+    assert torch.equal(fine["encoder2.conv2.weight"], coarse["encoder2.conv2.weight"])
+
+
 def test_nothing_to_do_is_no_division_by_zero():
     assert torch.equal(orthogonal(torch.zeros(4, 9)), torch.zeros(4, 9))
 

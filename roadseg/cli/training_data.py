@@ -15,7 +15,7 @@ _SHOWN, _NAMED = 20, 3
 
 Data = Annotated[
     list[Path] | None,
-    typer.Argument(help="Folder with images/ and masks/, or CSV file with columns image,mask,split; or scenes."),
+    typer.Argument(help="Folders with images/ and masks/, or CSV files with columns image,mask,split; or scenes."),
 ]
 Images = Annotated[list[Path] | None, typer.Option(help="Scenes to draw --labels on; more of them may follow.")]
 Labels = Annotated[Path | None, typer.Option(help="Vector file with roads, in any CRS, to draw on the scenes.")]
@@ -64,9 +64,9 @@ def data_settings(
     numbers = integers(bands, "--bands") if bands else None
     if images or options.get("labels"):
         return DataSettings(images=(*images, *places), bands=numbers, **options)
-    if len(places) != 1 and (places or wanted):
-        usage("train wants one folder or CSV file of images and masks, or scenes with --labels")
-    return DataSettings(data=places[0] if places else None, bands=numbers, **options)
+    if wanted and not places:
+        usage("train wants a folder or CSV file of images and masks (or several), or scenes with --labels")
+    return DataSettings(data=places[0] if places else None, more=tuple(places[1:]), bands=numbers, **options)
 
 
 def show_check(

@@ -154,10 +154,14 @@ def gather(settings: DataSettings, beside: Path, listener: Listener) -> tuple[li
         return pairs, dev, failed
     if settings.data is None:
         raise TrainingError("there is nothing to train on; give a folder with images/ and masks/, or --labels")
-    found = find_pairs(settings.data)
-    if found.dev and dev:
-        raise TrainingError(f"{settings.data} names tiles for validation itself; leave out --dev")
-    return found.train, found.dev or dev, []
+    found = [(place, find_pairs(place)) for place in (settings.data, *settings.more)]
+    named = next((place for place, pairs in found if pairs.dev), None)
+    if named and dev:
+        raise TrainingError(f"{named} names tiles for validation itself; leave out --dev")
+    train = [pair for _, pairs in found for pair in pairs.train]
+    if len({pair.image.resolve() for pair in train}) < len(train):
+        raise TrainingError("the data name an image twice, which would count double; name every folder once")
+    return train, [pair for _, pairs in found for pair in pairs.dev] or dev, []
 
 
 def held(
@@ -252,7 +256,7 @@ def _bands_of(tiles: Sequence[FileTile]) -> str:
 
 def _names(settings: DataSettings) -> tuple[str, str]:
     """Say in words what is trained and validated on."""
-    data = settings.data.name if settings.data else ""
+    data = " and ".join(place.name for place in (settings.data, *settings.more) if place)
     if settings.labels:
         data = f"scenes with roads of {settings.labels.name}"
     if settings.dev_fraction:

@@ -251,6 +251,7 @@ class Trainer:
             step=self.step,
             part=team.share(settings.batch),
             total=settings.batch * team.size,
+            crop=settings.crop,
         )
         rate = learning_rate_at(self.step, settings)
         for group in self.optimizer.param_groups:

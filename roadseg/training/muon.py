@@ -21,6 +21,8 @@ _ROUNDS = 5
 _STEP_SIZE = 0.2
 """Root mean square of AdamW's steps, in learning rates."""
 
+_LARGE = 1 << 16
+
 
 class Muon(torch.optim.AdamW):
     """Muon for matrices, AdamW for everything else.
@@ -35,14 +37,17 @@ class Muon(torch.optim.AdamW):
         Of both; the decay is decoupled.
     momentum
         Of the matrices, in Nesterov's form.
+    dtype
+        That large matrices are made orthogonal in; bfloat16 is four times as fast where it is built in.
     """
 
     def __init__(
         self, matrices: Iterable[Tensor], others: Iterable[Tensor], *, lr: float, weight_decay: float,
-        momentum: float = 0.95,
+        momentum: float = 0.95, dtype: torch.dtype = torch.float32,
     ) -> None:  # fmt: skip
         groups: list[dict[str, Any]] = [{"params": list(matrices)}, {"params": list(others)}]
         super().__init__(groups, lr, weight_decay=weight_decay)
+        self._dtype = dtype
         for group, share in zip(self.param_groups, (momentum, None), strict=True):
             group["muon"] = share
 
@@ -56,7 +61,9 @@ class Muon(torch.optim.AdamW):
                 if weight.grad is None:
                     continue
                 momentum = self._momentum(weight, weight.grad, group["muon"])
-                matrix = orthogonal(momentum.flatten(1))
+                matrix = momentum.flatten(1)
+                large = matrix.numel() >= _LARGE  # small ones gain nothing
+                matrix = orthogonal(matrix.to(self._dtype) if large else matrix).to(weight.dtype)
                 weight.mul_(1 - group["lr"] * group["weight_decay"])
                 weight.add_(matrix.reshape(weight.shape), alpha=-group["lr"] * _STEP_SIZE * max(matrix.shape) ** 0.5)
                 weight.grad = None  # AdamW has nothing to do for it
@@ -78,7 +85,7 @@ def orthogonal(matrix: Tensor) -> Tensor:
     Parameters
     ----------
     matrix
-        (rows, columns) float32.
+        (rows, columns) float32 or bfloat16.
 
     Returns
     -------
