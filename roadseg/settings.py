@@ -235,6 +235,14 @@ class VectorOutputs:
 
 
 @dataclass(frozen=True)
+class DevFolder:
+    """A folder or CSV file of tiles, and metres per pixel of those without a CRS."""
+
+    path: Path
+    pixel_m: float | None = None
+
+
+@dataclass(frozen=True)
 class DataSettings:
     """Where training data come from; the command line reads its defaults here.
 
@@ -265,6 +273,8 @@ class DataSettings:
         Share of the crops that is drawn in proportion to the road in them.
     more
         Further folders or CSV files like ``data``.
+    domains
+        Other places, sensors or seasons: each counts in the calibration as much as ``dev``, and in nothing else.
     """
 
     data: Path | None = None
@@ -284,6 +294,7 @@ class DataSettings:
     memory_gb: float | None = None
     road_share: float = 0.0
     more: tuple[Path, ...] = ()
+    domains: tuple[DevFolder, ...] = ()
 
 
 @dataclass(frozen=True)

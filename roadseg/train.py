@@ -23,10 +23,11 @@ from roadseg.model.weights import as_stored, load_model, save_model
 from roadseg.progress import Listener, counted
 from roadseg.raster.output import check_target
 from roadseg.run import RunFolder
+from roadseg.scoring.domains import mean_in_words
 from roadseg.scoring.jury import DevScore, Jury
 from roadseg.scoring.verdict import Verdict, engine_of, judge, judged
-from roadseg.settings import DataSettings, TrainSettings
-from roadseg.tiles.load import TrainingData, load, load_dev
+from roadseg.settings import DataSettings, DevFolder, TrainSettings
+from roadseg.tiles.load import TrainingData, load, load_dev, load_domains
 from roadseg.tiles.source import DevArea
 from roadseg.training.loop import Step, Trainer
 from roadseg.training.parallel import Team, joined
@@ -111,6 +112,7 @@ def train(
         found = load_in_turn(data, output, settings, team, listener)
         torch.manual_seed(settings.seed)
         network, start = first_network(found.tiles.bands, settings)
+        others = load_domains(data.domains, bands=network.bands, gsd_m=found.gsd_m, listener=listener)
         taught_by = find_teacher(
             settings.teacher, bands=network.bands, gsd_m=found.gsd_m, device=place, precision=settings.precision
         )
@@ -164,6 +166,7 @@ def train(
             settings.calibration,
             data=where,
             pictures=2 * team.leads,
+            domains=[(name, jury_of(areas, team, place)) for name, areas in others],
         )
         if verdict.score and trainer.record.history:
             trainer.record.history[-1].update(verdict.score.figures())
@@ -181,7 +184,7 @@ def recalibrate(
     about: About,
     settings: TrainSettings,
     *,
-    dev: Path,
+    dev: Path | Sequence[DevFolder],
     bands: tuple[int, ...] | None = None,
     device: str = "auto",
     overwrite: bool = False,
@@ -191,10 +194,12 @@ def recalibrate(
 
     Parameters
     ----------
-    output, about, dev, device, overwrite, listener
+    output, about, device, overwrite, listener
         As for ``train``; what ``about`` leaves out stays as it is.
     settings
         ``start`` is the model; ``calibration`` and ``dtype`` count.
+    dev
+        The tiles; of several folders the others are other places, with the same weight each in the calibration.
     bands
         Of the tiles; None takes the colours, or the first that the model needs.
 
@@ -209,15 +214,28 @@ def recalibrate(
     place, why = choose_device(device)
     network, card = load_model(path)
     settings = replace(settings, precision=choose_precision(settings.precision, place))
-    listener.say(f"calibrating {card.name} on the tiles of {dev}; device {place} ({why})")
+    home, *domains = [DevFolder(dev)] if isinstance(dev, Path) else dev
+    names = " and of ".join(str(one.path) for one in (home, *domains))
+    listener.say(f"calibrating {card.name} on the tiles of {names}; device {place} ({why})")
     final = as_stored(network, settings.dtype).to(place)
-    areas = load_dev(dev, bands=card.bands, gsd_m=card.gsd_m, listener=listener, chosen=bands)
-    jury = jury_of(areas, Team(), place, window_px=card.window_px)
-    verdict = judge(final, card, jury, settings.calibration, data=_where(areas, dev.name), pictures=0)
+    areas = load_dev(home.path, bands=card.bands, gsd_m=card.gsd_m, listener=listener, chosen=bands)
+    others = load_domains(domains, bands=card.bands, gsd_m=card.gsd_m, listener=listener, chosen=bands)
+    juries = [(name, jury_of(some, Team(), place, window_px=card.window_px)) for name, some in (("", areas), *others)]
+    verdict = judge(
+        final,
+        card,
+        juries[0][1],
+        settings.calibration,
+        data=_where(areas, home.path.name),
+        pictures=0,
+        domains=juries[1:],
+    )
     named = {name: text for name, text in asdict(about).items() if text}
     recipe = {
         **card.recipe,
-        "calibrated_on": f"{counted(len(areas), 'tile')} of {dev.name}",
+        "calibrated_on": ", ".join(
+            f"{counted(len(some), 'tile')} of {name or home.path.name}" for name, some in (("", areas), *others)
+        ),
         "calibration": settings.calibration,
     }
     save_model(output, final, judged(replace(card, **named, recipe=recipe), verdict), dtype=settings.dtype)
@@ -313,7 +331,9 @@ def _conclude(output: Path, verdict: Verdict, folder: RunFolder | None, listener
             f"dev: {verdict.score.in_words()}; calibration error {before:.4f} before, "
             f"{verdict.score.calibration_error:.4f} now"
         )
-        if verdict.score.calibration_error > before:
+        if verdict.domains:
+            listener.say(mean_in_words(verdict.domains))
+        elif verdict.score.calibration_error > before:
             listener.warn("0.5 as the threshold costs calibration here; --calibration probability gives shares of road")
     else:
         listener.say("nothing was measured or calibrated; --dev tiles would choose the threshold and give figures")

@@ -16,8 +16,8 @@ from shapely import LineString
 
 from roadseg.errors import RoadsegError, SceneError, TrainingError
 from roadseg.progress import Listener
-from roadseg.settings import DataSettings
-from roadseg.tiles.load import TrainingData, gather, load, load_dev
+from roadseg.settings import DataSettings, DevFolder
+from roadseg.tiles.load import TrainingData, gather, load, load_dev, load_domains
 from roadseg.tiles.memory import free_bytes
 from roadseg.training.dataset import VOID
 
@@ -127,6 +127,23 @@ def test_dev_tiles_are_seen_at_the_models_resolution(data: Path) -> None:
         assert areas[0].label(pair).shape == (260, 340)
     with pytest.raises(SceneError, match="has no band 4"):
         load_dev(data, bands=4, gsd_m=1.0, listener=Listener())
+
+
+def test_other_places_tell_their_pixel_size_where_files_do_not(data: Path) -> None:
+    label = np.zeros((1, 65, 85), np.uint8)
+    label[0, :, 40:44] = 1
+    for side, values in (("images", picture(65, 85).astype(np.uint8)), ("masks", label)):
+        (data.with_name("far") / side).mkdir(parents=True)
+        write_raster(data.with_name("far") / side / "x.tif", values, crs=None, transform=PLACE)
+    places = [DevFolder(data, 0.1), DevFolder(data.with_name("far"), 2.0), DevFolder(data.with_name("far"))]
+    found = load_domains(places, bands=3, gsd_m=1.0, listener=Listener())
+    assert [name for name, _ in found] == ["data", "far", "far"]
+    assert [areas[0].tile.shape for _, areas in found] == [(130, 170), (130, 170), (65, 85)]
+    with found[1][1][0].open((0.0, 0.0, 0.0)) as pair:
+        assert found[1][1][0].label(pair)[:, 80:88].all()
+    write_raster(data.with_name("far") / "masks/x.tif", 0 * label, crs=None, transform=PLACE)
+    with pytest.raises(TrainingError, match="no road to score"):
+        load_domains(places[1:], bands=3, gsd_m=1.0, listener=Listener())
 
 
 def test_what_255_means_is_settled_by_all_masks_together(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from roadseg.model.card import ModelCard, read_card
 from roadseg.model.resunet import ResUNet
 from roadseg.model.weights import load_model, save_model
 from roadseg.progress import Listener
-from roadseg.settings import CalibrationGoal, DataSettings, TrainSettings, WeightType
+from roadseg.settings import CalibrationGoal, DataSettings, DevFolder, TrainSettings, WeightType
 from roadseg.tiles.look import common_gsd
 from roadseg.tiles.pairs import find_pairs
 from roadseg.train import About, recalibrate, train
@@ -177,6 +177,45 @@ def test_calibrated_probabilities_are_shares_and_the_threshold_is_in_the_middle(
         errors[goal], thresholds[goal] = summary.dev.calibration_error, summary.dev.threshold
     assert max(errors["probability"], errors["threshold"]) < errors["none"]
     assert thresholds["threshold"] == 0.5
+
+
+def test_calibration_serves_home_and_other_places(data: Path, tmp_path: Path) -> None:
+    """Elsewhere roads are darker: the shared threshold lies below that of home, and its figures are on the card."""
+    dev, model = make_folder(tmp_path / "dev", ("d", "e")), tmp_path / "m.safetensors"
+    far = make_folder(tmp_path / "far", ("f", "g"))
+    for path in (far / "images").iterdir():
+        with rasterio.open(path, "r+") as file:
+            file.write((file.read() * 0.7).astype(np.uint8))
+    small = replace(SETTINGS, width=4, steps=40, learning_rate=1e-2)
+    train(DataSettings(data, dev=dev, domains=(DevFolder(far),)), model, About("m"), small)
+    card = read_card(model)
+    figures = {m.name: m for m in card.measurements}
+    assert figures["mean of these"].value == figures["relaxed F1 of far"].value
+    assert "2 images" in figures["relaxed F1 of far"].definition
+    home, both = (tmp_path / f"{name}.safetensors" for name in ("home", "both"))
+    again = TrainSettings(steps=0, start=str(model))
+    recalibrate(home, About("home"), again, dev=dev)
+    summary = recalibrate(both, About("both"), again, dev=[DevFolder(dev), DevFolder(far)])
+    alone, shared = read_card(home), read_card(both)
+    assert shared.bias == pytest.approx(card.bias)
+    assert -shared.bias * shared.temperature <= -alone.bias * alone.temperature
+    assert shared.recipe["calibrated_on"] == "2 tiles of dev, 2 tiles of far"
+    assert not any(m.name.startswith("relaxed F1 of") for m in alone.measurements)
+    assert summary.dev is not None
+    assert summary.dev.relaxed_f1 >= {m.name: m.value for m in alone.measurements}["relaxed F1"] - 0.012
+
+
+def test_several_dev_folders_on_the_command_line(data: Path, tmp_path: Path) -> None:
+    model, dev, far = tmp_path / "m.safetensors", make_folder(tmp_path / "dev", ("d",)), tmp_path / "far"
+    make_folder(far, ("e",))
+    assert roadseg("train", data, "-o", model, *OPTIONS).returncode == 0
+    again = ["train", "--from", model, "--steps", "0", "-o", tmp_path / "new.safetensors"]
+    done = roadseg(*again, "--dev", dev, "--dev", f"{far}@0.5")
+    assert done.returncode == 0, done.stderr
+    assert "1 other place: mean relaxed F1" in done.stderr
+    done = roadseg(*again, "--dev", f"{dev}@0.5", "--dev", far)
+    assert done.returncode == 2
+    assert "goes with --gsd" in done.stderr
 
 
 def test_steps_0_on_the_command_line(data: Path, tmp_path: Path) -> None:

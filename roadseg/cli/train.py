@@ -9,7 +9,7 @@ import typer
 from roadseg.cli import training_data as from_
 from roadseg.cli.terminal import Progress, Quiet, Verbose, listening, print_json, reporting, usage
 from roadseg.errors import RoadsegError
-from roadseg.settings import CalibrationGoal, EngineSettings, LossName, TrainSettings, Upsampling, WeightType
+from roadseg.settings import CalibrationGoal, DevFolder, EngineSettings, LossName, TrainSettings, Upsampling, WeightType
 from roadseg.training.recipes import RECIPES, as_toml, assignment, read_config, settled
 
 _TRAIN, _ENGINE = TrainSettings(), EngineSettings()
@@ -161,7 +161,7 @@ def train(
     if check:
         from_.show_check(source, output, settings, verbose=verbose, quiet=quiet, progress=progress)
         return
-    if settings.steps == 0 and (settings.start is None or dev is None):
+    if settings.steps == 0 and (settings.start is None or source.dev is None):
         usage("--steps 0 only calibrates: it wants --from a model and --dev tiles")
     speaks = os.environ.get("RANK", "0") == "0"  # of the processes torchrun starts
     with reporting(verbose), listening(quiet=quiet or not speaks, progress=progress, unit="steps") as listener:
@@ -172,8 +172,9 @@ def train(
             name or output.name.removesuffix(".safetensors"), description, training_data, licence, attribution
         )
         where: dict[str, Any] = {"device": device, "overwrite": overwrite, "listener": listener}
-        if settings.steps == 0 and dev is not None:
-            summary = recalibrate(output, about, settings, dev=dev, bands=source.bands, **where)
+        if settings.steps == 0 and source.dev is not None:
+            places = (DevFolder(source.dev), *source.domains)
+            summary = recalibrate(output, about, settings, dev=places, bands=source.bands, **where)
         else:
             summary = train_model(source, output, about, settings, **where)
         if as_json and speaks:

@@ -1,5 +1,6 @@
 """Options of ``roadseg train`` that say where training data come from, and the table of ``--check``."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,7 +8,7 @@ import typer
 
 from roadseg.cli.terminal import fail, listening, print_table, reporting, usage
 from roadseg.cli.values import integers
-from roadseg.settings import DataSettings, SplitUnit, TrainSettings
+from roadseg.settings import DataSettings, DevFolder, SplitUnit, TrainSettings
 
 DATA = DataSettings()
 
@@ -26,7 +27,13 @@ RoadWidth = Annotated[
 WidthAttribute = Annotated[str | None, typer.Option(help="Column with the width of each road in metres.")]
 WidthTable = Annotated[Path | None, typer.Option(help="TOML or CSV with widths by class, over the built-in ones.")]
 Bands = Annotated[str | None, typer.Option(help="Bands to use, from 1, for example 4,3,2.")]
-Dev = Annotated[Path | None, typer.Option(help="Like DATA, to choose the threshold on and to score; never trained on.")]
+Dev = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="Like DATA, to choose the threshold on and to score; never trained on. Again for other places, which "
+        "count as much in the calibration alone; FOLDER@0.3 tells metres per pixel where files do not."
+    ),
+]
 DevFraction = Annotated[float, typer.Option(min=0, max=0.9, help="Share of the data to keep as dev data instead.")]
 DevSplit = Annotated[SplitUnit, typer.Option(help="Keep blocks of ground or whole files.")]
 DevBlock = Annotated[float, typer.Option(min=1, help="Side of such a block in metres.")]
@@ -62,11 +69,25 @@ def data_settings(
     """
     places, images = places or [], images or []
     numbers = integers(bands, "--bands") if bands else None
+    named = [_place(path) for path in options.pop("dev", None) or []]
+    if named and named[0].pixel_m:
+        usage(f"the pixel size of {named[0].path} goes with --gsd; FOLDER@METRES is for a second --dev and later ones")
+    options |= {"dev": named[0].path if named else None, "domains": tuple(named[1:])}
     if images or options.get("labels"):
         return DataSettings(images=(*images, *places), bands=numbers, **options)
     if wanted and not places:
         usage("train wants a folder or CSV file of images and masks (or several), or scenes with --labels")
     return DataSettings(data=places[0] if places else None, more=tuple(places[1:]), bands=numbers, **options)
+
+
+def _place(path: Path) -> DevFolder:
+    """Read ``FOLDER`` or ``FOLDER@0.3``."""
+    name, _, metres = str(path).rpartition("@")
+    try:
+        pixel_m = float(metres) if name and not path.exists() else 0.0
+    except ValueError:
+        pixel_m = 0.0
+    return DevFolder(Path(name), pixel_m) if 0 < pixel_m < math.inf else DevFolder(path)
 
 
 def show_check(

@@ -1,5 +1,6 @@
 """What the dev tiles say about a network: how to read its logits, from where on is road, and how good it is."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -8,6 +9,8 @@ from roadseg.inference.engine import TorchEngine
 from roadseg.metrics.calibration import Calibration
 from roadseg.model.card import Measurement, ModelCard
 from roadseg.model.resunet import ResUNet
+from roadseg.progress import counted
+from roadseg.scoring.domains import DomainScore
 from roadseg.scoring.jury import DevScore, Jury, Sample
 from roadseg.settings import CalibrationGoal, EngineSettings
 
@@ -21,11 +24,13 @@ class Verdict:
     score: DevScore | None = None
     measured: tuple[Measurement, ...] = ()
     samples: tuple[Sample, ...] = ()
+    domains: tuple[DomainScore, ...] = ()
 
 
 def judge(
-    network: ResUNet, card: ModelCard, jury: Jury, goal: CalibrationGoal, *, data: str, pictures: int = 2
-) -> Verdict:
+    network: ResUNet, card: ModelCard, jury: Jury, goal: CalibrationGoal, *, data: str, pictures: int = 2,
+    domains: Sequence[tuple[str, Jury]] = (),
+) -> Verdict:  # fmt: skip
     """Calibrate a network and measure it; without tiles there is nothing to say.
 
     Parameters
@@ -40,15 +45,40 @@ def judge(
         The tiles in words.
     pictures
         How many of the worst and of the best tiles to paint.
+    domains
+        Other places by name, with the same weight each in the calibration.
     """
     if not jury.areas:
         return Verdict()
-    calibration, threshold, before = jury.calibrate(engine_of(network, card.mean, card.std), goal)
+    calibration, threshold, before, others = jury.calibrate(engine_of(network, card.mean, card.std), goal, domains)
     engine = engine_of(network, card.mean, card.std, calibration=calibration)
     score, each = jury.score_each(engine, threshold=threshold)
     samples = jury.samples(engine, each, score.threshold, count=pictures)
-    measured = measurements(score, before.calibration_error, data)
-    return Verdict(calibration, score.threshold, score, measured, tuple(samples))
+    measured = (*measurements(score, before.calibration_error, data), *elsewhere(others))
+    return Verdict(calibration, score.threshold, score, measured, tuple(samples), tuple(others))
+
+
+def elsewhere(scores: Sequence[DomainScore]) -> list[Measurement]:
+    """Return what a card says about other places."""
+    if not scores:
+        return []
+    data = f"{counted(len(scores), 'other place')}, each with the weight of the dev tiles in the calibration"
+    slack = "slack 3 px square at threshold 0.5"
+    found = [
+        Measurement(
+            f"relaxed F1 of {one.name}",
+            one.relaxed_f1,
+            f"{slack}; {one.left_out:.3f} calibrated without it, {one.best_f1:.3f} at its best threshold; "
+            f"{counted(one.tiles, 'image')}",
+            data,
+        )
+        for one in scores
+    ]
+    mean, left_out, best = (
+        sum(getattr(one, key) for one in scores) / len(scores) for key in ("relaxed_f1", "left_out", "best_f1")
+    )
+    how = f"{slack}; {left_out:.3f} each calibrated without itself, {best:.3f} each at its best threshold"
+    return [*found, Measurement("mean of these", mean, how, data)]
 
 
 def engine_of(

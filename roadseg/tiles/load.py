@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,7 +10,7 @@ from roadseg.errors import RoadsegError, TrainingError
 from roadseg.progress import Listener, counted
 from roadseg.raster.files import some
 from roadseg.raster.roads import windows
-from roadseg.settings import DataSettings
+from roadseg.settings import DataSettings, DevFolder
 from roadseg.tiles.keep import keep_aside
 from roadseg.tiles.look import brought_to, common_gsd, gsd_range_of, look_at
 from roadseg.tiles.masks import draw_masks
@@ -114,11 +114,13 @@ def load(
 
 
 def load_dev(
-    place: Path, *, bands: int, gsd_m: float, listener: Listener, chosen: tuple[int, ...] | None = None
-) -> tuple[DevArea, ...]:
+    place: Path, *, bands: int, gsd_m: float, listener: Listener, chosen: tuple[int, ...] | None = None,
+    pixel_m: float | None = None,
+) -> tuple[DevArea, ...]:  # fmt: skip
     """Return the tiles of a folder or CSV file as a model with so many bands would see them.
 
-    Which bands are ``chosen``, else the colours of three and the first of any other number.
+    Which bands are ``chosen``, else the colours of three and the first of any other number. Tiles without a CRS have
+    pixels of ``pixel_m``, else those of the model.
 
     Raises
     ------
@@ -127,15 +129,32 @@ def load_dev(
     """
     pairs = find_pairs(place)
     taken = chosen or (None if bands == 3 else tuple(range(1, bands + 1)))
-    areas = brought_to(
-        look_at(pairs.dev or pairs.train, DataSettings(bands=taken), listener, None, trains=False), gsd_m
-    )
+    looked = look_at(pairs.dev or pairs.train, DataSettings(bands=taken), listener, None, trains=False)
+    areas = brought_to([tile if tile.pixel_m else _sized(tile, pixel_m) for tile in looked], gsd_m)
     odd = next((tile for tile in areas if tile.bands != bands), None)
     if odd:
         raise TrainingError(
             f"{odd.name} gives {counted(odd.bands, 'band')}, the model wants {bands}; choose them with --bands"
         )
     return tuple(DevArea(tile, tile.grid.window) for tile in areas)
+
+
+def load_domains(
+    places: Sequence[DevFolder], *, bands: int, gsd_m: float, listener: Listener, chosen: tuple[int, ...] | None = None
+) -> list[tuple[str, tuple[DevArea, ...]]]:
+    """Return the names of other places and their tiles, as ``load_dev`` does.
+
+    Raises
+    ------
+    RoadsegError
+        If they cannot be used or hold no road.
+    """
+    found = []
+    for place in places:
+        areas = load_dev(place.path, bands=bands, gsd_m=gsd_m, listener=listener, chosen=chosen, pixel_m=place.pixel_m)
+        readable([area.tile for area in areas], None)
+        found.append((place.path.stem, areas))
+    return found
 
 
 def gather(settings: DataSettings, beside: Path, listener: Listener) -> tuple[list[Pair], list[Pair], list[str]]:
@@ -237,6 +256,11 @@ def _each(
             else:
                 skip(str(one))
     return ready
+
+
+def _sized(tile: FileTile, pixel_m: float | None) -> FileTile:
+    """Return a tile whose pixels have a size that its file does not tell."""
+    return replace(tile, pixel_m=pixel_m, settings=replace(tile.settings, pixel_m=pixel_m))
 
 
 def _read_through(tile: FileTile) -> FileTile:
