@@ -1,5 +1,6 @@
 """How the library talks while it works: it never prints, it tells a listener, and counts as people do."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,12 @@ Shield = Callable[[], AbstractContextManager[Callable[[], bool]]]
 def counted(count: int, noun: str) -> str:
     """Return a number with its noun, which gets an s unless the number is 1."""
     return f"{count} {noun}" + ("s" if count != 1 else "")
+
+
+def duration(seconds: float) -> str:
+    """Return a time in minutes, or hours and minutes if it is long."""
+    minutes = math.ceil(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
 @contextmanager

@@ -415,6 +415,8 @@ class TrainSettings:
         Let CUDA multiply float32 numbers with 10 bits after the point.
     compile
         Let torch.compile speed up the steps; needs a C++ compiler on a CPU.
+    shift_tiles
+        How many dev tiles are scored in other colours, too, once the model is done; 0 scores none.
     dtype
         Of the convolution weights in the model file.
     checkpoint_minutes
@@ -457,6 +459,7 @@ class TrainSettings:
     evaluations: int = 4
     dev_tiles: int = 16
     calibration: CalibrationGoal = "threshold"
+    shift_tiles: int = 2
     precision: Precision = "auto"
     tf32: bool = True
     compile: bool = False

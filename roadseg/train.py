@@ -20,12 +20,12 @@ from roadseg.inference.engine import choose_device, choose_precision
 from roadseg.model.card import ModelCard, find_model
 from roadseg.model.resunet import ResUNet
 from roadseg.model.weights import as_stored, load_model, save_model
-from roadseg.progress import Listener, counted
+from roadseg.progress import Listener, counted, duration
 from roadseg.raster.output import check_target
 from roadseg.run import RunFolder
 from roadseg.scoring.domains import mean_in_words
 from roadseg.scoring.jury import DevScore, Jury
-from roadseg.scoring.verdict import Verdict, engine_of, judge, judged
+from roadseg.scoring.verdict import Verdict, engine_of, judge, judged, shifts_in_words
 from roadseg.settings import DataSettings, DevFolder, TrainSettings
 from roadseg.tiles.load import TrainingData, load, load_dev, load_domains
 from roadseg.tiles.source import DevArea
@@ -167,6 +167,7 @@ def train(
             data=where,
             pictures=2 * team.leads,
             domains=[(name, jury_of(areas, team, place)) for name, areas in others],
+            shift_tiles=settings.shift_tiles,
         )
         if verdict.score and trainer.record.history:
             trainer.record.history[-1].update(verdict.score.figures())
@@ -229,6 +230,7 @@ def recalibrate(
         data=_where(areas, home.path.name),
         pictures=0,
         domains=juries[1:],
+        shift_tiles=settings.shift_tiles,
     )
     named = {name: text for name, text in asdict(about).items() if text}
     recipe = {
@@ -300,7 +302,7 @@ def _run(trainer: Trainer, folder: RunFolder, areas: Areas, listener: Listener, 
             left = (settings.steps - step.step) * (time.monotonic() - began) / (step.step - first)
             listener.say(
                 f"step {step.step} of {settings.steps}: loss {step.loss:.4f}, learning rate {step.learning_rate:.2g}, "
-                f"{step.crops_per_s:.1f} crops/s, {_duration(left)} left"
+                f"{step.crops_per_s:.1f} crops/s, {duration(left)} left"
             )
             folder.follow(trainer.record.history)
 
@@ -331,6 +333,8 @@ def _conclude(output: Path, verdict: Verdict, folder: RunFolder | None, listener
             f"dev: {verdict.score.in_words()}; calibration error {before:.4f} before, "
             f"{verdict.score.calibration_error:.4f} now"
         )
+        if verdict.shifts:
+            listener.say(shifts_in_words(verdict.shifts))
         if verdict.domains:
             listener.say(mean_in_words(verdict.domains))
         elif verdict.score.calibration_error > before:
@@ -340,8 +344,3 @@ def _conclude(output: Path, verdict: Verdict, folder: RunFolder | None, listener
     if folder:
         listener.say(f"what to look at: {folder.shown()}")
     listener.say(f"next: roadseg predict scene.tif -o roads.tif --model {output}")
-
-
-def _duration(seconds: float) -> str:
-    minutes = math.ceil(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

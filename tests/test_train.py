@@ -19,6 +19,7 @@ from roadseg.model.card import ModelCard, read_card
 from roadseg.model.resunet import ResUNet
 from roadseg.model.weights import load_model, save_model
 from roadseg.progress import Listener
+from roadseg.scoring.shifts import SHIFTS
 from roadseg.settings import CalibrationGoal, DataSettings, DevFolder, TrainSettings, WeightType
 from roadseg.tiles.look import common_gsd
 from roadseg.tiles.pairs import find_pairs
@@ -71,6 +72,11 @@ def test_trains_scores_and_predicts(data: Path, tmp_path: Path) -> None:
     assert figures["relaxed F1"] == summary.dev.relaxed_f1
     assert figures["calibration error"] <= figures["calibration error before"]
     assert card.threshold == 0.5
+    shifts = [m for m in card.measurements if "other colours" in m.data]
+    assert [m.name for m in shifts] == [*(f"relaxed F1: {name}" for name in SHIFTS), "mean of these"]
+    assert shifts[-1].value == pytest.approx(np.mean([m.value for m in shifts[:-1]]))
+    assert f"{summary.dev.relaxed_f1:.3f} in the tiles' own colours" in shifts[-1].definition
+    assert any(text.startswith("1 dev tile in 9 other colours: mean relaxed F1") for text in said)
     assert any(text.startswith("step 2:") for text in said)
     assert any(text.startswith("next: roadseg predict") for text in said)
     run = tmp_path / "model.run"
@@ -186,11 +192,12 @@ def test_calibration_serves_home_and_other_places(data: Path, tmp_path: Path) ->
     for path in (far / "images").iterdir():
         with rasterio.open(path, "r+") as file:
             file.write((file.read() * 0.7).astype(np.uint8))
-    small = replace(SETTINGS, width=4, steps=40, learning_rate=1e-2)
+    small = replace(SETTINGS, width=4, steps=40, learning_rate=1e-2, shift_tiles=0)
     train(DataSettings(data, dev=dev, domains=(DevFolder(far),)), model, About("m"), small)
     card = read_card(model)
     figures = {m.name: m for m in card.measurements}
     assert figures["mean of these"].value == figures["relaxed F1 of far"].value
+    assert not any("colours" in m.data for m in card.measurements)
     assert "2 images" in figures["relaxed F1 of far"].definition
     home, both = (tmp_path / f"{name}.safetensors" for name in ("home", "both"))
     again = TrainSettings(steps=0, start=str(model))

@@ -6,8 +6,9 @@ import shutil
 import sys
 import tempfile
 import textwrap
+import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +19,7 @@ from tqdm import tqdm
 
 from roadseg.cli.interruption import INTERRUPTIONS, Terminated
 from roadseg.errors import RoadsegError
-from roadseg.progress import Listener
+from roadseg.progress import Listener, duration
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more; -vv shows tracebacks.")]
@@ -26,6 +27,8 @@ Progress = Annotated[
     bool | None,
     typer.Option("--progress/--no-progress", help="Progress bar on stderr; by default only in a terminal."),
 ]
+
+_SAY_EVERY_S = 180.0
 
 
 @contextmanager
@@ -69,9 +72,15 @@ def listening(*, quiet: bool, progress: bool | None, unit: str) -> Iterator[List
 
     def start(total: float, done: float) -> None:
         close()
+        pace.start(total, done)
         digits = ".1f" if unit == "Mpx" else ".0f"
         form = f"{{l_bar}}{{bar}}| {{n:{digits}}}/{{total:{digits}}} {unit} [{{elapsed}}<{{remaining}}, {{rate_fmt}}]"
         bars.append(tqdm(total=total, initial=done, unit=unit, bar_format=form, disable=not shown, file=sys.stderr))
+
+    def advance(amount: float) -> None:
+        if bars:
+            bars[-1].update(amount)
+        pace.advance(amount)
 
     def say(text: str) -> None:
         if not quiet:
@@ -81,10 +90,35 @@ def listening(*, quiet: bool, progress: bool | None, unit: str) -> Iterator[List
         if not quiet:
             tqdm.write(f"roadseg: warning: {text}", file=sys.stderr)
 
+    pace = _Pace((lambda _: None) if shown else say, unit)
     try:
-        yield Listener(say, warn, start, lambda n: bars[-1].update(n) if bars else None, INTERRUPTIONS.shield)
+        yield Listener(say, warn, start, advance, INTERRUPTIONS.shield)
     finally:
         close()
+
+
+class _Pace:
+    """Says every few minutes how far the work is, where no bar shows it."""
+
+    def __init__(self, say: Callable[[str], None], unit: str) -> None:
+        self._say, self._unit = say, unit
+        self.start(0, 0)
+
+    def start(self, total: float, done: float) -> None:
+        self._total, self._first, self._done = total, done, done
+        self._began = self._said = time.monotonic()
+
+    def advance(self, amount: float) -> None:
+        self._done += amount
+        now = time.monotonic()
+        if now - self._said < _SAY_EVERY_S or self._done >= self._total:
+            return
+        self._said = now
+        rate = (self._done - self._first) / (now - self._began)
+        left = duration((self._total - self._done) / rate) if rate > 0 else "unknown time"
+        digits = 1 if self._unit == "Mpx" else 0
+        so_far = f"{self._done:.{digits}f} of {self._total:.{digits}f} {self._unit}"
+        self._say(f"{so_far}, {rate:.3g} {self._unit}/s, {left} left")
 
 
 @contextmanager

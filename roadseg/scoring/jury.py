@@ -6,6 +6,7 @@ add over tiles (and over processes that train together) and are divided once.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,7 @@ from roadseg.progress import counted
 from roadseg.raster.encoding import quantize
 from roadseg.raster.scene import Scene
 from roadseg.scoring.domains import DomainScore, Tally, calibrated, domain_scores
-from roadseg.scoring.shifts import Shift
+from roadseg.scoring.shifts import SHIFTS, Shift
 from roadseg.settings import CalibrationGoal, PredictSettings
 from roadseg.tiles.source import DevArea
 
@@ -140,7 +141,7 @@ class Jury:
         shift: Shift | None = None,
     ) -> None:
         self.areas, self.mine, self.total, self.window_px = tuple(areas), range(len(areas))[share], total, window_px
-        self.shift = shift
+        self.share, self.shift = share, shift
 
     def score(self, engine: TorchEngine, *, threshold: float | None = None) -> DevScore:
         """Predict and count; without a threshold the one with the best relaxed F1 is taken.
@@ -201,6 +202,15 @@ class Jury:
             plain.append(count_pixels(quantize(tile.probability, tile.valid), tile.label))
         logits = LogitCounts(*self.total(np.stack([logits.pixels, logits.road])))
         return Tally(name, logits, self._summed(levels), len(self.areas)), self._summed(plain)
+
+    def shifted(self, engine: TorchEngine, chosen: Sequence[int], threshold: float) -> dict[str, DevScore]:
+        """Score some of the tiles as they are, under the name ``none``, and in other colours."""
+        areas = [self.areas[index] for index in chosen]
+        how: dict[str, Any] = {"share": self.share, "total": self.total, "window_px": self.window_px}
+        shifts: dict[str, Shift | None] = {"none": None, **SHIFTS}
+        return {
+            name: Jury(areas, **how, shift=shift).score(engine, threshold=threshold) for name, shift in shifts.items()
+        }
 
     def samples(
         self, engine: TorchEngine, each: NDArray[np.float64], threshold: float, *, count: int = 2

@@ -32,7 +32,15 @@ from roadseg.training.schedule import learning_rate_at, make_optimizer
 
 _READ_EVERY = {"cuda": 20}
 _ROWS = 500
-_FREE = {"checkpoint_minutes", "checkpoint_part_mib", "checkpoint_half", "calibration", "dtype", "minutes"}
+_FREE = {
+    "checkpoint_minutes",
+    "checkpoint_part_mib",
+    "checkpoint_half",
+    "calibration",
+    "dtype",
+    "minutes",
+    "shift_tiles",
+}
 """Settings that may change while a run goes on."""
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]

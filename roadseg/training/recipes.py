@@ -153,8 +153,8 @@ def _is_number(value: Any) -> bool:
 
 _AT_LEAST = {
     "width": 1, "batch": 1, "crop": 8, "steps": 0, "pool": 0, "evaluations": 1, "dev_tiles": 1, "patience": 0,
-    "warmup_steps": 0, "seed": 0, "learning_rate": 0, "momentum": 0, "weight_decay": 0, "clip_norm": 0,
-    "average_decay": 0, "focal_gamma": 0, "dice_weight": 0, "cldice_weight": 0, "drop_factor": 0,
+    "shift_tiles": 0, "warmup_steps": 0, "seed": 0, "learning_rate": 0, "momentum": 0, "weight_decay": 0,
+    "clip_norm": 0, "average_decay": 0, "focal_gamma": 0, "dice_weight": 0, "cldice_weight": 0, "drop_factor": 0,
     "checkpoint_minutes": 0, "checkpoint_part_mib": 0, "minutes": 0,
 }  # fmt: skip
 
