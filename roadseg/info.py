@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from roadseg.model.card import Measurement, ModelCard, bundled_models, find_model, read_card
+from roadseg.model.likeness import remarks
 from roadseg.progress import counted
 from roadseg.raster.scene import Scene, SceneSettings
 from roadseg.training.provenance import stages_of
@@ -88,8 +89,8 @@ def describe_layers(path: Path) -> list[tuple[str, str, str, int]]:
     ]
 
 
-def describe_scene(path: str) -> list[tuple[str, str]]:
-    """Return what roadseg sees in a raster as labelled lines.
+def describe_scene(path: str, model: str | None = None) -> list[tuple[str, str]]:
+    """Return what roadseg sees in a raster as labelled lines, and whether a model has seen the like.
 
     Raises
     ------
@@ -97,7 +98,14 @@ def describe_scene(path: str) -> list[tuple[str, str]]:
         If it cannot be used.
     """
     with Scene(path, SceneSettings(band_count=1, bands=(1,), any_gsd=True, fill=(0.0,))) as scene:
-        return scene.facts()
+        facts = scene.facts()
+    if model is None:
+        return facts
+    card = read_card(find_model(model))
+    with Scene(path, SceneSettings(band_count=card.bands, gsd_m=card.gsd_m, fill=card.mean)) as scene:
+        strange = remarks(card, scene.sample() if card.seen else None, scene.grid.pixel_size_m())
+    alike = "" if card.seen else "nothing to compare colours with on the card"
+    return [*facts, (f"for {card.name}", "; ".join(strange) or alike or "like what it was trained on")]
 
 
 def _value(value: Any) -> str:

@@ -14,7 +14,8 @@ from roadseg.errors import OutputError
 from roadseg.extraction import extract, is_metric
 from roadseg.inference.engine import TorchEngine
 from roadseg.job import Job, Model, scene_settings, wanted_area
-from roadseg.model.card import find_model
+from roadseg.model.card import ModelCard, find_model
+from roadseg.model.likeness import remarks
 from roadseg.model.weights import load_model
 from roadseg.progress import Listener
 from roadseg.raster.files import bounded_cache
@@ -102,6 +103,7 @@ def predict(
                 f"{scene_path} has no CRS that tells metres; its pixels are taken to be {card.gsd_m:g} m wide, "
                 "--gsd tells otherwise"
             )
+        _warn_if_unlike(scene, card, listener)
         with Partial(outputs.raster, job.fingerprint(), anew=settings.overwrite) as partial:
             resumed = job.predict_blocks(partial, listener)
             if job.regrids:
@@ -127,6 +129,16 @@ def predict(
         blocks=len(job.blocks),
         blocks_resumed=resumed,
     )
+
+
+def _warn_if_unlike(scene: Scene, card: ModelCard, listener: Listener) -> None:
+    given = scene.settings.pixel_m
+    pixel_m = (given, given) if given else scene.grid.pixel_size_m()
+    strange = remarks(card, scene.sample() if card.seen else None, pixel_m)
+    if strange:
+        listener.warn(
+            f"{scene.path} is unlike what {card.name} was trained on: {'; '.join(strange)}; check its roads before use"
+        )
 
 
 def _network(job: Job, partial: Partial, target: Path, listener: Listener) -> list[tuple[Path, Path]]:

@@ -32,6 +32,7 @@ from roadseg.tiles.source import DevArea
 from roadseg.training.loop import Step, Trainer
 from roadseg.training.parallel import Team, joined
 from roadseg.training.provenance import About, recipe_of, told
+from roadseg.training.seen import seen_by
 from roadseg.training.teacher import find_teacher
 
 __all__ = ["About", "TrainSummary", "recalibrate", "train"]
@@ -156,6 +157,7 @@ def train(
             std=trainer.std,
             gsd_m=found.gsd_m,
             gsd_range_m=found.gsd_range_m,
+            seen=seen_by(found.tiles, settings),
             recipe=recipe_of(settings, start, teacher, processes=team.size, steps_taken=trainer.step),
         )
         where = _where(found.dev, found.dev_name) + ("" if start else ", never trained on")

@@ -76,6 +76,8 @@ def test_trains_scores_and_predicts(data: Path, tmp_path: Path) -> None:
     assert [m.name for m in shifts] == [*(f"relaxed F1: {name}" for name in SHIFTS), "mean of these"]
     assert shifts[-1].value == pytest.approx(np.mean([m.value for m in shifts[:-1]]))
     assert f"{summary.dev.relaxed_f1:.3f} in the tiles' own colours" in shifts[-1].definition
+    assert set(card.seen) == {"brightness", "contrast", "cast"}
+    assert all(len(ranges) == 3 for ranges in card.seen.values())
     assert any(text.startswith("1 dev tile in 9 other colours: mean relaxed F1") for text in said)
     assert any(text.startswith("step 2:") for text in said)
     assert any(text.startswith("next: roadseg predict") for text in said)

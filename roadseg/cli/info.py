@@ -11,6 +11,9 @@ from roadseg.model.card import Measurement
 
 def info(
     target: Annotated[str | None, typer.Argument(help="A model file, a bundled model's name, or a raster.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="For a raster: a model to say of whether it was trained on the like.")
+    ] = None,
     verbose: Verbose = 0,
 ) -> None:
     """Tell about a model or a raster; without an argument, list the bundled models.
@@ -20,6 +23,7 @@ def info(
     roadseg info compact
     roadseg info my_model.safetensors
     roadseg info scene.tif
+    roadseg info scene.tif --model compact
     """
     with reporting(verbose):
         from roadseg.info import (
@@ -49,7 +53,7 @@ def info(
             print_table(("layer", "kind", "output", "parameters"), rows)
             print(f"{sum(row[3] for row in rows):,} parameters")
         else:
-            print_pairs(describe_scene(target))
+            print_pairs(describe_scene(target, model))
 
 
 def _print_measurements(groups: Mapping[str, Mapping[str, Sequence[Measurement]]]) -> None:
