@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from roadseg.model.card import Measurement, ModelCard, bundled_models, find_model, read_card
+from roadseg.model.likeness import unlike_training
 from roadseg.model.stages import training_stages
 from roadseg.progress import counted
 from roadseg.raster.scene import Scene
@@ -95,8 +96,8 @@ def describe_layers(path: Path) -> list[tuple[str, str, str, int]]:
     ]
 
 
-def describe_scene(path: str) -> list[tuple[str, str]]:
-    """Return how roadseg reads a raster as labelled lines.
+def describe_scene(path: str, model: str | None = None) -> list[tuple[str, str]]:
+    """Return how roadseg reads a raster as labelled lines, and how it compares with a model's training data.
 
     Raises
     ------
@@ -104,7 +105,14 @@ def describe_scene(path: str) -> list[tuple[str, str]]:
         If the raster cannot be read.
     """
     with Scene(path, SceneSettings(band_count=1, bands=(1,), any_gsd=True, fill=(0.0,))) as scene:
-        return scene.properties()
+        lines = scene.properties()
+    if model is None:
+        return lines
+    card = read_card(find_model(model))
+    with Scene(path, SceneSettings(band_count=card.bands, gsd_m=card.gsd_m, fill=card.mean)) as scene:
+        remarks = unlike_training(card, scene.sample() if card.seen else None, scene.grid.pixel_size_m())
+    like = "within what it was trained on" if card.seen else "the card has no colours to compare with"
+    return [*lines, (f"for {card.name}", "; ".join(remarks) or like)]
 
 
 def _training_resolution(card: ModelCard) -> str:

@@ -1,5 +1,6 @@
 """How the library reports what it does: it never prints, it calls the functions of a ``Listener``."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,12 @@ DeferInterrupts = Callable[[], AbstractContextManager[Callable[[], bool]]]
 def counted(count: int, noun: str) -> str:
     """Return a number with its noun, in the plural unless the number is 1."""
     return f"{count} {noun}" + ("s" if count != 1 else "")
+
+
+def duration(seconds: float) -> str:
+    """Return a time in minutes, or hours and minutes if it is long."""
+    minutes = math.ceil(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
 @contextmanager

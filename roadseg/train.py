@@ -7,7 +7,7 @@ command resumes, a history, and pictures. ``calibrate_model`` does the second ha
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -20,11 +20,11 @@ from roadseg.model.card import ModelCard
 from roadseg.model.device import choose_device, choose_precision
 from roadseg.model.weights import as_stored, save_model
 from roadseg.progress import Listener
-from roadseg.settings import CardTexts, DataSettings, RecipeSettings, TrainOptions, TrainSettings
+from roadseg.settings import CardTexts, DataSettings, DevFolder, RecipeSettings, TrainOptions, TrainSettings
 from roadseg.settings.option import check_keywords, from_options
 from roadseg.training.calibrate import judge, judged
 from roadseg.training.card import complete_texts, recipe_for_card
-from roadseg.training.data.load import TrainingData, load_training_data
+from roadseg.training.data.load import TrainingData, load_domains, load_training_data
 from roadseg.training.dev_tiles import describe_dev, dev_evaluation, jury_of
 from roadseg.training.distributed import join_process_group
 from roadseg.training.gradients import require_compiler
@@ -34,13 +34,14 @@ from roadseg.training.recalibrate import calibrate_model
 from roadseg.training.recipes import settings_from_options
 from roadseg.training.report import RunReport, TrainResult, report_calibration
 from roadseg.training.run_folder import RunFolder
+from roadseg.training.seen import seen_ranges
 from roadseg.training.teacher import load_teacher
 
 __all__ = ["TrainResult", "train"]
 
 
 def train(
-    data: str | Path | None,
+    data: str | Path | Sequence[str | Path] | None,
     output: str | Path,
     *,
     listener: Listener | None = None,
@@ -51,7 +52,8 @@ def train(
     Parameters
     ----------
     data
-        Folder with ``images/`` and ``masks/``, or CSV file with columns image, mask and split; None with ``images``.
+        Folder with ``images/`` and ``masks/``, or CSV file with columns image, mask and split, or several of them; None
+        with ``images``.
     output
         Model file to write; the run folder lies beside it.
     listener
@@ -74,12 +76,16 @@ def train(
     place: dict[str, Any] = {"device": run.device, "overwrite": run.overwrite, "listener": listener}
     if settings.steps > 0:
         return train_model(source, target, texts, settings, **place)
-    if settings.start is None or source.dev is None:
+    if settings.start is None or source.home is None:
         raise UsageError("--steps 0 only calibrates; add --from with a model and --dev with tiles")
-    return calibrate_model(target, texts, settings, dev=source.dev, bands=source.bands, **place)
+    return calibrate_model(
+        target, texts, settings, dev=(DevFolder(source.home), *source.domains), bands=source.bands, **place
+    )
 
 
-def data_from_options(data: str | Path | None, options: Mapping[str, Any], *, needed: bool) -> DataSettings:
+def data_from_options(
+    data: str | Path | Sequence[str | Path] | None, options: Mapping[str, Any], *, needed: bool
+) -> DataSettings:
     """Return where training data come from.
 
     Parameters
@@ -96,10 +102,11 @@ def data_from_options(data: str | Path | None, options: Mapping[str, Any], *, ne
     UsageError
         If there are none, or two kinds of them.
     """
-    source = from_options(DataSettings, options, data=None if data is None else Path(data))
+    named = [] if data is None else [data] if isinstance(data, str | Path) else data
+    source = from_options(DataSettings, options, data=tuple(map(Path, named)))
     scenes = bool(source.images or source.labels)
-    if (source.data is not None and scenes) or (needed and source.data is None and not scenes):
-        raise UsageError("train needs one folder or CSV file of images and masks, or scenes with --labels")
+    if (source.data and scenes) or (needed and not source.data and not scenes):
+        raise UsageError("train needs folders or CSV files of images and masks, or scenes with --labels")
     return source
 
 
@@ -152,6 +159,7 @@ def train_model(
             found = load_training_data(data, output, settings, listener)
         torch.manual_seed(settings.seed)
         model, start = initial_model(found.tiles.bands, settings)
+        others = load_domains(data.domains, bands=model.bands, gsd_m=found.gsd_m, listener=listener)
         teacher = load_teacher(settings, bands=model.bands, gsd_m=found.gsd_m, device=place)
         if overwrite:
             folder.remove_checkpoints()
@@ -176,7 +184,16 @@ def train_model(
         weights = as_stored(trainer.result(), settings.dtype)
         card = _card(texts, trainer, found, start, teacher.card if teacher else None)
         jury, dev_tiles = jury_of(found.dev, processes, place), describe_dev(found.dev, found.dev_name, start)
-        verdict = judge(weights, card, jury, settings.calibration, data=dev_tiles, pictures=2 * processes.is_main)
+        verdict = judge(
+            weights,
+            card,
+            jury,
+            settings.calibration,
+            data=dev_tiles,
+            pictures=2 * processes.is_main,
+            domains=[(name, jury_of(areas, processes, place)) for name, areas in others],
+            shift_tiles=settings.shift_tiles,
+        )
         trainer.history.add_final_scores(verdict.score.figures() if verdict.score else {})
         if processes.is_main:
             save_model(output, weights, judged(card, verdict), dtype=settings.dtype)
@@ -196,5 +213,6 @@ def _card(
         std=trainer.std,
         gsd_m=found.gsd_m,
         gsd_range_m=found.gsd_range_m,
+        seen=seen_ranges(found.tiles, trainer.settings),
         recipe=recipe_for_card(trainer.settings, start, teacher, **facts),
     )

@@ -10,14 +10,18 @@ from numpy.typing import NDArray
 
 from roadseg.metrics.calibration import (
     Calibration,
+    LogitCounts,
     as_good_as_best,
     count_logits,
     expected_error,
     fit,
+    level_of_logit,
     logit,
     logit_levels,
     logit_of_level,
     no_logits,
+    shared_f1,
+    together,
 )
 from roadseg.metrics.pixels import count_pixels
 
@@ -120,6 +124,33 @@ def test_practically_the_best_is_a_range_around_the_best() -> None:
     assert as_good_as_best(f1, within=0) == (logit_of_level(109), logit_of_level(109))
     assert as_good_as_best(np.full(256, np.nan)) is None
     assert as_good_as_best(np.ones(256)) == (logit_of_level(0), logit_of_level(255))
+
+
+def test_domains_have_the_same_weight_whatever_their_size() -> None:
+    few, many = (LogitCounts(np.full(1024, n), np.full(1024, n // 4 * k)) for n, k in ((4, 1), (400, 2)))
+    both = together([few, many])
+    assert both.pixels.tolist() == [800] * 1024
+    assert both.road.tolist() == [300] * 1024
+
+
+def test_home_bounds_what_is_best_for_all() -> None:
+    home, other = np.full(256, 0.5), np.full(256, 0.2)
+    home[100:140] = 0.9
+    home[90:100] = 0.8905
+    other[50:120] = np.linspace(0.45, 0.4, 70)
+    mean = shared_f1([home, other])
+    assert np.flatnonzero(~np.isnan(mean)).tolist() == list(range(90, 140))
+    assert np.nanargmax(mean) == 100
+    assert np.nanargmax(shared_f1([home, other], within=0.5)) == 100
+    other[50:100] += 0.2
+    assert np.nanargmax(shared_f1([home, other])) == 90
+    assert np.isnan(shared_f1([np.full(256, np.nan), other])).all()
+
+
+@given(st.floats(-9.5, 9.5))
+def test_a_logit_lies_in_its_level(value: float) -> None:
+    level = level_of_logit(value)
+    assert logit_of_level(level) - 1e-9 <= value < logit_of_level(level + 1) + 1e-9
 
 
 @given(st.floats(-9.5, 9.5), st.floats(-9.5, 9.5))

@@ -21,7 +21,7 @@ from roadseg.model.card import ModelCard, read_card
 from roadseg.model.resunet import ResUNet
 from roadseg.model.weights import load_model, save_model
 from roadseg.progress import Listener
-from roadseg.settings import CalibrationGoal, CardTexts, DataSettings, TrainSettings, WeightType
+from roadseg.settings import CalibrationGoal, CardTexts, DataSettings, DevFolder, TrainSettings, WeightType
 from roadseg.train import train_model
 from roadseg.training.data.pairs import find_tile_pairs
 from roadseg.training.data.tiles import MemoryTile
@@ -29,6 +29,7 @@ from roadseg.training.data.validate import shared_gsd
 from roadseg.training.gradients import require_compiler
 from roadseg.training.recalibrate import calibrate_model
 from roadseg.training.recipes import merge_settings, read_config
+from roadseg.training.shifts import SHIFTS
 
 SETTINGS = TrainSettings(width=2, steps=4, batch=2, crop=32, warmup_steps=1, evaluations=2)
 OPTIONS = ["--width", "2", "--steps", "2", "--batch", "2", "--crop", "32"]
@@ -45,7 +46,7 @@ def test_trains_scores_and_predicts(data: Path, tmp_path: Path) -> None:
     said: list[str] = []
     output = tmp_path / "model.safetensors"
     summary = train_model(
-        DataSettings(data, dev=dev),
+        DataSettings((data,), dev=(dev,)),
         output,
         CardTexts("small", licence="CC0"),
         SETTINGS,
@@ -61,6 +62,13 @@ def test_trains_scores_and_predicts(data: Path, tmp_path: Path) -> None:
     assert figures["relaxed F1"] == summary.dev.relaxed_f1
     assert figures["calibration error"] <= figures["calibration error before"]
     assert card.threshold == 0.5
+    shifts = [m for m in card.measurements if "other colours" in m.data]
+    assert [m.name for m in shifts] == [*(f"relaxed F1: {name}" for name in SHIFTS), "mean of these"]
+    assert shifts[-1].value == pytest.approx(np.mean([m.value for m in shifts[:-1]]))
+    assert f"{summary.dev.relaxed_f1:.3f} in the tiles' own colours" in shifts[-1].definition
+    assert set(card.seen) == {"brightness", "contrast", "cast"}
+    assert all(len(ranges) == 3 for ranges in card.seen.values())
+    assert any(text.startswith("1 dev tile in 9 other colours: mean relaxed F1") for text in said)
     assert any(text.startswith("step 2:") for text in said)
     assert any(text.startswith("next: roadseg predict") for text in said)
     run = tmp_path / "model.run"
@@ -90,9 +98,9 @@ def test_command_line_prints_one_json_line(data: Path, tmp_path: Path) -> None:
 
 def test_goes_on_from_a_model(data: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
-    train_model(DataSettings(data), first, CardTexts("first", licence="CC0", attribution="me"), SETTINGS)
+    train_model(DataSettings((data,)), first, CardTexts("first", licence="CC0", attribution="me"), SETTINGS)
     still = replace(SETTINGS, start=str(first), learning_rate=0.0)
-    train_model(DataSettings(data), second, CardTexts("second", attribution="you"), still)
+    train_model(DataSettings((data,)), second, CardTexts("second", attribution="you"), still)
     stages, card = read_card(first), read_card(second)
     assert card.recipe["start"] == {"name": "first", "hash": stages.hash, "recipe": stages.recipe}
     assert (card.recipe["steps"], card.licence, card.attribution) == (4, "CC0", "you")
@@ -100,16 +108,19 @@ def test_goes_on_from_a_model(data: Path, tmp_path: Path) -> None:
     one, other = load_model(first)[0].state_dict(), load_model(second)[0].state_dict()
     assert torch.equal(one["head.weight"], other["head.weight"])
     with pytest.raises(TrainingError, match="--width"):
-        train_model(DataSettings(data), tmp_path / "third.safetensors", CardTexts("third"), replace(still, width=3))
+        train_model(DataSettings((data,)), tmp_path / "third.safetensors", CardTexts("third"), replace(still, width=3))
 
 
 def test_learns_from_a_teacher(data: Path, tmp_path: Path) -> None:
     big, plain, teacher_probability = (tmp_path / f"{name}.safetensors" for name in ("big", "plain", "taught"))
     train_model(
-        DataSettings(data), big, CardTexts("big", training_data="far lands", licence="CC0"), replace(SETTINGS, width=3)
+        DataSettings((data,)),
+        big,
+        CardTexts("big", training_data="far lands", licence="CC0"),
+        replace(SETTINGS, width=3),
     )
-    train_model(DataSettings(data), plain, CardTexts("plain"), SETTINGS)
-    train_model(DataSettings(data), teacher_probability, CardTexts("taught"), replace(SETTINGS, teacher=str(big)))
+    train_model(DataSettings((data,)), plain, CardTexts("plain"), SETTINGS)
+    train_model(DataSettings((data,)), teacher_probability, CardTexts("taught"), replace(SETTINGS, teacher=str(big)))
     card = read_card(teacher_probability)
     assert card.recipe["teacher"] == {"name": "big", "hash": read_card(big).hash}
     assert (card.training_data, card.licence) == ("3 tiles of data; learned from big, trained on far lands", "CC0")
@@ -123,21 +134,21 @@ def test_a_teacher_that_does_not_fit_is_refused(data: Path, tmp_path: Path) -> N
     network = ResUNet(bands=4, width=2, upsample="bilinear")
     save_model(other, network, ModelCard("other", mean=(0.5,) * 4, std=(0.2,) * 4))
     with pytest.raises(TrainingError, match="sees 4 bands, the run 3"):
-        train_model(DataSettings(data), output, CardTexts("m"), replace(SETTINGS, teacher=str(other)))
+        train_model(DataSettings((data,)), output, CardTexts("m"), replace(SETTINGS, teacher=str(other)))
     save_model(other, ResUNet(bands=3, width=2, upsample="bilinear"), ModelCard("other", gsd_m=0.3))
     with pytest.raises(TrainingError, match=r"train at --gsd 0\.3"):
-        train_model(DataSettings(data), output, CardTexts("m"), replace(SETTINGS, teacher=str(other)))
+        train_model(DataSettings((data,)), output, CardTexts("m"), replace(SETTINGS, teacher=str(other)))
     with pytest.raises(ModelError, match="no model file"):
-        train_model(DataSettings(data), output, CardTexts("m"), replace(SETTINGS, teacher="nobody"))
+        train_model(DataSettings((data,)), output, CardTexts("m"), replace(SETTINGS, teacher="nobody"))
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_calibrates_a_trained_model_anew(data: Path, tmp_path: Path, dtype: WeightType) -> None:
     dev = make_folder(tmp_path / "dev", ("d",))
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
-    train_model(DataSettings(data), first, CardTexts("first", licence="CC0"), replace(SETTINGS, dtype=dtype))
+    train_model(DataSettings((data,)), first, CardTexts("first", licence="CC0"), replace(SETTINGS, dtype=dtype))
     again = TrainSettings(steps=0, start=str(first), dtype=dtype)
-    summary = calibrate_model(second, CardTexts("second"), again, dev=dev)
+    summary = calibrate_model(second, CardTexts("second"), again, dev=[DevFolder(dev)])
     old, card = read_card(first), read_card(second)
     assert (card.hash, card.name, card.licence) == (old.hash, "second", "CC0")
     assert (card.threshold, old.temperature, old.bias) == (0.5, 1.0, 0.0)
@@ -147,7 +158,7 @@ def test_calibrates_a_trained_model_anew(data: Path, tmp_path: Path, dtype: Weig
     assert summary.dev is not None
     assert summary.dev.relaxed_f1 == {m.name: m.value for m in card.measurements}["relaxed F1"]
     third = tmp_path / "third.safetensors"
-    calibrate_model(third, CardTexts("third"), replace(again, start=str(second)), dev=dev)
+    calibrate_model(third, CardTexts("third"), replace(again, start=str(second)), dev=[DevFolder(dev)])
     assert read_card(third).bias == pytest.approx(card.bias)
     with pytest.raises(OutputError, match="also the input"):
         calibrate_model(first, CardTexts("first"), again, dev=dev, overwrite=True)
@@ -155,7 +166,7 @@ def test_calibrates_a_trained_model_anew(data: Path, tmp_path: Path, dtype: Weig
 
 def test_calibrated_probabilities_are_shares_and_the_threshold_is_in_the_middle(data: Path, tmp_path: Path) -> None:
     dev, model = make_folder(tmp_path / "dev", ("d", "e", "f")), tmp_path / "model.safetensors"
-    train_model(DataSettings(data), model, CardTexts("m"), replace(SETTINGS, width=4, steps=30, learning_rate=1e-2))
+    train_model(DataSettings((data,)), model, CardTexts("m"), replace(SETTINGS, width=4, steps=30, learning_rate=1e-2))
     network, card = load_model(model)
     with torch.no_grad():
         network.head.weight *= 0.2
@@ -164,11 +175,51 @@ def test_calibrated_probabilities_are_shares_and_the_threshold_is_in_the_middle(
     errors, thresholds = {}, {}
     for goal in get_args(CalibrationGoal):
         again = TrainSettings(steps=0, start=str(model), calibration=goal)
-        summary = calibrate_model(tmp_path / f"{goal}.safetensors", CardTexts("m"), again, dev=dev)
+        summary = calibrate_model(tmp_path / f"{goal}.safetensors", CardTexts("m"), again, dev=[DevFolder(dev)])
         assert summary.dev is not None
         errors[goal], thresholds[goal] = summary.dev.calibration_error, summary.dev.threshold
     assert max(errors["probability"], errors["threshold"]) < errors["none"]
     assert thresholds["threshold"] == 0.5
+
+
+def test_calibration_serves_home_and_other_places(data: Path, tmp_path: Path) -> None:
+    """Elsewhere roads are darker: the shared threshold lies below that of home, and its figures are on the card."""
+    dev, model = make_folder(tmp_path / "dev", ("d", "e")), tmp_path / "m.safetensors"
+    far = make_folder(tmp_path / "far", ("f", "g"))
+    for path in (far / "images").iterdir():
+        with rasterio.open(path, "r+") as file:
+            file.write((file.read() * 0.7).astype(np.uint8))
+    small = replace(SETTINGS, width=4, steps=40, learning_rate=1e-2, shift_tiles=0)
+    train_model(DataSettings((data,), dev=(dev, far)), model, CardTexts("m"), small)
+    card = read_card(model)
+    figures = {m.name: m for m in card.measurements}
+    assert figures["mean of these"].value == figures["relaxed F1 of far"].value
+    assert not any("colours" in m.data for m in card.measurements)
+    assert "2 images" in figures["relaxed F1 of far"].definition
+    home, both = (tmp_path / f"{name}.safetensors" for name in ("home", "both"))
+    again = TrainSettings(steps=0, start=str(model))
+    calibrate_model(home, CardTexts("home"), again, dev=[DevFolder(dev)])
+    summary = calibrate_model(both, CardTexts("both"), again, dev=[DevFolder(dev), DevFolder(far)])
+    alone, shared = read_card(home), read_card(both)
+    assert shared.bias == pytest.approx(card.bias)
+    assert -shared.bias * shared.temperature <= -alone.bias * alone.temperature
+    assert shared.recipe["calibrated_on"] == "2 tiles of dev, 2 tiles of far"
+    assert not any(m.name.startswith("relaxed F1 of") for m in alone.measurements)
+    assert summary.dev is not None
+    assert summary.dev.relaxed_f1 >= {m.name: m.value for m in alone.measurements}["relaxed F1"] - 0.012
+
+
+def test_several_dev_folders_on_the_command_line(data: Path, tmp_path: Path) -> None:
+    model, dev, far = tmp_path / "m.safetensors", make_folder(tmp_path / "dev", ("d",)), tmp_path / "far"
+    make_folder(far, ("e",))
+    assert roadseg("train", data, "-o", model, *OPTIONS).returncode == 0
+    again = ["train", "--from", model, "--steps", "0", "-o", tmp_path / "new.safetensors"]
+    done = roadseg(*again, "--dev", dev, "--dev", f"{far}@0.5")
+    assert done.returncode == 0, done.stderr
+    assert "1 other place: mean relaxed F1" in done.stderr
+    done = roadseg(*again, "--dev", f"{dev}@0.5", "--dev", far)
+    assert done.returncode == 2
+    assert "which is for --gsd" in done.stderr
 
 
 def test_steps_0_on_the_command_line(data: Path, tmp_path: Path) -> None:
@@ -186,10 +237,10 @@ def test_leaves_off_and_goes_on(data: Path, tmp_path: Path) -> None:
     short = replace(SETTINGS, minutes=1e-9)
     rounds = []
     while not output.exists():
-        rounds.append(train_model(DataSettings(data), output, CardTexts("m"), short))
+        rounds.append(train_model(DataSettings((data,)), output, CardTexts("m"), short))
     assert [r.finished for r in rounds] == [False, False, False, True]
     assert [(r.output, r.to_dict()["output"]) for r in rounds[:2]] == [(None, ""), (None, "")]
-    train_model(DataSettings(data), whole, CardTexts("m"), SETTINGS)
+    train_model(DataSettings((data,)), whole, CardTexts("m"), SETTINGS)
     assert read_card(output).hash == read_card(whole).hash
 
 
@@ -199,7 +250,7 @@ def test_compiling_without_a_compiler_is_an_error_before_anything_is_read(
     monkeypatch.setenv("CXX", "no-such-compiler")
     output = tmp_path / "m.safetensors"
     with pytest.raises(DeviceError, match=r"--compile needs a C\+\+ compiler, and there is no no-such-compiler"):
-        train_model(DataSettings(tmp_path / "no data"), output, CardTexts("m"), replace(SETTINGS, compile=True))
+        train_model(DataSettings((tmp_path / "no data",)), output, CardTexts("m"), replace(SETTINGS, compile=True))
     assert not list(tmp_path.iterdir())
 
 
@@ -216,7 +267,7 @@ def test_output_that_cannot_be_written_is_found_before_training(
 ) -> None:
     (tmp_path / "m.run").write_text("in the way")
     with pytest.raises(OutputError, match=r"m\.run"):
-        train_model(DataSettings(data), tmp_path / "m.safetensors", CardTexts("m"), SETTINGS)
+        train_model(DataSettings((data,)), tmp_path / "m.safetensors", CardTexts("m"), SETTINGS)
 
 
 def test_pictures_that_cannot_be_written_cost_no_run(
@@ -231,7 +282,7 @@ def test_pictures_that_cannot_be_written_cost_no_run(
     for name in names:
         (tmp_path / "m.run" / name).mkdir(parents=True)
     said, warned = list[str](), list[str]()
-    settings = DataSettings(data, dev=make_folder(tmp_path / "dev", ("d",)))
+    settings = DataSettings((data,), dev=(make_folder(tmp_path / "dev", ("d",)),))
     output = tmp_path / "m.safetensors"
     train_model(settings, output, CardTexts("m"), SETTINGS, listener=Listener(report=said.append, warn=warned.append))
     assert [text.split(" (")[0] for text in warned] == [f"cannot write {tmp_path / 'm.run' / name}" for name in names]
@@ -253,7 +304,11 @@ def test_a_board_that_fails_costs_no_run(
     )
     warned: list[str] = []
     train_model(
-        DataSettings(data), tmp_path / "m.safetensors", CardTexts("m"), SETTINGS, listener=Listener(warn=warned.append)
+        DataSettings((data,)),
+        tmp_path / "m.safetensors",
+        CardTexts("m"),
+        SETTINGS,
+        listener=Listener(warn=warned.append),
     )
     assert [text.count("tensorboard (No space left") for text in warned] == [1]
 
@@ -261,7 +316,7 @@ def test_a_board_that_fails_costs_no_run(
 def test_settings_that_cannot_be_written_stop_a_run(data: Path, tmp_path: Path) -> None:
     (tmp_path / "m.run/config.toml").mkdir(parents=True)
     with pytest.raises(OutputError, match=r"config\.toml"):
-        train_model(DataSettings(data), tmp_path / "m.safetensors", CardTexts("m"), SETTINGS)
+        train_model(DataSettings((data,)), tmp_path / "m.safetensors", CardTexts("m"), SETTINGS)
 
 
 def test_crop_that_does_not_fit_the_network_is_wrong_usage(data: Path, tmp_path: Path) -> None:
@@ -332,7 +387,7 @@ def _other_gsd(data: Path) -> None:
 def test_bad_data_is_named(data: Path, tmp_path: Path, spoil: Callable[[Path], None], message: str) -> None:
     spoil(data)
     with pytest.raises(RoadsegError, match=message):
-        train_model(DataSettings(data), tmp_path / "m.safetensors", CardTexts("m"), SETTINGS)
+        train_model(DataSettings((data,)), tmp_path / "m.safetensors", CardTexts("m"), SETTINGS)
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
@@ -340,7 +395,7 @@ def test_a_refused_run_leaves_an_earlier_one_as_it_was(data: Path, tmp_path: Pat
     other = tmp_path / "other.safetensors"
     save_model(other, ResUNet(width=4), ModelCard(name="other", width=4))
     output, short = tmp_path / "m.safetensors", replace(SETTINGS, minutes=1e-9)
-    assert not train_model(DataSettings(data), output, CardTexts("m"), short).finished
+    assert not train_model(DataSettings((data,)), output, CardTexts("m"), short).finished
     before = {path: path.read_bytes() for path in (tmp_path / "m.run").iterdir() if path.is_file()}
     assert {path.name for path in before} >= {"config.toml", "checkpoint-1.safetensors"}
     _grey_mask(make_folder(tmp_path / "bad", ("a", "b")))
@@ -350,9 +405,9 @@ def test_a_refused_run_leaves_an_earlier_one_as_it_was(data: Path, tmp_path: Pat
         (SETTINGS, tmp_path / "bad", True, "no road mask"),
     ):
         with pytest.raises(RoadsegError, match=message):
-            train_model(DataSettings(source), output, CardTexts("m"), settings, overwrite=overwrite)
+            train_model(DataSettings((source,)), output, CardTexts("m"), settings, overwrite=overwrite)
         assert {path: path.read_bytes() for path in before} == before
-    summary = train_model(DataSettings(data), output, CardTexts("m"), replace(SETTINGS, seed=7), overwrite=True)
+    summary = train_model(DataSettings((data,)), output, CardTexts("m"), replace(SETTINGS, seed=7), overwrite=True)
     assert (summary.steps, read_card(output).recipe["seed"]) == (4, 7)
 
 
@@ -360,13 +415,13 @@ def test_an_empty_run_folder_that_was_there_stays(data: Path, tmp_path: Path) ->
     (tmp_path / "m.run").mkdir()
     _grey_mask(data)
     with pytest.raises(RoadsegError, match="no road mask"):
-        train_model(DataSettings(data), tmp_path / "m.safetensors", CardTexts("m"), SETTINGS)
+        train_model(DataSettings((data,)), tmp_path / "m.safetensors", CardTexts("m"), SETTINGS)
     assert list((tmp_path / "m.run").iterdir()) == []
 
 
 def test_missing_output_folder_is_found_out_before_training(data: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="does not exist"):
-        train_model(DataSettings(data), tmp_path / "nowhere" / "m.safetensors", CardTexts("m"), SETTINGS)
+        train_model(DataSettings((data,)), tmp_path / "nowhere" / "m.safetensors", CardTexts("m"), SETTINGS)
 
 
 def test_pairs_are_matched_by_stem(data: Path) -> None:

@@ -8,11 +8,14 @@ import pytest
 import torch
 
 from roadseg.settings import AugmentSettings
-from roadseg.training.data.augment import augment
+from roadseg.training.data.augment import augment, margin_px
 
 NONE = AugmentSettings(flips=False, quarter_turns=False, gamma=0, contrast=0, brightness=0, balance=0)
 DEFAULT = AugmentSettings()
-ALL = AugmentSettings(rotate_deg=30, zoom=0.25, hue_deg=10, blur_px=1.5, compression=1.0)
+ALL = AugmentSettings(
+    rotate_deg=30, zoom=0.25, hue_deg=10, blur_px=1.5, compression=1.0, exposure=0.5, white_balance=0.4, mixing=0.2,
+    saturation=0.5, grey=0.1, haze=0.5, tone=0.5, shadow=0.5, noise=0.05, sharpen=1.0, plain=0.1,
+)  # fmt: skip
 
 
 def crops(count: int = 16, side: int = 24) -> tuple[torch.Tensor, torch.Tensor]:
@@ -141,3 +144,113 @@ def test_compression_makes_errors_of_the_size_jpeg_makes() -> None:
     errors = (noisy * 255 - images).abs().mean(dim=(1, 2, 3))
     assert 0.8 * error < errors.max() < 1.1 * error
     assert 60 < int((errors < 0.05).sum()) < 140
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "changed"),
+    [
+        ("exposure", 0.5, "all"),
+        ("white_balance", 0.4, "all"),
+        ("mixing", 0.2, "all"),
+        ("saturation", 0.5, "all"),
+        ("tone", 0.8, "all"),
+        ("haze", 0.5, "half"),
+        ("shadow", 0.6, "half"),
+        ("noise", 0.05, "half"),
+        ("sharpen", 1.0, "half"),
+        ("grey", 0.5, "half"),
+    ],
+)
+def test_each_change_is_made_to_the_crops_it_is_for_and_to_no_other(setting: str, value: float, changed: str) -> None:
+    images, labels = coloured()
+    images = images // 4 + 90
+    done, same_labels = augment(images, labels, replace(NONE, **{setting: value}), seed=3, step=1)
+    touched = int(((done - images / 255).abs() > 1e-3).flatten(1).any(1).sum())
+    assert touched == 40 if changed == "all" else 10 < touched < 30
+    assert torch.equal(same_labels, labels)
+
+
+def test_gains_are_gains() -> None:
+    """Unlike brightness, they scale the contrast of a band with its mean."""
+    images, labels = coloured()
+    done = augment(images // 4, labels, replace(NONE, exposure=0.3, white_balance=0.3), seed=1, step=2)[0]
+    gains = done.mean((-2, -1)) / (images // 4 / 255).mean((-2, -1))
+    assert torch.allclose(done, gains[..., None, None] * (images // 4) / 255, atol=1e-5)
+    assert 0.5 < gains.min() < 0.7
+    assert 1.4 < gains.max() < 1.85
+
+
+def test_greys_stay_grey_but_in_another_light() -> None:
+    done = augment(*crops(), replace(NONE, mixing=0.3, saturation=0.8, hue_deg=30), seed=1, step=2)[0]
+    assert torch.allclose(done, crops()[0] / 255, atol=1e-5)
+    images, labels = coloured()
+    done = augment(images, labels, replace(NONE, white_balance=0.4, haze=0.5, grey=1.0), seed=1, step=2)[0]
+    assert torch.allclose(done[:, 0], done[:, 1], atol=1e-5)
+    assert (done - (images / 255).mean(1, keepdim=True)).abs().max() > 0.05
+
+
+def test_haze_takes_contrast_and_adds_light() -> None:
+    images, labels = coloured()
+    done = augment(images // 4, labels, replace(NONE, haze=0.6), seed=1, step=2)[0]
+    before = images // 4 / 255
+    veiled = done.std((-2, -1)) < 0.99 * before.std((-2, -1))
+    assert (done.mean((-2, -1)) > before.mean((-2, -1)))[veiled].all()
+    assert (done.std((-2, -1)) / before.std((-2, -1))).min() < 0.6
+
+
+def test_shadow_has_a_lit_side_and_a_dark_one() -> None:
+    images = torch.full((40, 3, 64, 64), 200, dtype=torch.uint8)
+    done = augment(images, torch.zeros(40, 64, 64, dtype=torch.uint8), replace(NONE, shadow=0.8), seed=1, step=2)[0]
+    low, high = done.amin((1, 2, 3)), done.amax((1, 2, 3))
+    shaded = low < 0.5
+    assert shaded.sum() > 5
+    assert (high[shaded] > 200 / 255 * 0.97).float().mean() > 0.7
+
+
+def test_noise_is_of_the_strength_asked_for_and_differs_from_crop_to_crop() -> None:
+    images = torch.full((40, 3, 64, 64), 128, dtype=torch.uint8)
+    done = augment(images, torch.zeros(40, 64, 64, dtype=torch.uint8), replace(NONE, noise=0.1), seed=1, step=2)[0]
+    deviations = done.std((1, 2, 3))
+    assert 0.08 < deviations.max() < 0.103
+    first, second = (done[i, 0].flatten() for i in deviations.argsort(descending=True)[:2])
+    assert abs(float(torch.corrcoef(torch.stack([first, second]))[0, 1])) < 0.1
+
+
+def test_sharpening_raises_edges() -> None:
+    images, labels = crops()
+    images = images // 2 + 40
+    done = augment(images, labels, replace(NONE, sharpen=2.0), seed=1, step=2)[0]
+    shares = done.std((1, 2, 3)) / (images / 255).std((1, 2, 3))
+    assert shares.min() > 0.999
+    assert shares.max() > 1.2
+
+
+def test_plain_crops_keep_their_light() -> None:
+    images, labels = coloured()
+    how = replace(NONE, gamma=0.4, white_balance=0.4, grey=0.3, haze=0.5, shadow=0.5, plain=0.5)
+    same = (augment(images, labels, how, seed=1, step=2)[0] - images / 255).abs().flatten(1).amax(1) < 2e-3
+    assert 10 < int(same.sum()) < 30
+    assert torch.allclose(augment(images, labels, replace(how, plain=1.0), seed=1, step=2)[0], images / 255, atol=4e-3)
+
+
+def test_ground_around_a_crop_comes_into_view() -> None:
+    """With the margin no bent crop is short of labels; without, corners are void."""
+    how = replace(NONE, rotate_deg=45, zoom=0.5)
+    margin = margin_px(how, 32)
+    assert margin_px(NONE, 32) == 0
+    for around, void in ((margin, False), (0, True)):
+        side = 32 + 2 * around
+        images = torch.zeros(40, 3, side, side, dtype=torch.uint8)
+        moved = augment(images, torch.ones(40, side, side, dtype=torch.uint8), how, seed=1, step=2, crop=32)
+        assert moved[0].shape == (40, 3, 32, 32)
+        assert bool((moved[1] == 255).any()) == void
+
+
+def test_a_crop_with_margin_is_the_crop_where_it_is_not_bent() -> None:
+    images, labels = coloured()
+    wide = torch.nn.functional.pad(images, (8, 8, 8, 8))
+    wide_labels = torch.nn.functional.pad(labels, (8, 8, 8, 8), value=1)
+    done, moved = augment(wide, wide_labels, replace(NONE, zoom=0.3), seed=1, step=2, crop=24)
+    same = ((done - images / 255).abs() < 1e-4).flatten(1).all(1)
+    assert 10 < int(same.sum()) < 30
+    assert torch.equal(moved[same], labels[same])

@@ -60,7 +60,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_odd_pairs_come_first_and_are_told_why(data: Path, tmp_path: Path) -> None:
-    found = checked(DataSettings(data), tmp_path)
+    found = checked(DataSettings((data,)), tmp_path)
     assert [look.name.removesuffix(".tif") for look in found.pairs] == ["void", "shifted", "empty", "small", "good"]
     assert [len(look.remarks) for look in found.pairs] == [1, 1, 1, 1, 0]
     assert found.pairs[1].remarks == ("labels seem misplaced: they would fit better 12 px right",)
@@ -79,7 +79,7 @@ def test_labels_that_are_all_off_alike_are_told_of_together(tmp_path: Path) -> N
         write_pair(tmp_path / "on", name)
     said: list[str] = []
     for folder in ("off", "on"):
-        checked(DataSettings(tmp_path / folder), tmp_path, said)
+        checked(DataSettings((tmp_path / folder,)), tmp_path, said)
     assert [text for text in said if "taken together" in text] == [
         "taken together, labels seem misplaced: they would fit better 12 px right; "
         "are images and labels of the same ground and CRS?"
@@ -88,17 +88,17 @@ def test_labels_that_are_all_off_alike_are_told_of_together(tmp_path: Path) -> N
 
 def test_unreadable_pairs_are_obstacles_unless_left_out(data: Path, tmp_path: Path) -> None:
     (data / "images/good.tif").write_text("no raster")
-    found = checked(DataSettings(data), tmp_path)
+    found = checked(DataSettings((data,)), tmp_path)
     assert math.isinf(found.pairs[0].oddness)
     assert "good.tif is not a raster" in found.pairs[0].remarks[0]
     assert "1 pair(s) cannot be used" in found.obstacles[0]
-    assert checked(DataSettings(data, skip_unreadable=True), tmp_path).obstacles == ()
+    assert checked(DataSettings((data,), skip_unreadable=True), tmp_path).obstacles == ()
 
 
 @pytest.mark.parametrize(("fill", "message"), [(0, "only one class"), (1, "only one class"), (255, "is void")])
 def test_labels_that_teach_nothing_are_an_obstacle(tmp_path: Path, fill: int, message: str) -> None:
     write_pair(tmp_path / "data", "a", fill=fill)
-    found = checked(DataSettings(tmp_path / "data"), tmp_path)
+    found = checked(DataSettings((tmp_path / "data",)), tmp_path)
     assert message in found.obstacles[0]
     assert (tmp_path / "sheet.png").exists()
 

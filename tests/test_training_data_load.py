@@ -16,8 +16,8 @@ from worlds import METRES, picture, write_raster
 
 from roadseg.errors import RoadsegError, SceneError, TrainingError
 from roadseg.progress import Listener
-from roadseg.settings import DataSettings, TrainSettings
-from roadseg.training.data.load import TrainingData, collect_pairs, load_dev_areas, load_training_data
+from roadseg.settings import DataSettings, DevFolder, TrainSettings
+from roadseg.training.data.load import TrainingData, collect_pairs, load_dev_areas, load_domains, load_training_data
 from roadseg.training.data.memory import free_bytes
 from roadseg.training.data.tiles import VOID
 
@@ -60,7 +60,7 @@ def test_crops_are_the_same_from_memory_and_from_files(tmp_path: Path, dtype: st
     for index, name in enumerate("ab"):
         write_pair(tmp_path / "data", name, col=170 * index, dtype=dtype)
     gsd = {"gsd_m": options.pop("gsd_m", None)}
-    settings = DataSettings(tmp_path / "data", road_share=0.4, **options)
+    settings = DataSettings((tmp_path / "data",), road_share=0.4, **options)
     memory, files = loaded(settings, tmp_path, **gsd), loaded(replace(settings, memory_gb=0), tmp_path, **gsd)
     assert [tile.in_memory for tile in (*memory.tiles.tiles, *files.tiles.tiles)] == [True] * 2 + [False] * 2
     assert "in memory" in memory.summary
@@ -76,17 +76,17 @@ def test_crops_are_the_same_from_memory_and_from_files(tmp_path: Path, dtype: st
 def test_tiles_of_several_sizes_are_brought_to_one(tmp_path: Path) -> None:
     for name, pixel in (("a", 0.5), ("b", 1.0), ("c", 1.1)):
         write_pair(tmp_path / "data", name, pixel=pixel)
-    found = loaded(DataSettings(tmp_path / "data"), tmp_path, gsd_m=1.0)
+    found = loaded(DataSettings((tmp_path / "data",)), tmp_path, gsd_m=1.0)
     assert [tile.shape for tile in found.tiles.tiles] == [(130, 170), (130, 170), (118, 155)]
     assert found.gsd_range_m == (0.5, 1.1)
     roads = [np.mean(tile.label[tile.label != VOID] == 1) for tile in found.tiles.tiles]  # type: ignore[attr-defined]
     assert roads == pytest.approx([8 / 340, 8 / 170, 8 / 155], rel=0.15)
     with pytest.raises(TrainingError, match="bring all to one size with --gsd"):
-        loaded(DataSettings(tmp_path / "data"), tmp_path)
+        loaded(DataSettings((tmp_path / "data",)), tmp_path)
 
 
 def test_files_are_kept_whole(data: Path) -> None:
-    found = loaded(DataSettings(data, dev_fraction=0.3, dev_split="files"), data)
+    found = loaded(DataSettings((data,), dev_fraction=0.3, dev_split="files"), data)
     names = {tile.name for tile in found.tiles.tiles}, {area.tile.name for area in found.dev}
     assert (len(names[0]), len(names[1])) == (2, 1)
     assert not names[0] & names[1]
@@ -94,7 +94,7 @@ def test_files_are_kept_whole(data: Path) -> None:
 
 def test_blocks_are_kept_apart_by_a_crop(data: Path) -> None:
     """No training crop shows a kept pixel: images are painted with their place, and dev areas are looked up there."""
-    found = loaded(DataSettings(data, dev_fraction=0.25, dev_block_m=48), data, crop=16)
+    found = loaded(DataSettings((data,), dev_fraction=0.25, dev_block_m=48), data, crop=16)
     found.tiles.fill((0, 0, 0))
     kept = 0
     for tile, name in zip(found.tiles.tiles, "abc", strict=True):
@@ -114,19 +114,36 @@ def test_blocks_are_kept_apart_by_a_crop(data: Path) -> None:
 def test_a_csv_file_with_splits(data: Path) -> None:
     lines = [f"images/{n}.tif,masks/{n}.tif,{split}" for n, split in zip("abc", ("train", "dev", ""), strict=True)]
     (data / "d.csv").write_text("\n".join(["image,mask,split", *lines]))
-    found = loaded(DataSettings(data / "d.csv"), data)
+    found = loaded(DataSettings((data / "d.csv",)), data)
     assert [Path(tile.name).stem for tile in found.tiles.tiles] == ["a", "c"]
     assert [area.name for area in found.dev] == ["b"]
     assert (found.name, found.dev_name) == ("d.csv", "d.csv, split dev")
 
 
 def test_dev_tiles_are_seen_at_the_models_resolution(data: Path) -> None:
-    areas = load_dev_areas(data, bands=3, gsd_m=0.5, listener=Listener())
+    areas = load_dev_areas(DevFolder(data), bands=3, gsd_m=0.5, listener=Listener())
     assert {area.window.height for area in areas} == {260}
     with areas[0].open((0.1, 0.2, 0.3)) as pair:
         assert areas[0].label(pair).shape == (260, 340)
     with pytest.raises(SceneError, match="has no band 4"):
-        load_dev_areas(data, bands=4, gsd_m=1.0, listener=Listener())
+        load_dev_areas(DevFolder(data), bands=4, gsd_m=1.0, listener=Listener())
+
+
+def test_other_places_tell_their_pixel_size_where_files_do_not(data: Path) -> None:
+    label = np.zeros((1, 65, 85), np.uint8)
+    label[0, :, 40:44] = 1
+    for side, values in (("images", picture(65, 85).astype(np.uint8)), ("masks", label)):
+        (data.with_name("far") / side).mkdir(parents=True)
+        write_raster(data.with_name("far") / side / "x.tif", values, crs=None, transform=PLACE)
+    places = [DevFolder(data, 0.1), DevFolder(data.with_name("far"), 2.0), DevFolder(data.with_name("far"))]
+    found = load_domains(places, bands=3, gsd_m=1.0, listener=Listener())
+    assert [name for name, _ in found] == ["data", "far", "far"]
+    assert [areas[0].tile.shape for _, areas in found] == [(130, 170), (130, 170), (65, 85)]
+    with found[1][1][0].open((0.0, 0.0, 0.0)) as pair:
+        assert found[1][1][0].label(pair)[:, 80:88].all()
+    write_raster(data.with_name("far") / "masks/x.tif", 0 * label, crs=None, transform=PLACE)
+    with pytest.raises(TrainingError, match="no road to score"):
+        load_domains(places[1:], bands=3, gsd_m=1.0, listener=Listener())
 
 
 def test_what_255_means_is_settled_by_all_masks_together(tmp_path: Path) -> None:
@@ -134,12 +151,12 @@ def test_what_255_means_is_settled_by_all_masks_together(tmp_path: Path) -> None
     label[0, :, :50] = 255
     write_pair(tmp_path / "data", "a", label=label, nodata=None)
     said: list[str] = []
-    tiles = loaded(DataSettings(tmp_path / "data"), tmp_path, said=said).tiles
+    tiles = loaded(DataSettings((tmp_path / "data",)), tmp_path, said=said).tiles
     assert (tiles.tiles[0].label[20, :60] == 1).sum() == 50  # type: ignore[attr-defined]
     assert "255 taken for road" in said[0]
     write_pair(tmp_path / "data", "b", col=170)
     said.clear()
-    tiles = loaded(DataSettings(tmp_path / "data"), tmp_path, said=said).tiles
+    tiles = loaded(DataSettings((tmp_path / "data",)), tmp_path, said=said).tiles
     assert (tiles.tiles[0].label[20, :60] == VOID).sum() == 50  # type: ignore[attr-defined]
     assert "their 255 is taken for unknown: a.tif" in said[0]
 
@@ -279,7 +296,7 @@ def damage(path: Path) -> None:
 @pytest.mark.parametrize("spoil", [damage, lambda path: path.write_text("no raster")])
 def test_an_unreadable_tile_stops_or_is_left_out_by_choice(data: Path, spoil: Any, memory_gb: float | None) -> None:
     spoil(data / "images/b.tif")
-    settings, said = DataSettings(data, memory_gb=memory_gb), list[str]()
+    settings, said = DataSettings((data,), memory_gb=memory_gb), list[str]()
     with pytest.raises(SceneError, match=r"b\.tif"):
         loaded(settings, data)
     found = loaded(replace(settings, skip_unreadable=True), data, said=said)
@@ -293,9 +310,9 @@ def test_dev_tiles_are_read_before_any_step(data: Path) -> None:
         write_pair(dev, name, col=1000 + 170 * index)
     damage(dev / "images/x.tif")
     with pytest.raises(SceneError, match=r"x\.tif"):
-        loaded(DataSettings(data, dev=dev), data)
+        loaded(DataSettings((data,), dev=(dev,)), data)
     said: list[str] = []
-    found = loaded(DataSettings(data, dev=dev, skip_unreadable=True), data, said=said)
+    found = loaded(DataSettings((data,), dev=(dev,), skip_unreadable=True), data, said=said)
     assert [area.tile.pair.image.name for area in found.dev] == ["y.tif"]
     assert any("x.tif" in sentence for sentence in said)
 
@@ -303,7 +320,7 @@ def test_dev_tiles_are_read_before_any_step(data: Path) -> None:
 def test_dev_tiles_without_road_are_refused_before_any_step(data: Path) -> None:
     write_pair(data.with_name("dev"), "x", col=1000, label=np.zeros((1, 130, 170), np.uint8))
     with pytest.raises(TrainingError, match="no road to score"):
-        loaded(DataSettings(data, dev=data.with_name("dev")), data)
+        loaded(DataSettings((data,), dev=(data.with_name("dev"),)), data)
 
 
 def test_road_that_a_nodata_tag_hides_is_told(tmp_path: Path) -> None:
@@ -311,23 +328,38 @@ def test_road_that_a_nodata_tag_hides_is_told(tmp_path: Path) -> None:
     label[0, :, 80:90] = 255
     write_pair(tmp_path, "a", label=label)
     with pytest.raises(TrainingError, match=r"only one class.* 255 is road .* nodata tag .*gdal_edit\.py -unsetnodata"):
-        loaded(DataSettings(tmp_path), tmp_path)
+        loaded(DataSettings((tmp_path,)), tmp_path)
     write_pair(tmp_path, "a", label=label, nodata=None)
-    assert loaded(DataSettings(tmp_path), tmp_path).tiles.road_fraction > 0
+    assert loaded(DataSettings((tmp_path,)), tmp_path).tiles.road_fraction > 0
     whole = np.zeros((1, 130, 170), np.uint8)
     write_pair(tmp_path, "a", label=whole)
     write_raster(tmp_path / "images/a.tif", picture(130, 170).astype(np.uint8), transform=PLACE)
     with pytest.raises(TrainingError, match=r"only one class.* pixels$"):
-        loaded(DataSettings(tmp_path), tmp_path)
+        loaded(DataSettings((tmp_path,)), tmp_path)
 
 
 def test_a_tile_is_trained_on_or_for_validation(data: Path) -> None:
     with pytest.raises(TrainingError, match=r"at once.*a\.tif"):
-        loaded(DataSettings(data, dev=data / ".." / "data"), data)
+        loaded(DataSettings((data,), dev=(data / ".." / "data",)), data)
     manifest = data / "pairs.csv"
     manifest.write_text("image,mask,split\nimages/a.tif,masks/a.tif,train\nimages/a.tif,masks/a.tif,dev\n")
     with pytest.raises(TrainingError, match=r"a\.tif twice, in lines 2 and 3"):
-        loaded(DataSettings(manifest), data)
+        loaded(DataSettings((manifest,)), data)
+
+
+def test_several_folders_are_one_and_pixels_without_crs_have_the_size_of_the_others(data: Path) -> None:
+    other = data.with_name("crops")
+    label = np.zeros((1, 65, 85), np.uint8)
+    label[0, :, 40:44] = 1
+    for side, values in (("images", picture(65, 85).astype(np.uint8)), ("masks", label)):
+        (other / side).mkdir(parents=True)
+        write_raster(other / side / "x.tif", values, crs=None, transform=PLACE)
+    (other / "list.csv").write_text("image,mask\nimages/x.tif,masks/x.tif\n")
+    found = loaded(DataSettings((data, other / "list.csv")), data)
+    assert [Path(tile.name).stem for tile in found.tiles.tiles] == ["a", "b", "c", "x"]
+    assert (found.tiles.tiles[3].shape, found.gsd_m, found.name) == ((65, 85), 1.0, "data and list.csv")
+    with pytest.raises(TrainingError, match="an image twice"):
+        loaded(DataSettings((data, data)), data)
 
 
 def test_bands_that_are_not_used_are_told(tmp_path: Path) -> None:
@@ -339,10 +371,10 @@ def test_bands_that_are_not_used_are_told(tmp_path: Path) -> None:
     rgba = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]
     opaque = np.concatenate([picture(130, 170), np.full((1, 130, 170), 255)]).astype(np.uint8)
     write_raster(tmp_path / "rgb/images/c.tif", opaque, transform=PLACE, colours=rgba)
-    assert loaded(DataSettings(tmp_path), tmp_path).summary.endswith("0 dev tiles; bands 1,2,3 of 4 or 1,2,3 of 5")
-    assert loaded(DataSettings(tmp_path, bands=(4, 1)), tmp_path).summary.endswith("; bands 4,1 of 4 or 4,1 of 5")
-    assert "bands" not in loaded(DataSettings(tmp_path / "rgb"), tmp_path).summary
-    assert "bands" not in loaded(DataSettings(tmp_path / "rgb", bands=(3, 1, 2)), tmp_path).summary
+    assert loaded(DataSettings((tmp_path,)), tmp_path).summary.endswith("0 dev tiles; bands 1,2,3 of 4 or 1,2,3 of 5")
+    assert loaded(DataSettings((tmp_path,), bands=(4, 1)), tmp_path).summary.endswith("; bands 4,1 of 4 or 4,1 of 5")
+    assert "bands" not in loaded(DataSettings((tmp_path / "rgb",)), tmp_path).summary
+    assert "bands" not in loaded(DataSettings((tmp_path / "rgb",), bands=(3, 1, 2)), tmp_path).summary
 
 
 @pytest.mark.parametrize(
@@ -356,27 +388,27 @@ def test_too_few_bands_have_a_cure_without_a_model(tmp_path: Path, count: int, m
     write_pair(tmp_path, "a")
     write_raster(tmp_path / "images/a.tif", picture(130, 170, bands=count).astype(np.uint8), transform=PLACE)
     with pytest.raises(SceneError, match=message):
-        loaded(DataSettings(tmp_path), tmp_path)
-    assert loaded(DataSettings(tmp_path, bands=tuple(range(1, count + 1))), tmp_path).tiles.bands == count
+        loaded(DataSettings((tmp_path,)), tmp_path)
+    assert loaded(DataSettings((tmp_path,), bands=tuple(range(1, count + 1))), tmp_path).tiles.bands == count
     with pytest.raises(SceneError, match="the model wants 3 bands"):
-        load_dev_areas(tmp_path, bands=3, gsd_m=1.0, listener=Listener())
+        load_dev_areas(DevFolder(tmp_path), bands=3, gsd_m=1.0, listener=Listener())
 
 
 def test_one_tile_is_one(data: Path) -> None:
     write_pair(data.with_name("one"), "x", col=1000)
-    found = loaded(DataSettings(data.with_name("one"), dev=data), data)
+    found = loaded(DataSettings((data.with_name("one"),), dev=(data,)), data)
     assert found.summary.startswith("1 training tile in memory")
     assert found.summary.endswith("; 3 dev tiles")
-    assert loaded(DataSettings(data, dev=data.with_name("one")), data).summary.endswith("; 1 dev tile")
+    assert loaded(DataSettings((data,), dev=(data.with_name("one"),)), data).summary.endswith("; 1 dev tile")
 
 
 def test_dev_tiles_give_the_bands_of_the_model(tmp_path: Path) -> None:
     write_pair(tmp_path, "x")
     with rasterio.open(tmp_path / "images/x.tif") as file:
         second = file.read(2)
-    area = load_dev_areas(tmp_path, bands=1, gsd_m=1.0, listener=Listener())[0]
+    area = load_dev_areas(DevFolder(tmp_path), bands=1, gsd_m=1.0, listener=Listener())[0]
     assert area.tile.bands == 1
-    chosen = load_dev_areas(tmp_path, bands=1, gsd_m=1.0, listener=Listener(), chosen=(2,))[0]
+    chosen = load_dev_areas(DevFolder(tmp_path), bands=1, gsd_m=1.0, listener=Listener(), chosen=(2,))[0]
     image, label = chosen.tile.read(chosen.tile.grid.window)
     assert np.array_equal(image[0][label != VOID], second[label != VOID])
 
@@ -385,7 +417,7 @@ def test_nothing_left_is_an_error(data: Path) -> None:
     for path in (data / "images").iterdir():
         path.write_text("no raster")
     with pytest.raises(TrainingError, match="none of the pairs can be used"):
-        loaded(DataSettings(data, skip_unreadable=True), data)
+        loaded(DataSettings((data,), skip_unreadable=True), data)
 
 
 @pytest.mark.parametrize(
@@ -400,7 +432,7 @@ def test_nothing_left_is_an_error(data: Path) -> None:
 def test_settings_that_cannot_be(data: Path, options: dict[str, Any], message: str) -> None:
     options = {key: data if key == "dev" else value for key, value in options.items()}
     with pytest.raises(RoadsegError, match=message):
-        loaded(DataSettings(data, **options), data)
+        loaded(DataSettings((data,), **options), data)
 
 
 def test_one_file_cannot_be_split_by_files(data: Path) -> None:

@@ -314,6 +314,13 @@ def test_learning_rate_warms_up_then_falls_to_zero() -> None:
     assert rates[-1] < 1e-3
 
 
+def test_flat_learning_rate_cools_down_in_the_last_quarter() -> None:
+    settings = TrainSettings(steps=100, warmup_steps=10, learning_rate=1.0, schedule="flat")
+    rates = [learning_rate_at(step, settings) for step in range(100)]
+    assert rates[9:75] == [1.0] * 66
+    assert rates[75:] == pytest.approx([(100 - step) / 25 for step in range(75, 100)])
+
+
 def test_learning_rate_of_the_paper_drops_every_twenty_epochs() -> None:
     epoch = 30_000 // 8
     steps = [0, 20 * epoch - 1, 20 * epoch, 40 * epoch - 1, 40 * epoch, 50 * epoch - 1]

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 def info(
     target: Annotated[str | None, typer.Argument(help="A model file, a bundled model's name, or a raster.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="For a raster: a model whose training data it is compared with.")
+    ] = None,
     verbose: Verbose = 0,
 ) -> None:
     """Show a model or a raster; without an argument, list the bundled models.
@@ -22,6 +25,7 @@ def info(
     roadseg info compact
     roadseg info my_model.safetensors
     roadseg info scene.tif
+    roadseg info scene.tif --model compact
     """
     with exit_statuses(verbose):
         from roadseg.info import (
@@ -53,7 +57,7 @@ def info(
             print_table(("layer", "kind", "output", "parameters"), rows)
             print(f"{sum(row[3] for row in rows):,} parameters")
         else:
-            print_pairs(describe_scene(target))
+            print_pairs(describe_scene(target, model))
 
 
 def _print_measurements(groups: Mapping[str, Mapping[str, Sequence["Measurement"]]]) -> None:

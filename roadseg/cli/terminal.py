@@ -6,8 +6,9 @@ import shutil
 import sys
 import tempfile
 import textwrap
+import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -16,7 +17,7 @@ import typer
 
 from roadseg.cli.interruption import INTERRUPTIONS, Terminated
 from roadseg.errors import RoadsegError, UsageError
-from roadseg.progress import Listener
+from roadseg.progress import Listener, duration
 
 MESSAGES = "Messages"
 """Heading of the options below."""
@@ -93,6 +94,9 @@ def _interrupts(*, resumes: bool) -> Iterator[None]:
         raise typer.Exit(status) from None
 
 
+_REPORT_EVERY_S = 180.0
+
+
 @contextmanager
 def terminal_listener(*, quiet: bool, progress: bool | None, unit: str) -> Iterator[Listener]:
     """Context manager that yields a listener which prints messages and a progress bar on stderr.
@@ -117,6 +121,7 @@ def terminal_listener(*, quiet: bool, progress: bool | None, unit: str) -> Itera
 
     def start(total: float, done: float, unit: str = unit) -> None:
         close()
+        pace.start(total, done, unit)
         digits = ".1f" if unit == "Mpx" else ".0f"
         form = f"{{l_bar}}{{bar}}| {{n:{digits}}}/{{total:{digits}}} {unit} [{{elapsed}}<{{remaining}}, {{rate_fmt}}]"
         bars.append(tqdm(total=total, initial=done, unit=unit, bar_format=form, disable=not shown, file=sys.stderr))
@@ -124,6 +129,7 @@ def terminal_listener(*, quiet: bool, progress: bool | None, unit: str) -> Itera
     def advance(amount: float) -> None:
         if bars:
             bars[-1].update(amount)
+        pace.advance(amount)
 
     def report(message: str) -> None:
         if not quiet:
@@ -132,10 +138,35 @@ def terminal_listener(*, quiet: bool, progress: bool | None, unit: str) -> Itera
     def warn(message: str) -> None:
         report(f"warning: {message}")
 
+    pace = _Pace((lambda _: None) if shown else report)
     try:
         yield Listener(report, warn, start, advance, INTERRUPTIONS.deferred)
     finally:
         close()
+
+
+class _Pace:
+    """Reports every few minutes how far the work is, where no bar shows it."""
+
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self._report = report
+        self.start(0, 0, "")
+
+    def start(self, total: float, done: float, unit: str) -> None:
+        self._total, self._first, self._done, self._unit = total, done, done, unit
+        self._began = self._reported = time.monotonic()
+
+    def advance(self, amount: float) -> None:
+        self._done += amount
+        now = time.monotonic()
+        if now - self._reported < _REPORT_EVERY_S or self._done >= self._total:
+            return
+        self._reported = now
+        rate = (self._done - self._first) / (now - self._began)
+        left = duration((self._total - self._done) / rate) if rate > 0 else "unknown time"
+        digits = 1 if self._unit == "Mpx" else 0
+        so_far = f"{self._done:.{digits}f} of {self._total:.{digits}f} {self._unit}"
+        self._report(f"{so_far}, {rate:.3g} {self._unit}/s, {left} left")
 
 
 @contextmanager

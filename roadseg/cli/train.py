@@ -103,18 +103,16 @@ def _settings(options: dict[str, Any]) -> TrainSettings:
         usage(str(error))
 
 
-def _sort_inputs(data: list[Path], options: dict[str, Any]) -> Path | None:
-    """Return the folder or CSV file; scenes join ``--images``, of which a shell makes ``--images *.tif`` only one."""
+def _sort_inputs(data: list[Path], options: dict[str, Any]) -> list[Path] | None:
+    """Return folders and CSV files; scenes join ``--images``, of which a shell makes ``--images *.tif`` only one."""
     if "images" in options or "labels" in options:
         options["images"] = [*options.get("images", []), *data]
         return None
-    if len(data) > 1:
-        usage("train needs one folder or CSV file of images and masks, or scenes with --labels")
-    return data[0] if data else None
+    return data or None
 
 
 def _check(
-    place: Path | None,
+    place: list[Path] | None,
     output: Path,
     settings: TrainSettings,
     options: dict[str, Any],

@@ -9,6 +9,7 @@ becomes 0.5; the temperature is then the likeliest one.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,9 @@ CELLS = 1024
 
 REACH = 16.0
 """Bins cover logits from minus to plus this; float32 probabilities cannot tell larger ones apart."""
+
+HOME_LOSS = 0.01
+"""How much relaxed F1 a calibration for several domains may cost on the first."""
 
 _LEVEL_REACH = 10.0
 _STEEPEST = 20.0
@@ -90,6 +94,11 @@ def logit_of_level(level: int) -> float:
     return (level - 0.5) * (2 * _LEVEL_REACH / FULL) - _LEVEL_REACH
 
 
+def level_of_logit(logit: float) -> int:
+    """Return the level from which pixels have at least this logit, as near as levels tell."""
+    return int(np.clip(math.floor((logit + _LEVEL_REACH) * (FULL / (2 * _LEVEL_REACH)) + 0.5), 0, FULL))
+
+
 def fit(counts: LogitCounts, *, middle: tuple[float, float] | None = None) -> Calibration:
     """Fit a calibration by maximum likelihood.
 
@@ -135,6 +144,35 @@ def as_good_as_best(f1: Floats, *, within: float = 0.001) -> tuple[float, float]
     low = int(before[-1]) + 1 if before.size else 0
     high = best + int(after[0]) - 1 if after.size else len(good) - 1
     return logit_of_level(low), logit_of_level(high)
+
+
+def together(domains: Sequence[LogitCounts]) -> LogitCounts:
+    """Add the counts of domains so that each has the same weight, however large it is."""
+    largest = max(int(one.pixels.sum()) for one in domains)
+    shares = [largest / max(1, int(one.pixels.sum())) for one in domains]
+    scaled = [
+        (np.rint(one.pixels * share), np.rint(one.road * share)) for one, share in zip(domains, shares, strict=True)
+    ]
+    return LogitCounts(*(np.sum(parts, axis=0).astype(np.int64) for parts in zip(*scaled, strict=True)))
+
+
+def shared_f1(curves: Sequence[Floats], *, within: float = HOME_LOSS) -> Floats:
+    """Return the mean of F1 over domains, where the first of them is not far below its best.
+
+    Parameters
+    ----------
+    curves
+        (256,) of each domain, by level of `logit_levels`; the first is home.
+    within
+        What home may lose.
+
+    Returns
+    -------
+    (256,), NaN where home would lose more.
+    """
+    home = curves[0]
+    mean = np.mean([np.nan_to_num(curve) for curve in curves], axis=0)
+    return np.where(home >= np.nanmax(home, initial=0.0) - within, mean, np.nan)
 
 
 def expected_error(counts: PixelCounts, *, bins: int = 15) -> float:

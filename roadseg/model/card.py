@@ -60,6 +60,8 @@ class ModelCard:
         Normalization per band on the 0–1 scale.
     gsd_m, gsd_range_m
         Metres per pixel it was trained at, and the finest and coarsest of its training images, if known.
+    seen
+        Ranges of the colours of its training crops, by band, see ``roadseg.model.likeness``.
     window_px
         Side of the windows it predicts; a multiple of 8.
     threshold
@@ -94,6 +96,7 @@ class ModelCard:
     training_data: str = ""
     licence: str = ""
     attribution: str = ""
+    seen: dict[str, list[list[float]]] = field(default_factory=dict)
     recipe: dict[str, Any] = field(default_factory=dict)
     measurements: tuple[Measurement, ...] = ()
     hash: str = ""
@@ -151,6 +154,9 @@ def _impossible(card: ModelCard) -> str:
         "gsd_m": math.isfinite(card.gsd_m) and card.gsd_m > 0,
         "gsd_range_m": card.gsd_range_m is None or 0 < card.gsd_range_m[0] <= card.gsd_range_m[-1] < math.inf,
         "window_px": isinstance(card.window_px, int) and card.window_px >= 8 and card.window_px % 8 == 0,
+        "seen": all(
+            len(ranges) == card.bands and all(low <= high for low, high in ranges) for ranges in card.seen.values()
+        ),
         "threshold": 0 <= card.threshold <= 1,
         "temperature": math.isfinite(card.temperature) and card.temperature > 0,
         "bias": math.isfinite(card.bias),

@@ -25,6 +25,7 @@ from roadseg.windows import Block, Window, reflected
 
 _SAMPLE_PX = 1024
 _STRIP_PX = 1 << 22
+_PROBES, _PROBE_PX = 4, 256
 
 
 class Scene(OpenFile):
@@ -119,6 +120,26 @@ class Scene(OpenFile):
         if inside != window:
             values, valid = _mirrored(values, valid, rows - inside.row, cols - inside.col)
         return Block(window, values, valid)
+
+    def sample(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]] | None:
+        """Return pixels of some windows all over the model's grid, on the 0–1 scale; None if no pixel is known there.
+
+        Returns
+        -------
+        (bands, n, side) float32, and which of them are known, (n, side).
+        """
+        side = min(_PROBE_PX, self.grid_model.height, self.grid_model.width)
+        corners = [
+            (round(row), round(col))
+            for row in np.linspace(0, self.grid_model.height - side, _PROBES)
+            for col in np.linspace(0, self.grid_model.width - side, _PROBES)
+        ]
+        blocks = [self.read(Window(row, col, side, side)) for row, col in dict.fromkeys(corners)]
+        valid = np.concatenate([block.valid for block in blocks])
+        if not valid.any():
+            return None
+        values = np.concatenate([block.values for block in blocks], axis=1).astype(np.float32)
+        return values / np.float32(255 if self.dtype == np.uint8 else 1), valid
 
     def read_valid(self, window: Window) -> NDArray[np.bool_]:
         """Return which pixels of a window of the file's own grid are valid, (height, width) bool."""

@@ -4,6 +4,7 @@
 option of their own.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ Upsampling = Literal["bilinear", "nearest"]
 SplitUnit = Literal["blocks", "files"]
 LossName = Literal["bce", "focal", "mse"]
 OptimizerName = Literal["adamw", "muon", "sgd"]
-ScheduleName = Literal["cosine", "steps"]
+ScheduleName = Literal["cosine", "steps", "flat"]
 CalibrationGoal = Literal["threshold", "probability", "none"]
 WeightType = Literal["float16", "float32"]
 
@@ -24,10 +25,32 @@ DATA, DEV, MODEL, RUN, CARD = "Training data", "Validation", "Model and training
 
 
 @dataclass(frozen=True)
+class DevFolder:
+    """A folder or CSV file of tiles, and metres per pixel of those without a CRS."""
+
+    path: Path
+    pixel_m: float | None = None
+
+
+def _place(path: Path) -> DevFolder:
+    """Read ``FOLDER`` or ``FOLDER@0.3``."""
+    name, _, metres = str(path).rpartition("@")
+    try:
+        pixel_m = float(metres) if name and not path.exists() else 0.0
+    except ValueError:
+        pixel_m = 0.0
+    return DevFolder(Path(name), pixel_m) if 0 < pixel_m < math.inf else DevFolder(path)
+
+
+def _first_is_plain(dev: Sequence[Path]) -> bool:
+    return not dev or _place(dev[0]).pixel_m is None
+
+
+@dataclass(frozen=True)
 class DataSettings:
     """Where training data come from: a folder or CSV file of image and mask pairs, or scenes and vector roads."""
 
-    data: Path | None = None
+    data: tuple[Path, ...] = ()
     images: Annotated[
         tuple[Path, ...], Option("--images", "Scenes to draw --labels on; more may follow as arguments.", DATA)
     ] = ()
@@ -54,9 +77,18 @@ class DataSettings:
         Option("--bands", "Bands to use, from 1, such as 4,3,2; by default red, green and blue.", DATA, "N,N,…"),
     ] = None
     dev: Annotated[
-        Path | None,
-        Option("--dev", "Dev tiles, like DATA: for threshold, calibration and scores; never trained on.", DEV),
-    ] = None
+        tuple[Path, ...],
+        Option(
+            "--dev",
+            "Dev tiles, like DATA: for threshold, calibration and scores; never trained on. Again for other places, "
+            "which count as much in the calibration; FOLDER@0.3 gives metres per pixel where files do not.",
+            DEV,
+            rule=(
+                "folders or CSV files, the first one without @METRES, which is for --gsd",
+                _first_is_plain,
+            ),
+        ),
+    ] = ()
     dev_fraction: Annotated[
         float, Option("--dev-fraction", "Fraction of the data to hold out as dev tiles instead.", DEV, min=0, max=0.9)
     ] = 0.0
@@ -75,6 +107,16 @@ class DataSettings:
     road_share: Annotated[
         float, Option("--road-share", "Share of crops sampled in proportion to their road.", DATA, min=0, max=1)
     ] = 0.0
+
+    @property
+    def home(self) -> Path | None:
+        """The first place with dev tiles, which gives the scores."""
+        return self.dev[0] if self.dev else None
+
+    @property
+    def domains(self) -> tuple[DevFolder, ...]:
+        """Other places with dev tiles: each counts in the calibration as much as the first, and in nothing else."""
+        return tuple(_place(path) for path in self.dev[1:])
 
 
 @dataclass(frozen=True)
@@ -96,6 +138,21 @@ class AugmentSettings:
     compression: Annotated[
         float, Option(None, "Coarsest rounding of 8 × 8 blocks, as in JPEG: 1 is a quality of about 50.", min=0)
     ] = 0.0
+    exposure: Annotated[float, Option(None, "Largest gain of all bands together, as a logarithm.", min=0)] = 0.0
+    white_balance: Annotated[
+        float, Option(None, "Largest gain of single bands, as a logarithm; unlike balance it scales contrast.", min=0)
+    ] = 0.0
+    mixing: Annotated[float, Option(None, "Largest share of each other band mixed into a band.", min=0)] = 0.0
+    saturation: Annotated[float, Option(None, "Largest change of saturation, as a logarithm.", min=0)] = 0.0
+    grey: Annotated[float, Option(None, "Share of crops without any colour.", min=0)] = 0.0
+    haze: Annotated[float, Option(None, "Largest share of bright veil in half of the crops.", min=0)] = 0.0
+    tone: Annotated[float, Option(None, "Largest bend of the tone curve into an S or against it.", min=0)] = 0.0
+    shadow: Annotated[float, Option(None, "Darkest shadow with a soft edge, on half of the crops.", min=0)] = 0.0
+    noise: Annotated[
+        float, Option(None, "Largest standard deviation of Gaussian noise, values 0 to 1, on half of the crops.", min=0)
+    ] = 0.0
+    sharpen: Annotated[float, Option(None, "Strongest unsharp mask, on half of the crops not blurred.", min=0)] = 0.0
+    plain: Annotated[float, Option(None, "Share of crops whose light and colours stay as they are.", min=0)] = 0.0
 
 
 @dataclass(frozen=True)
@@ -148,9 +205,9 @@ class TrainSettings:
     momentum: Annotated[float, Option(None, "Momentum of SGD.", min=0, rule=("below 1", lambda share: share < 1))] = 0.9
     weight_decay: Annotated[float, Option(None, "Weight decay.", min=0)] = 1e-2
     warmup_steps: Annotated[int, Option(None, "Steps of linear warm-up, at most a tenth of the run.", min=0)] = 200
-    schedule: Annotated[ScheduleName, Option(None, "Learning rate after the warm-up: cosine to zero, or steps.")] = (
-        "cosine"
-    )
+    schedule: Annotated[
+        ScheduleName, Option(None, "Learning rate after the warm-up: cosine, steps, or flat with a cool-down.")
+    ] = "cosine"
     drop_at: Annotated[
         tuple[float, ...], Option(None, "Where steps lowers the learning rate, as shares of the run.", min=0, max=1)
     ] = (0.4, 0.8)
@@ -184,6 +241,9 @@ class TrainSettings:
             MODEL,
         ),
     ] = "threshold"
+    shift_tiles: Annotated[
+        int, Option(None, "Number of dev tiles scored in other colours, too, at the end; 0 scores none.", min=0)
+    ] = 2
     precision: Annotated[
         Precision, Option(None, "Number format; auto is bfloat16 or float16 on CUDA, else float32.")
     ] = "auto"
@@ -239,7 +299,7 @@ class TrainOptions(TypedDict, total=False):
     width_attribute: str | None
     width_table: str | Path | None
     bands: Sequence[int] | None
-    dev: str | Path | None
+    dev: str | Path | Sequence[str | Path]
     dev_fraction: float
     dev_split: SplitUnit
     dev_block: float

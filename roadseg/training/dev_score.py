@@ -6,6 +6,7 @@ add over tiles (and over processes that train together) and are divided once.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +16,8 @@ from roadseg.evaluation import error_map as errors
 from roadseg.metrics.calibration import (
     Calibration,
     LogitCounts,
-    as_good_as_best,
     count_logits,
     expected_error,
-    fit,
     logit_levels,
     no_logits,
 )
@@ -40,7 +39,9 @@ from roadseg.raster.encoding import quantize
 from roadseg.raster.scene import Scene
 from roadseg.settings import CalibrationGoal, PredictSettings
 from roadseg.training.data.file_tiles import DevArea
-from roadseg.windows import Plan, Window
+from roadseg.training.domains import DomainScore, Tally, calibrated, domain_scores
+from roadseg.training.shifts import SHIFTS, Shift
+from roadseg.windows import Block, Plan, Window
 
 Bytes = NDArray[np.uint8]
 Sum = Callable[[NDArray[np.int64]], NDArray[np.int64]]
@@ -62,8 +63,8 @@ class DevScore:
         The working threshold, at which the next four hold; where relaxed F1 is best unless calibrated to 0.5.
     relaxed_f1, iou, precision, recall
         At the threshold; all but the first exact to the pixel.
-    best_iou
-        Over all thresholds.
+    best_iou, best_f1
+        IoU and relaxed F1, each over all thresholds.
     calibration_error
         See `expected_error`.
     tiles
@@ -77,6 +78,7 @@ class DevScore:
     precision: float
     recall: float
     best_iou: float
+    best_f1: float
     calibration_error: float
     tiles: int
 
@@ -125,6 +127,8 @@ class Jury:
         Adds counts over the processes that score together.
     window_px
         Side of the windows.
+    shift
+        What is done to the pixels first, see ``roadseg.training.shifts``.
     """
 
     def __init__(
@@ -134,8 +138,10 @@ class Jury:
         share: slice = slice(None),
         total: Sum = lambda counts: counts,
         window_px: int = 224,
+        shift: Shift | None = None,
     ) -> None:
         self.areas, self.mine, self.total, self.window_px = tuple(areas), range(len(areas))[share], total, window_px
+        self.share, self.shift = share, shift
 
     def score(self, engine: TorchEngine, *, threshold: float | None = None) -> DevScore:
         """Predict and count; without a threshold the one with the best relaxed F1 is taken.
@@ -160,7 +166,9 @@ class Jury:
         summed = self.total(alone)
         return score, np.where(summed < 0, np.nan, summed / _FINE)
 
-    def calibrate(self, engine: TorchEngine, goal: CalibrationGoal) -> tuple[Calibration, float | None, DevScore]:
+    def calibrate(
+        self, engine: TorchEngine, goal: CalibrationGoal, domains: Sequence[tuple[str, "Jury"]] = ()
+    ) -> tuple[Calibration, float | None, DevScore, list[DomainScore]]:
         """Find what logits must become.
 
         Parameters
@@ -169,25 +177,40 @@ class Jury:
             Without any calibration.
         goal
             What probabilities are to mean.
+        domains
+            Other places by name, which count as much as these tiles.
 
         Returns
         -------
-        The calibration; the threshold that belongs to it, None where that is yet to be measured; and the
-        score before.
+        The calibration; the threshold that belongs to it, None where that is yet to be measured; the
+        score before; and what comes of it in the other places.
         """
+        home, plain = self.tally(engine, "")
+        tallies = [home, *(jury.tally(engine, name)[0] for name, jury in domains)]
+        before = self._divided(plain, None)
+        calibration = calibrated(tallies, goal)
+        threshold = 0.5 if goal == "threshold" and calibration else None
+        calibration = calibration or Calibration()
+        return calibration, threshold, before, domain_scores(tallies, goal, calibration) if domains else []
+
+    def tally(self, engine: TorchEngine, name: str) -> tuple[Tally, PixelCounts]:
+        """Count pixels by logit and by probability, without any calibration."""
         logits, levels, plain = no_logits(), [], []
         for tile in self._predicted(engine, self.mine):
             logits += count_logits(tile.probability, tile.valid, tile.label)
             levels.append(count_pixels(logit_levels(tile.probability, tile.valid), tile.label))
             plain.append(count_pixels(quantize(tile.probability, tile.valid), tile.label))
-        before = self._divided(self._summed(plain), None)
-        middle = as_good_as_best(relaxed(self._summed(levels)).f1)
         logits = LogitCounts(*self.total(np.stack([logits.pixels, logits.road])))
-        if goal == "none" or middle is None:
-            return Calibration(), None, before
-        if goal == "probability":
-            return fit(logits), None, before
-        return fit(logits, middle=middle), 0.5, before
+        return Tally(name, logits, self._summed(levels), len(self.areas)), self._summed(plain)
+
+    def shifted(self, engine: TorchEngine, chosen: Sequence[int], threshold: float) -> dict[str, DevScore]:
+        """Score some of the tiles as they are, under the name ``none``, and in other colours."""
+        areas = [self.areas[index] for index in chosen]
+        how: dict[str, Any] = {"share": self.share, "total": self.total, "window_px": self.window_px}
+        shifts: dict[str, Shift | None] = {"none": None, **SHIFTS}
+        return {
+            name: Jury(areas, **how, shift=shift).score(engine, threshold=threshold) for name, shift in shifts.items()
+        }
 
     def samples(
         self, engine: TorchEngine, each: NDArray[np.float64], threshold: float, *, count: int = 2
@@ -224,10 +247,16 @@ class Jury:
         plan = Plan(scene.grid_model.height, scene.grid_model.width, area, self.window_px, stride)
         probability, valid = np.zeros((area.height, area.width), np.float32), np.zeros((area.height, area.width), bool)
         for planned in plan.blocks():
-            block = predict_block(scene.read(planned.extent), planned, engine)
+            block = predict_block(self._shifted(scene.read(planned.extent)), planned, engine)
             place = block.window.slices(area)
             probability[place], valid[place] = block.values, block.valid
         return probability, valid
+
+    def _shifted(self, block: Block) -> Block:
+        if self.shift is None:
+            return block
+        values = block.values if block.values.dtype == np.uint8 else np.rint(block.values * 255).astype(np.uint8)
+        return Block(block.window, np.where(block.valid, self.shift(values), values), block.valid)
 
     def _summed(self, each: Sequence[PixelCounts]) -> PixelCounts:
         own = sum(each, no_pixels())
@@ -248,6 +277,7 @@ class Jury:
             precision=float(np.nan_to_num(strict.precision[level])),
             recall=float(np.nan_to_num(strict.recall[level])),
             best_iou=float(np.nanmax(strict.iou)),
+            best_f1=float(loose.f1[best]),
             calibration_error=expected_error(counts),
             tiles=len(self.areas),
         )

@@ -34,7 +34,7 @@ from roadseg.training.optimizer import learning_rate_at, make_optimizer, set_lea
 _READ_EVERY = {"cuda": 20}
 """Steps after which losses are read, which waits for the device; elsewhere after every step."""
 
-_MAY_CHANGE = {"checkpoint_minutes", "calibration", "dtype", "minutes"}
+_MAY_CHANGE = {"checkpoint_minutes", "calibration", "dtype", "minutes", "shift_tiles"}
 """Settings that may differ between a checkpoint and the run that resumes from it."""
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
@@ -240,6 +240,7 @@ class Trainer:
             step=self.step,
             part=processes.batch_slice(settings.batch),
             total=settings.batch * processes.size,
+            crop=settings.crop,
         )
         rate = learning_rate_at(self.step, settings)
         set_learning_rate(self.optimizer, rate)

@@ -19,15 +19,22 @@ from torch import Tensor, nn
 from roadseg.model.resunet import ResUNet
 from roadseg.settings import TrainSettings
 
+_COOL_DOWN = 0.25
+
 
 def learning_rate_at(step: int, settings: TrainSettings) -> float:
-    """Return the learning rate of a step: a linear warm-up, then a cosine to zero or drops at given steps."""
+    """Return the learning rate of a step: a linear warm-up, then a cosine to zero, drops, or flat with a cool-down.
+
+    The cool-down is the last quarter, so that what was trained before it serves a longer run as well.
+    """
     warmup = min(settings.warmup_steps, settings.steps // 10)
     if step < warmup:
         return settings.learning_rate * (step + 1) / warmup
     if settings.schedule == "steps":
         drops = sum(step >= round(share * settings.steps) for share in settings.drop_at)
         return settings.learning_rate * settings.drop_factor**drops
+    if settings.schedule == "flat":
+        return settings.learning_rate * min(1.0, (settings.steps - step) / max(1, round(_COOL_DOWN * settings.steps)))
     progress = (step - warmup) / max(1, settings.steps - warmup)
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
 

@@ -1,17 +1,19 @@
 """Calibrate and score a model that is trained already: the second half of training alone."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from roadseg.files import check_target
 from roadseg.model.card import find_model
 from roadseg.model.device import choose_device
 from roadseg.model.weights import as_stored, load_model, save_model
 from roadseg.progress import Listener, counted
-from roadseg.settings import CardTexts, TrainSettings
+from roadseg.settings import CardTexts, DevFolder, TrainSettings
 from roadseg.training.calibrate import judge, judged
-from roadseg.training.data.load import load_dev_areas
+from roadseg.training.data.load import load_dev_areas, load_domains
 from roadseg.training.dev_tiles import describe_dev, jury_of
 from roadseg.training.distributed import ProcessGroup
 from roadseg.training.report import TrainResult, report_calibration
@@ -22,7 +24,7 @@ def calibrate_model(
     texts: CardTexts,
     settings: TrainSettings,
     *,
-    dev: Path,
+    dev: Sequence[DevFolder],
     bands: tuple[int, ...] | None = None,
     device: str = "auto",
     overwrite: bool = False,
@@ -37,7 +39,7 @@ def calibrate_model(
     settings
         ``start`` names the model; ``calibration`` and ``dtype`` are used.
     dev
-        Folder or CSV file of dev tiles.
+        Places with dev tiles; those after the first have the same weight each in the calibration, and in nothing else.
     bands
         Bands of the dev tiles; None takes red, green and blue, or the first that the model needs.
 
@@ -51,13 +53,25 @@ def calibrate_model(
     check_target(output, overwrite=overwrite, inputs=[path])
     place, reason = choose_device(device)
     model, card = load_model(path)
-    listener.report(f"calibrating {card.name} on the tiles of {dev}; device {place} ({reason})")
+    names = " and of ".join(str(folder.path) for folder in dev)
+    listener.report(f"calibrating {card.name} on the tiles of {names}; device {place} ({reason})")
     weights = as_stored(model, settings.dtype).to(place)
-    areas = load_dev_areas(dev, bands=card.bands, gsd_m=card.gsd_m, listener=listener, chosen=bands)
-    jury = jury_of(areas, ProcessGroup(), place, window_px=card.window_px)
-    verdict = judge(weights, card, jury, settings.calibration, data=describe_dev(areas, dev.name, card), pictures=0)
+    home = dev[0]
+    needs: dict[str, Any] = {"bands": card.bands, "gsd_m": card.gsd_m, "listener": listener, "chosen": bands}
+    areas, others = load_dev_areas(home, **needs), load_domains(dev[1:], **needs)
+    juries = [jury_of(tiles, ProcessGroup(), place, window_px=card.window_px) for _, tiles in (("", areas), *others)]
+    verdict = judge(
+        weights,
+        card,
+        juries[0],
+        settings.calibration,
+        data=describe_dev(areas, home.path.name, card),
+        pictures=0,
+        domains=[(name, jury) for (name, _), jury in zip(others, juries[1:], strict=True)],
+        shift_tiles=settings.shift_tiles,
+    )
     named = {name: text for name, text in asdict(texts).items() if text}
-    tiles = f"{counted(len(areas), 'tile')} of {dev.name}"
+    tiles = ", ".join(f"{counted(len(some), 'tile')} of {name}" for name, some in ((home.path.name, areas), *others))
     recipe = {**card.recipe, "calibrated_on": tiles, "calibration": settings.calibration}
     save_model(output, weights, judged(replace(card, **named, recipe=recipe), verdict), dtype=settings.dtype)
     report_calibration(output, verdict, None, listener)

@@ -7,9 +7,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from roadseg.progress import Listener, counted
-from roadseg.training.calibrate import Verdict
+from roadseg.progress import Listener, counted, duration
+from roadseg.training.calibrate import Verdict, shifts_in_words
 from roadseg.training.dev_score import DevScore
+from roadseg.training.domains import mean_in_words
 from roadseg.training.loop import Step, Trainer
 from roadseg.training.run_folder import RunFolder
 
@@ -109,7 +110,7 @@ class RunReport:
             left_s = (steps - step.step) * (time.monotonic() - self._first_step_at) / (step.step - self._first)
             self._listener.report(
                 f"step {step.step} of {steps}: loss {step.loss:.4f}, learning rate {step.learning_rate:.2g}, "
-                f"{step.crops_per_s:.1f} crops/s, {_duration(left_s)} left"
+                f"{step.crops_per_s:.1f} crops/s, {duration(left_s)} left"
             )
             self._folder.write_history(self._trainer.history.rows)
 
@@ -131,7 +132,11 @@ def report_calibration(output: Path, verdict: Verdict, folder: RunFolder | None,
             f"dev: {verdict.score.in_words()}; calibration error {before:.4f} before, "
             f"{verdict.score.calibration_error:.4f} now"
         )
-        if verdict.score.calibration_error > before:
+        if verdict.shifts:
+            listener.report(shifts_in_words(verdict.shifts))
+        if verdict.domains:
+            listener.report(mean_in_words(verdict.domains))
+        elif verdict.score.calibration_error > before:
             listener.warn(
                 "moving the threshold to 0.5 made the calibration worse; "
                 "--calibration probability makes probabilities shares of road"
@@ -141,8 +146,3 @@ def report_calibration(output: Path, verdict: Verdict, folder: RunFolder | None,
     if folder:
         listener.report(f"pictures of the run: {folder.pictures()}")
     listener.report(f"next: roadseg predict scene.tif -o roads.tif --model {output}")
-
-
-def _duration(seconds: float) -> str:
-    minutes = math.ceil(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

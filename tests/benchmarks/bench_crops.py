@@ -116,7 +116,7 @@ def measure(scene: Path, mask: Path) -> dict[str, float]:
     """Load, then draw batches as training does."""
     manifest = scene.with_name("data.csv")
     manifest.write_text(f"image,mask\n{scene.name},{mask.name}\n")
-    settings, started = DataSettings(manifest, memory_gb=0), time.process_time()
+    settings, started = DataSettings((manifest,), memory_gb=0), time.process_time()
     found = load_training_data(settings, scene, TrainSettings(), Listener())
     look, started, drawn = time.process_time() - started, time.process_time(), 0
     with closing(found.tiles.stream([range(i, i + BATCH) for i in range(0, BATCHES * BATCH, BATCH)], seed=0)) as stream:

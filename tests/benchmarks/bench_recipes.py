@@ -141,7 +141,7 @@ def test_recipes_and_networks(tmp_path, monkeypatch):
     data, dev = shared_tiles("train"), shared_tiles("dev")
     listed = tmp_path / "tiles.csv"
     listed.write_text("image,mask,split\n" + listing(data, TRAIN_TILES, "train") + listing(dev, DEV_TILES, "dev"))
-    found = load_training_data(DataSettings(listed), tmp_path / "m", TrainSettings(crop=CROP), Listener())
+    found = load_training_data(DataSettings((listed,)), tmp_path / "m", TrainSettings(crop=CROP), Listener())
     jury = Jury(found.dev)
     rows = [("recipe", "parameters", "GFLOP a window", "break-even", "relaxed F1", "best IoU", "seconds of training")]
     for number, (name, kind, settings) in enumerate(row for row in table if not ONLY or row[0] in ONLY):

@@ -29,6 +29,9 @@ KINDS = {
     "hue": replace(STILL, hue_deg=5.0),
     "blur": replace(STILL, blur_px=0.7),
     "compression": replace(STILL, compression=0.5),
+    "colours": replace(STILL, gamma=0.5, exposure=0.5, white_balance=0.35, mixing=0.1, saturation=0.5, grey=0.1),
+    "haze, tone, shadow, noise": replace(STILL, haze=0.5, tone=0.6, shadow=0.5, noise=0.07),
+    "sharpening": replace(STILL, sharpen=1.5),
 }
 
 

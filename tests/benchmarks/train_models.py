@@ -4,7 +4,13 @@
     python tests/benchmarks/train_models.py resunet data/train data/dev out/ --minutes 9 --small-files
     python tests/benchmarks/train_models.py compact data/train data/dev out/       # on two CPU cores: 5 hours
     python tests/benchmarks/train_models.py distilled data/train data/dev out/     # compact, taught by out/resunet
+    python tests/benchmarks/train_models.py robust data/train data/dev out/ --more data/train_crops
+    python tests/benchmarks/train_models.py standard data/train data/dev out/ --more data/train_crops
     python tests/benchmarks/train_models.py rehearsal data/train data/dev out/ --minutes 0.3
+
+`robust` starts from the bundled `compact`; stopped where it is good enough, `snapshot_model.py` makes
+out/snapshot.safetensors of it, which `cooled` anneals. `standard` starts from out/wide.safetensors, which
+`widen_model.py` makes.
 
 Exit status 0: the model is finished; 3: there is a checkpoint to resume from. ``--small-files`` keeps every file below
 16 MiB and all of them below 64 MiB (16-bit checkpoints in parts: no longer exact to the bit), for machines that
@@ -29,9 +35,83 @@ AERIAL = [
 
 LONG = ["optimizer=muon", "learning_rate=0.0015", "average_decay=0.999"]
 
+SENSORS = [
+    "augment.gamma=0.5",
+    "augment.contrast=0.35",
+    "augment.brightness=0.3",
+    "augment.balance=0.1",
+    "augment.exposure=0.5",
+    "augment.white_balance=0.35",
+    "augment.saturation=0.5",
+    "augment.grey=0.1",
+    "augment.haze=0.5",
+    "augment.noise=0.07",
+]
+"""Light and colours of other sensors and seasons."""
+
+WILD = [
+    *SENSORS,
+    "augment.rotate_deg=45",
+    "augment.zoom=0.6",
+    "augment.hue_deg=12",
+    "augment.blur_px=1.2",
+    "augment.compression=1",
+    "augment.mixing=0.12",
+    "augment.tone=0.6",
+    "augment.shadow=0.5",
+    "augment.sharpen=1.5",
+    "augment.plain=0.2",
+]
+MILD = [
+    *SENSORS,
+    "augment.rotate_deg=30",
+    "augment.zoom=0.3",
+    "augment.hue_deg=10",
+    "augment.blur_px=1.0",
+    "augment.compression=0.8",
+    "augment.mixing=0.1",
+    "augment.tone=0.5",
+    "augment.shadow=0.4",
+    "augment.sharpen=1.2",
+    "augment.plain=0.35",
+]
+STAGED = ["crop=160", "learning_rate=0.001", "precision=bfloat16", "pixel_m=1.0"]
+
 MODELS = {
     "resunet": ["width=64", "steps=14000", "batch=32", *LONG, *AERIAL],
     "compact": ["width=16", "steps=24000", "crop=160", *LONG, "augment.blur_px=1.2"],
+    "robust": [
+        "start=compact",
+        "width=16",
+        "steps=24000",
+        "schedule=flat",
+        "warmup_steps=300",
+        "average_decay=0.999",
+        "seed=12",
+        *STAGED,
+        *WILD,
+    ],
+    "cooled": [
+        "start={out}/snapshot.safetensors",
+        "width=16",
+        "steps=5600",
+        "warmup_steps=100",
+        "average_decay=0.998",
+        "seed=13",
+        *STAGED,
+        *MILD,
+    ],
+    "standard": [
+        "start={out}/wide.safetensors",
+        "width=32",
+        "steps=37500",
+        "schedule=flat",
+        "warmup_steps=300",
+        "average_decay=0.999",
+        "seed=11",
+        *STAGED,
+        *WILD,
+    ],
     "distilled": ["width=16", "steps=14000", "batch=32", *LONG, *AERIAL, "teacher={out}/resunet.safetensors"],
     "rehearsal": ["width=8", "steps=60", "batch=2", "crop=96", "checkpoint_minutes=0.1", "dev_tiles=1", *AERIAL],
 }
@@ -52,7 +132,7 @@ def command(arguments: argparse.Namespace) -> list[str]:
     options = [f"--{name}={text}" for name, text in CARD.items()]
     options += [f"--set={setting.format(out=arguments.out)}" for setting in settings]
     options += ["--minutes", str(arguments.minutes), "--device", arguments.device, "--dtype", "float16", "--json"]
-    places = [arguments.data, "--dev", arguments.dev, "-o", output]
+    places = [arguments.data, *arguments.more, "--dev", arguments.dev, "-o", output]
     return [sys.executable, "-m", "roadseg", "train", *map(str, places), *options]
 
 
@@ -62,6 +142,7 @@ def main() -> int:
     parser.add_argument("model", choices=MODELS)
     for name in ("data", "dev", "out"):
         parser.add_argument(name, type=Path)
+    parser.add_argument("--more", type=Path, action="append", default=[], help="a further folder to train on")
     parser.add_argument("--minutes", type=float, default=8.5, help="of training; dev scores at the end come on top")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--small-files", action="store_true")

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from roadseg.settings import TrainSettings
+from roadseg.training.data.augment import margin_px
 from roadseg.training.data.tiles import CropBatch, TileDataset
 from roadseg.training.distributed import ProcessGroup
 
@@ -64,7 +65,10 @@ class Feed:
             self._thread.join(0.05)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield images (n, bands, crop, crop) and labels (n, crop, crop), both uint8, on the device."""
+        """Yield images (n, bands, side, side) and labels (n, side, side), both uint8, on the device.
+
+        The side is that of a crop with the ground around it that augmentation may rotate or zoom into view.
+        """
         while True:
             batch = self._batches.get()
             if isinstance(batch, BaseException):
@@ -91,7 +95,8 @@ class Feed:
     def _fill(self, step: int) -> None:
         batches = (self.crop_numbers(later) for later in itertools.count(step))
         try:
-            with closing(self.tiles.stream(batches, seed=self.settings.seed)) as drawn:
+            margin = margin_px(self.settings.augment, self.settings.crop)
+            with closing(self.tiles.stream(batches, seed=self.settings.seed, margin_px=margin)) as drawn:
                 for batch in drawn:
                     if self._stopped.is_set():
                         break

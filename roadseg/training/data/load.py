@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from roadseg.errors import RoadsegError, TrainingError
 from roadseg.files import shortened
 from roadseg.progress import Listener, counted
-from roadseg.settings import DataSettings, TrainSettings
+from roadseg.settings import DataSettings, DevFolder, TrainSettings
 from roadseg.training.data.file_tiles import DevArea, FileTile
 from roadseg.training.data.holdout import hold_out
 from roadseg.training.data.masks import draw_masks
@@ -98,14 +98,15 @@ def load_training_data(data: DataSettings, output: Path, settings: TrainSettings
 
 
 def load_dev_areas(
-    place: Path, *, bands: int, gsd_m: float, listener: Listener, chosen: tuple[int, ...] | None = None
+    place: DevFolder, *, bands: int, gsd_m: float, listener: Listener, chosen: tuple[int, ...] | None = None
 ) -> tuple[DevArea, ...]:
     """Return the tiles of a folder or CSV file as a model sees them.
 
     Parameters
     ----------
     place
-        Folder or CSV file; of the latter the dev rows, or all if there are none.
+        Folder or CSV file, of the latter the dev rows or all if there are none, and the size of pixels without a CRS;
+        None takes the model's.
     bands, gsd_m
         Number of bands and ground resolution that the model needs.
     listener
@@ -118,15 +119,34 @@ def load_dev_areas(
     RoadsegError
         If they cannot be used.
     """
-    pairs = find_tile_pairs(place)
+    pairs = find_tile_pairs(place.path)
     used = chosen or (None if bands == 3 else tuple(range(1, bands + 1)))
-    tiles = at_gsd(open_pairs(pairs.dev or pairs.train, DataSettings(bands=used), listener, None), gsd_m)
+    opened = open_pairs(pairs.dev or pairs.train, DataSettings(bands=used), listener, None)
+    tiles = at_gsd([tile if tile.pixel_m else _sized(tile, place.pixel_m) for tile in opened], gsd_m)
     for tile in tiles:
         if tile.bands != bands:
             raise TrainingError(
                 f"{tile.name} gives {counted(tile.bands, 'band')}, the model needs {bands}; choose them with --bands"
             )
     return tuple(DevArea(tile, tile.grid.window) for tile in tiles)
+
+
+def load_domains(
+    places: Sequence[DevFolder], *, bands: int, gsd_m: float, listener: Listener, chosen: tuple[int, ...] | None = None
+) -> list[tuple[str, tuple[DevArea, ...]]]:
+    """Return the names of other places and their tiles, as ``load_dev_areas`` does.
+
+    Raises
+    ------
+    RoadsegError
+        If they cannot be used or hold no road.
+    """
+    found = []
+    for place in places:
+        areas = load_dev_areas(place, bands=bands, gsd_m=gsd_m, listener=listener, chosen=chosen)
+        check_dev_tiles([area.tile for area in areas], None)
+        found.append((place.path.stem, areas))
+    return found
 
 
 def collect_pairs(
@@ -139,18 +159,22 @@ def collect_pairs(
     RoadsegError
         If nothing is named, or what is named cannot be used.
     """
-    dev = find_tile_pairs(data.dev).train if data.dev else []
+    dev = find_tile_pairs(data.home).train if data.home else []
     if data.labels or data.images:
-        images = find_images([*data.images, *([data.data] if data.data else [])])
+        images = find_images([*data.images, *data.data])
         cache = data.cache or output.with_name(output.name + ".masks")
         pairs, failed = draw_masks(images, data, cache, listener)
         return pairs, dev, failed
-    if data.data is None:
+    if not data.data:
         raise TrainingError("there is nothing to train on; give a folder with images/ and masks/, or --labels")
-    found = find_tile_pairs(data.data)
-    if found.dev and dev:
-        raise TrainingError(f"{data.data} names tiles for validation itself; leave out --dev")
-    return found.train, found.dev or dev, []
+    found = [(place, find_tile_pairs(place)) for place in data.data]
+    named = next((place for place, pairs in found if pairs.dev), None)
+    if named and dev:
+        raise TrainingError(f"{named} names tiles for validation itself; leave out --dev")
+    train = [pair for _, pairs in found for pair in pairs.train]
+    if len({pair.image.resolve() for pair in train}) < len(train):
+        raise TrainingError("the data name an image twice, which would count double; name every folder once")
+    return train, [pair for _, pairs in found for pair in pairs.dev] or dev, []
 
 
 def open_or_load(
@@ -256,6 +280,11 @@ def _read_all(
     return results
 
 
+def _sized(tile: FileTile, pixel_m: float | None) -> FileTile:
+    """Return a tile with a size of its pixels, which its file does not state."""
+    return replace(tile, pixel_m=pixel_m, settings=replace(tile.settings, pixel_m=pixel_m))
+
+
 def _bands_of(tiles: Sequence[FileTile]) -> str:
     """Return which bands are used, in words; empty if all are."""
     choices = sorted({(tile.settings.bands or (), tile.image_bands) for tile in tiles})
@@ -266,7 +295,9 @@ def _bands_of(tiles: Sequence[FileTile]) -> str:
 
 def _names(data: DataSettings) -> tuple[str, str]:
     """Return the training data and the dev data in a few words."""
-    name = f"scenes with roads of {data.labels.name}" if data.labels else data.data.name if data.data else ""
+    name = (
+        f"scenes with roads of {data.labels.name}" if data.labels else " and ".join(place.name for place in data.data)
+    )
     if data.dev_fraction:
         return name, f"{100 * data.dev_fraction:g} % of {name}, whole {data.dev_split}"
-    return name, data.dev.name if data.dev else f"{name}, split dev"
+    return name, data.home.name if data.home else f"{name}, split dev"

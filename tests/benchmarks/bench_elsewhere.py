@@ -1,0 +1,105 @@
+"""What a model does away from home: other places, sensors and seasons, scored as ``roadseg evaluate`` scores them.
+
+    pytest -m benchmark -s tests/benchmarks/bench_elsewhere.py
+    PYTHONPATH=tests python tests/benchmarks/bench_elsewhere.py --model mine.safetensors --every 2
+    PYTHONPATH=tests python tests/benchmarks/bench_elsewhere.py --thresholds 0.1 0.2 0.5 --read-at 1 0.63
+
+Needs the folder ``elsewhere`` beside the repository: folders of images/ and masks/ whose names end in their pixel size
+in centimetres. Every image goes through ``roadseg predict`` and is scored on its own pixels with a slack of 3 m; counts
+are pooled in a folder, every folder has the same weight in the mean. ``--read-at`` feeds images at other pixels than
+the model's, in metres; several are predicted one by one.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import measuring
+import numpy as np
+import pytest
+import rasterio
+import shared
+from bench_shift import engine_for, read_model
+
+from roadseg.evaluate import evaluate
+from roadseg.evaluation.scores import Scores
+from roadseg.predict import predict
+from roadseg.prediction.engines.engine import LoadedModel
+
+SLACK_M = 3.0
+
+
+def folders() -> list[Path]:
+    """Return the folders of other places, or skip the test."""
+    path = shared.ROOT / "data" / "elsewhere"
+    if not path.exists():
+        pytest.skip("imagery of other places is not beside the repository")
+    return sorted(path.iterdir())
+
+
+def scored(folder: Path, model: LoadedModel, *, every: int) -> Scores:
+    """Predict every n-th image of a folder and score them."""
+    images = sorted((folder / "images").iterdir())[::every]
+    with rasterio.open(images[0]) as file:
+        pixel_m = None if file.crs else float(folder.name.rpartition("_")[2]) / 100
+    slack = f"{SLACK_M}m" if pixel_m is None else SLACK_M / pixel_m
+    with TemporaryDirectory() as made:
+        truth, found = Path(made, "truth"), Path(made, "found")
+        truth.mkdir()
+        found.mkdir()
+        for image in images:
+            mask = next((folder / "masks").glob(f"{image.stem}.*"))
+            (truth / mask.name).symlink_to(mask)
+            predict(image, found / f"{image.stem}.tif", model=model, gsd=pixel_m)
+        return evaluate(found, truth, slack=slack, cldice=False).scores
+
+
+def figures(scores: Scores, thresholds: Sequence[float]) -> list[float]:
+    """Return relaxed F1 at thresholds, at the best one, and the break-even point; recall at the first threshold."""
+    curve, strict = scores.curves
+    precision, recall = (np.nan_to_num(values) for values in (curve.precision, curve.recall))
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-9)
+    levels = [int(np.searchsorted(curve.threshold, threshold - 1e-6)) for threshold in thresholds]
+    even = curve.break_even
+    p, r = (np.nan_to_num(values) for values in (strict.precision, strict.recall))
+    iou = 1 / np.maximum(1 / np.maximum(p, 1e-9) + 1 / np.maximum(r, 1e-9) - 1, 1e-9)
+    middle = float("nan") if even is None else (precision[even] + recall[even]) / 2
+    return [*(float(f1[level]) for level in levels), float(f1.max()), float(middle), float(iou.max()),
+            float(recall[levels[0]])]  # fmt: skip
+
+
+def table(
+    name: str, *, every: int, thresholds: Sequence[float], read_at: float | None = None, precision: str = "bfloat16"
+) -> np.ndarray:
+    """Print the table of a model and return its figures, a row per folder and their mean."""
+    network, card = read_model(name)
+    wanted = [*(thresholds or [card.threshold])]
+    model = LoadedModel(engine_for(network, card, precision), replace(card, gsd_m=read_at or card.gsd_m))
+    rows = {folder.name: figures(scored(folder, model, every=every), wanted) for folder in folders()}
+    rows["mean"] = list(np.mean(list(rows.values()), axis=0))
+    head = ["folder", *(f"F1 at {t:.3f}" for t in wanted), "F1 at the best", "break-even", "best IoU", "recall"]
+    title = f"{card.name}, read at {read_at or card.gsd_m:g} m, every {every}. image, slack {SLACK_M:g} m"
+    measuring.show(title, [head, *([key, *(f"{v:.3f}" for v in row)] for key, row in rows.items())])
+    return np.array(list(rows.values()))
+
+
+@pytest.mark.benchmark
+@pytest.mark.parametrize("model", ["compact"])
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_other_places(model):
+    found = table(model, every=4, thresholds=[])
+    assert found.shape[0] == len(folders()) + 1
+    assert (found[:, 1] >= found[:, 0] - 1e-9).all()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="compact", help="file, bundled name, or run folder with a checkpoint")
+    parser.add_argument("--every", type=int, default=1, help="take every n-th image of a folder")
+    parser.add_argument("--thresholds", type=float, nargs="+", default=[], help="instead of the card's")
+    parser.add_argument("--read-at", type=float, nargs="+", default=[None], help="metres per pixel to read at")
+    given = parser.parse_args()
+    for metres in given.read_at:
+        table(given.model, every=given.every, thresholds=given.thresholds, read_at=metres)

@@ -1,0 +1,35 @@
+"""What the commands say while they work, where no bar shows it."""
+
+import pytest
+
+from roadseg.cli import terminal
+
+
+def test_a_line_every_few_minutes_without_a_bar(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now[0])
+    with terminal.terminal_listener(quiet=False, progress=False, unit="Mpx") as listener:
+        listener.start(900, 100)
+        for _ in range(8):
+            now[0] += 100
+            listener.advance(50)
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        "roadseg: 200.0 of 900.0 Mpx, 0.5 Mpx/s, 24 min left",
+        "roadseg: 300.0 of 900.0 Mpx, 0.5 Mpx/s, 20 min left",
+        "roadseg: 400.0 of 900.0 Mpx, 0.5 Mpx/s, 17 min left",
+        "roadseg: 500.0 of 900.0 Mpx, 0.5 Mpx/s, 14 min left",
+    ]
+
+
+@pytest.mark.parametrize(("quiet", "progress"), [(True, False), (False, True)])
+def test_no_line_beside_a_bar_or_when_quiet(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, quiet: bool, progress: bool
+) -> None:
+    monkeypatch.setattr(terminal, "_REPORT_EVERY_S", 0.0)
+    with terminal.terminal_listener(quiet=quiet, progress=progress, unit="files") as listener:
+        listener.start(9, 0)
+        listener.advance(3)
+    assert "left" not in capsys.readouterr().err
