@@ -180,7 +180,7 @@ def _listed(values: Sequence[float]) -> str:
     return shortened([f"{v:g}" for v in values]) if len(values) <= _NAMED else f"{min(values):g} to {max(values):g}"
 
 
-def _command_for(path: Path, values: Sequence[float]) -> str:
+def _command_for(path: Path | str, values: Sequence[float]) -> str:
     """Return a command that makes a mask of a file with other values."""
     classes = [value for value in values if value not in {0, VOID}]
     which = f"=={classes[0]:g}" if len(classes) == 1 else "==N"

@@ -48,7 +48,7 @@ class ProbabilityRaster:
 
     def __init__(
         self,
-        path: Path,
+        path: Path | str,
         kind: RasterKind,
         source: Grid,
         grid: Grid,
@@ -171,7 +171,7 @@ class ProbabilityRaster:
         return np.where(values == 1, np.uint8(LEVELS), values) if self.is_mask else values
 
 
-def open_probability(path: Path, *, pixel_m: float | None = None) -> tuple[ProbabilityRaster, list[str]]:
+def open_probability(path: Path | str, *, pixel_m: float | None = None) -> tuple[ProbabilityRaster, list[str]]:
     """Open a raster of roads on the grid where its roads are extracted.
 
     Parameters

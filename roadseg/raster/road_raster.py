@@ -68,7 +68,7 @@ class RoadRaster(OpenFile):
         If it cannot be opened or has several bands.
     """
 
-    def __init__(self, path: Path, *, overview: int | None = None) -> None:
+    def __init__(self, path: Path | str, *, overview: int | None = None) -> None:
         self.path = path
         self._file: Any = open_input(str(path))
         bands = [i + 1 for i, meaning in enumerate(self._file.colorinterp) if meaning is not ColorInterp.alpha]
@@ -260,7 +260,7 @@ def mask_kind(values: ValueScan) -> RasterKind | None:
     return "mask 0/1"
 
 
-def settle_kind(values: ValueScan, source: Path) -> tuple[RasterKind, list[str]]:
+def settle_kind(values: ValueScan, source: Path | str) -> tuple[RasterKind, list[str]]:
     """Return the kind of the masks that have these values together, and messages on what was assumed.
 
     Parameters
