@@ -26,6 +26,7 @@ COMMANDS = [
     for part in re.split(r"\||&&|;", line.replace(".venv/bin/", ""))
     if part.strip().startswith("roadseg ")
 ]
+FILES = sorted(set(re.findall(r"(?<![\w/])(?:tests|sample_data|\.ci|\.github)/[\w/.]+\w", README)))
 
 
 def test_is_at_most_200_lines() -> None:
@@ -86,6 +87,6 @@ def test_options_in_the_readme_exist(verb: str) -> None:
                 assert re.search(rf"(^|[\s,]){re.escape(option)}\b", text), command
 
 
-@pytest.mark.parametrize("path", sorted(set(re.findall(r"(?<![\w/])(?:tests|sample_data|\.ci|\.github)/[\w/.]+\w", README))))
+@pytest.mark.parametrize("path", FILES)
 def test_files_in_the_readme_exist(path: str) -> None:
     assert (ROOT / path).exists()
