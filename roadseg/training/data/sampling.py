@@ -72,10 +72,8 @@ class CropPositions:
     def draw(self, rng: np.random.Generator) -> tuple[int, int, int]:
         """Return a random tile and the first row and column of a crop in it."""
         chance = rng.random(3)
-        at = min(
-            int(np.searchsorted(self.cumulative, chance[0] * self.cumulative[-1], side="right")),
-            len(self.cumulative) - 1,
-        )
+        at = int(np.searchsorted(self.cumulative, chance[0] * self.cumulative[-1], side="right"))
+        at = min(at, len(self.cumulative) - 1)
         row = int(self.row[at]) + int(chance[1] * self.height[at])
         return int(self.tile[at]), row, int(self.col[at]) + int(chance[2] * self.width[at])
 
