@@ -18,8 +18,9 @@ from roadseg.files import shortened
 from roadseg.raster.encoding import NODATA
 from roadseg.raster.files import OpenFile
 from roadseg.raster.grid import Grid
+from roadseg.raster.kind import RasterKind, ValueScan, mask_kind
 from roadseg.raster.resample import resample, taps
-from roadseg.raster.road_raster import RasterKind, RoadRaster, ValueScan, mask_kind
+from roadseg.raster.road_raster import RoadRaster
 from roadseg.raster.scene import Scene
 from roadseg.raster.scene_settings import SceneSettings
 from roadseg.windows import Window
@@ -159,7 +160,7 @@ def location_text(grid: Grid) -> str:
 
 def _no_mask(path: Path, found: str, cure: str) -> str:
     return (
-        f"{path} holds {found}, no road mask; it needs 1 for road, 0 for not road, 255 for not known, "
+        f"{path} holds {found}, no road mask; it needs 1 for road, 0 for not road, 255 for unknown, "
         f"for example by {cure}"
     )
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roadseg.raster.grid import Grid
+from roadseg.raster.kind import RasterKind
 from roadseg.raster.labelled_scene import VOID, LabelledPixels, LabelledScene
-from roadseg.raster.road_raster import RasterKind
 from roadseg.raster.scene_settings import SceneSettings
 from roadseg.training.data.holdout_blocks import DevBlocks
 from roadseg.training.data.pairs import TilePair

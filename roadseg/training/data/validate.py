@@ -10,8 +10,8 @@ import numpy as np
 from roadseg.errors import SceneError, TrainingError
 from roadseg.files import shortened
 from roadseg.progress import Listener
+from roadseg.raster.kind import RasterKind, ValueScan, mask_kind
 from roadseg.raster.labelled_scene import LabelledScene, scan_mask
-from roadseg.raster.road_raster import RasterKind, ValueScan, mask_kind
 from roadseg.raster.scene_settings import SceneSettings
 from roadseg.settings import DataSettings
 from roadseg.training.data.file_tiles import FileTile, OpenFiles
