@@ -29,7 +29,7 @@ def ask(say, model_file):
 
 def test_one_scene(draw, ask):
     scene = draw(90, 130)
-    said = ask(scene, "-o", "roads.tif", "--mask", "mask.tif", "--preview", "roads.png")
+    said = ask(scene, "-o", "roads.tif", "--mask", "mask.tif", "--preview", "roads.png", "--precision", "float32")
     assert (said.status, said.stdout) == (0, "")
     assert names_in() == ["mask.tif", "roads.png", "roads.tif"]
     first = said.stderr.splitlines()[0]
@@ -99,6 +99,8 @@ def test_every_setting_reaches_its_place(draw, ask):
         "float32",
         "--device",
         "cpu",
+        "--engine",
+        "torch",
     )
     assert said.status == 0
     for words in (
