@@ -10,7 +10,6 @@ line. The measure of this name in Sat2Graph and later papers is another one.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +18,7 @@ from scipy.sparse.csgraph import connected_components, dijkstra
 
 from roadseg.metrics.control_points import control_points, snap
 from roadseg.metrics.graph import EdgePoints, Floats, Ints, RoadGraph, adjacency, coordinates, morton_order
+from roadseg.progress import Advance
 
 SHORTEST_M = 1e-3
 """A path shorter than this is not compared."""
@@ -27,7 +27,6 @@ _MOST_POINTS, _SOURCES = 25_000, 512
 _NEAR, _CHUNK, _ROWS = 2048, 128, 256
 _NODE_DISTANCES = 1 << 23
 
-Advance = Callable[[float], None]
 Bools = NDArray[np.bool_]
 
 

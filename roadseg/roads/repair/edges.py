@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from roadseg.ragged import ranges
+from roadseg.ragged import offsets, ranges
 from roadseg.roads.pixel_graph import Bools, Floats, Ints, PixelGraph
 
 PixelSize = tuple[float, float]
@@ -148,7 +148,7 @@ def take_edges(graph: PixelGraph, edges: Ints, *, turned: Bools | None = None, a
         nodes=nodes,
         at_border=at_border,
         ends=ends,
-        starts=np.concatenate([[0], np.cumsum(counts)]),
+        starts=offsets(counts),
         places=places,
         area=area,
         level=level,

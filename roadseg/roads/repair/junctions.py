@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from roadseg.ragged import ranges, reduce_ranges
+from roadseg.ragged import offsets, ranges, reduce_ranges
 from roadseg.roads.pixel_graph import Bools, Floats, Ints, PixelGraph
 from roadseg.roads.repair.edges import (
     PixelSize,
@@ -235,7 +235,7 @@ def _cut_back(graph: PixelGraph, clear: Floats, stays: Bools, pixel_size: PixelS
     return replace(
         graph,
         ends=graph.ends[stays],
-        starts=np.concatenate([[0], np.cumsum(counts)]),
+        starts=offsets(counts),
         places=places,
         area=area,
         level=level,

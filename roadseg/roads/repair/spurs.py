@@ -8,7 +8,7 @@ repeated until nothing changes; each sees the whole graph, so the result does no
 
 import numpy as np
 
-from roadseg.ragged import reduce_ranges
+from roadseg.ragged import ranges, reduce_ranges
 from roadseg.roads.mask.components import label_pairs
 from roadseg.roads.pixel_graph import Bools, Floats, Ints, PixelGraph
 from roadseg.roads.repair.contract import contract
@@ -116,7 +116,7 @@ def _short_spurs(graph: PixelGraph, spur: Bools, side: Ints, margin: float, pixe
     edges = edges[np.lexsort((edges, -polylines.lengths[edges], foot[edges]))]  # by foot, the longest first
     at = foot[edges]
     number = np.bincount(at, minlength=len(degree))
-    rank = np.arange(len(at)) - (np.cumsum(number) - number)[at]
+    rank = ranges(0, number)
     spur[edges[rank < 2 - (degree - number)[at]]] = False
     return spur
 
