@@ -5,6 +5,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
+Advance = Callable[[float], None]
+"""Called with the amount of work finished since the last call."""
+
 DeferInterrupts = Callable[[], AbstractContextManager[Callable[[], bool]]]
 """Returns a context manager that defers interrupts until exit and yields a callable: is one pending?"""
 
@@ -52,5 +55,5 @@ class Listener:
     report: Callable[[str], None] = _ignore
     warn: Callable[[str], None] = _ignore
     start: Callable[..., None] = _ignore
-    advance: Callable[[float], None] = _ignore
+    advance: Advance = _ignore
     defer_interrupts: DeferInterrupts = interrupts_at_once

@@ -9,6 +9,8 @@ Rows ``[a b c] [] [d e]`` are stored as values, and either counts or offsets (as
 So one vectorized pass works on all rows at once, where a loop over rows would take Python time for each.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -44,3 +46,31 @@ def ranges(first: Ints | int, counts: Ints) -> Ints:
     indices: Ints = np.repeat(first - (stops - counts), counts)
     indices += np.arange(len(indices))
     return indices
+
+
+def reduce_ranges(
+    operation: np.ufunc, values: NDArray[Any], first: Ints, counts: Ints, empty: float = 0.0
+) -> NDArray[np.float64]:
+    """Return (n,) a ufunc's reduction of each range ``values[first[i] : first[i] + counts[i]]``.
+
+    Parameters
+    ----------
+    operation
+        Such as ``np.add`` or ``np.minimum``.
+    values
+        Flat array.
+    first, counts
+        (n,) where ranges begin, in ascending order, and how long they are.
+    empty
+        Result for ranges of length 0.
+    """
+    reduced = np.full(len(first), empty, dtype=np.float64)
+    some = np.flatnonzero(counts > 0)
+    # reduceat takes beginnings only, so where a range stops another one begins, up to the next range. Every second
+    # result is of such a gap and is dropped.
+    bounds = np.stack([first[some], first[some] + counts[some]], axis=1).ravel()
+    if len(some) and bounds[-1] == len(values):
+        bounds = bounds[:-1]
+    if len(some):
+        reduced[some] = operation.reduceat(values, bounds)[::2]
+    return reduced

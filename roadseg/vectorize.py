@@ -105,7 +105,7 @@ def vectorize(
     unused = next((one.option.flag for name, one in offered(VectorOutputs).items() if options.get(name)), None)
     if output is None and unused:
         raise UsageError(f"{unused} needs an output; name the file to write")
-    return vectorize_raster(Path(raster), outputs if output is not None else None, settings, listener=listener)
+    return vectorize_raster(str(raster), outputs if output is not None else None, settings, listener=listener)
 
 
 def check_combinations(outputs: VectorOutputs, settings: VectorizeSettings) -> None:
@@ -123,7 +123,7 @@ def check_combinations(outputs: VectorOutputs, settings: VectorizeSettings) -> N
 
 
 def vectorize_raster(
-    path: Path,
+    path: str | Path,
     outputs: VectorOutputs | None = None,
     settings: VectorizeSettings | None = None,
     *,
@@ -150,7 +150,7 @@ def vectorize_raster(
     settings, listener = settings or VectorizeSettings(), listener or Listener()
     started = time.monotonic()
     if outputs:
-        check_vector_targets(outputs, settings, [path, *([outputs.image] if outputs.image else [])])
+        check_vector_targets(outputs, settings, [Path(path), *([outputs.image] if outputs.image else [])])
     raster, notes = open_probability(path, pixel_m=settings.pixel_m)
     with bounded_cache(), closing(raster):
         backdrop = open_backdrop(raster, outputs.image) if outputs and outputs.preview else None

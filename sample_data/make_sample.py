@@ -4,8 +4,8 @@
 
 The idea: paint from the ground up (soil, water, roads, buildings, cars, trees) with a colour and a height
 for everything, then let one sun and one camera make the picture. The truth comes from the same plan as the
-paint: centre lines, and the mask they give at the roads' widths. The seed is fixed, so the same pixels come
-out each time. plan.py says what lies where, things.py what stands there, paint.py how it looks.
+paint: centerlines, and the mask they make at the width of each road. The seed is fixed, so the same pixels come
+out each time. plan.py says what lies where, objects.py what stands there, and paint.py how it looks.
 """
 
 import sys
@@ -14,12 +14,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import objects
 import paint
 import plan
 import pyogrio
 import rasterio
 import shapely
-import things
 from numpy.typing import NDArray
 from paint import Array, Canvas, Floats, floats, fractal
 from plan import Road
@@ -38,11 +38,11 @@ FIELD_LOOK = {
     "ploughed": ((126, 108, 92), 5.7, 0.04), "meadow": ((98, 106, 76), 14.0, 0.02),
     "stubble": ((146, 134, 110), 6.0, 0.04), "brown": ((118, 103, 86), 9.0, 0.02),
 }  # fmt: skip
-"""Colour of each kind of field, spacing of its rows in metres, their contrast."""
+"""For each kind of field: its colour, the spacing of its rows in metres and their contrast."""
 
 
 def main(folder: Path) -> None:
-    """Make the place, take the picture, write the files."""
+    """Lay out the place, photograph it and write the files."""
     rng = np.random.default_rng(SEED)
     roads = plan.roads()
     paved = [road for road in roads if road.kind != "track"]
@@ -52,7 +52,7 @@ def main(folder: Path) -> None:
     paint_roads(rng, canvas, roads)
     paint_buildings(rng, canvas, paved, from_road)
     for road in paved:
-        things.drive(rng, canvas, road)
+        objects.drive(rng, canvas, road)
     paint_trees(rng, canvas, roads, from_road)
     write(folder, paint.photograph(rng, canvas), paved)
 
@@ -125,7 +125,7 @@ def paint_roads(rng: np.random.Generator, canvas: Canvas, roads: Sequence[Road])
         canvas.fill(rings(LineString(points).buffer(3)), (124, 126, 131))
     for outline in plan.CAR_PARKS:
         canvas.fill([np.array(outline, float)], (124, 126, 131))
-        things.fill_car_park(rng, canvas, np.array(outline, float))
+        objects.fill_car_park(rng, canvas, np.array(outline, float))
     below = [river(19), *(surface(road, wider=3) for road in roads if road.kind == "motorway")]
     for kind, gaps in (("track", []), ("residential", []), ("motorway", below[:1]), ("tertiary", below)):
         alike = [road for road in roads if road.kind == kind]
@@ -163,10 +163,10 @@ def pave(rng: np.random.Generator, canvas: Canvas, road: Road) -> None:
 def paint_buildings(rng: np.random.Generator, canvas: Canvas, roads: Sequence[Road], from_road: Floats) -> None:
     """Build houses along the suburbs' streets, and the halls."""
     streets = [road for road in roads if road.kind != "motorway"]
-    for lot in list(things.lots(rng, streets, cover(plan.SUBURBS) > 0.5, from_road)):
-        things.build_lot(rng, canvas, *lot)
+    for lot in list(objects.lots(rng, streets, cover(plan.SUBURBS) > 0.5, from_road)):
+        objects.build_lot(rng, canvas, *lot)
     for outline in plan.HALLS:
-        things.build_hall(rng, canvas, np.array(outline, float))
+        objects.build_hall(rng, canvas, np.array(outline, float))
 
 
 def paint_trees(rng: np.random.Generator, canvas: Canvas, roads: Sequence[Road], from_road: Floats) -> None:
@@ -184,11 +184,11 @@ def paint_trees(rng: np.random.Generator, canvas: Canvas, roads: Sequence[Road],
     density[open_ground | (distance_to([river(20)]) == 0)] = 0
     needles = np.clip(np.where(yards, 0.3, 0.012) + 0.4 * np.clip(stands - 1, 0, 2), 0, 0.85)
     tone = np.stack([1 + 0.07 * clumps + w * stands for w in (0.05, 0.01, -0.02)], axis=-1)
-    things.plant(rng, canvas, density, needles, floats(tone))
+    objects.plant(rng, canvas, density, needles, floats(tone))
 
 
 def write(folder: Path, pixels: NDArray[np.uint8], roads: Sequence[Road]) -> None:
-    """Write scene.tif, mask.tif and roads.gpkg; what was not flown is masked, 255 and cut off."""
+    """Write scene.tif, mask.tif and roads.gpkg; what was not photographed is masked, 255 and clipped."""
     flown = rasterize([plan.LAND], out_shape=SHAPE, dtype=np.uint8)
     truth = rasterize([surface(road) for road in roads], out_shape=SHAPE, dtype=np.uint8)
     truth[flown == 0] = VOID
@@ -207,7 +207,7 @@ def write(folder: Path, pixels: NDArray[np.uint8], roads: Sequence[Road]) -> Non
 
 
 def write_lines(path: Path, roads: Sequence[Road]) -> None:
-    """Write centre lines on the ground, cut at the edge of the photograph."""
+    """Write the centerlines, clipped to the photograph."""
     pieces = [shapely.get_parts(LineString(road.xy).intersection(plan.LAND)) for road in roads]
     lines = [(part, road) for road, parts in zip(roads, pieces, strict=True) for part in parts]
     ground = shapely.transform([part for part, _ in lines], lambda xy: (WEST, NORTH) + xy * (1, -1))

@@ -28,7 +28,7 @@ WIDTH_M = {"motorway": 10.5, "tertiary": 7.5, "residential": 7.0, "track": 3.0}
 
 @dataclass(frozen=True)
 class Road:
-    """A road's centre line: ``xy`` is (n, 2); ``knots`` are the rows of its control points."""
+    """The centerline of a road: ``xy`` is (n, 2); ``knots`` are the rows of its control points."""
 
     kind: str
     xy: Array

@@ -24,12 +24,16 @@ def ask(say, model_file):
     return lambda *arguments, **options: say("predict", "--model", model_file, *arguments, **options)
 
 
+TORCH = ["--engine", "torch", "--precision", "float32"]
+"""The engine and number format of the first line on stderr, whatever else is installed."""
+
+
 # What works
 
 
 def test_one_scene(draw, ask):
     scene = draw(90, 130)
-    said = ask(scene, "-o", "roads.tif", "--mask", "mask.tif", "--preview", "roads.png")
+    said = ask(scene, "-o", "roads.tif", "--mask", "mask.tif", "--preview", "roads.png", *TORCH)
     assert (said.status, said.stdout) == (0, "")
     assert names_in() == ["mask.tif", "roads.png", "roads.tif"]
     first = said.stderr.splitlines()[0]
@@ -99,6 +103,8 @@ def test_every_setting_reaches_its_place(draw, ask):
         "float32",
         "--device",
         "cpu",
+        "--engine",
+        "torch",
     )
     assert said.status == 0
     for words in (

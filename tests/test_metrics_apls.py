@@ -185,9 +185,9 @@ def test_five_hundred_edges_take_less_than_a_second():
     truth = road_graph(city(2, side=15))
     prediction = road_graph(city(2, side=15, keep=0.9, shift=1.0))
     assert len(truth.edges) >= 450
-    start = time.perf_counter()
+    start = time.process_time()
     apls(truth, prediction)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_progress_adds_up_to_the_whole(monkeypatch):

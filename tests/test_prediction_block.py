@@ -1,4 +1,4 @@
-"""The prediction of a pixel does not depend on how its scene is cut, nor on unknown pixels elsewhere."""
+"""The prediction of a pixel does not depend on how its scene is cut, nor on nodata elsewhere."""
 
 import numpy as np
 import pytest

@@ -198,6 +198,11 @@ def test_vectorize_returns_the_network_and_writes_if_asked(tmp_path, capfd):
         vectorize(raster, preview="p.png")
 
 
+def test_vectorize_takes_whatever_gdal_opens(tmp_path):
+    raster = write_levels(tmp_path / "t.tif", draw_t())
+    assert len(vectorize(f"vrt://{raster}?bands=1").roads) == 3
+
+
 def test_evaluate_returns_figures_by_name(tmp_path, capfd):
     prediction = write_levels(tmp_path / "p.tif", draw_t())
     truth = write_levels(tmp_path / "t.tif", (draw_t() > 0).astype(np.uint8), scale=None)

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roadseg.ragged import offsets, ranges
+from roadseg.ragged import offsets, ranges, reduce_ranges
 
 rows = st.lists(st.tuples(st.integers(-5, 100), st.integers(0, 7)), max_size=12)
 
@@ -35,3 +35,12 @@ def test_no_rows_have_no_values():
     assert ranges(none, none).tolist() == []
     assert ranges(none, none).dtype == np.int64
     assert offsets(none).tolist() == [0]
+
+
+@given(rows, st.integers(0, 20))
+def test_ranges_are_reduced_one_by_one_and_empty_ones_give_the_default(rows, gap):
+    first, counts = np.array(rows, np.int64).reshape(-1, 2).T
+    first = offsets(counts + gap)[:-1]
+    values = np.random.default_rng(len(rows)).normal(size=int((counts + gap).sum()))
+    expected = [values[begin : begin + n].min() if n else -7 for begin, n in zip(first, counts, strict=True)]
+    assert reduce_ranges(np.minimum, values, first, counts, -7).tolist() == expected

@@ -10,8 +10,8 @@ from affine import Affine
 from worlds import METRES, ROTATED, picture, write_raster
 
 from roadseg.errors import SceneError
+from roadseg.raster.kind import mask_kind
 from roadseg.raster.labelled_scene import VOID, LabelledScene, scan_mask
-from roadseg.raster.road_raster import mask_kind
 from roadseg.raster.scene_settings import SceneSettings
 from roadseg.windows import Window
 

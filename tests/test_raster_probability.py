@@ -200,5 +200,5 @@ def test_an_image_and_a_resolution_without_crs_are_refused(tmp_path):
     path = write_levels(tmp_path / "p.tif", field(20, 30), crs=None, tags={"ROADSEG_GSD_M": "0.3"})
     levels, _ = open_probability(path)
     assert levels.grid == levels.source
-    with pytest.raises(SceneError, match="has no CRS that tells metres, so it cannot be read at 2 m"):
+    with pytest.raises(SceneError, match="has no CRS with known metres, so it cannot be read at 2 m"):
         open_probability(path, pixel_m=2.0)

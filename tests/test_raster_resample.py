@@ -1,4 +1,4 @@
-"""Resampling gives the same pixel through every window, keeps constants, and does not look at unknown pixels."""
+"""Resampling gives the same pixel through every window, keeps constants, and ignores nodata pixels."""
 
 import numpy as np
 import pytest

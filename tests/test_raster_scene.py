@@ -1,4 +1,4 @@
-"""A scene shows the same pixels through every window, and never takes an unknown pixel for a known one."""
+"""A scene shows the same pixels through every window, and never takes nodata for data."""
 
 import warnings
 
@@ -140,7 +140,7 @@ def masked_corner(shape=(60, 80)):
     return known
 
 
-def ways_to_say_unknown(folder):
+def ways_to_mark_nodata(folder):
     """Write the same picture with the same unknown corner in every way there is."""
     known = masked_corner()
     values = picture(60, 80).astype(np.uint8).clip(1, 254)
@@ -194,7 +194,7 @@ WAYS = [
 
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_to_say_unknown_is_understood(tmp_path, way):
-    values, valid = read_all(ways_to_say_unknown(tmp_path)[way])
+    values, valid = read_all(ways_to_mark_nodata(tmp_path)[way])
     np.testing.assert_array_equal(valid, masked_corner())
     fill = np.array(FILL) * (255 if values.dtype == np.uint8 else 1)
     np.testing.assert_allclose(values[:, ~valid], np.repeat(np.round(fill, 2)[:, None], (~valid).sum(), 1), atol=0.5)
@@ -203,7 +203,7 @@ def test_every_way_to_say_unknown_is_understood(tmp_path, way):
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("size", [0.3, 1.7])
 def test_unknown_pixels_stay_unknown_at_another_resolution(tmp_path, way, size):
-    _, valid = read_all(ways_to_say_unknown(tmp_path)[way], pixel_m=size)
+    _, valid = read_all(ways_to_mark_nodata(tmp_path)[way], pixel_m=size)
     rows, cols = ((np.arange(n) + 0.5) / n for n in valid.shape)
     inside = (rows[:, None] < 25 / 60) & (cols < 33 / 80)
     border = (abs(rows[:, None] - 25 / 60) < 1.2 / 60 / min(size, 1)) | (abs(cols - 33 / 80) < 1.2 / 80 / min(size, 1))
@@ -253,7 +253,7 @@ def test_all_nodata_is_no_error_here(tmp_path):
 
 
 def test_validity_of_the_files_own_grid(tmp_path):
-    path = ways_to_say_unknown(tmp_path)["internal mask"]
+    path = ways_to_mark_nodata(tmp_path)["internal mask"]
     with opened(path, pixel_m=3.0) as scene:
         valid = scene.read_valid(Window(10, 20, 30, 40))
     np.testing.assert_array_equal(valid, masked_corner()[10:40, 20:60])
@@ -470,7 +470,7 @@ def test_a_damaged_file_fails_to_open_where_its_stretch_is_needed(tmp_path):
 
 
 def test_the_picture_is_white_where_nothing_is_known(tmp_path):
-    path = ways_to_say_unknown(tmp_path)["internal mask"]
+    path = ways_to_mark_nodata(tmp_path)["internal mask"]
     with opened(path) as scene:
         shown = scene.picture(Window(0, 0, 60, 80), 60, 80)
     known = masked_corner()
@@ -487,8 +487,8 @@ def test_the_picture_has_three_colours_whatever_the_bands(tmp_path, bands):
 
 
 @pytest.mark.parametrize("way", ["nodata", "internal mask", "alpha", "holes between sources", "NaN"])
-def test_the_facts_tell_what_is_unknown(tmp_path, way):
-    with opened(ways_to_say_unknown(tmp_path)[way]) as scene:
-        facts = dict(scene.properties())
+def test_properties_name_what_marks_nodata(tmp_path, way):
+    with opened(ways_to_mark_nodata(tmp_path)[way]) as scene:
+        properties = dict(scene.properties())
     expected = {"nodata": "nodata 0.0", "internal mask": "mask band", "alpha": "alpha band", "NaN": "none marked"}
-    assert facts["nodata pixels"] == expected.get(way, "holes between the sources")
+    assert properties["nodata pixels"] == expected.get(way, "holes between the sources")

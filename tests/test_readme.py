@@ -21,8 +21,12 @@ LINES = [
     if line.strip()
 ]
 COMMANDS = [
-    part.strip() for line in LINES for part in re.split(r"\||&&|;", line) if part.strip().startswith("roadseg ")
+    part.strip()
+    for line in LINES
+    for part in re.split(r"\||&&|;", line.replace(".venv/bin/", ""))
+    if part.strip().startswith("roadseg ")
 ]
+FILES = sorted(set(re.findall(r"(?<![\w/])(?:tests|sample_data|\.ci|\.github)/[\w/.]+\w", README)))
 
 
 def test_is_at_most_200_lines() -> None:
@@ -32,8 +36,10 @@ def test_is_at_most_200_lines() -> None:
 def test_main_job_runs(tmp_path: Path) -> None:
     line = re.search(r"<!-- main job -->\n```sh\n(.*)\n```", README)
     assert line
-    install, _, job = line.group(1).partition(" && ")
-    assert install.startswith("pip install")
+    environment, install, job = line.group(1).split(" && ")
+    assert environment == "python3 -m venv .venv"
+    assert install.startswith(".venv/bin/pip install -c .ci/constraints.txt ")
+    job = job.removeprefix(".venv/bin/")
     shutil.copytree(ROOT / "sample_data", tmp_path / "sample_data")
     words = [sys.executable, "-m", *shlex.split(job)]
     subprocess.run(words, check=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=300)
@@ -81,6 +87,6 @@ def test_options_in_the_readme_exist(verb: str) -> None:
                 assert re.search(rf"(^|[\s,]){re.escape(option)}\b", text), command
 
 
-@pytest.mark.parametrize("path", sorted(set(re.findall(r"\b(?:tests|sample_data|\.ci)/[\w/.]+\w", README))))
+@pytest.mark.parametrize("path", FILES)
 def test_files_in_the_readme_exist(path: str) -> None:
     assert (ROOT / path).exists()

@@ -104,7 +104,7 @@ def test_goes_on_from_a_model(data: Path, tmp_path: Path) -> None:
     stages, card = read_card(first), read_card(second)
     assert card.recipe["start"] == {"name": "first", "hash": stages.hash, "recipe": stages.recipe}
     assert (card.recipe["steps"], card.licence, card.attribution) == (4, "CC0", "you")
-    assert "went on from first" in card.training_data
+    assert "continued from first" in card.training_data
     one, other = load_model(first)[0].state_dict(), load_model(second)[0].state_dict()
     assert torch.equal(one["head.weight"], other["head.weight"])
     with pytest.raises(TrainingError, match="--width"):

@@ -55,7 +55,7 @@ def test_the_same_pixels_through_any_window(turn: float) -> None:
 
 
 def test_tiles_that_overlap_agree() -> None:
-    """The second tile lies 40 px further down and 25 to the right on the same lattice."""
+    """The second tile lies 40 px further down and 25 to the right on the same grid of blocks."""
     other = cut(row=40, col=25)
     assert np.array_equal(cut().inside(Window(40, 25, 50, 60)), other.inside(Window(0, 0, 50, 60)))
 

@@ -81,7 +81,7 @@ def test_tiles_of_several_sizes_are_brought_to_one(tmp_path: Path) -> None:
     assert found.gsd_range_m == (0.5, 1.1)
     roads = [np.mean(tile.label[tile.label != VOID] == 1) for tile in found.tiles.tiles]  # type: ignore[attr-defined]
     assert roads == pytest.approx([8 / 340, 8 / 170, 8 / 155], rel=0.15)
-    with pytest.raises(TrainingError, match="bring all to one size with --gsd"):
+    with pytest.raises(TrainingError, match="resample all to one size with --gsd"):
         loaded(DataSettings((tmp_path / "data",)), tmp_path)
 
 

@@ -28,7 +28,7 @@ def test_classes_have_their_widths_and_foot_paths_none() -> None:
     notes: list[str] = []
     found = Widths().of(4, CLASSES, None, notes)
     assert found.tolist() == [WIDTHS_M["motorway"], WIDTHS_M["residential"], 0, WIDTHS_M["residential"]]
-    assert notes == ["left out, for they are no roads: 1 footway"]
+    assert notes == ["left out, as they are not roads: 1 footway"]
 
 
 def test_one_width_for_all_makes_no_road_of_a_foot_path() -> None:

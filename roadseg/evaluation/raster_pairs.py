@@ -18,7 +18,8 @@ from roadseg.errors import SceneError
 from roadseg.evaluation.pairs import ScoredPair
 from roadseg.metrics.pixels import FULL, VOID
 from roadseg.raster.grid import Grid
-from roadseg.raster.road_raster import RasterKind, RoadRaster, ValueScan, grid_mismatch, settle_kind
+from roadseg.raster.kind import RasterKind, ValueScan, settle_kind
+from roadseg.raster.road_raster import RoadRaster, grid_mismatch
 from roadseg.settings import EvaluateSettings, Neighbourhood
 from roadseg.windows import Window, square_windows
 

@@ -10,7 +10,6 @@ line. The measure of this name in Sat2Graph and later papers is another one.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +18,7 @@ from scipy.sparse.csgraph import connected_components, dijkstra
 
 from roadseg.metrics.control_points import control_points, snap
 from roadseg.metrics.graph import EdgePoints, Floats, Ints, RoadGraph, adjacency, coordinates, morton_order
-from roadseg.ragged import ranges
+from roadseg.progress import Advance
 
 SHORTEST_M = 1e-3
 """A path shorter than this is not compared."""
@@ -28,7 +27,6 @@ _MOST_POINTS, _SOURCES = 25_000, 512
 _NEAR, _CHUNK, _ROWS = 2048, 128, 256
 _NODE_DISTANCES = 1 << 23
 
-Advance = Callable[[float], None]
 Bools = NDArray[np.bool_]
 
 
@@ -213,7 +211,8 @@ def _penalty(length: Floats, there: Floats, asked: Bools) -> Floats:
         np.abs(there, out=there)
         np.divide(there, length, out=there)
     np.minimum(there, 1.0, out=there)
-    there[~asked] = 0
+    if not asked.all():
+        there[~asked] = 0
     total: Floats = there.sum(axis=0)
     return total
 
@@ -268,17 +267,10 @@ class _FromSources:
         by_last += (self.graph.lengths[targets.edge] - targets.along)[:, None]
         np.minimum(metres, by_last, out=metres)
         metres[targets.edge < 0] = np.inf
-        target, source = _same_edge(targets.edge, self.sources.edge)
-        direct = np.abs(targets.along[target] - self.sources.along[source])
-        metres[target, source] = np.minimum(metres[target, source], direct)
+        # between points on the same edge the way along it may be shorter; few targets share an edge with a source
+        shared = np.flatnonzero(np.isin(targets.edge, self.sources.edge))
+        if len(shared):
+            same = (targets.edge[shared, None] == self.sources.edge) & (self.sources.edge >= 0)
+            direct = np.abs(targets.along[shared, None] - self.sources.along)
+            metres[shared] = np.minimum(metres[shared], direct, out=metres[shared], where=same)
         return metres
-
-
-def _same_edge(targets: Ints, sources: Ints) -> tuple[Ints, Ints]:
-    """Return the pairs (target, source) of points on the same edge."""
-    # with targets sorted by edge, those on a source's edge are one range
-    order = np.argsort(targets, kind="stable")
-    first = np.searchsorted(targets[order], sources, side="left")
-    count = np.searchsorted(targets[order], sources, side="right") - first
-    count[sources < 0] = 0
-    return order[ranges(first, count)], np.repeat(np.arange(len(sources)), count)

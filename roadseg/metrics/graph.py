@@ -229,7 +229,7 @@ def _chains(segments: Ints, is_end: NDArray[np.bool_], *, join: bool) -> list[li
     head = segments[:, ::-1].ravel()
     degree = np.bincount(tail, minlength=len(is_end))
     leaving = np.argsort(tail, kind="stable")
-    start = np.concatenate([[0], np.cumsum(degree)])
+    start = offsets(degree)
     following = np.full(len(tail), -1)
     through = np.flatnonzero(degree[head] == 2)
     one = leaving[start[head[through]]]

@@ -183,7 +183,7 @@ def read_card(path: Path) -> ModelCard:
             header = json.loads(file.read(length))
         end = max((t["data_offsets"][1] for k, t in header.items() if k != "__metadata__"), default=0)
     except FileNotFoundError:
-        raise ModelError(_unknown(str(path))) from None
+        raise ModelError(_no_such_model(str(path))) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
         raise ModelError(f"{path} is not a safetensors file; roadseg only loads models in that format") from error
     if size < 8 + length + end:
@@ -218,13 +218,13 @@ def find_model(wanted: str | None) -> Path:
         return bundled[wanted]
     if Path(wanted).is_file():
         return Path(wanted)
-    raise ModelError(_unknown(wanted))
+    raise ModelError(_no_such_model(wanted))
 
 
 DEFAULT_MODELS = ("resunet", "compact")
 """The default model is the first of these that is bundled."""
 
 
-def _unknown(wanted: str) -> str:
+def _no_such_model(wanted: str) -> str:
     names = ", ".join(bundled_models()) or "none"
     return f"there is no model file {wanted}; give a .safetensors file or a bundled model ({names})"

@@ -71,7 +71,7 @@ def _unfolded(recipe: Mapping[str, Any]) -> list[tuple[str | None, dict[str, Any
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return settings with those of tables among them, as JSON would give them back."""
+    """Return settings with dotted names instead of nested tables, in the types that JSON gives back."""
     flat: dict[str, Any] = {}
     for name, value in settings.items():
         if isinstance(value, Mapping):

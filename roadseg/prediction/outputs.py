@@ -17,7 +17,7 @@ Finished = list[tuple[Path, Path]]
 
 
 def write_rasters(plan: ScenePlan, partial: Partial, tags: dict[str, str]) -> Finished:
-    """Join the blocks to cloud-optimized GeoTIFFs: the probability first, then the mask if it was asked for."""
+    """Join the blocks to cloud-optimized GeoTIFFs: the probability first, then the mask, if there is one."""
     grid, finished = plan.grid_out.cropped(plan.area_out), []
     for product, target in plan.rasters:
         joined = partial.mosaic(product, grid, plan.area_out, tags)

@@ -148,7 +148,7 @@ def describe(scene: Scene, plan: ScenePlan, card: ModelCard, engine: str) -> str
 
 
 def _wanted_area(scene: Scene, settings: PredictSettings) -> Area:
-    """Return the part of the scene that was asked for: polygons, a rectangle, or all of it."""
+    """Return the area of interest: polygons, a rectangle, or the whole scene."""
     if settings.aoi is None:
         return rectangle_area(scene.grid, settings.bbox, scene.path)
     polygons, crs = read_polygons(settings.aoi)

@@ -18,8 +18,9 @@ from roadseg.files import shortened
 from roadseg.raster.encoding import NODATA
 from roadseg.raster.files import OpenFile
 from roadseg.raster.grid import Grid
+from roadseg.raster.kind import RasterKind, ValueScan, mask_kind
 from roadseg.raster.resample import resample, taps
-from roadseg.raster.road_raster import RasterKind, RoadRaster, ValueScan, mask_kind
+from roadseg.raster.road_raster import RoadRaster
 from roadseg.raster.scene import Scene
 from roadseg.raster.scene_settings import SceneSettings
 from roadseg.windows import Window
@@ -159,7 +160,7 @@ def location_text(grid: Grid) -> str:
 
 def _no_mask(path: Path, found: str, cure: str) -> str:
     return (
-        f"{path} holds {found}, no road mask; it needs 1 for road, 0 for not road, 255 for not known, "
+        f"{path} holds {found}, no road mask; it needs 1 for road, 0 for not road, 255 for unknown, "
         f"for example by {cure}"
     )
 
@@ -180,7 +181,7 @@ def _listed(values: Sequence[float]) -> str:
     return shortened([f"{v:g}" for v in values]) if len(values) <= _NAMED else f"{min(values):g} to {max(values):g}"
 
 
-def _command_for(path: Path, values: Sequence[float]) -> str:
+def _command_for(path: Path | str, values: Sequence[float]) -> str:
     """Return a command that makes a mask of a file with other values."""
     classes = [value for value in values if value not in {0, VOID}]
     which = f"=={classes[0]:g}" if len(classes) == 1 else "==N"

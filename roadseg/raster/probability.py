@@ -18,8 +18,9 @@ from roadseg.raster.encoding import LEVELS, NODATA
 from roadseg.raster.files import bounded_cache
 from roadseg.raster.grid import Grid, model_grid
 from roadseg.raster.ground import ground_of
+from roadseg.raster.kind import RasterKind, settle_kind
 from roadseg.raster.resample import resample, taps
-from roadseg.raster.road_raster import RasterKind, RoadRaster, settle_kind
+from roadseg.raster.road_raster import RoadRaster
 from roadseg.windows import Window, square_windows
 
 _STRIP_PX = 1 << 22
@@ -48,7 +49,7 @@ class ProbabilityRaster:
 
     def __init__(
         self,
-        path: Path,
+        path: Path | str,
         kind: RasterKind,
         source: Grid,
         grid: Grid,
@@ -171,7 +172,7 @@ class ProbabilityRaster:
         return np.where(values == 1, np.uint8(LEVELS), values) if self.is_mask else values
 
 
-def open_probability(path: Path, *, pixel_m: float | None = None) -> tuple[ProbabilityRaster, list[str]]:
+def open_probability(path: Path | str, *, pixel_m: float | None = None) -> tuple[ProbabilityRaster, list[str]]:
     """Open a raster of roads on the grid where its roads are extracted.
 
     Parameters
@@ -199,13 +200,13 @@ def open_probability(path: Path, *, pixel_m: float | None = None) -> tuple[Proba
         return ProbabilityRaster(path, kind, raster.grid, grid), notes
 
 
-def _extraction_grid(raster: RoadRaster, asked: float | None) -> Grid:
+def _extraction_grid(raster: RoadRaster, pixel_m: float | None) -> Grid:
     own = raster.grid.pixel_size_m()
-    wanted = asked or _number(raster.tags.get("ROADSEG_GSD_M"))
+    wanted = pixel_m or _number(raster.tags.get("ROADSEG_GSD_M"))
     if own is None or wanted is None:
-        if asked:
+        if pixel_m:
             raise SceneError(
-                f"{raster.path} has no CRS that tells metres, so it cannot be read at {asked:g} m; "
+                f"{raster.path} has no CRS with known metres, so it cannot be read at {pixel_m:g} m; "
                 "assign one with gdal_edit, or leave --gsd out"
             )
         return raster.grid

@@ -1,16 +1,10 @@
 """Rasters of roads, as they are scored: probabilities as 255 levels, masks as 0 and 1, 255 for nodata.
 
-    float, or a scale tag             probability
-    values 0 and 1, maybe 255         mask; 255 is nodata
-    values 0 and 255, no nodata tag   mask; 255 is road
-    anything else                     refused, with the cure
-
 Reading is by window, so memory does not depend on the raster.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,23 +18,11 @@ from roadseg.errors import SceneError
 from roadseg.raster.encoding import LEVELS, NODATA, quantize
 from roadseg.raster.files import OpenFile, open_input, open_raster, reason
 from roadseg.raster.grid import Grid
+from roadseg.raster.kind import RasterKind, ValueScan
 from roadseg.windows import Window, square_windows
-
-RasterKind = Literal["probability", "mask 0/1", "mask 0/255"]
 
 _SCAN_PX = 2048
 _SAME_PX = 0.01
-
-
-@dataclass(frozen=True)
-class ValueScan:
-    """The values a file holds in its valid pixels, (256,) bool, and whether a tag makes 255 nodata."""
-
-    present: NDArray[np.bool_]
-    tagged: bool
-
-    def __or__(self, other: "ValueScan") -> "ValueScan":
-        return ValueScan(self.present | other.present, self.tagged or other.tagged)
 
 
 class RoadRaster(OpenFile):
@@ -68,7 +50,7 @@ class RoadRaster(OpenFile):
         If it cannot be opened or has several bands.
     """
 
-    def __init__(self, path: Path, *, overview: int | None = None) -> None:
+    def __init__(self, path: Path | str, *, overview: int | None = None) -> None:
         self.path = path
         self._file: Any = open_input(str(path))
         bands = [i + 1 for i, meaning in enumerate(self._file.colorinterp) if meaning is not ColorInterp.alpha]
@@ -249,39 +231,6 @@ class RoadRaster(OpenFile):
                 f"({reason(error)}); the file is damaged or out of reach"
             ) from error
         return values
-
-
-def mask_kind(values: ValueScan) -> RasterKind | None:
-    """Return the kind of mask that has these values, in one file or in several together; None if it is no mask."""
-    if values.present[2:255].any():
-        return None
-    if values.present[255] and not values.present[1] and not values.tagged:
-        return "mask 0/255"
-    return "mask 0/1"
-
-
-def settle_kind(values: ValueScan, source: Path) -> tuple[RasterKind, list[str]]:
-    """Return the kind of the masks that have these values together, and messages on what was assumed.
-
-    Parameters
-    ----------
-    values
-        Values of one file, or of all that are read alike.
-    source
-        The file or its folder, for messages.
-
-    Raises
-    ------
-    SceneError
-        If they are no masks.
-    """
-    kind = mask_kind(values)
-    if kind is None:
-        raise SceneError(
-            f"{source} holds grey values but no scale; if they are probabilities say so, with "
-            "gdal_edit -scale 0.00392157 for 0–255, else make a mask of 0 and 1"
-        )
-    return kind, [f"{source}: values 0 and 255, 255 taken for road"] if kind == "mask 0/255" else []
 
 
 def grid_mismatch(prediction: RoadRaster, truth: RoadRaster) -> str | None:

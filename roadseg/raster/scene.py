@@ -76,7 +76,7 @@ class Scene(OpenFile):
 
     @property
     def gsd_factors(self) -> tuple[float, float]:
-        """Model pixels per scene pixel, down and across; 1 where the scene is used as it is."""
+        """Model pixels per scene pixel, down and across; 1 where the scene keeps its grid."""
         return self.grid_model.height / self.grid.height, self.grid_model.width / self.grid.width
 
     @property

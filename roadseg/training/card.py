@@ -1,4 +1,4 @@
-"""Where a model comes from: what training writes on its card about data, terms and settings."""
+"""The provenance of a model: what training writes on its card about data, terms and settings."""
 
 from dataclasses import asdict, replace
 from typing import Any
@@ -8,29 +8,29 @@ from roadseg.settings import CardTexts, TrainSettings
 
 
 def complete_texts(
-    about: CardTexts, data: str, start: ModelCard | None = None, teacher: ModelCard | None = None
+    texts: CardTexts, data: str, start: ModelCard | None = None, teacher: ModelCard | None = None
 ) -> CardTexts:
-    """Complete what a card says: what was left out comes from the tiles, and from models that had a part in it.
+    """Complete the texts of a card from the training tiles, and from the models that training started or learned from.
 
     Parameters
     ----------
-    about
-        What the user says.
+    texts
+        Texts that were given; they take precedence.
     data
         The tiles in words.
     start, teacher
-        Cards of the model it went on from, and of the one it learned from. Their terms go on to hold for what was
-        made of them, unless others are named.
+        Cards of the model that training started from, and of the one it learned from. Their terms hold for the new
+        model too, unless others are given.
     """
-    said = [about.training_data or data]
-    for how, card in (("went on from", start), ("learned from", teacher)):
+    data_texts = [texts.training_data or data]
+    for relation, card in (("continued from", start), ("learned from", teacher)):
         if card is not None:
-            news = card.training_data and card.training_data not in said[0]
-            said.append(f"{how} {card.name}" + (f", trained on {card.training_data}" if news else ""))
-    terms: list[CardTexts | ModelCard] = [about, *(card for card in (start, teacher) if card)]
+            is_new = card.training_data and card.training_data not in data_texts[0]
+            data_texts.append(f"{relation} {card.name}" + (f", trained on {card.training_data}" if is_new else ""))
+    terms: list[CardTexts | ModelCard] = [texts, *(card for card in (start, teacher) if card)]
     return replace(
-        about,
-        training_data="; ".join(said),
+        texts,
+        training_data="; ".join(data_texts),
         licence=next((one.licence for one in terms if one.licence), ""),
         attribution=next((one.attribution for one in terms if one.attribution), ""),
     )
@@ -39,16 +39,16 @@ def complete_texts(
 def recipe_for_card(
     settings: TrainSettings, start: ModelCard | None, teacher: ModelCard | None = None, **facts: Any
 ) -> dict[str, Any]:
-    """Return every setting, and facts about the run; a model gone on from is nested with its own recipe.
+    """Return every setting, and facts about the run; the recipe of the model it started from is nested.
 
     Parameters
     ----------
     settings
-        Of this run.
+        Settings of this run.
     start, teacher
-        Cards of the model it went on from, and of the one it learned from.
+        Cards of the model that training started from, and of the one it learned from.
     facts
-        For example how many processes took part.
+        Other facts, such as the number of processes.
     """
     recipe = {name: value for name, value in asdict(settings).items() if value is not None}
     if start is not None:

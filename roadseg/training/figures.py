@@ -1,6 +1,6 @@
-"""Pictures of a training run: curves of loss, learning rate and dev score, and tiles good and bad.
+"""Pictures of a training run: curves of loss, learning rate and dev scores, and the best and worst tiles.
 
-Drawn with OpenCV, which is there anyway; its letters are ASCII.
+Drawn with OpenCV, which is installed anyway; its fonts are ASCII only.
 """
 
 import math
@@ -29,7 +29,7 @@ _KEY = (("right", _BLUE), ("false", _ORANGE), ("missed", (240, 228, 66)), ("met 
 
 @dataclass(frozen=True)
 class Series:
-    """A line to draw: its name, colour, and points (step, value)."""
+    """A curve to plot: its name, colour, and points (step, value)."""
 
     name: str
     colour: Colour
@@ -37,12 +37,12 @@ class Series:
 
 
 def draw_curves(history: Sequence[Mapping[str, float]]) -> Bytes:
-    """Draw what happened over the steps.
+    """Plot loss, dev scores and learning rate over the steps.
 
     Parameters
     ----------
     history
-        Rows with ``step`` and whatever else is known then.
+        Rows with ``step`` and any of the plotted figures.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def draw_curves(history: Sequence[Mapping[str, float]]) -> Bytes:
 
 
 def draw_samples(samples: Sequence[TileSample]) -> Bytes:
-    """Lay tiles out in rows, the picture on the left and what became of its roads on the right.
+    """Lay tiles out in rows, the image on the left and its errors on the right.
 
     Parameters
     ----------

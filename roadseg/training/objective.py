@@ -1,8 +1,8 @@
-"""Losses on logits, made of sums over pixels; void pixels count nowhere.
+"""Losses on logits, as ratios of sums over the pixels of a batch; void pixels do not count.
 
-A term for each pixel (cross-entropy, focal, squared error), and beside it what looks at whole roads: soft
-Dice keeps the rare class from being ignored, soft clDice asks that middle lines are met. All are ratios of sums
-over the batch. The sums come first, can be added over processes, and are divided once.
+A term per pixel (cross-entropy, focal, squared error), and terms on whole roads: soft Dice keeps the rare class from
+being ignored, soft clDice rewards centerlines that match. The sums come first, can be added over processes, and are
+divided once.
 Sources: Milletari et al. 2016 (arXiv:1606.04797, Dice), Lin et al. 2017 (arXiv:1708.02002, focal), Shit et al.
 2021 (arXiv:2003.07311, clDice).
 """
@@ -14,13 +14,13 @@ from torch.nn import functional
 from roadseg.settings import LossName, TrainSettings
 
 _SKELETON_STEPS = 5
-"""Erosions until nothing is left of a road: half the width of the widest, in pixels."""
+"""Erosions until no road is left: half the width of the widest, in pixels."""
 
 
 def loss_sums(
     logits: Tensor, labels: Tensor, settings: TrainSettings, teacher_probability: Tensor | None = None
 ) -> Tensor:
-    """Add up what the loss is made of.
+    """Return the sums that make up the loss.
 
     Parameters
     ----------
@@ -29,14 +29,14 @@ def loss_sums(
     labels
         (n, height, width) uint8: 1 road, 0 not road, 255 void.
     settings
-        Which loss.
-    taught
-        (n, height, width) float32, probability of road according to a teacher, if there is one.
+        The loss and its weights.
+    teacher_probability
+        (n, height, width) float32 probability of road according to a teacher, if there is one.
 
     Returns
     -------
-    (9,) float32: known pixels, their loss; overlap, road predicted, road; and for clDice how much of the
-    predicted skeleton lies on road, the predicted skeleton, how much of the skeleton is predicted, the skeleton.
+    (9,) float32: labelled pixels, their loss; overlap, predicted road, labelled road; and for clDice the predicted
+    skeleton on labelled road, the predicted skeleton, the labelled skeleton on predicted road, the labelled skeleton.
     """
     known = (labels != 255).float()
     target = (labels == 1).float()
@@ -54,7 +54,7 @@ def loss_sums(
 
 
 def loss_from_sums(sums: Tensor, settings: TrainSettings) -> Tensor:
-    """Divide sums into a loss.
+    """Return the loss that sums make up.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def loss_from_sums(sums: Tensor, settings: TrainSettings) -> Tensor:
 
 
 def skeleton(road: Tensor) -> Tensor:
-    """Thin a soft mask: what opening takes away, at every depth.
+    """Thin a soft mask: at every depth, keep what a morphological opening removes.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def _each_pixel(logits: Tensor, target: Tensor, loss: LossName, gamma: float) ->
 
 
 def _eroded(mask: Tensor) -> Tensor:
-    """Return the smallest value among a pixel and its four neighbours."""
+    """Return the minimum of each pixel and its four neighbours."""
     down = -functional.max_pool2d(-mask, (3, 1), 1, (1, 0))
     across = -functional.max_pool2d(-mask, (1, 3), 1, (0, 1))
     return torch.minimum(down, across)

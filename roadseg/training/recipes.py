@@ -1,6 +1,6 @@
 """Recipes and configuration files: every setting of a training run, from one of three places.
 
-The command line wins over the file given with ``--config``, and that over the recipe. A file is TOML with
+The command line takes precedence over the ``--config`` file, and that over the recipe. A file is TOML with
 the fields of ``TrainSettings`` and a table ``[augment]``; an unknown name is refused with the nearest one.
 """
 
@@ -18,7 +18,7 @@ from roadseg.settings import AugmentSettings, RecipeSettings, TrainSettings
 from roadseg.settings.option import checked, declared, fitted, from_options
 
 DEFAULT = TrainSettings()
-"""What is measured to be better: cross-entropy and Dice, Muon, flips, turns and light, averaged weights."""
+"""The best recipe measured: cross-entropy and Dice, Muon, flips, turns and changes of light, averaged weights."""
 
 PAPER = TrainSettings(
     steps=187_500,
@@ -51,14 +51,14 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises
     ------
     TrainingError
-        If it cannot be read; what it says is checked by ``merge_settings``.
+        If it cannot be read; its settings are checked by ``merge_settings``.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise TrainingError(f"cannot read {path} ({error.strerror}); check the path") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise TrainingError(f"{path} is not TOML ({error}); --print-config shows how one looks") from error
+        raise TrainingError(f"{path} is not TOML ({error}); --print-config prints an example") from error
 
 
 def settings_from_options(options: Mapping[str, Any]) -> TrainSettings:

@@ -1,4 +1,4 @@
-"""The run folder beside a model in the making: settings, checkpoint, history, and pictures to look at."""
+"""The run folder beside the model file: settings, checkpoint, history and pictures of a run."""
 
 import csv
 import io
@@ -23,21 +23,21 @@ _COLUMNS = ("step", "loss", "learning_rate", "crops_per_s", "break_even", "relax
 
 
 def run_folder(output: Path) -> Path:
-    """Return where a run for a model file keeps its things."""
+    """Return the run folder of a model file."""
     return output.with_name(output.name.removesuffix(".safetensors") + ".run")
 
 
 class RunFolder:
-    """The folder, and what is written there; a context manager that leaves no empty folder behind.
+    """The run folder and the files in it; a context manager that leaves no empty folder behind.
 
     Parameters
     ----------
     output
         The model file it belongs to.
     writes
-        Whether this process may write; of several only one does.
+        Whether this process writes; of several processes only one does.
     warn
-        Hears, once for each, of what cannot be written and is not needed: tables and pictures never cost a run.
+        Called once for each table or picture that cannot be written; the run continues without it.
 
     Raises
     ------
@@ -73,7 +73,7 @@ class RunFolder:
             remove_checkpoints(self.path)
 
     def write_config(self, settings: TrainSettings) -> None:
-        """Write ``config.toml``; before, what an earlier run left is untouched.
+        """Write ``config.toml``; until then the files of an earlier run stay as they are.
 
         Raises
         ------
@@ -92,7 +92,7 @@ class RunFolder:
             self._report_failure("tensorboard", error)
 
     def write_history(self, history: Sequence[HistoryRow]) -> None:
-        """Write the history so far as a table, as curves, and to TensorBoard if that is installed."""
+        """Write the history as a table, as curves, and to TensorBoard if that is installed."""
         if not self._writes or not history:
             return
         text = io.StringIO(newline="")
@@ -108,7 +108,7 @@ class RunFolder:
             self._report_failure("tensorboard", error)
 
     def finish(self, history: Sequence[HistoryRow], samples: Sequence[TileSample]) -> None:
-        """Write what there is to see at the end; the checkpoint has done its work."""
+        """Write the last history and the sample pictures, and remove the checkpoint."""
         self.write_history(history)
         if samples:
             self._draw("samples.png", draw_samples(samples))
@@ -118,7 +118,7 @@ class RunFolder:
             self._warn(f"cannot remove the checkpoint in {self.path} ({error.strerror}); the model does not need it")
 
     def pictures(self) -> str:
-        """Return what there is to look at."""
+        """Return the paths of the pictures, as text; that of the folder if there are none."""
         pictures = [name for name in ("curves.png", "samples.png") if self._drawn(name)]
         return ", ".join(str(self.path / name) for name in pictures) or str(self.path)
 
@@ -147,7 +147,7 @@ class RunFolder:
     def _report_failure(self, name: str, error: OSError) -> None:
         if name not in self._failed:
             self._failed.add(name)
-            self._warn(f"cannot write {self.path / name} ({error.strerror or error}); training goes on without it")
+            self._warn(f"cannot write {self.path / name} ({error.strerror or error}); training continues without it")
 
 
 def _tensorboard_writer(folder: Path) -> Any:

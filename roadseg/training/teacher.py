@@ -1,7 +1,7 @@
-"""A trained network that a smaller one learns from: its probabilities soften the labels.
+"""Knowledge distillation: a trained model whose probabilities soften the labels that a smaller one learns from.
 
-Labels say yes or no also where imagery does not; a larger network's doubts tell more about a crop than its
-mask, and average out what single masks have wrong. Source: Hinton, Vinyals, Dean 2015 (arXiv:1503.02531).
+Labels are certain even where the imagery is not; the probabilities of a larger model say more about a crop than its
+mask, and average out errors of single masks. Source: Hinton, Vinyals, Dean 2015 (arXiv:1503.02531).
 """
 
 import torch
@@ -14,18 +14,18 @@ from roadseg.model.weights import load_model
 from roadseg.settings import Precision, TrainSettings
 
 _SAME_GSD = 0.15
-"""How far ground resolutions may differ: as far as prediction reads a scene as it is."""
+"""Largest difference in ground resolution, the same within which prediction does not resample a scene."""
 
 
 class Teacher:
-    """Tells the probability of road in crops, as its card calibrates it.
+    """Returns the probability of road in crops, calibrated as its card says.
 
     Parameters
     ----------
     network, card
         A trained model.
     device, precision
-        Where and in which number format it works.
+        Device and number format to compute in.
     """
 
     def __init__(self, model: ResUNet, card: ModelCard, *, device: torch.device, precision: Precision) -> None:
@@ -47,7 +47,7 @@ def load_teacher(settings: TrainSettings, *, bands: int, gsd_m: float, device: t
     Raises
     ------
     ModelError, TrainingError
-        If it is missing, or sees other bands or another ground resolution than the run.
+        If it is missing, or has other bands or another ground resolution than the run.
     """
     if settings.teacher is None:
         return None

@@ -1,1 +1,1 @@
-"""What runs the model on a batch of windows."""
+"""Engines: the libraries and devices that run a model on batches of windows."""

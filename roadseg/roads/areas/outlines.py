@@ -259,7 +259,7 @@ def _path(ring: Ints, following: Ints) -> tuple[Ints, Ints]:
     before[following] = np.arange(count)
     following[before[first]] = np.roll(first, -1)
     path = breadth_first_order(_successor_graph(following), first[0], return_predecessors=False)
-    return np.asarray(path, dtype=np.int64), np.concatenate([[0], np.cumsum(sizes)])
+    return np.asarray(path, dtype=np.int64), offsets(sizes)
 
 
 def _successor_graph(following: Ints) -> csr_array:

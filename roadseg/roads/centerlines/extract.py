@@ -11,11 +11,12 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
+from roadseg.progress import Advance
 from roadseg.roads.centerlines.merge import MeasuredBlock, merge_blocks
 from roadseg.roads.centerlines.skeleton import Skeleton, thin_block
 from roadseg.roads.centerlines.trace import trace_block
 from roadseg.roads.centerlines.width import near_nodata, road_area
-from roadseg.roads.mask.clean import Advance, Cleaning, CleanMask, Read, clean_blocks
+from roadseg.roads.mask.clean import Cleaning, CleanMask, Read, clean_blocks
 from roadseg.roads.mask.store import BitPlane, BlockGrid
 from roadseg.roads.mask.workers import WorkerPool
 from roadseg.roads.pixel_graph import PixelGraph

@@ -9,7 +9,7 @@ the ground, so oblong and sheared pixels need no special case.
 import numpy as np
 import shapely
 
-from roadseg.ragged import offsets, ranges
+from roadseg.ragged import offsets, ranges, reduce_ranges
 from roadseg.raster.ground import Ground
 from roadseg.roads.network import RoadNetwork
 from roadseg.roads.pixel_graph import Bools, Floats, Ints, PixelGraph
@@ -21,7 +21,6 @@ from roadseg.roads.repair.edges import (
     edge_range,
     in_canonical_order,
     polylines_of,
-    reduce_slices,
 )
 from roadseg.roads.repair.spurs import components
 
@@ -157,7 +156,7 @@ def _lengths(points: Floats, starts: Ints, ground: Ground) -> Floats:
     metres = ground.metres((points[1:] + points[:-1]) / 2)
     step = np.hypot(*np.einsum("nij,nj->in", metres, np.diff(points, axis=0)))
     step[starts[1:-1] - 1] = 0
-    return reduce_slices(np.add, step, starts[:-1], np.diff(starts) - 1)
+    return reduce_ranges(np.add, step, starts[:-1], np.diff(starts) - 1)
 
 
 def _probabilities(graph: PixelGraph, *, valid: bool) -> tuple[Floats, Floats]:
@@ -166,9 +165,9 @@ def _probabilities(graph: PixelGraph, *, valid: bool) -> tuple[Floats, Floats]:
     if not valid:
         return np.full(len(counts), np.nan), np.full(len(counts), np.nan)
     level = graph.level / 254.0
-    total = reduce_slices(np.add, level, graph.starts[:-1], counts)
+    total = reduce_ranges(np.add, level, graph.starts[:-1], counts)
     mean = np.divide(total, counts, out=np.full(len(counts), np.nan), where=counts > 0)
-    return mean, reduce_slices(np.minimum, level, graph.starts[:-1], counts, np.nan)
+    return mean, reduce_ranges(np.minimum, level, graph.starts[:-1], counts, np.nan)
 
 
 def _widths(graph: PixelGraph, raw: Polylines, smooth: Floats, length: Floats, ground: Ground) -> Floats:
@@ -187,7 +186,7 @@ def _widths(graph: PixelGraph, raw: Polylines, smooth: Floats, length: Floats, g
     metric = np.einsum("nij,nik->njk", metres, metres)
     step = _ground_steps(smooth, metric, counts)
     step[raw.starts[1:-1] - 1] = 0  # from one edge to the next
-    total = reduce_slices(np.add, step, raw.starts[:-1], counts - 1)
+    total = reduce_ranges(np.add, step, raw.starts[:-1], counts - 1)
     step *= np.repeat(np.divide(length, total, out=np.ones(len(counts)), where=total > 0), counts)[:-1]
     edge = edge_of_vertex(graph)
     point = np.arange(len(edge)) + 2 * edge + 1
@@ -217,7 +216,7 @@ def _ground_steps(points: Floats, metric: Floats, counts: Ints) -> Floats:
 def _ratio(area: Floats, owned: Floats, graph: PixelGraph) -> Floats:
     """Return (edges,) the area over the length of the vertices of each edge; NaN where they have no length."""
     first, counts = graph.starts[:-1], np.diff(graph.starts)
-    total, along = reduce_slices(np.add, area, first, counts), reduce_slices(np.add, owned, first, counts)
+    total, along = reduce_ranges(np.add, area, first, counts), reduce_ranges(np.add, owned, first, counts)
     ratio: Floats = np.divide(total, along, out=np.full(len(total), np.nan), where=along > 0)
     return ratio
 

@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from roadseg.progress import Advance
 from roadseg.ragged import ranges
 from roadseg.raster.encoding import NODATA
 from roadseg.roads.mask.components import Runs, find_runs, label_runs
@@ -36,9 +37,6 @@ Bools = NDArray[np.bool_]
 
 Read = Callable[[Window], Bytes]
 """From a window inside the raster to its levels, (height, width) uint8: probability × 254, or 255 for nodata."""
-
-Advance = Callable[[float], None]
-"""Called with the number of megapixels finished since the last call; they add up to the raster's."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +123,7 @@ def clean_raster(
     folder
         Folder for temporary files: an eighth of a byte per pixel, less where nothing is.
     on_block
-        Called with the number of megapixels finished since the last call.
+        Called with the number of megapixels finished since the last call; they add up to the raster's.
     """
     with WorkerPool(read, workers) as pool, TemporaryDirectory(dir=folder) as scratch:
         yield clean_blocks(pool, BlockGrid(height, width, block_px), cleaning, Path(scratch), on_block)
@@ -144,15 +142,14 @@ def clean_blocks(
     levels = RoadLevels(folder / "levels.bin", grid) if store_levels else None
     mask = CleanMask(BitPlane(folder / "road.bits", grid), BitPlane(folder / "nodata.bits", grid), levels)
     blocks = grid.blocks()
-
+    # Three passes over the blocks. What the first finds out about open roads, the second does before it looks for holes
+    # (a dropped road is part of a hole), and what the second finds out about open holes, the third does.
     tasks = [_BlockToClean(block, mask, cleaning) for block in blocks]
     components = _joined(pool, _find_roads, tasks, Seams(grid.width, diagonal=True), on_block)
     dropped = [seed[~(strong & (area >= cleaning.min_area_px))] for seed, area, strong in components]
-
     tasks = [_BlockToClean(block, mask, cleaning, seeds) for block, seeds in zip(blocks, dropped, strict=True)]
     components = _joined(pool, _find_holes, tasks, Seams(grid.width, diagonal=False), on_block)
     holes = [seed[~stays & (area <= cleaning.max_hole_px)] for seed, area, stays in components]
-
     for block, seeds in zip(blocks, holes, strict=True):
         if len(seeds):
             mask.road.write(block, _flooded(mask.road.read(block), seeds, 1, 4))

@@ -130,7 +130,7 @@ class BitPlane:
         return mask
 
     def is_empty(self, window: Window) -> bool:
-        """Return whether all blocks that overlap a window are empty; cheap, and False if only the window is."""
+        """Return whether all blocks that overlap a window are empty; cheap, as no pixel is read."""
         with _opened(self.path, "rb") as file:
             return all(_state(file, index) == _EMPTY for index, _ in self.grid.touching(window))
 
@@ -205,5 +205,7 @@ def _opened(path: Path, mode: str) -> FileIO:
 
 
 def _state(file: FileIO, index: int) -> int:
+    """Return the state of a block; nothing was written beyond the end of the file."""
     file.seek(index)
-    return (file.read(1) or bytes([_EMPTY]))[0]
+    state = file.read(1)
+    return state[0] if state else _EMPTY

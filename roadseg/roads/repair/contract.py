@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from roadseg.ragged import ranges
+from roadseg.ragged import offsets, ranges
 from roadseg.roads.centerlines.chains import find_chains
 from roadseg.roads.pixel_graph import Ints, PixelGraph
 from roadseg.roads.repair.edges import Vertices, take_edges, take_vertices
@@ -41,7 +41,7 @@ def contract(graph: PixelGraph, *, keep: Ints | None = None) -> PixelGraph:
     places, area, level = take_vertices(graph, graph.starts[order], counts, turned=chains.turned, lead=joint)
     counts += joint
     at = (np.cumsum(counts) - counts)[joint]
-    starts = np.concatenate([[0], np.cumsum(np.add.reduceat(counts, first))])
+    starts = offsets(np.add.reduceat(counts, first))
     ends = np.where(chains.turned[:, None], graph.ends[order, ::-1], graph.ends[order])
     places[at] = np.rint(graph.nodes[ends[joint, 0]])
     joined = replace(
@@ -84,7 +84,7 @@ def split_edges(graph: PixelGraph, vertices: Ints, *, appended: Vertices | None 
         nodes=np.concatenate([graph.nodes, graph.places[vertices]]),
         at_border=np.concatenate([graph.at_border, np.zeros(len(vertices), dtype=bool)]),
         ends=ends,
-        starts=np.concatenate([[0], np.cumsum(stop - begin)]),
+        starts=offsets(stop - begin),
         places=places,
         area=area,
         level=level,

@@ -6,12 +6,11 @@ compare with limits.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from roadseg.ragged import ranges
+from roadseg.ragged import offsets, ranges
 from roadseg.roads.pixel_graph import Bools, Floats, Ints, PixelGraph
 
 PixelSize = tuple[float, float]
@@ -121,32 +120,6 @@ def incident_edges(graph: PixelGraph, nodes: Ints) -> Iterator[tuple[Ints, slice
         yield np.unique(leaving[ranges(first[here], degree[here])] >> 1), part
 
 
-def reduce_slices(operation: np.ufunc, values: NDArray[Any], first: Ints, counts: Ints, empty: float = 0.0) -> Floats:
-    """Return (n,) a ufunc's reduction of each slice ``values[first[i] : first[i] + counts[i]]``.
-
-    Parameters
-    ----------
-    operation
-        Such as ``np.add`` or ``np.minimum``.
-    values
-        Flat array.
-    first, counts
-        (n,) where slices begin, in ascending order, and how long they are.
-    empty
-        Result for slices of length 0.
-    """
-    reduced = np.full(len(first), empty)
-    some = np.flatnonzero(counts > 0)
-    # reduceat takes beginnings only, so where a slice stops begins another, up to the next one: every second
-    # result is of such a gap and is dropped. This is why slices should ascend.
-    bounds = np.stack([first[some], first[some] + counts[some]], axis=1).ravel()
-    if len(some) and bounds[-1] == len(values):
-        bounds = bounds[:-1]
-    if len(some):
-        reduced[some] = operation.reduceat(values, bounds)[::2]
-    return reduced
-
-
 def take_edges(graph: PixelGraph, edges: Ints, *, turned: Bools | None = None, all_nodes: bool = False) -> PixelGraph:
     """Return some edges in the order given, with the nodes they use.
 
@@ -175,7 +148,7 @@ def take_edges(graph: PixelGraph, edges: Ints, *, turned: Bools | None = None, a
         nodes=nodes,
         at_border=at_border,
         ends=ends,
-        starts=np.concatenate([[0], np.cumsum(counts)]),
+        starts=offsets(counts),
         places=places,
         area=area,
         level=level,

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from roadseg.ragged import ranges
+from roadseg.ragged import ranges, reduce_ranges
 from roadseg.roads.pixel_graph import Floats, Ints, PixelGraph
-from roadseg.roads.repair.edges import PixelSize, Polylines, reduce_slices
+from roadseg.roads.repair.edges import PixelSize, Polylines
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def _widths(graph: PixelGraph, polylines: Polylines, edge: Ints, first: Ints, la
     last = np.minimum(last, polylines.starts[edge + 1] - 2)
     counts = np.maximum(last - first + 1, 0)
     owned = graph.area[ranges(first - 2 * edge - 1, counts)]  # point p of edge i is vertex p - 2 i - 1
-    area = reduce_slices(np.add, owned, np.cumsum(counts) - counts, counts)
+    area = reduce_ranges(np.add, owned, np.cumsum(counts) - counts, counts)
     some = counts > 0
     first, last = first[some], last[some]
     # A vertex stands for half the way to both its neighbours, so a row of them stands for what lies between

@@ -5,8 +5,9 @@ from dataclasses import fields, replace
 import numpy as np
 from scipy.spatial import KDTree
 
+from roadseg.ragged import reduce_ranges
 from roadseg.roads.pixel_graph import Bools, Floats, Ints, PixelGraph
-from roadseg.roads.repair.edges import NODE_CHUNK, PixelSize, chunks, degrees, polylines_of, reduce_slices, take_edges
+from roadseg.roads.repair.edges import NODE_CHUNK, PixelSize, chunks, degrees, polylines_of, take_edges
 from roadseg.roads.repair.ends import EdgeEnds, end_widths, measure_ends
 from roadseg.roads.repair.gap_evidence import DeadEnds, GapCandidates, concatenate, plausible
 from roadseg.roads.repair.pixel_lines import line_pixels
@@ -110,6 +111,7 @@ def _hits(
     graph: PixelGraph, ends: DeadEnds, obstacles: PixelSet, max_gap: float, pixel_size: PixelSize
 ) -> GapCandidates:
     """Return the gaps between dead ends and the first edge ahead of them, or a little to the left or right."""
+    # Three rays leave each dead end, turned by 0, -20 and 20 degrees: rows 3 i, 3 i + 1 and 3 i + 2.
     turns = np.tile(_RAYS, len(ends.node))
     end = np.repeat(np.arange(len(ends.node)), len(_RAYS))
     down, across = ends.end.outward[end].T
@@ -134,6 +136,7 @@ def _of_hits(
     """
     end, turn, owner, direction = hits
     vertex, node = np.where(owner >= 0, owner, -1), np.where(owner <= -2, -2 - owner, -1)
+    # Each list of a mixed kind is written for nodes first, then overwritten where a vertex of an edge was met.
     edge = np.where(owner >= 0, np.searchsorted(graph.starts, vertex, side="right") - 1, -1)
     on_edge = np.flatnonzero(owner >= 0)
     target = graph.nodes[node]
@@ -163,7 +166,7 @@ def _mean_widths(graph: PixelGraph, edges: Ints, pixel_size: PixelSize) -> Float
     """Return (n,) metres: rough widths of some edges, from the number of road pixels per vertex."""
     edges, which = np.unique(edges, return_inverse=True)
     counts = np.diff(graph.starts)[edges]
-    area = reduce_slices(np.add, graph.area, graph.starts[edges], counts)
+    area = reduce_ranges(np.add, graph.area, graph.starts[edges], counts)
     width: Floats = area / np.maximum(counts, 1) * np.sqrt(pixel_size[0] * pixel_size[1])
     return width[which]
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from roadseg.ragged import ranges
+from roadseg.ragged import offsets, ranges, reduce_ranges
 from roadseg.roads.pixel_graph import Bools, Floats, Ints, PixelGraph
 from roadseg.roads.repair.edges import (
     PixelSize,
@@ -19,7 +19,6 @@ from roadseg.roads.repair.edges import (
     edge_lengths,
     incident_edges,
     polylines_of,
-    reduce_slices,
     take_edges,
     vertices_where,
 )
@@ -114,7 +113,7 @@ def _is_inside(graph: PixelGraph, edges: Ints, pixel_size: PixelSize) -> tuple[B
 def _rough_widths(graph: PixelGraph, pixel_size: PixelSize) -> Floats:
     """Return (nodes,) metres: the mean area per vertex of the widest edge there that has eight vertices or more."""
     counts = np.diff(graph.starts)
-    mean = reduce_slices(np.add, graph.area, graph.starts[:-1], counts) / np.maximum(counts, 1) * max(pixel_size)
+    mean = reduce_ranges(np.add, graph.area, graph.starts[:-1], counts) / np.maximum(counts, 1) * max(pixel_size)
     widest = np.zeros(len(graph.nodes))
     np.maximum.at(widest, graph.ends, np.where(counts >= 8, mean, 0)[:, None])
     return widest
@@ -236,7 +235,7 @@ def _cut_back(graph: PixelGraph, clear: Floats, stays: Bools, pixel_size: PixelS
     return replace(
         graph,
         ends=graph.ends[stays],
-        starts=np.concatenate([[0], np.cumsum(counts)]),
+        starts=offsets(counts),
         places=places,
         area=area,
         level=level,

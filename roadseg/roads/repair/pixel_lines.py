@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from roadseg.ragged import ranges
+from roadseg.ragged import offsets, ranges
 from roadseg.roads.pixel_graph import Ints
 
 
@@ -54,4 +54,4 @@ def line_pixels(start: Ints, stop: Ints, *, four_connected: bool) -> PixelLines:
     across = (2 * step * size[line, 1] + whole) // (2 * whole)
     down = step - across if four_connected else (2 * step * size[line, 0] + whole) // (2 * whole)
     pixels = start[line] + np.sign(stop - start)[line] * np.stack([down, across], axis=1)
-    return PixelLines(pixels, line, step, np.concatenate([[0], np.cumsum(steps + 1)]))
+    return PixelLines(pixels, line, step, offsets(steps + 1))

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from roadseg.ragged import ranges
+from roadseg.ragged import ranges, reduce_ranges
 from roadseg.roads.pixel_graph import Bools, Floats, Ints, PixelGraph
-from roadseg.roads.repair.edges import CHUNK, chunks, places_at, reduce_slices
+from roadseg.roads.repair.edges import CHUNK, chunks, places_at
 from roadseg.roads.repair.pixel_lines import line_pixels
 
 _CELL = 5
@@ -214,7 +214,7 @@ def _bounding_boxes(graph: PixelGraph) -> tuple[Ints, Ints]:
     """Return (edges, 2) the lowest and highest row and column of the vertices of each edge."""
     first, counts = graph.starts[:-1], np.diff(graph.starts)
     low, high = (
-        np.stack([reduce_slices(operation, graph.places[:, axis], first, counts) for axis in (0, 1)], axis=1)
+        np.stack([reduce_ranges(operation, graph.places[:, axis], first, counts) for axis in (0, 1)], axis=1)
         for operation in (np.minimum, np.maximum)
     )
     return low.astype(np.int64), high.astype(np.int64)

@@ -8,6 +8,7 @@ repeated until nothing changes; each sees the whole graph, so the result does no
 
 import numpy as np
 
+from roadseg.ragged import ranges, reduce_ranges
 from roadseg.roads.mask.components import label_pairs
 from roadseg.roads.pixel_graph import Bools, Floats, Ints, PixelGraph
 from roadseg.roads.repair.contract import contract
@@ -18,7 +19,6 @@ from roadseg.roads.repair.edges import (
     edge_lengths,
     incident_edges,
     polylines_of,
-    reduce_slices,
     take_edges,
 )
 from roadseg.roads.repair.ends import end_widths
@@ -101,7 +101,7 @@ def _foot(graph: PixelGraph, side: Ints) -> Ints:
 
 def _greatest_widths(graph: PixelGraph, pixel_size: PixelSize) -> Floats:
     """Return (nodes,) metres that no road there is wider than: as if each vertex had the area of the largest."""
-    most = reduce_slices(np.maximum, graph.area, graph.starts[:-1], np.diff(graph.starts)) * max(pixel_size)
+    most = reduce_ranges(np.maximum, graph.area, graph.starts[:-1], np.diff(graph.starts)) * max(pixel_size)
     widest = np.zeros(len(graph.nodes))
     np.maximum.at(widest, graph.ends, most[:, None])
     return widest
@@ -116,7 +116,7 @@ def _short_spurs(graph: PixelGraph, spur: Bools, side: Ints, margin: float, pixe
     edges = edges[np.lexsort((edges, -polylines.lengths[edges], foot[edges]))]  # by foot, the longest first
     at = foot[edges]
     number = np.bincount(at, minlength=len(degree))
-    rank = np.arange(len(at)) - (np.cumsum(number) - number)[at]
+    rank = ranges(0, number)
     spur[edges[rank < 2 - (degree - number)[at]]] = False
     return spur
 

@@ -1,9 +1,9 @@
-"""Do labels lie on the roads of the image? A guess, good enough to look twice.
+"""Do labels lie on the roads of the image? An estimate, good enough to warrant a second look.
 
-A road has edges along its rim and few inside. The image's edges, measured against their surroundings, are
-correlated with the labels' rim (minus their inside) at every shift up to a reach; where the best shift stands out
-clearly and is not zero, the labels are likely off by it. Trees, shadows and few roads make it silent, not wrong.
-Labels of many tiles that are off by the same are found by adding up how well each shift fits all of them.
+A road has edges along its rim and few inside. The image's edges, relative to their surroundings, are correlated with
+the labels' rim (minus their inside) at every shift up to a limit. If the best shift stands out clearly and is not zero,
+the labels are probably off by it. Trees, shadows and few roads lead to no result rather than a wrong one. A shift that
+many tiles share is found by adding up how well each shift fits all of them.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CLEAR = 4.5
-"""How many standard deviations over all shifts the best one must stand out to be believed."""
+"""Standard deviations by which the best shift must stand out from all shifts."""
 
 _SURROUNDINGS_PX = 41
 _STEEPEST = 3.0
@@ -23,11 +23,11 @@ _VOID = 255
 
 
 Fit = NDArray[np.float64]
-"""How well labels fit at each shift, rows first, none in the middle; of mean 0 and standard deviation 1."""
+"""How well labels fit at each shift, rows first, no shift in the middle; mean 0, standard deviation 1."""
 
 
 class Shift(NamedTuple):
-    """How far the image's roads lie below and to the right of their labels, in pixels, and how clearly so."""
+    """How far the image's roads lie below and to the right of their labels, in pixels, and how clearly."""
 
     rows: int
     cols: int
@@ -52,11 +52,11 @@ def fit_at_shifts(image: NDArray[np.uint8], label: NDArray[np.uint8], *, reach_p
     label
         (height, width) uint8: 1 road, 0 not road, 255 void.
     reach_px
-        Largest shift looked at.
+        Largest shift, either way.
 
     Returns
     -------
-    (2 * reach_px + 1, 2 * reach_px + 1); None where there is no road or nothing to see.
+    (2 * reach_px + 1, 2 * reach_px + 1); None if there is no road or the image has no edges.
     """
     road = (label == 1).astype(np.uint8)
     square = np.ones((3, 3), np.uint8)
@@ -80,7 +80,7 @@ def _standardized(fit: Fit) -> Fit:
 
 
 def _edges(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return how steep the brightness is against its surroundings, (height, width)."""
+    """Return the gradient of the brightness relative to its surroundings, (height, width)."""
     grey = cv2.GaussianBlur(image.mean(axis=0, dtype=np.float32), (0, 0), 1.0)
     steep = np.hypot(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1))
     around = cv2.blur(steep, (_SURROUNDINGS_PX, _SURROUNDINGS_PX))

@@ -1,4 +1,4 @@
-"""A contact sheet of training pairs: each image alone, and with its labels and its void drawn over."""
+"""A contact sheet of training pairs: each image alone, and with its labels and void pixels drawn on it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ _INK, _ALARM = (20, 20, 20), (190, 0, 0)
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A pair made small.
+    """A small picture of a pair.
 
     Parameters
     ----------
     image
         (rows, cols, 3) uint8.
     road, void
-        (rows, cols) float32 shares of each picture element.
+        (rows, cols) float32 shares of road and void in each picture element.
     """
 
     image: NDArray[np.uint8]
@@ -35,7 +35,7 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class SheetEntry:
-    """What is shown of a pair: its picture, a line that names it, and a line on what is odd, if anything."""
+    """A pair on the sheet: its picture, a title, and a remark, which may be empty."""
 
     thumb: Thumbnail | None
     title: str
@@ -59,7 +59,7 @@ def draw_contact_sheet(entries: Sequence[SheetEntry], *, columns: int = 2) -> ND
 
 
 def overlay(thumb: Thumbnail) -> NDArray[np.uint8]:
-    """Lay roads (amber) and void (violet stripes) over an image; (rows, cols, 3) uint8."""
+    """Draw roads (amber) and void (violet stripes) on an image; (rows, cols, 3) uint8."""
     row, col = np.indices(thumb.road.shape)
     stripes = (row + col) // _STRIPE_PX % 2 == 0
     image = thumb.image.astype(np.float32) * 0.7

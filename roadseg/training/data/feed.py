@@ -1,7 +1,7 @@
-"""Batches drawn ahead by a thread, so that the device never waits for the host.
+"""Batches drawn ahead by a thread, so that the device does not wait for the host.
 
-Crop number i of a run depends on nothing but the seed and i. So a run that goes on sees what it would
-have seen, and several processes see the crops that one would, each its share.
+Crop number i of a run depends only on the seed and i. So a resumed run sees the crops it would have seen, and several
+processes see those that one would, each its share.
 """
 
 import itertools
@@ -31,13 +31,13 @@ class Feed:
     Parameters
     ----------
     tiles
-        Where crops come from.
+        Source of the crops.
     settings
-        Seed, batch and pool.
-    team
-        Whose share of each batch is wanted.
+        ``seed``, ``batch`` and ``pool``.
+    processes
+        The processes that share each batch.
     device
-        Where batches go; memory is pinned for CUDA.
+        Device that batches are copied to; memory is pinned for CUDA.
     first
         Step of the first batch.
     """
@@ -77,13 +77,13 @@ class Feed:
             yield pixels[:, :-1], pixels[:, -1]
 
     def crop_numbers(self, step: int) -> list[int]:
-        """Return which crops of the run are this process's in a step."""
+        """Return the numbers of this process's crops in a step."""
         first = step * self.settings.batch * self.processes.size
         mine = range(self.settings.batch * self.processes.size)[self.processes.batch_slice(self.settings.batch)]
         return [self._in_pool(first + number) for number in mine]
 
     def _in_pool(self, number: int) -> int:
-        """Map a crop of the run to one of the pool: each once per epoch, in an order of that epoch."""
+        """Map a crop of the run to one of the pool: each once per epoch, in a new order each epoch."""
         if not self.settings.pool:
             return number
         epoch, place = divmod(number, self.settings.pool)

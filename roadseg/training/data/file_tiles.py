@@ -1,4 +1,4 @@
-"""A labelled image that is read from its files, crop by crop, by as many threads as want to."""
+"""Labelled images that stay on disk and are read crop by crop, by several threads."""
 
 import threading
 from collections import OrderedDict
@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roadseg.raster.grid import Grid
+from roadseg.raster.kind import RasterKind
 from roadseg.raster.labelled_scene import VOID, LabelledPixels, LabelledScene
-from roadseg.raster.road_raster import RasterKind
 from roadseg.raster.scene_settings import SceneSettings
 from roadseg.training.data.holdout_blocks import DevBlocks
 from roadseg.training.data.pairs import TilePair
@@ -18,17 +18,17 @@ from roadseg.training.data.tiles import MemoryTile
 from roadseg.windows import Window
 
 _OPEN = 12
-"""How many pairs of files a thread keeps open."""
+"""Pairs of files that a thread keeps open."""
 
 
 class OpenFiles(threading.local):
-    """Pairs of files as each thread has them open, the ones used last."""
+    """The pairs of files that each thread has open, those used last."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[Path, Path], LabelledScene] = OrderedDict()
 
     def of(self, tile: "FileTile") -> LabelledScene:
-        """Return a tile's files, opened if need be."""
+        """Return the open files of a tile."""
         if tile.pair not in self._kept:
             self._kept[tile.pair] = LabelledScene(*tile.pair, tile.settings, tile.kind)
             while len(self._kept) > _OPEN:
@@ -39,7 +39,7 @@ class OpenFiles(threading.local):
 
 @dataclass
 class FileTile:
-    """An image with its mask on disk.
+    """An image on disk with its mask.
 
     Parameters
     ----------
@@ -48,17 +48,17 @@ class FileTile:
     settings
         How to read them.
     kind
-        How the mask's values are meant.
+        What the values of the mask mean.
     grid
-        On which they are read.
+        Grid that they are read on.
     pixel_m
-        Metres per pixel of the file, None if it does not know.
+        Metres per pixel of the file, None if it does not say.
     image_bands
-        How many bands the image has, used or not, besides an alpha band.
+        Number of bands of the image, used or not, without an alpha band.
     files
-        Shared by tiles of one run.
-    cut
-        What of it is kept for validation.
+        Open files, shared by the tiles of a run.
+    dev_blocks
+        Blocks of it that are held out for validation.
     """
 
     pair: TilePair
@@ -88,7 +88,7 @@ class FileTile:
 
     @property
     def in_memory(self) -> bool:
-        """It is not."""
+        """False."""
         return False
 
     def read(self, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -99,11 +99,11 @@ class FileTile:
         return found.image, found.label
 
     def fill(self, levels: NDArray[np.uint8]) -> None:
-        """Give image pixels that are not known a colour, (bands,) uint8, from now on."""
+        """Set nodata pixels of the image to a colour, (bands,) uint8, from now on."""
         self._levels = levels
 
     def labelled(self, window: Window) -> LabelledPixels:
-        """Return a window as training may see it: without what is kept for validation."""
+        """Return a window as training may see it: without what is held out."""
         found = self.files.of(self).read(window)
         if self.dev_blocks is None or not self.dev_blocks.blocks:
             return found
@@ -112,25 +112,25 @@ class FileTile:
         return LabelledPixels(found.image, label, valid)
 
     def read_whole(self) -> MemoryTile:
-        """Return it as a tile in memory."""
+        """Read the tile into memory."""
         found = self.labelled(self.grid.window)
         return MemoryTile(self.name, found.image, found.label, found.valid, self.pixel_m)
 
     def open(self, fill: tuple[float, ...]) -> LabelledScene:
-        """Open it whole and uncut, unknown pixels in the colour that prediction gives them."""
+        """Open the pair with nothing held out, and nodata pixels in the colour that prediction gives them."""
         return LabelledScene(*self.pair, replace(self.settings, fill=fill), self.kind)
 
 
 @dataclass(frozen=True)
 class DevArea:
-    """Ground kept for validation: a whole tile, or a block of it.
+    """Ground to validate on: a whole tile, or a block of it.
 
     Parameters
     ----------
     tile
-        In which it lies.
+        The tile that it lies in.
     window
-        Where.
+        Its place there.
     """
 
     tile: FileTile
@@ -138,7 +138,7 @@ class DevArea:
 
     @property
     def name(self) -> str:
-        """The image's, and where in it the window begins if it is not all of it."""
+        """File name of the image, and where the window begins if it is not the whole image."""
         stem = self.tile.pair.image.stem
         return stem if self.window == self.tile.grid.window else f"{stem} at {self.window.col}, {self.window.row}"
 

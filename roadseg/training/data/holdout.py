@@ -1,4 +1,4 @@
-"""What is kept for validation: some of the files, or blocks of the ground they show."""
+"""Dev data held out of the training data: some of the files, or blocks of the ground they show."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -17,29 +17,29 @@ _SCAN_PX = 2048
 def hold_out(
     ready: Sequence[LabelledTile], files: Sequence[FileTile], settings: DataSettings, *, margin_px: int, seed: int
 ) -> tuple[list[LabelledTile], list[DevArea]]:
-    """Keep a fraction for validation, by blocks of ground or by files.
+    """Hold out a fraction of the data, by blocks of ground or by files.
 
     Parameters
     ----------
     ready
-        Tiles in memory or on disk; those in memory lose what is kept.
+        Tiles in memory or on disk; in those in memory, held-out pixels are overwritten.
     files
-        The same on disk, and perhaps more.
+        The same tiles on disk, and perhaps more.
     settings
-        How much, and by what.
+        ``dev_fraction``, ``dev_split`` and ``dev_block_m``.
     margin_px
-        How far around a block labels are not trained on.
+        Width of the margin around a block in which labels are not trained on.
     seed
-        Another one keeps others.
+        Seed of the choice.
 
     Returns
     -------
-    What is left to train on, and what is kept.
+    The tiles left to train on, and the areas held out.
 
     Raises
     ------
     TrainingError
-        If nothing can be kept.
+        If nothing can be held out.
     """
     by_name = {tile.name: tile for tile in files}
     split = _by_files if settings.dev_split == "files" else _by_blocks
@@ -79,7 +79,7 @@ def _by_blocks(
 
 
 def lay_blocks(tiles: Iterable[FileTile], block_m: float, *, margin_px: int) -> list[DevBlocks]:
-    """Lay blocks over tiles; those in one CRS share a lattice that is fixed to the ground."""
+    """Lay a grid of blocks over each tile; tiles in one CRS share a grid that is fixed to the ground."""
     steps: dict[str, tuple[float, float]] = {}
     found = []
     for tile in tiles:
@@ -96,7 +96,7 @@ def lay_blocks(tiles: Iterable[FileTile], block_m: float, *, margin_px: int) -> 
 
 
 def without_dev(tile: LabelledTile, dev_blocks: DevBlocks) -> LabelledTile:
-    """Return a tile without what is kept for validation; one in memory loses it."""
+    """Return a tile without what is held out; one in memory is changed in place."""
     if isinstance(tile, FileTile):
         return replace(tile, dev_blocks=dev_blocks)
     if isinstance(tile, MemoryTile):

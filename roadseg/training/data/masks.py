@@ -1,7 +1,7 @@
-"""Masks made of vector roads, one for each image, kept so that they are made once.
+"""Masks drawn from vector roads, one per image, cached so that each is drawn once.
 
-A mask's name holds a hash of all it depends on: the label file (its place, size and time), the layer, the widths, and
-the image's grid. Another of these makes another file; a file that is there is whole.
+The name of a mask holds a hash of everything it depends on: the label file (path, size and time), the layer, the
+widths, and the image's grid. A file that exists is complete.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from roadseg.training.data.vector_roads import RoadLabels, read_roads
 from roadseg.training.data.widths import WIDTHS_M, Widths, read_width_table
 
 _DRAWING = 1
-"""Version of how roads are drawn; another one makes other masks."""
+"""Version of the drawing, part of the hash."""
 
 _REACH_M = 100.0
 _THIN = 1e-9
@@ -36,22 +36,22 @@ _THIN = 1e-9
 def draw_masks(
     images: Sequence[Path], settings: DataSettings, cache: Path, listener: Listener
 ) -> tuple[list[TilePair], list[str]]:
-    """Draw the labels on each image's grid, as far as that was not done before.
+    """Draw the labels on the grid of each image, unless the cache has the mask.
 
     Parameters
     ----------
     images
         Georeferenced scenes.
     settings
-        Names the labels and their widths.
+        The labels and their widths.
     cache
-        Folder for the masks; made if need be.
+        Folder for the masks; created if it is missing.
     listener
-        Hears what was left out.
+        Callbacks for messages about what was left out.
 
     Returns
     -------
-    The pairs, and a sentence about each image that cannot be used (``skip_unreadable`` only).
+    The pairs, and a message about each image that cannot be used (``skip_unreadable`` only).
 
     Raises
     ------
@@ -120,7 +120,7 @@ def _grids(images: Sequence[Path], *, skip: bool) -> tuple[dict[Path, Grid], lis
 
 
 def _box(grids: Sequence[Grid], crs: str | None) -> tuple[float, float, float, float]:
-    """Return the rectangle around all grids in the CRS of the labels, with some reach."""
+    """Return the bounding box of all grids in the CRS of the labels, with a margin."""
     boxes = np.array([box_in(grid, crs, reach_m=_REACH_M) for grid in grids])
     low, high = boxes[:, :2].min(axis=0).tolist(), boxes[:, 2:].max(axis=0).tolist()
     return low[0], low[1], high[0], high[1]

@@ -1,4 +1,4 @@
-"""How much memory there is to hold tiles in."""
+"""Memory available for tiles."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def free_bytes() -> int:
-    """Return how much memory this process may still take: the machine's, or its container's where that is less."""
+    """Return the bytes that this process may still allocate: the machine's, or its container's if fewer."""
     found = [_free_of_machine()]
     try:
         limit, used = ((_CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))

@@ -1,4 +1,4 @@
-"""Which image goes with which mask: by stem in two folders, or by a line of a CSV file."""
+"""Pairs of image and mask: by file name in two folders, or by the lines of a CSV file."""
 
 import csv
 import glob
@@ -35,7 +35,7 @@ def find_tile_pairs(data: Path) -> TilePairs:
     Raises
     ------
     TrainingError, SceneError
-        If there is no pair, an image or mask without partner, or the CSV file is not as it should be.
+        If there is no pair, an image or mask has no partner, or the CSV file is wrong.
     """
     if data.is_dir():
         return TilePairs(_in_folder(data), [])
@@ -49,13 +49,13 @@ def find_tile_pairs(data: Path) -> TilePairs:
 def read_manifest(path: Path) -> TilePairs:
     """Read pairs from a CSV file with columns image, mask and perhaps split (train, dev or test).
 
-    Paths are relative to the file. Rows of split test are left alone. Columns may be separated by commas, semicolons
-    or tabs, and their names written in capitals.
+    Paths are relative to the file. Rows of split test are ignored. Columns may be separated by commas, semicolons or
+    tabs; the case of their names does not matter.
 
     Raises
     ------
     TrainingError
-        If a column or a value is missing, a split is unknown, a pair is there twice, or nothing is to be trained on.
+        If a column or a value is missing, a split is unknown, a pair is listed twice, or none is to be trained on.
     """
     found: dict[str, list[TilePair]] = {"train": [], "dev": [], "test": []}
     lines: dict[TilePair, int] = {}
@@ -93,7 +93,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str | None]]]:
 
 
 def find_images(places: Sequence[Path]) -> list[Path]:
-    """Return the images that files, folders and patterns name, each once.
+    """Return the images that files, folders and glob patterns name, each once.
 
     Raises
     ------

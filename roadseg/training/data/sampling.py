@@ -1,8 +1,8 @@
-"""Where crops may lie, and how likely each place is.
+"""Where crops may lie, and how likely each position is.
 
-Each tile is looked at once, in cells of a few pixels: how much is labelled, how much is road. A crop
-starts in a cell with equal chance for each pixel of it, wherever at least half of the crop is sure to be labelled;
-tiles share the crops by their labelled area. Drawing a place is then one search in a sorted table, whatever the data.
+Each tile is read once, to count labelled and road pixels in cells of a few pixels. A crop may start in a cell if at
+least half of it is sure to be labelled, at each pixel of the cell with the same probability; tiles get crops in
+proportion to their labelled area. Drawing a position is then one search in a sorted table, whatever the data.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from roadseg.windows import Window
 
 VOID = 255
-"""Label of a pixel that counts nowhere: not in the loss, not in a metric."""
+"""Label of a pixel that neither the loss nor a metric counts."""
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float64]
@@ -27,7 +27,7 @@ _LABELLED = 0.5
 
 @dataclass(frozen=True)
 class CellCounts:
-    """What a tile holds.
+    """What the cells of a tile hold.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class CellCounts:
     cell
         Side of a cell in pixels.
     known, road
-        (rows, cols) int32 per cell: labelled pixels, and those of road.
+        (rows, cols) int32 numbers of labelled pixels and of road pixels in each cell.
     moments
         (3, bands) float64 over the labelled pixels: count, sum and sum of squares of the grey levels.
     """
@@ -50,16 +50,16 @@ class CellCounts:
 
 @dataclass(frozen=True)
 class CropPositions:
-    """Where crops may start: one row for each cell, ``upto`` the sum of the chances up to it.
+    """Where crops may start: a table with one row per cell.
 
     Parameters
     ----------
     tile, row, col
-        (places,) int32: which tile, and the first pixel of the cell in it.
+        (n,) int32 index of the tile, and the cell's first pixel in it.
     height, width
-        (places,) int32: how many pixels of the cell a crop may start at.
-    upto
-        (places,) float64, rising to 1.
+        (n,) int32 size of the part of the cell that crops may start in.
+    cumulative
+        (n,) float64 probability of this cell and all before it, rising to 1.
     """
 
     tile: NDArray[np.int32]
@@ -67,12 +67,13 @@ class CropPositions:
     col: NDArray[np.int32]
     height: NDArray[np.int32]
     width: NDArray[np.int32]
-    upto: Floats
+    cumulative: Floats
 
     def draw(self, rng: np.random.Generator) -> tuple[int, int, int]:
-        """Draw a tile and the first row and column of a crop in it."""
+        """Return a random tile and the first row and column of a crop in it."""
         chance = rng.random(3)
-        at = min(int(np.searchsorted(self.upto, chance[0] * self.upto[-1], side="right")), len(self.upto) - 1)
+        at = int(np.searchsorted(self.cumulative, chance[0] * self.cumulative[-1], side="right"))
+        at = min(at, len(self.cumulative) - 1)
         row = int(self.row[at]) + int(chance[1] * self.height[at])
         return int(self.tile[at]), row, int(self.col[at]) + int(chance[2] * self.width[at])
 
@@ -80,14 +81,14 @@ class CropPositions:
 def count_cells(
     read: Callable[[Window], tuple[Bytes, Bytes]], shape: tuple[int, int], bands: int, cell: int
 ) -> CellCounts:
-    """Look through a tile block by block.
+    """Count the pixels of a tile per cell, reading it block by block.
 
     Parameters
     ----------
     read
-        Gives image and label of a window.
+        Returns image (bands, height, width) and label (height, width) of a window.
     shape, bands
-        Of the tile.
+        Size of the tile.
     cell
         Side of a cell in pixels.
     """
@@ -100,26 +101,26 @@ def count_cells(
             window = Window(row, col, step, step).intersection(Window(0, 0, *shape))
             image, label = read(window)
             labelled = (label != VOID).view(np.uint8)
-            for counts, what in ((known, labelled), (road, (label == 1).view(np.uint8))):
-                part = _per_cell(what, cell)
+            for counts, flags in ((known, labelled), (road, (label == 1).view(np.uint8))):
+                part = _per_cell(flags, cell)
                 counts[row // cell :, col // cell :][: part.shape[0], : part.shape[1]] = part
             moments += _moments(image, labelled)
     return CellCounts(shape, cell, known, road, moments)
 
 
-def crop_positions(surveys: Sequence[CellCounts], *, crop: int, road_share: float) -> CropPositions:
-    """Settle where crops may start and how likely.
+def crop_positions(cells: Sequence[CellCounts], *, crop: int, road_share: float) -> CropPositions:
+    """Return where crops may start, and how likely each position is.
 
     Parameters
     ----------
-    surveys
-        Of all tiles; some pixel must be labelled.
+    cells
+        Counts of all tiles; some pixel must be labelled.
     crop
         Side of a crop in pixels.
     road_share
-        Which share of the crops is drawn in proportion to the road in them.
+        Share of the crops that is drawn in proportion to the road in them.
     """
-    found = [_positions_in(index, one, crop) for index, one in enumerate(surveys)]
+    found = [_positions_in(index, one, crop) for index, one in enumerate(cells)]
     table = np.concatenate([starts for starts, _, _ in found], axis=1)
     even, road = (np.concatenate([part[index] for part in found]) for index in (1, 2))
     chance = even / even.sum()
@@ -130,7 +131,18 @@ def crop_positions(surveys: Sequence[CellCounts], *, crop: int, road_share: floa
 
 
 def _positions_in(index: int, one: CellCounts, crop: int) -> tuple[NDArray[np.int32], Floats, Floats]:
-    """Return the places in a tile, (5, n) as in ``Places``, and their weights: even, and by road."""
+    """Return the positions in a tile, (5, n) as in ``CropPositions``, and their weights: even, and by road.
+
+    Where exactly in its cell a crop starts is open, so the labelled share of a crop is bounded from below, by two
+    counts: of the cells that every such crop covers, and of all its pixels less the void ones of the cells it touches.
+
+            touched by some crop (outer)
+            ┌─────────────────────────┐
+            │ start cell  ┌───────┐   │
+            │             │ inner │   │   inner: covered by every crop
+            │             └───────┘   │
+            └─────────────────────────┘
+    """
     rows, cols = (_starts(size, one.cell, crop) for size in one.shape)
     known, road = _summed(one.known), _summed(one.road)
     outer, inner = ([side.span(outer=outer) for side in (rows, cols)] for outer in (True, False))
@@ -151,10 +163,10 @@ def _positions_in(index: int, one: CellCounts, crop: int) -> tuple[NDArray[np.in
 
 @dataclass(frozen=True)
 class _Starts:
-    """The cells of an axis that a crop can start in.
+    """The cells along one axis that a crop can start in.
 
-    ``start`` is the first pixel a crop can start at and ``count`` how many there are; ``first`` and ``last`` bound the
-    pixels that any of these crops can touch; ``cell`` and ``cells`` are the lattice.
+    ``start`` is the first pixel in the cell that a crop can start at, ``count`` the number of such pixels; ``first``
+    and ``last`` bound the pixels that these crops touch; there are ``cells`` cells of ``cell`` pixels.
     """
 
     start: Ints
@@ -166,7 +178,7 @@ class _Starts:
     cells: int
 
     def span(self, *, outer: bool) -> tuple[Ints, Ints]:
-        """Return the cells that some crop touches, or those that every crop covers, as starts and stops."""
+        """Return the cells that some crop touches (outer) or that every crop covers, as starts and stops."""
         if outer:
             return self.first // self.cell, np.minimum(-(-self.last // self.cell), self.cells)
         low = -(-(self.start + self.count - 1).clip(0) // self.cell)
@@ -177,7 +189,7 @@ class _Starts:
 
 def _starts(size: int, cell: int, crop: int) -> _Starts:
     cells = -(-size // cell)
-    if size <= crop:  # in the middle of the crop, which is mirrored around it
+    if size <= crop:  # the tile lies in the middle of the crop, mirrored around it
         start, count = np.array([(size - crop) // 2]), np.array([1])
     else:
         start = np.arange(0, size - crop + 1, cell)
@@ -188,21 +200,21 @@ def _starts(size: int, cell: int, crop: int) -> _Starts:
 
 
 def _box(summed: Ints, rows: tuple[Ints, Ints], cols: tuple[Ints, Ints]) -> Ints:
-    """Return the sums over boxes of cells: all pairs of row spans and column spans."""
+    """Return sums over boxes of cells, for all pairs of row spans and column spans, from an integral image."""
     (top, bottom), (left, right) = rows, cols
     total: Ints = summed[np.ix_(bottom, right)] - summed[np.ix_(top, right)]
     return total - summed[np.ix_(bottom, left)] + summed[np.ix_(top, left)]
 
 
 def _summed(counts: NDArray[np.int32]) -> Ints:
-    """Return the sums of all cells above and to the left, one row and column larger."""
+    """Return the integral image: sums of all cells above and to the left, one row and column larger."""
     table = np.zeros((counts.shape[0] + 1, counts.shape[1] + 1), dtype=np.int64)
     np.cumsum(np.cumsum(counts, axis=0, dtype=np.int64), axis=1, out=table[1:, 1:])
     return table
 
 
 def _per_cell(flags: Bytes, cell: int) -> NDArray[np.int32]:
-    """Count set pixels per cell; cells at the border may be cut."""
+    """Count set pixels per cell; cells at the border may be smaller."""
     height, width = (-(-n // cell) for n in flags.shape)
     padded = np.zeros((height * cell, width * cell), np.uint8)
     padded[: flags.shape[0], : flags.shape[1]] = flags

@@ -1,8 +1,8 @@
 """Labelled tiles and the random crops drawn from them.
 
-Crop number i of a run depends on nothing but the seed, i and the labels: not on whether tiles lie in memory or are
-read from files, nor on what was drawn before. So a resumed run sees exactly the crops that the uninterrupted
-run would have seen, and crops can be drawn ahead by other threads while the device computes.
+Crop number i of a run depends only on the seed, i and the labels: not on whether tiles lie in memory or on disk, nor on
+the crops before. So a resumed run sees exactly the crops that the uninterrupted run would have seen, and threads can
+draw crops ahead while the device computes.
 """
 
 import hashlib
@@ -28,14 +28,14 @@ __all__ = ["VOID", "CropBatch", "LabelledTile", "MemoryTile", "TileDataset"]
 Bytes = NDArray[np.uint8]
 
 _CELLS = 1 << 21
-"""Most cells that all tiles are looked at in; larger data get larger cells."""
+"""Most cells that the pixels of all tiles are counted in; larger data get larger cells."""
 
 _AHEAD = 2
-"""How many batches are drawn ahead besides those that threads are at."""
+"""Batches drawn ahead, besides those that threads are working on."""
 
 
 class LabelledTile(Protocol):
-    """A labelled image to draw crops from, in memory or not; it may be read from several threads."""
+    """A labelled image to draw crops from, in memory or on disk; several threads may read it."""
 
     @property
     def name(self) -> str:
@@ -43,7 +43,7 @@ class LabelledTile(Protocol):
 
     @property
     def bands(self) -> int:
-        """How many bands the image has."""
+        """Number of bands."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -51,7 +51,7 @@ class LabelledTile(Protocol):
 
     @property
     def pixel_m(self) -> float | None:
-        """Metres per pixel, None if the file does not know."""
+        """Metres per pixel, None if the file does not say."""
 
     @property
     def in_memory(self) -> bool:
@@ -61,7 +61,7 @@ class LabelledTile(Protocol):
         """Return image (bands, height, width) and label (height, width) in a window inside it."""
 
     def fill(self, levels: Bytes) -> None:
-        """Give image pixels that are not known a colour, (bands,) uint8, from now on."""
+        """Set nodata pixels of the image to a colour, (bands,) uint8, from now on."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,9 @@ class MemoryTile:
     label
         (height, width) uint8: 1 road, 0 not road, 255 void.
     valid
-        (height, width) bool: where the image is known.
+        (height, width) bool: where the image has data.
     pixel_m
-        Metres per pixel, None if the file does not know.
+        Metres per pixel, None if the file does not say.
     """
 
     name: str
@@ -90,7 +90,7 @@ class MemoryTile:
 
     @property
     def bands(self) -> int:
-        """How many bands the image has."""
+        """Number of bands."""
         return len(self.image)
 
     @property
@@ -100,7 +100,7 @@ class MemoryTile:
 
     @property
     def in_memory(self) -> bool:
-        """It is."""
+        """True."""
         return True
 
     def read(self, window: Window) -> tuple[Bytes, Bytes]:
@@ -109,18 +109,18 @@ class MemoryTile:
         return self.image[:, place[0], place[1]], self.label[place]
 
     def fill(self, levels: Bytes) -> None:
-        """Give unknown image pixels a colour, in place."""
+        """Set nodata pixels of the image to a colour, in place."""
         np.copyto(self.image, levels[:, None, None], where=~self.valid)
 
 
 @dataclass(frozen=True)
 class CropBatch:
-    """Crops of one step.
+    """The crops of one step.
 
     Parameters
     ----------
     pixels
-        (n, bands + 1, side, side) uint8 in one piece, ready for one copy to a device: the image, then its label.
+        (n, bands + 1, side, side) uint8, contiguous, so that one copy takes it to a device: image bands, then label.
     """
 
     pixels: Bytes
@@ -146,16 +146,16 @@ class TileDataset:
     crop
         Side of a crop in pixels.
     road_share
-        Which share of the crops is drawn in proportion to the road in them; of the rest all places are equally likely.
+        Share of the crops that is drawn in proportion to the road in them; the rest is drawn evenly.
     threads
-        That draw ahead; None chooses: 2 from memory, one for each core from files, 16 at most.
+        Threads that draw ahead; None takes 2 for tiles in memory, else one per core and 16 at most.
 
     Attributes
     ----------
     bands
-        Of all tiles.
+        Number of bands of all tiles.
     road_fraction
-        Road among the labelled pixels.
+        Share of road among the labelled pixels.
 
     Raises
     ------
@@ -182,11 +182,11 @@ class TileDataset:
         in_memory = all(tile.in_memory for tile in tiles)
         self._threads = threads or min(2 if in_memory else 16, os.cpu_count() or 1)
         self._moments, labelled, self.road_fraction = np.zeros((3, self.bands)), 0, 0.0
-        surveys = self._look(cell_px([tile.shape for tile in tiles], crop))
-        for one in surveys:
-            self._moments += one.moments
-            labelled += int(one.known.sum())
-            self.road_fraction += float(one.road.sum())
+        cells = self._count(cell_px([tile.shape for tile in tiles], crop))
+        for counts in cells:
+            self._moments += counts.moments
+            labelled += int(counts.known.sum())
+            self.road_fraction += float(counts.road.sum())
         if not labelled:
             raise TrainingError("every pixel of the masks is void (255); label some as road (1) and not road (0)")
         self.road_fraction /= labelled
@@ -196,7 +196,7 @@ class TileDataset:
             raise TrainingError(
                 "the masks hold only one class; they need both road (1) and not road (0) pixels" + tag * hidden
             )
-        self._positions = crop_positions(surveys, crop=crop, road_share=road_share)
+        self._positions = crop_positions(cells, crop=crop, road_share=road_share)
 
     def pixel_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Return mean and standard deviation per band on a 0–1 scale, void pixels left out."""
@@ -206,13 +206,13 @@ class TileDataset:
         return tuple((mean / 255).tolist()), tuple((std / 255).tolist())
 
     def fingerprint(self) -> str:
-        """Return a word that tells data apart by sizes of tiles, sums of their pixels and amount of road."""
+        """Return a hash of tile sizes, sums of pixel values and the amount of road, to recognize other data by."""
         shapes = [tile.shape for tile in self.tiles]
         facts = [shapes, self.crop, self._road_share, self.road_fraction, self._moments.tolist()]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     def fill(self, colour: Sequence[float]) -> None:
-        """Give unknown image pixels a colour (0–1 scale), as prediction will do."""
+        """Set nodata pixels to a colour on the 0–1 scale, as prediction does."""
         levels = np.rint(np.array(colour) * 255).astype(np.uint8)
         for tile in self.tiles:
             tile.fill(levels)
@@ -227,12 +227,11 @@ class TileDataset:
         Parameters
         ----------
         numbers
-            Of crops; the same number is the same crop.
+            Crop numbers; the same number is the same crop.
         seed
-            Another one makes other crops of the same numbers.
+            Seed of the run; another one gives other crops to the same numbers.
         margin_px
-            How much larger crops are on each side, about the same middle; beyond a tile's border the image is
-            mirrored and the label void.
+            Pixels added on each side of a crop; beyond a tile's border the image is mirrored and the label void.
 
         Raises
         ------
@@ -249,7 +248,7 @@ class TileDataset:
     def stream(
         self, batches: Iterable[Sequence[int]], *, seed: int, margin_px: int = 0
     ) -> Generator[CropBatch, None, None]:
-        """Yield batches of numbered crops in order, drawn ahead by threads; to be closed if it is left early."""
+        """Yield batches of numbered crops in order, drawn ahead by threads; close it if you stop early."""
         waiting: deque[Future[CropBatch]] = deque()
         pool = ThreadPoolExecutor(self._threads, "roadseg-crops")
         try:
@@ -262,16 +261,16 @@ class TileDataset:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _look(self, cell: int) -> list[CellCounts]:
-        def look(tile: LabelledTile) -> CellCounts:
+    def _count(self, cell: int) -> list[CellCounts]:
+        def count(tile: LabelledTile) -> CellCounts:
             return count_cells(tile.read, tile.shape, tile.bands, cell)
 
         with ThreadPoolExecutor(self._threads) as pool:
-            return list(pool.map(look, self.tiles))
+            return list(pool.map(count, self.tiles))
 
 
 def cell_px(shapes: Sequence[tuple[int, int]], crop: int) -> int:
-    """Return the side of the cells in which tiles are looked at: 8 px, more if there would be too many."""
+    """Return the side of the cells that pixels are counted in: 8 px, more if there would be too many cells."""
     cell = 8
     while sum(-(-height // cell) * -(-width // cell) for height, width in shapes) > _CELLS:
         cell *= 2

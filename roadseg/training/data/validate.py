@@ -1,4 +1,4 @@
-"""A look at pairs before they are read: do they open, lie together, and agree on pixel size and on what 255 means."""
+"""Pairs opened and checked before training: same ground, same pixel size, and what 255 means in their masks."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -10,8 +10,8 @@ import numpy as np
 from roadseg.errors import SceneError, TrainingError
 from roadseg.files import shortened
 from roadseg.progress import Listener
+from roadseg.raster.kind import RasterKind, ValueScan, mask_kind
 from roadseg.raster.labelled_scene import LabelledScene, scan_mask
-from roadseg.raster.road_raster import RasterKind, ValueScan, mask_kind
 from roadseg.raster.scene_settings import SceneSettings
 from roadseg.settings import DataSettings
 from roadseg.training.data.file_tiles import FileTile, OpenFiles
@@ -43,7 +43,7 @@ def open_pairs(
     Raises
     ------
     SceneError, TrainingError
-        If a file cannot be used and is not to be skipped.
+        If a file cannot be used and ``skip`` is None.
     """
     files, found, values = OpenFiles(), [], []
     for pair in pairs:
@@ -62,7 +62,7 @@ def open_pairs(
 
 
 def open_pair(pair: TilePair, settings: DataSettings, files: OpenFiles) -> FileTile:
-    """Open a pair and settle how it is read.
+    """Open a pair and decide how it is read.
 
     Raises
     ------
@@ -108,13 +108,13 @@ def shared_gsd(tiles: Sequence[_Sized], given: float | None) -> float:
         return given
     sizes = [tile.pixel_m for tile in tiles if tile.pixel_m]
     if not sizes:
-        raise TrainingError("no tile tells its pixel size; give it with --gsd, in metres")
+        raise TrainingError("no tile says its pixel size; give it with --gsd, in metres")
     middle = float(np.median(sizes))
     odd = next((t for t in tiles if t.pixel_m and abs(t.pixel_m / middle - 1) > _ODD), None)
     if odd:
         raise TrainingError(
             f"{odd.name} has pixels of {odd.pixel_m:.3g} m, most tiles have {middle:.3g} m; "
-            "bring all to one size with --gsd, in metres"
+            "resample all to one size with --gsd, in metres"
         )
     return round(middle, 3)
 
@@ -126,7 +126,7 @@ def gsd_range_of(tiles: Sequence[_Sized]) -> tuple[float, float] | None:
 
 
 def at_gsd(tiles: Sequence[FileTile], gsd_m: float | None) -> list[FileTile]:
-    """Read tiles at a ground resolution from now on; those within 15 % stay as they are.
+    """Return tiles that are read at a ground resolution; those within 15 % of it are not resampled.
 
     Raises
     ------

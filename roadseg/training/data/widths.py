@@ -1,7 +1,7 @@
-"""How wide a road is, by what the map says of it.
+"""The width of a road, from its attributes on the map.
 
-The built-in table holds paved widths in metres by OpenStreetMap's ``highway`` class, of what is seen from the air: a
-motorway is drawn as two lines, so its width is that of one carriageway. 0 means that such ways are no roads here.
+The built-in table holds paved widths in metres by OpenStreetMap's ``highway`` class, as seen from the air: a motorway
+is mapped as two lines, so its width is that of one carriageway. Classes of width 0 are not roads here.
 """
 
 import csv
@@ -48,7 +48,7 @@ WIDTHS_M: Mapping[str, float] = MappingProxyType(
         **dict.fromkeys(_NO_ROAD.split(), 0.0),
     }
 )
-"""Metres by class."""
+"""Widths in metres by class."""
 
 _WIDEST_M = 200.0
 _METRES = {"": 1.0, "m": 1.0, "ft": 0.3048, "feet": 0.3048, "'": 0.3048, "cm": 0.01}
@@ -56,16 +56,16 @@ _METRES = {"": 1.0, "m": 1.0, "ft": 0.3048, "feet": 0.3048, "'": 0.3048, "cm": 0
 
 @dataclass(frozen=True)
 class Widths:
-    """Where widths come from; the first that knows one settles it.
+    """Where widths come from, in order of precedence.
 
     Parameters
     ----------
     attribute
-        Column with the width of each road in metres (``7``, ``7.5 m`` and ``23 ft`` are understood).
+        Column with the width of each road in metres; ``7``, ``7.5 m`` and ``23 ft`` can be read.
     given_m
         One width for all roads, whatever their class.
     table
-        By class; classes of width 0 are no roads, whatever else is said.
+        Widths by class; classes of width 0 are left out, whatever the attribute says.
     """
 
     attribute: str | None = None
@@ -75,23 +75,23 @@ class Widths:
     def of(
         self, count: int, classes: Sequence[str | None] | None, values: Sequence[object] | None, notes: list[str]
     ) -> NDArray[np.float64]:
-        """Return the width of each road in metres, 0 for what is to be left out.
+        """Return the width of each road in metres, 0 for roads to leave out.
 
         Parameters
         ----------
         count
-            Of roads.
+            Number of roads.
         classes
-            Of each road; None if the file has none.
+            Class of each road; None if the file has none.
         values
-            Of the attribute, if one was named.
+            Value of the attribute for each road, if one was named.
         notes
-            Gets a sentence on what was left out or had to be taken from elsewhere.
+            List to which messages about roads that were left out or lack the attribute are added.
 
         Raises
         ------
         TrainingError
-            If there is nothing to tell a width by.
+            If there is nothing to derive a width from.
         """
         if values is None and classes is None and self.given_m is None:
             raise TrainingError("the labels name no width and no class of road; give one width with --road-width")
@@ -116,10 +116,10 @@ class Widths:
         unlisted = Counter(str(name) for name in classes if name not in self.table)
         out = Counter(str(name) for name in classes if self.table.get(str(name)) == 0)
         if out:
-            notes.append(f"left out, for they are no roads: {_counted(out)}")
+            notes.append(f"left out, as they are not roads: {_counted(out)}")
         if unlisted and self.given_m is None:
             notes.append(
-                f"left out, for their class is not in the table of widths: {_counted(unlisted)} (--width-table)"
+                f"left out, as their class is not in the table of widths: {_counted(unlisted)} (--width-table)"
             )
         other = 0.0 if self.given_m is None else self.given_m
         return np.array([self.table.get(str(name), other) for name in classes], dtype=np.float64)

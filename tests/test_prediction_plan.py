@@ -1,0 +1,62 @@
+"""A plan settles grids, areas and outputs before the first block."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from affine import Affine
+from worlds import picture, write_raster
+
+from roadseg.errors import ModelError
+from roadseg.model.card import ModelCard
+from roadseg.prediction.plan import ScenePlan, plan_scene, scene_settings
+from roadseg.raster.encoding import MASK
+from roadseg.raster.scene import Scene
+from roadseg.settings import PredictOutputs, PredictSettings
+
+CARD = ModelCard(name="drawn", window_px=64, threshold=0.4)
+ROADS = PredictOutputs(Path("roads.tif"))
+
+
+def planned(folder: Path, pixel_m: float, settings: PredictSettings, outputs: PredictOutputs = ROADS) -> ScenePlan:
+    transform = Affine.translation(236_789, 901_234) @ Affine.scale(pixel_m, -pixel_m)
+    path = write_raster(folder / "scene.tif", picture(90, 130).astype(np.uint8), transform=transform)
+    with Scene(str(path), scene_settings(CARD, settings)) as scene:
+        return plan_scene(scene, CARD, settings, outputs)
+
+
+def test_at_the_models_resolution_blocks_are_written_as_they_are_predicted(tmp_path: Path) -> None:
+    plan = planned(tmp_path, 1.0, PredictSettings(overlap_px=16))
+    assert not plan.regrids
+    assert plan.grid_out == plan.grid_model
+    assert plan.predicted == plan.written
+
+
+def test_at_another_resolution_the_scenes_grid_is_written_unless_the_models_is_asked_for(tmp_path: Path) -> None:
+    settings = PredictSettings(overlap_px=16)
+    plan = planned(tmp_path, 2.0, settings)
+    assert plan.regrids
+    assert (plan.grid_out.height, plan.grid_model.height) == (90, 180)
+    assert [product.name for product in plan.predicted] == ["model"]
+    other = planned(tmp_path, 2.0, replace(settings, grid="model"))
+    assert not other.regrids
+    assert other.grid_out == plan.grid_model
+
+
+@pytest.mark.parametrize("mask", [None, Path("mask.tif")])
+def test_every_raster_has_a_path_and_the_probability_comes_first(tmp_path: Path, mask: Path | None) -> None:
+    plan = planned(tmp_path, 1.0, PredictSettings(overlap_px=16), replace(ROADS, mask=mask))
+    assert [path for _, path in plan.rasters] == [ROADS.raster, *([mask] if mask else [])]
+    assert plan.written[0].name == "probability"
+    assert (MASK in plan.written) == bool(mask)
+
+
+def test_the_threshold_is_the_models_unless_one_is_given(tmp_path: Path) -> None:
+    assert planned(tmp_path, 1.0, PredictSettings(overlap_px=16)).threshold == 0.4
+    assert planned(tmp_path, 1.0, PredictSettings(overlap_px=16, threshold=0.7)).threshold == 0.7
+
+
+def test_windows_must_be_larger_than_their_overlap(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"windows of 64 px.* cannot overlap by 64 px; ask for less than 64"):
+        planned(tmp_path, 1.0, PredictSettings(overlap_px=64))
