@@ -12,14 +12,12 @@ from typing import Any, Unpack
 
 from roadseg.errors import OutputError, UsageError
 from roadseg.files import check_target
-from roadseg.model.card import ModelCard
-from roadseg.model.likeness import unlike_training
 from roadseg.prediction.engines.choose import load
 from roadseg.prediction.engines.engine import LoadedModel
 from roadseg.prediction.fingerprint import fingerprint
 from roadseg.prediction.outputs import Finished, draw_preview, probability_on_model_grid, provenance, write_rasters
 from roadseg.prediction.pipeline import KNOWN, ROAD, predict_blocks, regrid_blocks
-from roadseg.prediction.plan import ScenePlan, describe, plan_scene, scene_settings
+from roadseg.prediction.plan import ScenePlan, describe, plan_scene, scene_settings, unlike_training_warning
 from roadseg.progress import Listener
 from roadseg.raster.files import bounded_cache
 from roadseg.raster.partial import Partial, interrupted_targets
@@ -172,7 +170,9 @@ def predict_scene(
                 f"{scene_path} has no CRS with known metres; its pixels are assumed to be {model.card.gsd_m:g} m wide, "
                 "give their size with --gsd if they are not"
             )
-        _warn_if_unlike_training(scene, model.card, listener)
+        warning = unlike_training_warning(scene, model.card)
+        if warning:
+            listener.warn(warning)
         found = fingerprint(scene, plan, model, settings)
         with Partial(outputs.raster, found, start_over=settings.overwrite) as partial:
             resumed = predict_blocks(scene, plan, model.engine, partial, listener)
@@ -233,13 +233,3 @@ def check_outputs(outputs: PredictOutputs, settings: PredictSettings, inputs: Se
             check_vector_targets(VectorOutputs(target), VectorizeSettings(overwrite=may_replace), inputs)
         else:
             check_target(target, overwrite=may_replace, inputs=inputs)
-
-
-def _warn_if_unlike_training(scene: Scene, card: ModelCard, listener: Listener) -> None:
-    given = scene.settings.pixel_m
-    pixel_m = (given, given) if given else scene.grid.pixel_size_m()
-    remarks = unlike_training(card, scene.sample() if card.seen else None, pixel_m)
-    if remarks:
-        listener.warn(
-            f"{scene.path} is unlike the training data of {card.name}: {'; '.join(remarks)}; check the roads before use"
-        )

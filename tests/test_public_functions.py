@@ -222,7 +222,7 @@ def test_train_returns_what_it_wrote(tmp_path, capfd):
     assert again.output == tmp_path / "n.safetensors"
     assert again.dev is not None
     assert capfd.readouterr() == ("", "")
-    with pytest.raises(UsageError, match="train needs one folder or CSV file"):
+    with pytest.raises(UsageError, match="train needs folders or CSV files"):
         train(None, tmp_path / "o.safetensors")
 
 

@@ -141,8 +141,7 @@ def test_scenes_and_vector_roads_on_the_command_line(data: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["a", "b"], "one folder or CSV file"),
-        ([], "one folder or CSV file"),
+        ([], "folders or CSV files"),
         (["a", "--bands", "x"], "--bands must be a list of numbers"),
     ],
 )

@@ -430,7 +430,7 @@ def test_nothing_left_is_an_error(data: Path) -> None:
     ],
 )
 def test_settings_that_cannot_be(data: Path, options: dict[str, Any], message: str) -> None:
-    options = {key: data if key == "dev" else value for key, value in options.items()}
+    options = {key: (data,) if key == "dev" else value for key, value in options.items()}
     with pytest.raises(RoadsegError, match=message):
         loaded(DataSettings((data,), **options), data)
 

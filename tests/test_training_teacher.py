@@ -26,9 +26,9 @@ def make_model():
 
 def test_tells_what_an_engine_with_its_card_predicts():
     pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 40, 24), dtype=np.uint8)
-    engine = TorchEngine(
-        make_model().eval(), CARD.mean, CARD.std, EngineSettings("cpu"), temperature=CARD.temperature, bias=CARD.bias
-    )
+    settings = EngineSettings("cpu", "float32")
+    calibration = {"temperature": CARD.temperature, "bias": CARD.bias}
+    engine = TorchEngine(make_model().eval(), CARD.mean, CARD.std, settings, **calibration)
     teacher = Teacher(make_model(), CARD, device=CPU, precision="float32")
     told = teacher(torch.from_numpy(pixels).float() / 255)
     assert torch.allclose(told, torch.from_numpy(next(engine([pixels]))), atol=1e-5)

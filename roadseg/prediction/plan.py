@@ -11,6 +11,7 @@ from pathlib import Path
 
 from roadseg.errors import ModelError
 from roadseg.model.card import ModelCard
+from roadseg.model.likeness import unlike_training
 from roadseg.raster.area import Area, polygon_area, rectangle_area
 from roadseg.raster.encoding import MASK, Product, probability_product
 from roadseg.raster.grid import Grid
@@ -153,3 +154,13 @@ def _wanted_area(scene: Scene, settings: PredictSettings) -> Area:
         return rectangle_area(scene.grid, settings.bbox, scene.path)
     polygons, crs = read_polygons(settings.aoi)
     return polygon_area(scene.grid, polygons, crs, scene.path)
+
+
+def unlike_training_warning(scene: Scene, card: ModelCard) -> str | None:
+    """Return a warning if a scene is unlike the training data of a model, else None."""
+    given = scene.settings.pixel_m
+    pixel_m = (given, given) if given else scene.grid.pixel_size_m()
+    remarks = unlike_training(card, scene.sample() if card.seen else None, pixel_m)
+    if not remarks:
+        return None
+    return f"{scene.path} is unlike the training data of {card.name}: {'; '.join(remarks)}; check the roads before use"

@@ -299,7 +299,7 @@ class TrainOptions(TypedDict, total=False):
     width_attribute: str | None
     width_table: str | Path | None
     bands: Sequence[int] | None
-    dev: str | Path | Sequence[str | Path]
+    dev: Sequence[str | Path]
     dev_fraction: float
     dev_split: SplitUnit
     dev_block: float
