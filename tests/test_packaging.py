@@ -42,7 +42,7 @@ def test_the_sdist_holds_what_the_tests_need(built):
     _, sdist = built
     with tarfile.open(sdist) as file:
         names = {name.partition("/")[2] for name in file.getnames()}
-    needed = {"tests/worlds.py", "sample_data/scene.tif", ".ci/run", "pyproject.toml", "README.md", "NOTICE"}
+    needed = {"tests/worlds.py", "sample_data/scene.tif", ".ci/run", ".github/CONTRIBUTING.md", "README.md", "NOTICE"}
     assert needed <= names
     assert not {name for name in names if "__pycache__" in name or name.startswith((".git/", "tests/benchmarks/runs"))}
 
