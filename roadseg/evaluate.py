@@ -19,7 +19,7 @@ from roadseg.evaluation.pairs import ScoredPair, find_scored_pairs, is_vector_fi
 from roadseg.evaluation.rasters import score_rasters
 from roadseg.evaluation.report import html, number
 from roadseg.evaluation.scores import Scores
-from roadseg.files import check_target, write_atomically
+from roadseg.files.outputs import check_target, write_atomically
 from roadseg.progress import Listener
 from roadseg.settings import EvaluateOptions, EvaluateOutputs, EvaluateSettings
 from roadseg.settings.option import check_keywords, from_options

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roadseg.errors import ModelError, OutputError
-from roadseg.files import check_target, write_atomically
+from roadseg.files.outputs import check_target, write_atomically
 from roadseg.model.card import ModelCard, find_model
 from roadseg.model.stac_mlm import mlm_item
 from roadseg.model.stored_weights import read_weights

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from roadseg.errors import OutputError, UsageError
-from roadseg.files import check_target
+from roadseg.files.outputs import check_target
 from roadseg.prediction.engines.choose import load
 from roadseg.prediction.engines.engine import LoadedModel
 from roadseg.prediction.fingerprint import fingerprint

@@ -15,7 +15,7 @@ from typing import Any, Unpack
 import torch
 
 from roadseg.errors import UsageError
-from roadseg.files import check_target
+from roadseg.files.outputs import check_target
 from roadseg.model.card import ModelCard
 from roadseg.model.device import choose_device, choose_precision
 from roadseg.model.weights import as_stored, save_model

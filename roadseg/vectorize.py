@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from roadseg.errors import UsageError
-from roadseg.files import publish, staging_folder
+from roadseg.files.outputs import publish, staging_folder
 from roadseg.progress import Listener
 from roadseg.raster.backdrop import open_backdrop
 from roadseg.raster.files import bounded_cache

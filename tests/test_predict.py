@@ -15,7 +15,8 @@ from engines import Constant, Identity, Placed, Stops, model_of
 from worlds import METRES, NORTH_UP, ROTATED, names_in, picture, read_band, write_raster
 
 from roadseg.errors import DeviceError, ModelError, OutputError, RoadsegError, SceneError
-from roadseg.files import for_each_file, name_outputs
+from roadseg.files.inputs import for_each_file
+from roadseg.files.outputs import name_outputs
 from roadseg.predict import ENDINGS, predict_scene
 from roadseg.progress import Listener
 from roadseg.raster.encoding import NODATA, quantize

@@ -15,7 +15,7 @@ from worlds import METRES, NORTH_UP, names_in, write_raster
 
 import roadseg.predict
 from roadseg.errors import DeviceError, OutputError, SceneError
-from roadseg.files import name_outputs
+from roadseg.files.outputs import name_outputs
 from roadseg.predict import ENDINGS, predict_scene
 from roadseg.progress import Listener
 from roadseg.settings import PredictOutputs, PredictSettings, VectorOutputs

@@ -7,7 +7,8 @@ import pytest
 from rasterio.env import get_gdal_config
 
 from roadseg.errors import OutputError, SceneError
-from roadseg.files import match_stems, writable_folder
+from roadseg.files.inputs import match_stems
+from roadseg.files.outputs import writable_folder
 from roadseg.raster.files import bounded_cache
 from roadseg.raster.road_raster import RoadRaster
 from roadseg.raster.scene import Scene

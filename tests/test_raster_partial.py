@@ -3,7 +3,6 @@
 import errno
 import os
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 from worlds import METRES, ROTATED
 
 from roadseg.errors import OutputError
-from roadseg.files import check_target, publish
+from roadseg.files.outputs import publish
 from roadseg.raster.cog import write_cog
 from roadseg.raster.encoding import MASK, NODATA, dequantize, encode, probability_product, quantize, threshold_mask
 from roadseg.raster.files import open_raster
@@ -285,82 +284,6 @@ def test_the_same_blocks_give_the_same_bytes(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
     assert cog(tmp_path / "a")[0].read_bytes() == cog(tmp_path / "b")[0].read_bytes()
-
-
-# Places to write to
-
-
-def test_a_place_is_checked_before_any_work(tmp_path):
-    here, other = tmp_path / "roads.tif", tmp_path / "scene.tif"
-    other.write_bytes(b"scene")
-    link = tmp_path / "link.tif"
-    link.symlink_to(other)
-    check_target(here, overwrite=False, inputs=[other])
-    check_target(other, overwrite=True, inputs=[])
-    for target, overwrite, message in [
-        (tmp_path / "none" / "roads.tif", True, "folder .*none does not exist; create it first"),
-        (tmp_path, True, "is a folder; name a file in it"),
-        (other, True, "is also the input"),
-        (link, True, "is also the input"),
-    ]:
-        with pytest.raises(OutputError, match=message):
-            check_target(target, overwrite=overwrite, inputs=[other])
-    with pytest.raises(OutputError, match=r"exists; choose another name or add --overwrite"):
-        check_target(other, overwrite=False, inputs=[])
-
-
-def test_a_read_only_folder_is_told_before_any_work(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(OutputError, match="is not writable"):
-        check_target(tmp_path / "roads.tif", overwrite=False, inputs=[])
-
-
-def test_publishing_across_file_systems(tmp_path, monkeypatch):
-    made, target = tmp_path / "made.tif", tmp_path / "roads.tif"
-    made.write_bytes(b"new")
-    target.write_bytes(b"old")
-    move = Path.replace
-
-    def elsewhere(self, to):
-        if self == made:
-            raise OSError(errno.EXDEV, "Invalid cross-device link")
-        return move(self, to)
-
-    monkeypatch.setattr(Path, "replace", elsewhere)
-    publish(made, target)
-    assert target.read_bytes() == b"new"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["made.tif", "roads.tif"]
-
-
-def test_a_place_that_became_unwritable_says_where_the_result_lies(tmp_path, monkeypatch):
-    made, target = tmp_path / "made.tif", tmp_path / "roads.tif"
-    made.write_bytes(b"new")
-
-    def refuse(self, to):
-        raise PermissionError(errno.EACCES, "Permission denied")
-
-    monkeypatch.setattr(Path, "replace", refuse)
-    with pytest.raises(OutputError, match=r"Permission denied\); the result is in .*made.tif"):
-        publish(made, target)
-    assert made.read_bytes() == b"new"
-
-
-def test_a_full_disk_while_publishing_leaves_no_half_file(tmp_path, monkeypatch):
-    made, target = tmp_path / "made.tif", tmp_path / "roads.tif"
-    made.write_bytes(b"new")
-
-    def elsewhere(self, to):
-        raise OSError(errno.EXDEV, "Invalid cross-device link")
-
-    def full(source, to):
-        to.write_bytes(b"ha")
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "replace", elsewhere)
-    monkeypatch.setattr("shutil.copyfile", full)
-    with pytest.raises(OutputError, match="No space left"):
-        publish(made, target)
-    assert [p.name for p in tmp_path.iterdir()] == ["made.tif"]
 
 
 def test_publishing_notes_its_places_first_and_removes_the_folder_last(tmp_path, monkeypatch):

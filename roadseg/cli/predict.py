@@ -70,7 +70,8 @@ def predict(
     """
     check_stdout(output, as_json=as_json)
     with exit_statuses(verbose), terminal_listener(quiet=quiet, progress=progress, unit="Mpx") as listener:
-        from roadseg.files import find_files, for_each_file, make_folders, name_outputs
+        from roadseg.files.inputs import find_files, for_each_file
+        from roadseg.files.outputs import make_folders, name_outputs
         from roadseg.predict import ENDINGS, load_model
         from roadseg.predict import predict as predict_one
 

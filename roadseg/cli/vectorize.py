@@ -67,7 +67,8 @@ def vectorize(
         exit_statuses(verbose, resumes=False),
         terminal_listener(quiet=quiet, progress=progress, unit="Mpx") as listener,
     ):
-        from roadseg.files import find_files, for_each_file, make_folders, name_outputs
+        from roadseg.files.inputs import find_files, for_each_file
+        from roadseg.files.outputs import make_folders, name_outputs
         from roadseg.vectorize import check_combinations, endings_of
         from roadseg.vectorize import vectorize as vectorize_one
 

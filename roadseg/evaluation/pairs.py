@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roadseg.errors import SceneError
-from roadseg.files import RASTERS, files_by_stem, match_stems, shortened
+from roadseg.files.inputs import RASTERS, files_by_stem, match_stems, shortened
 
 VECTORS = (
     ".gpkg",

@@ -11,7 +11,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterWindow
 
 from roadseg.errors import OutputError
-from roadseg.files import publish
+from roadseg.files.outputs import publish
 from roadseg.raster.cog import write_cog
 from roadseg.raster.encoding import byte_profile
 from roadseg.raster.grid import Grid

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from roadseg.errors import SceneError
-from roadseg.files import shortened
+from roadseg.files.inputs import shortened
 from roadseg.raster.encoding import NODATA
 from roadseg.raster.files import OpenFile
 from roadseg.raster.grid import Grid

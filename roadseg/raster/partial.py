@@ -28,7 +28,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
 from roadseg.errors import OutputError
-from roadseg.files import NEW, publish, write_atomically
+from roadseg.files.outputs import NEW, publish, write_atomically
 from roadseg.raster.cog import MAKE_ROOM
 from roadseg.raster.encoding import Product
 from roadseg.raster.files import open_raster

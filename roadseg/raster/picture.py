@@ -12,7 +12,7 @@ import rasterio
 from numpy.typing import NDArray
 
 from roadseg.errors import OutputError
-from roadseg.files import write_atomically
+from roadseg.files.outputs import write_atomically
 from roadseg.raster.encoding import dequantize
 from roadseg.raster.files import open_raster
 

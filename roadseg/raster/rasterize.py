@@ -21,7 +21,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from roadseg.errors import OutputError, SceneError
-from roadseg.files import publish
+from roadseg.files.outputs import publish
 from roadseg.raster.crs import crs_wkt, reproject, same_crs
 from roadseg.raster.encoding import byte_profile
 from roadseg.raster.grid import Grid, units_per_metre

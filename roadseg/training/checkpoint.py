@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from roadseg.errors import OutputError, TrainingError
-from roadseg.files import write_atomically
+from roadseg.files.outputs import write_atomically
 
 _NAME = re.compile(r"checkpoint-(\d+)(?:-1-of-1)?\.safetensors")
 """The longer form is what earlier versions wrote."""

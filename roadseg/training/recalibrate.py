@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from roadseg.files import check_target
+from roadseg.files.outputs import check_target
 from roadseg.model.card import find_model
 from roadseg.model.device import choose_device
 from roadseg.model.weights import as_stored, load_model, save_model

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from roadseg.errors import OutputError
-from roadseg.files import writable_folder, write_atomically
+from roadseg.files.outputs import writable_folder, write_atomically
 from roadseg.raster.picture import as_png
 from roadseg.settings import TrainSettings
 from roadseg.training.checkpoint import remove_checkpoints

@@ -12,7 +12,7 @@ import shapely
 from numpy.typing import NDArray
 
 from roadseg.errors import OutputError, SceneError
-from roadseg.files import check_target, publish, staging_folder
+from roadseg.files.outputs import check_target, publish, staging_folder
 from roadseg.raster.crs import DEGREES, crs_wkt, projjson, reproject, same_crs
 from roadseg.raster.picture import write_picture
 from roadseg.roads.files.geopackage import check_layers, write_geopackage

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roadseg.errors import RoadsegError
-from roadseg.files import shortened
+from roadseg.files.inputs import shortened
 from roadseg.progress import Listener
 from roadseg.raster.picture import write_picture
 from roadseg.settings import DataSettings, TrainSettings

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from roadseg.errors import RoadsegError, TrainingError
-from roadseg.files import shortened
+from roadseg.files.inputs import shortened
 from roadseg.progress import Listener, counted
 from roadseg.settings import DataSettings, DevFolder, TrainSettings
 from roadseg.training.data.file_tiles import DevArea, FileTile

@@ -15,7 +15,8 @@ import shapely
 from affine import Affine
 
 from roadseg.errors import SceneError, TrainingError
-from roadseg.files import shortened, writable_folder
+from roadseg.files.inputs import shortened
+from roadseg.files.outputs import writable_folder
 from roadseg.progress import Listener
 from roadseg.raster.files import open_input
 from roadseg.raster.grid import Grid

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from roadseg.errors import TrainingError
-from roadseg.files import RASTERS, match_stems, shortened
+from roadseg.files.inputs import RASTERS, match_stems, shortened
 
 _SPLITS = {"": "train", "train": "train", "training": "train"}
 _SEPARATORS = ",;\t"

@@ -3,7 +3,8 @@
 import pytest
 
 from roadseg.errors import OutputError, SceneError
-from roadseg.files import find_files, for_each_file, make_folders, unique_stems
+from roadseg.files.inputs import find_files, for_each_file, unique_stems
+from roadseg.files.outputs import make_folders
 from roadseg.progress import Listener
 
 

@@ -1,0 +1,1 @@
+"""Files: finding inputs, checking and publishing outputs."""

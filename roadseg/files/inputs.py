@@ -1,0 +1,127 @@
+"""Finding input files by name, pairing the files of folders, and processing one file after the other."""
+
+import glob
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
+
+from roadseg.errors import RoadsegError, SceneError, UsageError
+from roadseg.progress import Listener
+
+Job = TypeVar("Job")
+
+
+def for_each_file(
+    jobs: Sequence[tuple[str, Job]], process: Callable[[str, Job], None], *, listener: Listener
+) -> list[tuple[str, RoadsegError]]:
+    """Process inputs one after the other; one that fails does not stop the others.
+
+    Parameters
+    ----------
+    jobs
+        Names of inputs, and the second argument of ``process`` for each.
+    process
+        Called with each job.
+    listener
+        Warned of each failure, if there are several inputs.
+
+    Returns
+    -------
+    The inputs that failed, with their errors.
+    """
+    failed: list[tuple[str, RoadsegError]] = []
+    for name, job in jobs:
+        try:
+            process(name, job)
+        except UsageError:
+            raise  # an option that does not fit fails for every input
+        except RoadsegError as error:
+            if len(jobs) > 1:
+                listener.warn(str(error))
+            failed.append((name, error))
+    return failed
+
+
+def find_files(names: Iterable[str]) -> list[str]:
+    """Expand the patterns (``*``, ``?``, ``[…]``) among file names; other names stay unchanged.
+
+    Raises
+    ------
+    SceneError
+        If a pattern matches nothing, or there is no name at all.
+    """
+    found: list[str] = []
+    for name in names:
+        if glob.has_magic(name) and "://" not in name and not Path(name).exists():
+            matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 (absolute patterns)
+            if not matches:
+                raise SceneError(f"nothing matches the pattern {name}; check the path")
+            found += matches
+        else:
+            found.append(name)
+    if not found:
+        raise SceneError("no scene was named; give at least one file")
+    return found
+
+
+def unique_stems(names: Sequence[str]) -> list[str]:
+    """Return file names or URLs without folder and suffix.
+
+    Raises
+    ------
+    SceneError
+        If two are the same.
+    """
+    found = [PurePosixPath(name.split("?")[0]).stem for name in names]
+    twice = next((stem for stem in found if found.count(stem) > 1), None)
+    if twice:
+        raise SceneError(f"two scenes are called {twice} and would overwrite each other; rename one of them")
+    return found
+
+
+RASTERS = (".tif", ".tiff", ".vrt", ".png", ".jp2", ".img", ".bmp", ".gif", ".jpg", ".jpeg")
+"""Suffixes of the files that are read as rasters in a folder."""
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Files of two folders: ``pairs`` with the same stem, in order, and the stems that only one folder has."""
+
+    pairs: dict[str, tuple[Path, Path]]
+    alone: tuple[list[str], list[str]]
+
+
+def match_stems(left: Path, right: Path, endings: Sequence[str] = RASTERS) -> Matched:
+    """Match the files of two folders by stem.
+
+    Raises
+    ------
+    SceneError
+        If a stem occurs twice in a folder.
+    """
+    ours, theirs = files_by_stem(left, endings), files_by_stem(right, endings)
+    common = sorted(ours.keys() & theirs.keys())
+    alone = sorted(ours.keys() - theirs.keys()), sorted(theirs.keys() - ours.keys())
+    return Matched({stem: (ours[stem], theirs[stem]) for stem in common}, alone)
+
+
+def files_by_stem(folder: Path, endings: Sequence[str] = RASTERS) -> dict[str, Path]:
+    """Return the files of a folder by stem.
+
+    Raises
+    ------
+    SceneError
+        If a stem occurs twice.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in endings):
+        if path.stem in found:
+            raise SceneError(f"{folder} holds {found[path.stem].name} and {path.name}; keep one of them")
+        found[path.stem] = path
+    return found
+
+
+def shortened(names: Sequence[str], most: int = 8) -> str:
+    """Return names as a list for a message, the first ``most`` of them and the number of others."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
