@@ -19,6 +19,7 @@ FOLDER = Path(__file__).parent / "benchmarks"
 TINY = {
     "bench_areas": {"MPX": 0.04, "HEIGHT": 180, "WIDTH": 220, "PATTERN_PX": (320, 720)},
     "bench_crops": {"LARGE_PX": 500, "PIECE_PX": 250, "TILE_PX": 300, "BATCH": 2, "BATCHES": 1},
+    "bench_elsewhere": {},
     "bench_memory": {
         "RUNS": (("roadseg predict", 250), ("roadseg predict", 300), ("plain script", 250)),
         "LIMIT_MB": 1e6,
@@ -31,6 +32,7 @@ TINY = {
     "bench_network_repair": {"MPX": 0.1, "SCENES": 2, "SCENE_PX": 300},
     "bench_pipeline": {"HEIGHT": 300, "WIDTH": 340},
     "bench_recipes": {"STEPS": 1, "WIDTH": 2, "BATCH": 1, "CROP": 32, "ONLY": ["default", "plain U-Net"]},
+    "bench_shift": {"OTHERS": {}},
     "bench_training": {"TILE_PX": 80, "CROP": 48, "BATCH": 2, "BATCHES": 1},
     "bench_vectorize": {"MPX": 0.1},
     "bench_vectorize_command": {"SIDES": (300,)},
@@ -81,6 +83,10 @@ def test_a_benchmark_runs(name, tmp_path, monkeypatch):
     folders = {split: write_tiles(tmp_path / "tiles" / split) for split in ("train", "dev")}
     if name in {"bench_recipes", "bench_network_quality"}:
         monkeypatch.setattr(module, "shared_tiles", folders.get)
+    if name == "bench_shift":
+        monkeypatch.setattr(module, "tiles", folders.get)
+    if name == "bench_elsewhere":
+        monkeypatch.setattr(module, "folders", lambda: [folders["dev"]])
     monkeypatch.setenv("ROADSEG_PREDICTIONS", str(folders["dev"] / "predictions"))
     threads = cv2.getNumThreads()
     try:

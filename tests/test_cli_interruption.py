@@ -198,7 +198,7 @@ def test_train(tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     said = assert_terminated(process, "resumes from here")
     (saved,) = (tmp_path / "m.run").glob("checkpoint-*")
-    step = int(saved.name.split("-")[1])
+    step = int(saved.stem.split("-")[1])
     assert f"roadseg: step {step} of 100 is saved in m.run" in said.splitlines()
     assert 5 <= step < 100
     assert {path.name for path in tmp_path.iterdir()} == {"data", "m.run"}

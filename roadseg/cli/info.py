@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def info(
     target: Annotated[str | None, typer.Argument(help="A model file, a bundled model's name, or a raster.")] = None,
     model: Annotated[
-        str | None, typer.Option(help="For a raster: a model whose training data it is compared with.")
+        str | None, typer.Option(metavar="MODEL", help="For a raster: a model whose training data it is compared with.")
     ] = None,
     verbose: Verbose = 0,
 ) -> None:
