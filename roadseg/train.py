@@ -22,10 +22,10 @@ from roadseg.model.weights import as_stored, save_model
 from roadseg.progress import Listener
 from roadseg.settings import CardTexts, DataSettings, DevFolder, RecipeSettings, TrainOptions, TrainSettings
 from roadseg.settings.option import check_keywords, from_options
-from roadseg.training.calibrate import judge, judged
+from roadseg.training.calibrate import calibrate_and_score, with_calibration
 from roadseg.training.card import complete_texts, recipe_for_card
 from roadseg.training.data.load import TrainingData, load_domains, load_training_data
-from roadseg.training.dev_tiles import describe_dev, dev_evaluation, jury_of
+from roadseg.training.dev_tiles import describe_dev, dev_evaluation, dev_scorer
 from roadseg.training.distributed import join_process_group
 from roadseg.training.gradients import require_compiler
 from roadseg.training.initial import initial_model
@@ -183,24 +183,24 @@ def train_model(
             return report.result(None)
         weights = as_stored(trainer.result(), settings.dtype)
         card = _card(texts, trainer, found, start, teacher.card if teacher else None)
-        jury, dev_tiles = jury_of(found.dev, processes, place), describe_dev(found.dev, found.dev_name, start)
-        verdict = judge(
+        scorer, dev_tiles = dev_scorer(found.dev, processes, place), describe_dev(found.dev, found.dev_name, start)
+        calibrated = calibrate_and_score(
             weights,
             card,
-            jury,
+            scorer,
             settings.calibration,
             data=dev_tiles,
             pictures=2 * processes.is_main,
-            domains=[(name, jury_of(areas, processes, place)) for name, areas in others],
+            domains=[(name, dev_scorer(areas, processes, place)) for name, areas in others],
             shift_tiles=settings.shift_tiles,
         )
-        trainer.history.add_final_scores(verdict.score.figures() if verdict.score else {})
+        trainer.history.add_final_scores(calibrated.score.figures() if calibrated.score else {})
         if processes.is_main:
-            save_model(output, weights, judged(card, verdict), dtype=settings.dtype)
-            folder.finish(trainer.history.rows, [(s.name, s.score, s.image, s.roads) for s in verdict.samples])
+            save_model(output, weights, with_calibration(card, calibrated), dtype=settings.dtype)
+            folder.finish(trainer.history.rows, [(s.name, s.score, s.image, s.roads) for s in calibrated.samples])
         processes.barrier()
-    report_calibration(output, verdict, folder, listener)
-    return report.result(output, verdict.score)
+    report_calibration(output, calibrated, folder, listener)
+    return report.result(output, calibrated.score)
 
 
 def _card(

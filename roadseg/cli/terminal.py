@@ -146,7 +146,7 @@ def terminal_listener(*, quiet: bool, progress: bool | None, unit: str) -> Itera
 
 
 class _Pace:
-    """Reports every few minutes how far the work is, where no bar shows it."""
+    """Reports the progress of long work every three minutes; used where no bar is shown."""
 
     def __init__(self, report: Callable[[str], None]) -> None:
         self._report = report

@@ -1,8 +1,8 @@
-"""Whether a scene looks like a model's training data: a few numbers per band, and the ranges the model card states.
+"""Whether a scene looks like a model's training data: three statistics per band, and their ranges on the model card.
 
-Training notes between which values 98 % of the crops lie, after augmentation: brightness (mean), contrast (standard
-deviation) and cast (a band's mean minus that of all bands). Outside of these the model has no experience, and
-its roads should be checked before they are used.
+Brightness is the mean, contrast the standard deviation, and cast a band's mean minus the mean of all bands. The card
+stores the range that 98 % of the augmented training crops lie in. Roads found in a scene outside these
+ranges should be checked before they are used.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from roadseg.model.card import ModelCard
 
 Floats = NDArray[np.float64]
 Ranges = Mapping[str, Sequence[Sequence[float]]]
-"""(low, high) of each band, by statistic."""
+"""(low, high) of each band, by name of the statistic."""
 
 _PERCENTILES = (1.0, 99.0)
 _COARSER = 1.15
@@ -22,7 +22,7 @@ _WORDS = {"brightness": ("darker", "brighter"), "contrast": ("flatter", "harsher
 
 
 def colour_statistics(pixels: NDArray[np.floating], valid: NDArray[np.bool_]) -> dict[str, Floats]:
-    """Return brightness, contrast and cast of an image, (bands,) each.
+    """Return brightness, contrast and cast of an image, (bands,) float64 each.
 
     Parameters
     ----------
@@ -37,8 +37,8 @@ def colour_statistics(pixels: NDArray[np.floating], valid: NDArray[np.bool_]) ->
 
 
 def ranges_of(statistics: Sequence[Mapping[str, Floats]]) -> dict[str, list[list[float]]]:
-    """Return the range of each statistic over images, by band, without the outermost percents."""
-    stacked = {name: np.stack([one[name] for one in statistics]) for name in statistics[0]}
+    """Return the range of each statistic over images, by band: percentiles 1 and 99."""
+    stacked = {name: np.stack([of_image[name] for of_image in statistics]) for name in statistics[0]}
     return {name: np.percentile(rows, _PERCENTILES, axis=0).T.round(4).tolist() for name, rows in stacked.items()}
 
 
@@ -47,16 +47,16 @@ def unlike_training(
     sample: tuple[NDArray[np.floating], NDArray[np.bool_]] | None,
     pixel_m: tuple[float, float] | None,
 ) -> list[str]:
-    """Return a phrase for each respect in which a scene is unlike the training data.
+    """Return a phrase for each difference between a scene and the training data.
 
     Parameters
     ----------
     card
         Model card.
     sample
-        Pixels of the scene as the model sees them, and which are valid; see ``Scene.sample``.
+        Pixels of the scene as the model sees them, and which of them are valid; see ``Scene.sample``.
     pixel_m
-        Size of the scene's own pixels in metres, down and across; None if unknown.
+        Height and width of the scene's own pixels in metres; None if unknown.
     """
     found = []
     coarsest = max((card.gsd_m, *(card.gsd_range_m or ())))
@@ -73,6 +73,7 @@ def outside_ranges(statistics: Mapping[str, Floats], seen: Ranges) -> list[str]:
     for name, ranges in seen.items():
         for band, (value, (low, high)) in enumerate(zip(statistics[name], ranges, strict=True), 1):
             if not low <= value <= high:
-                how = _WORDS[name][int(value > high)]
-                found.append(f"band {band} {how} ({name} {value:.2f}, trained on {low:.2f} to {high:.2f})")
+                below, above = _WORDS[name]
+                word = above if value > high else below
+                found.append(f"band {band} {word} ({name} {value:.2f}, trained on {low:.2f} to {high:.2f})")
     return found

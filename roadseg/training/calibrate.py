@@ -1,4 +1,4 @@
-"""What the dev tiles say about a network: how to read its logits, from where on is road, and how good it is."""
+"""Calibrate a trained network on the dev tiles, score it there, and write both into its model card."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,65 +13,83 @@ from roadseg.model.resunet import ResUNet
 from roadseg.prediction.engines.torch import TorchEngine
 from roadseg.progress import counted
 from roadseg.settings import CalibrationGoal, EngineSettings
-from roadseg.training.dev_score import DevScore, Jury, Sample
+from roadseg.training.dev_score import DevSample, DevScore, DevScorer
 from roadseg.training.domains import DomainScore
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What the dev tiles say about a network: how to read its logits, from where on is road, and figures."""
+class CalibrationResult:
+    """Calibration of a network, the threshold that belongs to it, and the scores on the dev tiles.
+
+    Parameters
+    ----------
+    calibration
+        Temperature and bias of the logits.
+    threshold
+        Probability from which a pixel counts as road.
+    score
+        Scores on the dev tiles; None without tiles.
+    measured
+        Figures for the model card.
+    samples
+        The worst and the best dev tiles, as pictures.
+    domains
+        Scores in other places.
+    shifts
+        Scores in other colours, by name of the shift.
+    """
 
     calibration: Calibration = Calibration()  # noqa: RUF009 (it is frozen)
     threshold: float = 0.5
     score: DevScore | None = None
     measured: tuple[Measurement, ...] = ()
-    samples: tuple[Sample, ...] = ()
+    samples: tuple[DevSample, ...] = ()
     domains: tuple[DomainScore, ...] = ()
     shifts: Mapping[str, DevScore] = field(default_factory=dict)
 
 
-def judge(
-    network: ResUNet, card: ModelCard, jury: Jury, goal: CalibrationGoal, *, data: str, pictures: int = 2,
-    domains: Sequence[tuple[str, Jury]] = (), shift_tiles: int = 0,
-) -> Verdict:  # fmt: skip
-    """Calibrate a network and measure it; without tiles there is nothing to say.
+def calibrate_and_score(
+    network: ResUNet, card: ModelCard, scorer: DevScorer, goal: CalibrationGoal, *, data: str, pictures: int = 2,
+    domains: Sequence[tuple[str, DevScorer]] = (), shift_tiles: int = 0,
+) -> CalibrationResult:  # fmt: skip
+    """Calibrate and score a network; without dev tiles it stays uncalibrated and unscored.
 
     Parameters
     ----------
     network, card
-        What is to be scored, and how it wants to see its pixels.
-    jury
-        Who scores.
+        Network to score, and the card with the normalization of its input.
+    scorer
+        Scorer of the dev tiles.
     goal
-        What probabilities are to mean.
+        What calibrated probabilities mean.
     data
-        The tiles in words.
+        Description of the tiles for the model card.
     pictures
-        How many of the worst and of the best tiles to paint.
+        Number of the worst and of the best tiles to draw.
     domains
-        Other places by name, with the same weight each in the calibration.
+        Names and scorers of other places, each with the same weight in the calibration.
     shift_tiles
-        How many tiles to score in other colours, too.
+        Number of tiles to score in other colours as well.
     """
-    if not jury.areas:
-        return Verdict()
-    calibration, threshold, before, others = jury.calibrate(engine_of(network, card.mean, card.std), goal, domains)
+    if not scorer.areas:
+        return CalibrationResult()
+    calibration, threshold, before, others = scorer.calibrate(engine_of(network, card.mean, card.std), goal, domains)
     engine = engine_of(network, card.mean, card.std, calibration=calibration)
-    score, each = jury.score_each(engine, threshold=threshold)
-    samples = jury.samples(engine, each, score.threshold, count=pictures)
-    with_road = [index for index, one in enumerate(each) if not np.isnan(one)]
+    score, each = scorer.score_each(engine, threshold=threshold)
+    samples = scorer.samples(engine, each, score.threshold, count=pictures)
+    with_road = np.flatnonzero(~np.isnan(each)).tolist()
     chosen = with_road[:: -(-len(with_road) // shift_tiles)] if shift_tiles else []
-    shifts = jury.shifted(engine, chosen, score.threshold) if chosen else {}
+    shifts = scorer.score_shifts(engine, chosen, score.threshold) if chosen else {}
     measured = (
         *measurements(score, before.calibration_error, data),
-        *in_other_colours(shifts, len(chosen)),
-        *elsewhere(others),
+        *shift_measurements(shifts, len(chosen)),
+        *domain_measurements(others),
     )
-    return Verdict(calibration, score.threshold, score, measured, tuple(samples), tuple(others), shifts)
+    return CalibrationResult(calibration, score.threshold, score, measured, tuple(samples), tuple(others), shifts)
 
 
-def in_other_colours(shifts: Mapping[str, DevScore], tiles: int) -> list[Measurement]:
-    """Return what a card says about tiles in other colours: the mean, and each shift."""
+def shift_measurements(shifts: Mapping[str, DevScore], tiles: int) -> list[Measurement]:
+    """Return the figures of a card about tiles in other colours: each shift, and their mean."""
     if not shifts:
         return []
     plain, *others = shifts.values()
@@ -79,20 +97,20 @@ def in_other_colours(shifts: Mapping[str, DevScore], tiles: int) -> list[Measure
     found = [
         Measurement(
             f"relaxed F1: {name}",
-            one.relaxed_f1,
-            f"threshold {one.threshold:.3f}; {one.best_f1:.3f} at the best threshold",
+            score.relaxed_f1,
+            f"threshold {score.threshold:.3f}; {score.best_f1:.3f} at the best threshold",
             data,
         )
-        for name, one in shifts.items()
+        for name, score in shifts.items()
         if name != "none"
     ]
-    mean = sum(one.relaxed_f1 for one in others) / len(others)
+    mean = sum(score.relaxed_f1 for score in others) / len(others)
     return [*found, Measurement("mean of these", mean, f"{plain.relaxed_f1:.3f} in the tiles' own colours", data)]
 
 
 def shifts_in_words(shifts: Mapping[str, DevScore]) -> str:
-    """Return mean and worst of the shifts as a sentence."""
-    others = {name: one.relaxed_f1 for name, one in shifts.items() if name != "none"}
+    """Return the mean and the worst score of the shifts as a sentence."""
+    others = {name: score.relaxed_f1 for name, score in shifts.items() if name != "none"}
     worst = min(others, key=lambda name: others[name])
     plain, mean = shifts["none"], sum(others.values()) / len(others)
     return (
@@ -101,61 +119,61 @@ def shifts_in_words(shifts: Mapping[str, DevScore]) -> str:
     )
 
 
-def elsewhere(scores: Sequence[DomainScore]) -> list[Measurement]:
-    """Return what a card says about other places."""
+def domain_measurements(scores: Sequence[DomainScore]) -> list[Measurement]:
+    """Return the figures of a card about other places: each of them, and their mean."""
     if not scores:
         return []
     data = f"{counted(len(scores), 'other place')}, each with the weight of the dev tiles in the calibration"
     slack = "slack 3 px square at threshold 0.5"
     found = [
         Measurement(
-            f"relaxed F1 of {one.name}",
-            one.relaxed_f1,
-            f"{slack}; {one.left_out:.3f} calibrated without it, {one.best_f1:.3f} at its best threshold; "
-            f"{counted(one.tiles, 'image')}",
+            f"relaxed F1 of {score.name}",
+            score.relaxed_f1,
+            f"{slack}; {score.left_out:.3f} calibrated without it, {score.best_f1:.3f} at its best threshold; "
+            f"{counted(score.tiles, 'image')}",
             data,
         )
-        for one in scores
+        for score in scores
     ]
     mean, left_out, best = (
-        sum(getattr(one, key) for one in scores) / len(scores) for key in ("relaxed_f1", "left_out", "best_f1")
+        sum(getattr(score, key) for score in scores) / len(scores) for key in ("relaxed_f1", "left_out", "best_f1")
     )
-    how = f"{slack}; {left_out:.3f} each calibrated without itself, {best:.3f} each at its best threshold"
-    return [*found, Measurement("mean of these", mean, how, data)]
+    conditions = f"{slack}; {left_out:.3f} each calibrated without itself, {best:.3f} each at its best threshold"
+    return [*found, Measurement("mean of these", mean, conditions, data)]
 
 
 def engine_of(
     network: ResUNet, mean: tuple[float, ...], std: tuple[float, ...], *, calibration: Calibration | None = None
 ) -> TorchEngine:
-    """Return an engine that predicts as ``roadseg predict`` does, where the network is."""
-    how, where = calibration or Calibration(), EngineSettings(str(next(network.parameters()).device))
-    return TorchEngine(network, mean, std, where, temperature=how.temperature, bias=how.bias)
+    """Return an engine that predicts as ``roadseg predict`` does, on the device of the network."""
+    logits, device = calibration or Calibration(), str(next(network.parameters()).device)
+    return TorchEngine(network, mean, std, EngineSettings(device), temperature=logits.temperature, bias=logits.bias)
 
 
-def judged(card: ModelCard, verdict: Verdict) -> ModelCard:
-    """Return a card that says what was found, by whom and when."""
+def with_calibration(card: ModelCard, result: CalibrationResult) -> ModelCard:
+    """Return a card with the calibration, the figures, this version of roadseg and today's date."""
     return replace(
         card,
-        threshold=verdict.threshold,
-        temperature=verdict.calibration.temperature,
-        bias=verdict.calibration.bias,
-        measurements=verdict.measured,
+        threshold=result.threshold,
+        temperature=result.calibration.temperature,
+        bias=result.calibration.bias,
+        measurements=result.measured,
         roadseg_version=roadseg.__version__,
         created=datetime.now(UTC).date().isoformat(),
     )
 
 
 def measurements(score: DevScore, raw_error: float, data: str) -> tuple[Measurement, ...]:
-    """Return what a card says about a score.
+    """Return the figures of a card about the dev tiles.
 
     Parameters
     ----------
     score
-        After calibration.
+        Score after calibration.
     raw_error
-        Expected calibration error before it.
+        Expected calibration error before calibration.
     data
-        On which images.
+        Description of the tiles.
     """
     pooled = "counts pooled over all tiles"
     where = f"threshold {score.threshold:.3f}, {pooled}"

@@ -1,7 +1,7 @@
-"""Scoring a network on dev tiles the way ``roadseg predict`` would see them, and calibrating it there.
+"""Score and calibrate a network on dev tiles, predicted exactly as ``roadseg predict`` would.
 
-Tiles go through the same windows, the same blending and the same 255 grey levels as a prediction. Counts
-add over tiles (and over processes that train together) and are divided once.
+Tiles go through the same windows, blending and 255 grey levels as a prediction. Pixel counts are added
+over tiles, and over the processes of a distributed run, before any ratio is computed.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -39,36 +39,39 @@ from roadseg.raster.encoding import quantize
 from roadseg.raster.scene import Scene
 from roadseg.settings import CalibrationGoal, PredictSettings
 from roadseg.training.data.file_tiles import DevArea
-from roadseg.training.domains import DomainScore, Tally, calibrated, domain_scores
+from roadseg.training.domains import DomainCounts, DomainScore, domain_scores, shared_calibration
 from roadseg.training.shifts import SHIFTS, Shift
 from roadseg.windows import Block, Plan, Window
 
 Bytes = NDArray[np.uint8]
 Sum = Callable[[NDArray[np.int64]], NDArray[np.int64]]
+"""Adds an array over the processes that score together."""
 
 _PICTURE_PX = 750
 _SLACK_PX = 3
-_FINE = 1_000_000
+
+_F1_STEPS = 1_000_000
+"""Scores of single tiles are added over processes as whole numbers of these steps."""
 
 
 @dataclass(frozen=True)
 class DevScore:
-    """Figures on the dev tiles: counts added over all of them, then divided.
+    """Scores on the dev tiles, from counts added over all of them.
 
     Parameters
     ----------
     break_even
         Relaxed precision where it equals relaxed recall.
     threshold
-        The working threshold, at which the next four hold; where relaxed F1 is best unless calibrated to 0.5.
+        Probability from which a pixel counts as road: the one with the best relaxed F1, or 0.5 if calibrated to it.
     relaxed_f1, iou, precision, recall
-        At the threshold; all but the first exact to the pixel.
+        Measures at the threshold; all but relaxed F1 are without slack.
     best_iou, best_f1
-        IoU and relaxed F1, each over all thresholds.
+        IoU and relaxed F1, each at its own best threshold.
     calibration_error
-        See `expected_error`.
+        Expected calibration error, see ``expected_error``.
     tiles
-        How many were scored.
+        Number of tiles scored.
     """
 
     break_even: float
@@ -83,20 +86,20 @@ class DevScore:
     tiles: int
 
     def in_words(self) -> str:
-        """Return the figures as a sentence."""
+        """Return the scores as a sentence."""
         return (
             f"relaxed break-even {self.break_even:.4f}, relaxed F1 {self.relaxed_f1:.4f} at {self.threshold:.3f}, "
             f"IoU {self.iou:.4f} ({counted(self.tiles, 'tile')})"
         )
 
     def figures(self) -> dict[str, float]:
-        """Return what a history notes."""
+        """Return the scores that the training history records, by column."""
         return {name: getattr(self, name) for name in ("break_even", "relaxed_f1", "best_iou", "threshold")}
 
 
 @dataclass(frozen=True)
 class DevTile:
-    """A dev tile predicted: where it lies, the probability of road, where it is known, and the labels."""
+    """A predicted dev tile: its area, the probability of road, which pixels are valid, and the labels."""
 
     area: DevArea
     probability: NDArray[np.float32]
@@ -105,8 +108,8 @@ class DevTile:
 
 
 @dataclass(frozen=True)
-class Sample:
-    """A dev tile to look at: its name, relaxed F1, and (rows, cols, 3) uint8 pictures without and with roads."""
+class DevSample:
+    """A dev tile to look at: its name, relaxed F1, and (height, width, 3) uint8 pictures without and with roads."""
 
     name: str
     score: float
@@ -114,7 +117,7 @@ class Sample:
     roads: Bytes
 
 
-class Jury:
+class DevScorer:
     """Scores networks on dev tiles.
 
     Parameters
@@ -122,13 +125,13 @@ class Jury:
     areas
         Dev tiles, or parts of tiles.
     share
-        Which of them this process predicts.
+        The areas that this process predicts.
     total
-        Adds counts over the processes that score together.
+        Function that adds counts over the processes that score together.
     window_px
-        Side of the windows.
+        Side of the prediction windows.
     shift
-        What is done to the pixels first, see ``roadseg.training.shifts``.
+        Change of the pixels before prediction, see ``roadseg.training.shifts``.
     """
 
     def __init__(
@@ -140,11 +143,11 @@ class Jury:
         window_px: int = 224,
         shift: Shift | None = None,
     ) -> None:
-        self.areas, self.mine, self.total, self.window_px = tuple(areas), range(len(areas))[share], total, window_px
+        self.areas, self.own, self.total, self.window_px = tuple(areas), range(len(areas))[share], total, window_px
         self.share, self.shift = share, shift
 
     def score(self, engine: TorchEngine, *, threshold: float | None = None) -> DevScore:
-        """Predict and count; without a threshold the one with the best relaxed F1 is taken.
+        """Score a network at a threshold; None takes the one with the best relaxed F1.
 
         Raises
         ------
@@ -156,71 +159,73 @@ class Jury:
     def score_each(
         self, engine: TorchEngine, *, threshold: float | None = None
     ) -> tuple[DevScore, NDArray[np.float64]]:
-        """Score, and return the relaxed F1 of each tile besides, NaN where there is no road."""
-        each = [count_pixels(quantize(t.probability, t.valid), t.label) for t in self._predicted(engine, self.mine)]
-        score = self._divided(self._summed(each), threshold)
-        level, alone = level_of(score.threshold), np.zeros(len(self.areas), np.int64)
-        for index, counts in zip(self.mine, each, strict=True):
+        """Score like ``score``, and also return the relaxed F1 of each tile, NaN where there is no road."""
+        each = [count_pixels(quantize(t.probability, t.valid), t.label) for t in self._predicted(engine, self.own)]
+        score = self._score_of(self._summed(each), threshold)
+        # Each tile is scored by one process and 0 in all others, so a sum gathers them; -1 stands for NaN.
+        level, steps = level_of(score.threshold), np.zeros(len(self.areas), np.int64)
+        for index, counts in zip(self.own, each, strict=True):
             f1 = relaxed(counts).f1[level] if counts.road.any() else np.nan
-            alone[index] = -1 if np.isnan(f1) else round(f1 * _FINE)
-        summed = self.total(alone)
-        return score, np.where(summed < 0, np.nan, summed / _FINE)
+            steps[index] = -1 if np.isnan(f1) else round(f1 * _F1_STEPS)
+        steps = self.total(steps)
+        return score, np.where(steps < 0, np.nan, steps / _F1_STEPS)
 
     def calibrate(
-        self, engine: TorchEngine, goal: CalibrationGoal, domains: Sequence[tuple[str, "Jury"]] = ()
+        self, engine: TorchEngine, goal: CalibrationGoal, domains: Sequence[tuple[str, "DevScorer"]] = ()
     ) -> tuple[Calibration, float | None, DevScore, list[DomainScore]]:
-        """Find what logits must become.
+        """Fit the calibration of a network.
 
         Parameters
         ----------
         engine
-            Without any calibration.
+            Engine without calibration.
         goal
-            What probabilities are to mean.
+            What calibrated probabilities mean.
         domains
-            Other places by name, which count as much as these tiles.
+            Names and scorers of other places, each with the same weight as these tiles.
 
         Returns
         -------
-        The calibration; the threshold that belongs to it, None where that is yet to be measured; the
-        score before; and what comes of it in the other places.
+        The calibration; the threshold that belongs to it, None if it has to be chosen on the calibrated
+        probabilities; the score before calibration; and the scores of the other places.
         """
-        home, plain = self.tally(engine, "")
-        tallies = [home, *(jury.tally(engine, name)[0] for name, jury in domains)]
-        before = self._divided(plain, None)
-        calibration = calibrated(tallies, goal)
+        home, uncalibrated = self._count_logits(engine, "")
+        counts = [home, *(scorer._count_logits(engine, name)[0] for name, scorer in domains)]
+        before = self._score_of(uncalibrated, None)
+        calibration = shared_calibration(counts, goal)
         threshold = 0.5 if goal == "threshold" and calibration else None
         calibration = calibration or Calibration()
-        return calibration, threshold, before, domain_scores(tallies, goal, calibration) if domains else []
+        return calibration, threshold, before, domain_scores(counts, goal, calibration) if domains else []
 
-    def tally(self, engine: TorchEngine, name: str) -> tuple[Tally, PixelCounts]:
-        """Count pixels by logit and by probability, without any calibration."""
-        logits, levels, plain = no_logits(), [], []
-        for tile in self._predicted(engine, self.mine):
+    def _count_logits(self, engine: TorchEngine, name: str) -> tuple[DomainCounts, PixelCounts]:
+        """Count pixels by logit, for a place of this name, and by probability; the engine has no calibration."""
+        logits, levels, probabilities = no_logits(), [], []
+        for tile in self._predicted(engine, self.own):
             logits += count_logits(tile.probability, tile.valid, tile.label)
             levels.append(count_pixels(logit_levels(tile.probability, tile.valid), tile.label))
-            plain.append(count_pixels(quantize(tile.probability, tile.valid), tile.label))
+            probabilities.append(count_pixels(quantize(tile.probability, tile.valid), tile.label))
         logits = LogitCounts(*self.total(np.stack([logits.pixels, logits.road])))
-        return Tally(name, logits, self._summed(levels), len(self.areas)), self._summed(plain)
+        return DomainCounts(name, logits, self._summed(levels), len(self.areas)), self._summed(probabilities)
 
-    def shifted(self, engine: TorchEngine, chosen: Sequence[int], threshold: float) -> dict[str, DevScore]:
-        """Score some of the tiles as they are, under the name ``none``, and in other colours."""
+    def score_shifts(self, engine: TorchEngine, chosen: Sequence[int], threshold: float) -> dict[str, DevScore]:
+        """Score chosen tiles in each of the ``SHIFTS``, and unchanged under the name ``none``."""
         areas = [self.areas[index] for index in chosen]
-        how: dict[str, Any] = {"share": self.share, "total": self.total, "window_px": self.window_px}
+        options: dict[str, Any] = {"share": self.share, "total": self.total, "window_px": self.window_px}
         shifts: dict[str, Shift | None] = {"none": None, **SHIFTS}
         return {
-            name: Jury(areas, **how, shift=shift).score(engine, threshold=threshold) for name, shift in shifts.items()
+            name: DevScorer(areas, **options, shift=shift).score(engine, threshold=threshold)
+            for name, shift in shifts.items()
         }
 
     def samples(
         self, engine: TorchEngine, each: NDArray[np.float64], threshold: float, *, count: int = 2
-    ) -> list[Sample]:
-        """Return the worst and the best tiles, the worst first, with what was right, false and missed."""
+    ) -> list[DevSample]:
+        """Return pictures of the worst and the best tiles, the worst first, with right, false and missed roads."""
         ranked = [int(i) for i in np.argsort(each, kind="stable") if not np.isnan(each[i])]
         chosen = ranked if len(ranked) <= 2 * count else ranked[:count] + ranked[len(ranked) - count :]
         return [self._sample(engine, index, float(each[index]), level_of(threshold)) for index in chosen]
 
-    def _sample(self, engine: TorchEngine, index: int, score: float, level: int) -> Sample:
+    def _sample(self, engine: TorchEngine, index: int, score: float, level: int) -> DevSample:
         tile = next(self._predicted(engine, [index]))
         kinds = errors.classify(
             quantize(tile.probability, tile.valid),
@@ -233,7 +238,7 @@ class Jury:
         parts = errors.shares(kinds, factor)
         with tile.area.open(engine.mean) as pair:
             photo = pair.picture(tile.area.window, *parts.shape[1:])
-        return Sample(tile.area.name, score, np.moveaxis(photo, 0, 2), errors.paint(parts, photo))
+        return DevSample(tile.area.name, score, np.moveaxis(photo, 0, 2), errors.paint(parts, photo))
 
     def _predicted(self, engine: TorchEngine, chosen: Iterable[int]) -> Iterator[DevTile]:
         for area in (self.areas[index] for index in chosen):
@@ -263,7 +268,7 @@ class Jury:
         parts = self.total(np.stack([own.pixels, own.road, own.near, own.found]))
         return PixelCounts(own.slack_px, own.neighbourhood, *parts)
 
-    def _divided(self, counts: PixelCounts, threshold: float | None) -> DevScore:
+    def _score_of(self, counts: PixelCounts, threshold: float | None) -> DevScore:
         strict, loose = exact(counts), relaxed(counts)
         even, best = break_even_level(loose), best_level(loose.f1)
         if even is None or best is None:

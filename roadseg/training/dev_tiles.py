@@ -1,4 +1,4 @@
-"""Dev tiles in a run: scored by all its processes together, in part on the way and all at the end."""
+"""Dev tiles in a run, scored by all its processes together: some of them during training, all at the end."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -8,14 +8,16 @@ from roadseg.model.card import ModelCard
 from roadseg.progress import counted
 from roadseg.training.calibrate import engine_of
 from roadseg.training.data.file_tiles import DevArea
-from roadseg.training.dev_score import DevScore, Jury
+from roadseg.training.dev_score import DevScore, DevScorer
 from roadseg.training.distributed import ProcessGroup
 from roadseg.training.loop import Trainer
 
 
-def jury_of(areas: Sequence[DevArea], processes: ProcessGroup, device: torch.device, *, window_px: int = 224) -> Jury:
+def dev_scorer(
+    areas: Sequence[DevArea], processes: ProcessGroup, device: torch.device, *, window_px: int = 224
+) -> DevScorer:
     """Return a scorer of dev tiles: each process predicts its share, and their counts are added."""
-    return Jury(
+    return DevScorer(
         areas,
         share=slice(processes.rank, None, processes.size),
         total=lambda counts: processes.sum_counts(counts, device),
@@ -24,7 +26,7 @@ def jury_of(areas: Sequence[DevArea], processes: ProcessGroup, device: torch.dev
 
 
 def describe_dev(areas: Sequence[DevArea], name: str, start: ModelCard | None) -> str:
-    """Return what a card says about the tiles its figures were measured on; ``start`` may have been trained on them."""
+    """Return a card's description of the dev tiles; a ``start`` model may have been trained on them before."""
     untouched = "" if start else ", never trained on"
     return f"{counted(len(areas), 'tile')} of {name}, on which calibration and threshold were chosen{untouched}"
 
@@ -34,10 +36,10 @@ def dev_evaluation(
 ) -> Callable[[], Mapping[str, float]]:
     """Return a function that scores the averaged weights on evenly chosen dev tiles."""
     chosen = areas[:: -(-len(areas) // trainer.settings.dev_tiles)]
-    jury = jury_of(chosen, trainer.processes, trainer.device)
+    scorer = dev_scorer(chosen, trainer.processes, trainer.device)
 
     def evaluate() -> Mapping[str, float]:
-        score = jury.score(engine_of(trainer.averaged(), trainer.mean, trainer.std))
+        score = scorer.score(engine_of(trainer.averaged(), trainer.mean, trainer.std))
         on_score(score)
         return score.figures()
 

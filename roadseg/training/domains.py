@@ -1,8 +1,8 @@
-"""One calibration for several places: home, where the training data are from, and others with the same weight.
+"""One calibration for several places (domains): home, where the training data come from, and others of equal weight.
 
-Away from home a network is less sure of its roads, so the best threshold lies lower there. Of all logits that cost
-home at most 0.01 of relaxed F1, 0.5 becomes one that is best for the mean over the places. How well
-this does in a place nobody calibrated on is told by leaving each out in turn.
+Away from home a network is less sure of its roads, so its best threshold is lower there. Among the logits that cost
+home at most 0.01 of relaxed F1, the one with the best mean over all places becomes probability 0.5. Leaving
+out each place in turn estimates how well this works in a place that the calibration has never seen.
 """
 
 from collections.abc import Sequence
@@ -25,19 +25,19 @@ from roadseg.settings import CalibrationGoal
 
 
 @dataclass(frozen=True)
-class Tally:
-    """Pixels of a place by logit.
+class DomainCounts:
+    """Pixel counts of one place by logit.
 
     Parameters
     ----------
     name
-        Of the place.
+        Name of the place.
     logits
-        To fit probabilities to.
+        Counts that probabilities are fitted to.
     levels
-        By level of ``logit_levels``, with the slack of relaxed measures.
+        Counts by level of ``logit_levels``, for relaxed measures.
     tiles
-        How many there were.
+        Number of tiles counted.
     """
 
     name: str
@@ -53,13 +53,13 @@ class DomainScore:
     Parameters
     ----------
     name, tiles
-        Of the place.
+        Name of the place and number of its tiles.
     relaxed_f1
-        At the probability 0.5, calibrated with all places.
+        Relaxed F1 at probability 0.5, calibrated on all places.
     left_out
-        The same, calibrated with all places but this one.
+        The same, calibrated on all places but this one.
     best_f1
-        At the place's own best threshold.
+        Relaxed F1 at the place's own best threshold.
     """
 
     name: str
@@ -69,31 +69,38 @@ class DomainScore:
     best_f1: float
 
 
-def calibrated(tallies: Sequence[Tally], goal: CalibrationGoal) -> Calibration | None:
-    """Return the calibration that serves places best, the first of which is home; None if there is none."""
+def shared_calibration(domains: Sequence[DomainCounts], goal: CalibrationGoal) -> Calibration | None:
+    """Return the best calibration for places, the first of which is home; None if there is no road or no goal."""
     if goal == "none":
         return None
-    curves = [relaxed(one.levels).f1 for one in tallies]
+    curves = [relaxed(counts.levels).f1 for counts in domains]
     middle = as_good_as_best(shared_f1(curves) if len(curves) > 1 else curves[0])
     if middle is None:
         return None
-    logits = together([one.logits for one in tallies]) if len(tallies) > 1 else tallies[0].logits
+    logits = together([counts.logits for counts in domains]) if len(domains) > 1 else domains[0].logits
     return fit(logits) if goal == "probability" else fit(logits, middle=middle)
 
 
-def domain_scores(tallies: Sequence[Tally], goal: CalibrationGoal, calibration: Calibration) -> list[DomainScore]:
-    """Score the places that are not home, with a calibration and with ones that left them out."""
-    found = []
-    for index, one in enumerate(tallies[1:], 1):
-        f1 = relaxed(one.levels).f1
-        without = calibrated([*tallies[:index], *tallies[index + 1 :]], goal) or Calibration()
-        at, left_out = (float(f1[level_of_logit(-how.bias * how.temperature)]) for how in (calibration, without))
-        found.append(DomainScore(one.name, one.tiles, at, left_out, float(np.nanmax(f1))))
-    return found
+def domain_scores(
+    domains: Sequence[DomainCounts], goal: CalibrationGoal, calibration: Calibration
+) -> list[DomainScore]:
+    """Score the places other than home, with a calibration and with one that leaves the place out."""
+    scores = []
+    for index, counts in enumerate(domains[1:], 1):
+        f1 = relaxed(counts.levels).f1
+        without = shared_calibration([*domains[:index], *domains[index + 1 :]], goal) or Calibration()
+        at_half, left_out = (float(f1[_level_of_half(each)]) for each in (calibration, without))
+        scores.append(DomainScore(counts.name, counts.tiles, at_half, left_out, float(np.nanmax(f1))))
+    return scores
+
+
+def _level_of_half(calibration: Calibration) -> int:
+    """Return the level of the logit that becomes probability 0.5: logit / temperature + bias is 0 there."""
+    return level_of_logit(-calibration.bias * calibration.temperature)
 
 
 def mean_in_words(scores: Sequence[DomainScore]) -> str:
     """Return the mean over other places as a sentence."""
     mean, left_out = (sum(getattr(one, key) for one in scores) / len(scores) for key in ("relaxed_f1", "left_out"))
-    where = counted(len(scores), "other place")
-    return f"{where}: mean relaxed F1 {mean:.4f}, {left_out:.4f} where each is calibrated without itself"
+    places = counted(len(scores), "other place")
+    return f"{places}: mean relaxed F1 {mean:.4f}, {left_out:.4f} where each is calibrated without itself"

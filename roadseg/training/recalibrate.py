@@ -1,4 +1,4 @@
-"""Calibrate and score a model that is trained already: the second half of training alone."""
+"""Calibrate and score a model that has been trained before: the second half of training."""
 
 import time
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ from roadseg.model.device import choose_device
 from roadseg.model.weights import as_stored, load_model, save_model
 from roadseg.progress import Listener, counted
 from roadseg.settings import CardTexts, DevFolder, TrainSettings
-from roadseg.training.calibrate import judge, judged
+from roadseg.training.calibrate import calibrate_and_score, with_calibration
 from roadseg.training.data.load import load_dev_areas, load_domains
-from roadseg.training.dev_tiles import describe_dev, jury_of
+from roadseg.training.dev_tiles import describe_dev, dev_scorer
 from roadseg.training.distributed import ProcessGroup
 from roadseg.training.report import TrainResult, report_calibration
 
@@ -51,29 +51,31 @@ def calibrate_model(
     started, listener = time.monotonic(), listener or Listener()
     path = find_model(settings.start)
     check_target(output, overwrite=overwrite, inputs=[path])
-    place, reason = choose_device(device)
+    own_device, reason = choose_device(device)
     model, card = load_model(path)
-    names = " and of ".join(str(folder.path) for folder in dev)
-    listener.report(f"calibrating {card.name} on the tiles of {names}; device {place} ({reason})")
-    weights = as_stored(model, settings.dtype).to(place)
+    paths = " and of ".join(str(folder.path) for folder in dev)
+    listener.report(f"calibrating {card.name} on the tiles of {paths}; device {own_device} ({reason})")
+    weights = as_stored(model, settings.dtype).to(own_device)
     home = dev[0]
     needs: dict[str, Any] = {"bands": card.bands, "gsd_m": card.gsd_m, "listener": listener, "chosen": bands}
     areas, others = load_dev_areas(home, **needs), load_domains(dev[1:], **needs)
-    juries = [jury_of(tiles, ProcessGroup(), place, window_px=card.window_px) for _, tiles in (("", areas), *others)]
-    verdict = judge(
+    places = [(home.path.name, areas), *others]
+    scorers = [dev_scorer(tiles, ProcessGroup(), own_device, window_px=card.window_px) for _, tiles in places]
+    calibrated = calibrate_and_score(
         weights,
         card,
-        juries[0],
+        scorers[0],
         settings.calibration,
         data=describe_dev(areas, home.path.name, card),
         pictures=0,
-        domains=[(name, jury) for (name, _), jury in zip(others, juries[1:], strict=True)],
+        domains=[(name, scorer) for (name, _), scorer in zip(others, scorers[1:], strict=True)],
         shift_tiles=settings.shift_tiles,
     )
     named = {name: text for name, text in asdict(texts).items() if text}
-    tiles = ", ".join(f"{counted(len(some), 'tile')} of {name}" for name, some in ((home.path.name, areas), *others))
-    recipe = {**card.recipe, "calibrated_on": tiles, "calibration": settings.calibration}
-    save_model(output, weights, judged(replace(card, **named, recipe=recipe), verdict), dtype=settings.dtype)
-    report_calibration(output, verdict, None, listener)
+    calibrated_on = ", ".join(f"{counted(len(tiles), 'tile')} of {name}" for name, tiles in places)
+    recipe = {**card.recipe, "calibrated_on": calibrated_on, "calibration": settings.calibration}
+    card = with_calibration(replace(card, **named, recipe=recipe), calibrated)
+    save_model(output, weights, card, dtype=settings.dtype)
+    report_calibration(output, calibrated, None, listener)
     seconds = round(time.monotonic() - started, 1)
-    return TrainResult(output, 0, seconds, None, finished=True, dev=verdict.score)
+    return TrainResult(output, 0, seconds, None, finished=True, dev=calibrated.score)

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from roadseg.progress import Listener, counted, duration
-from roadseg.training.calibrate import Verdict, shifts_in_words
+from roadseg.training.calibrate import CalibrationResult, shifts_in_words
 from roadseg.training.dev_score import DevScore
 from roadseg.training.domains import mean_in_words
 from roadseg.training.loop import Step, Trainer
@@ -124,19 +124,19 @@ class RunReport:
         return TrainResult(output, steps, seconds, self._trainer.loss, finished=output is not None, dev=dev)
 
 
-def report_calibration(output: Path, verdict: Verdict, folder: RunFolder | None, listener: Listener) -> None:
+def report_calibration(output: Path, result: CalibrationResult, folder: RunFolder | None, listener: Listener) -> None:
     """Report what the dev tiles showed, where the pictures are, and the command to predict with."""
-    if verdict.score:
-        before = next(m.value for m in verdict.measured if m.name == "calibration error before")
+    if result.score:
+        before = next(m.value for m in result.measured if m.name == "calibration error before")
         listener.report(
-            f"dev: {verdict.score.in_words()}; calibration error {before:.4f} before, "
-            f"{verdict.score.calibration_error:.4f} now"
+            f"dev: {result.score.in_words()}; calibration error {before:.4f} before, "
+            f"{result.score.calibration_error:.4f} now"
         )
-        if verdict.shifts:
-            listener.report(shifts_in_words(verdict.shifts))
-        if verdict.domains:
-            listener.report(mean_in_words(verdict.domains))
-        elif verdict.score.calibration_error > before:
+        if result.shifts:
+            listener.report(shifts_in_words(result.shifts))
+        if result.domains:
+            listener.report(mean_in_words(result.domains))
+        elif result.score.calibration_error > before:
             listener.warn(
                 "moving the threshold to 0.5 made the calibration worse; "
                 "--calibration probability makes probabilities shares of road"

@@ -1,4 +1,4 @@
-"""The colours of the training crops after augmentation, as ranges for the model card."""
+"""The range of colours among the training crops, for the model card; prediction warns about scenes outside it."""
 
 import numpy as np
 import torch
@@ -12,12 +12,14 @@ _BATCHES, _BATCH = 32, 16
 
 
 def seen_ranges(tiles: TileDataset, settings: TrainSettings) -> dict[str, list[list[float]]]:
-    """Return the ranges of colour statistics of crops, after augmentation; see ``roadseg.model.likeness``."""
-    how, statistics = settings.augment, []
-    margin = margin_px(how, settings.crop)
+    """Return the ranges of colour statistics of augmented crops; see ``roadseg.model.likeness``."""
+    augmentation, statistics = settings.augment, []
+    margin = margin_px(augmentation, settings.crop)
     for step in range(_BATCHES):
         drawn = torch.from_numpy(tiles.draw(_BATCH, seed=settings.seed, step=step, margin_px=margin).pixels)
-        images, _ = augment(drawn[:, :-1], drawn[:, -1], how, seed=settings.seed, step=step, crop=settings.crop)
-        known = np.ones(images.shape[-2:], np.bool_)
-        statistics += [colour_statistics(image, known) for image in images.numpy()]
+        images, _ = augment(
+            drawn[:, :-1], drawn[:, -1], augmentation, seed=settings.seed, step=step, crop=settings.crop
+        )
+        valid = np.ones(images.shape[-2:], np.bool_)
+        statistics += [colour_statistics(image, valid) for image in images.numpy()]
     return ranges_of(statistics)

@@ -1,7 +1,7 @@
-"""Other colours, made of dev tiles: what a model can stand of another sensor, season or white balance.
+"""Colour shifts of dev tiles: how robust a model is to another sensor, season or white balance.
 
-Each shift changes pixel values alone, the same way everywhere, clipped and rounded to grey levels as a file
-would hold them. The labels stay, so the loss against the unchanged tiles is the model's own.
+A shift changes pixel values only, in the same way everywhere, and clips and rounds them to grey levels like a file.
+The labels stay the same, so the drop in score against the unchanged tiles is due to the model.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ Shift = Callable[[Bytes], Bytes]
 
 
 def on_unit_scale(change: Callable[[Floats], Floats]) -> Shift:
-    """Return a shift that makes a change to values from 0 to 1."""
+    """Return a shift that applies a change to values from 0 to 1."""
 
     def shift(image: Bytes) -> Bytes:
         changed = change(image.astype(np.float32) / np.float32(255))
@@ -26,7 +26,7 @@ def on_unit_scale(change: Callable[[Floats], Floats]) -> Shift:
 
 
 def gains(*factors: float) -> Shift:
-    """Return a shift that multiplies the first bands, as another white balance does."""
+    """Return a shift that multiplies each of the first bands by a factor, like another white balance."""
 
     def change(image: Floats) -> Floats:
         return image * np.array([*factors, *[1.0] * len(image)][: len(image)], np.float32)[:, None, None]
@@ -35,12 +35,12 @@ def gains(*factors: float) -> Shift:
 
 
 def linear(gain: float, offset: float) -> Shift:
-    """Return a shift that multiplies all values and adds to them."""
+    """Return a shift that multiplies all values by a gain and adds an offset."""
     return on_unit_scale(lambda image: image * np.float32(gain) + np.float32(offset))
 
 
 def noise(deviation: float) -> Shift:
-    """Return a shift that adds Gaussian noise, the same for images of one size."""
+    """Return a shift that adds Gaussian noise, the same in all images of one size."""
 
     def change(image: Floats) -> Floats:
         grain = np.random.default_rng(0).standard_normal(image.shape, dtype=np.float32)
@@ -62,4 +62,4 @@ SHIFTS: Mapping[str, Shift] = {
     "contrast, 2 (x - 0.4) + 0.4": linear(2, -0.4),
     "noise of 0.06": noise(0.06),
 }
-"""Those that a model is measured by, with values x on the 0–1 scale."""
+"""The shifts that training scores, by name; x is a value on the 0–1 scale."""

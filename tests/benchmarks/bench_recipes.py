@@ -28,7 +28,7 @@ from roadseg.settings import DataSettings, TrainSettings
 from roadseg.training.calibrate import engine_of
 from roadseg.training.data.load import load_training_data
 from roadseg.training.data.tiles import TileDataset
-from roadseg.training.dev_score import DevScore, Jury
+from roadseg.training.dev_score import DevScore, DevScorer
 from roadseg.training.loop import Trainer
 from roadseg.training.recipes import DEFAULT, PAPER
 
@@ -95,7 +95,7 @@ def giga_operations(network: nn.Module, side: int = 224) -> float:
 
 
 def train_and_score(
-    kind: type, settings: TrainSettings, tiles: TileDataset, jury: Jury, folder: Path, patch: pytest.MonkeyPatch
+    kind: type, settings: TrainSettings, tiles: TileDataset, scorer: DevScorer, folder: Path, patch: pytest.MonkeyPatch
 ) -> tuple[DevScore, float]:
     """Train a network and return its dev score and the seconds it took."""
     if kind is not ResUNet:
@@ -105,7 +105,7 @@ def train_and_score(
     started = time.process_time() if DEVICE == "cpu" else time.monotonic()
     trainer.run()
     seconds = (time.process_time() if DEVICE == "cpu" else time.monotonic()) - started
-    return jury.score(engine_of(trainer.result(), trainer.mean, trainer.std)), seconds
+    return scorer.score(engine_of(trainer.result(), trainer.mean, trainer.std)), seconds
 
 
 def listing(folder: Path, count: int, split: str) -> str:
@@ -142,14 +142,14 @@ def test_recipes_and_networks(tmp_path, monkeypatch):
     listed = tmp_path / "tiles.csv"
     listed.write_text("image,mask,split\n" + listing(data, TRAIN_TILES, "train") + listing(dev, DEV_TILES, "dev"))
     found = load_training_data(DataSettings((listed,)), tmp_path / "m", TrainSettings(crop=CROP), Listener())
-    jury = Jury(found.dev)
+    scorer = DevScorer(found.dev)
     rows = [("recipe", "parameters", "GFLOP a window", "break-even", "relaxed F1", "best IoU", "seconds of training")]
     for number, (name, kind, settings) in enumerate(row for row in table if not ONLY or row[0] in ONLY):
         network = kind(bands=3, width=WIDTH, upsample="bilinear")
         folder = tmp_path / str(number)
         folder.mkdir()
         with monkeypatch.context() as patch:
-            score, seconds = train_and_score(kind, settings, found.tiles, jury, folder, patch)
+            score, seconds = train_and_score(kind, settings, found.tiles, scorer, folder, patch)
         cost = parameter_count(network), round(giga_operations(network), 2)
         rows.append((name, *cost, *(f"{v:.4f}" for v in (score.break_even, score.relaxed_f1, score.best_iou)), seconds))
         print("\t".join(map(str, rows[-1])), flush=True)

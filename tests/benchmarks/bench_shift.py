@@ -33,7 +33,7 @@ from roadseg.settings import DevFolder, EngineSettings
 from roadseg.training.checkpoint import read_checkpoint
 from roadseg.training.data.file_tiles import DevArea
 from roadseg.training.data.load import load_dev_areas
-from roadseg.training.dev_score import DevScore, Jury
+from roadseg.training.dev_score import DevScore, DevScorer
 from roadseg.training.shifts import SHIFTS, Bytes, Shift, gains, linear, noise, on_unit_scale
 
 
@@ -146,7 +146,7 @@ def scores(
 ) -> Iterator[tuple[str, DevScore]]:
     """Yield the score of each shift."""
     for name, shift in shifts.items():
-        yield name, Jury(areas, shift=shift).score(engine, threshold=threshold)
+        yield name, DevScorer(areas, shift=shift).score(engine, threshold=threshold)
 
 
 def table(model: str, *, every: int, only: str, threshold: float | None) -> list[list[object]]:
