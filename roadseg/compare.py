@@ -13,9 +13,10 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from roadseg.evaluation.map_difference import Pieces, cut_lines, drop_short, split_by_match
+from roadseg.evaluation.map_difference import split_by_match
 from roadseg.evaluation.map_lines import MapLines, bring_together, in_metres, read_map_lines, read_predicted_lines
 from roadseg.evaluation.map_picture import draw_difference
+from roadseg.evaluation.map_pieces import Pieces, cut_lines, drop_short
 from roadseg.progress import Listener
 from roadseg.roads.files.layers import VectorLayer
 from roadseg.roads.files.outputs import check_layers_target, publish_layers

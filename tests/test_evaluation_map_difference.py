@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from roadseg.evaluation.map_difference import cut_lines, drop_short, split_by_match
+from roadseg.evaluation.map_difference import split_by_match
+from roadseg.evaluation.map_pieces import cut_lines, drop_short
 
 
 def line(*points):

@@ -144,3 +144,15 @@ def test_a_foreign_onnx_file_is_refused(tmp_path):
 def test_threads_follow_the_environment(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert thread_count() == 1
+
+
+def test_model_and_device_may_come_from_the_environment(model_file, monkeypatch):
+    monkeypatch.setenv("ROADSEG_MODEL", str(model_file))
+    monkeypatch.setenv("ROADSEG_DEVICE", "cpu")
+    loaded = load(None, EngineSettings(engine="torch"))
+    assert loaded.card.name == "tiny"
+    assert "cpu (as asked)" in loaded.engine.description
+    assert load("compact", EngineSettings(engine="torch", device="cpu")).card.name == "compact"
+    monkeypatch.setenv("ROADSEG_DEVICE", "toaster")
+    with pytest.raises(DeviceError, match="toaster"):
+        load(None, EngineSettings(engine="torch"))

@@ -54,7 +54,7 @@ def qgis(tmp_path_factory):
 
 def test_the_algorithms_are_listed(qgis):
     _, text = qgis("list")
-    assert all(f"roadseg:{name}" in text for name in ("predict", "vectorize", "evaluate"))
+    assert all(f"roadseg:{name}" in text for name in ("predict", "vectorize", "evaluate", "compare"))
 
 
 def test_predict_reprojects_the_extent_and_writes_raster_and_network(qgis, scene, tmp_path):

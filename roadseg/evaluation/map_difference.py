@@ -18,9 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
+from roadseg.evaluation.map_pieces import NEGLIGIBLE_M, Pieces
 from roadseg.metrics.capsules import cross, within_capsule
 from roadseg.ragged import ranges
 
@@ -31,43 +30,6 @@ Bools = NDArray[np.bool_]
 _BATCH = 50_000
 _TANGENT_M = 5.0
 """How far to either side of a segment's middle the line is followed to find its direction."""
-
-_NEGLIGIBLE_M = 0.01
-_SAME_PLACE_M = 0.001
-
-
-@dataclass(frozen=True)
-class Pieces:
-    """Parts of lines, in the order of the lines and along each of them; together they cover every line.
-
-    Parameters
-    ----------
-    line
-        (pieces,) int64 number of the line.
-    start_m, stop_m
-        (pieces,) float64 distances along it.
-    matched
-        (pieces,) bool: whether the other map has a line there.
-    partner
-        (pieces,) int64 number of the other map's line that follows most of a matched piece; -1 for unmatched ones.
-    """
-
-    line: Ints
-    start_m: Floats
-    stop_m: Floats
-    matched: Bools
-    partner: Ints
-
-    @property
-    def length_m(self) -> Floats:
-        """(pieces,) float64."""
-        return self.stop_m - self.start_m
-
-    def selected(self, which: Bools) -> "Pieces":
-        """Return some of the pieces."""
-        return Pieces(
-            self.line[which], self.start_m[which], self.stop_m[which], self.matched[which], self.partner[which]
-        )
 
 
 @dataclass(frozen=True)
@@ -118,43 +80,6 @@ def split_by_match(
     mine, theirs = _segments(lines), _segments(others)
     start, stop, other = _near_intervals(mine, theirs, buffer_m, angle_deg)
     return _pieces(mine, start, stop, other)
-
-
-def drop_short(pieces: Pieces, lines: Sequence[Floats], *, min_length_m: float) -> Pieces:
-    """Return the pieces without unmatched ones that are short altogether with the unmatched pieces they touch.
-
-    So a road that is missing keeps the short edge between two of its junctions, while the last metres before a
-    junction that is drawn elsewhere do not count.
-    """
-    open_ones = np.flatnonzero(~pieces.matched)
-    ends = _touching_ends(pieces, open_ones, lines)
-    count, component = _components(ends, len(open_ones))
-    total = np.bincount(component, pieces.length_m[open_ones], count)
-    keep = np.ones(len(pieces.line), dtype=np.bool_)
-    keep[open_ones[total[component] < min_length_m]] = False
-    return pieces.selected(keep)
-
-
-def cut_lines(lines: Sequence[Floats], own: Sequence[Floats], pieces: Pieces) -> list[Floats]:
-    """Return the vertices of pieces in a CRS of their own.
-
-    Parameters
-    ----------
-    lines
-        In metres, as the pieces were measured.
-    own
-        The same lines, vertex by vertex, in the CRS that is wanted.
-    pieces
-        Of ``lines``.
-
-    Returns
-    -------
-    (vertices, 2) float64 for each piece: the vertices between its ends as they are, and its ends interpolated.
-    """
-    return [
-        _cut(_distances(lines[line]), own[line], start, stop)
-        for line, start, stop in zip(pieces.line.tolist(), pieces.start_m, pieces.stop_m, strict=True)
-    ]
 
 
 def _segments(lines: Sequence[Floats]) -> _LineSegments:
@@ -232,7 +157,7 @@ def _pieces(mine: _LineSegments, start: Floats, stop: Floats, other: Ints) -> Pi
     line = np.searchsorted(mine.line_start, (start + stop) / 2, side="right") - 1
     reach = np.maximum.accumulate(stop + line) if len(stop) else stop
     begins = np.ones(len(start), dtype=np.bool_)
-    begins[1:] = start[1:] + line[1:] > reach[:-1] + _NEGLIGIBLE_M
+    begins[1:] = start[1:] + line[1:] > reach[:-1] + NEGLIGIBLE_M
     group = np.cumsum(begins) - 1
     firsts = np.flatnonzero(begins)
     lasts = np.append(firsts[1:], len(start)) - 1
@@ -268,44 +193,6 @@ def _with_gaps(line_start: Floats, line: Ints, covered: Floats, partner: Ints) -
     of_line = np.repeat(np.arange(count), bounds_of_line)
     same = of_line[1:] == of_line[:-1]
     start, stop = bounds[:-1], bounds[1:]
-    real = same & (stop - start > _NEGLIGIBLE_M)
+    real = same & (stop - start > NEGLIGIBLE_M)
     partners = partners[:-1][real]
     return Pieces(of_line[:-1][real], start[real], stop[real], partners >= 0, partners)
-
-
-def _touching_ends(pieces: Pieces, which: Ints, lines: Sequence[Floats]) -> Ints:
-    """Return (ends, 2): a piece, and the number of the place it ends at; for pieces that reach an end of their line."""
-    at_start = pieces.start_m[which] <= _NEGLIGIBLE_M
-    length = np.array([_distances(lines[line])[-1] for line in pieces.line[which].tolist()])
-    at_stop = pieces.stop_m[which] >= length - _NEGLIGIBLE_M
-    ends = [(i, lines[pieces.line[which[i]]][0]) for i in np.flatnonzero(at_start).tolist()]
-    ends += [(i, lines[pieces.line[which[i]]][-1]) for i in np.flatnonzero(at_stop).tolist()]
-    if not ends:
-        return np.zeros((0, 2), np.int64)
-    places = np.rint(np.array([place for _, place in ends]) / _SAME_PLACE_M).astype(np.int64)
-    _, number = np.unique(places, axis=0, return_inverse=True)
-    return np.column_stack([np.array([piece for piece, _ in ends]), number.ravel()])
-
-
-def _components(ends: Ints, count: int) -> tuple[int, Ints]:
-    """Return how many groups of pieces share ends, and each piece's group."""
-    places = int(ends[:, 1].max()) + 1 if len(ends) else 0
-    links = coo_array((np.ones(len(ends), np.int8), (ends[:, 0], count + ends[:, 1])), shape=(count + places,) * 2)
-    _, label = connected_components(links, directed=False) if count + places else (0, np.zeros(0, np.int64))
-    _, component = np.unique(label[:count], return_inverse=True)
-    return int(component.max(initial=-1)) + 1, component.astype(np.int64)
-
-
-def _cut(distance: Floats, vertices: Floats, start: float, stop: float) -> Floats:
-    inner = (distance > start + _NEGLIGIBLE_M / 2) & (distance < stop - _NEGLIGIBLE_M / 2)
-    ends = np.column_stack([np.interp([start, stop], distance, vertices[:, axis]) for axis in (0, 1)])
-    if start <= 0:
-        ends[0] = vertices[0]
-    if stop >= distance[-1]:
-        ends[1] = vertices[-1]
-    return np.concatenate([ends[:1], vertices[inner], ends[1:]])
-
-
-def _distances(line: Floats) -> Floats:
-    """Return how far along a line its vertices lie."""
-    return np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(line, axis=0).T))])

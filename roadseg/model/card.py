@@ -7,6 +7,7 @@ the threshold and the calibration, and documents the model's origin and its meas
 
 import json
 import math
+import os
 import struct
 from dataclasses import asdict, dataclass, field, fields
 from importlib import resources
@@ -201,7 +202,7 @@ def bundled_models() -> dict[str, Path]:
 
 
 def find_model(wanted: str | None) -> Path:
-    """Return the path of a model file or bundled model; None means the default model.
+    """Return the path of a model file or bundled model; None means that of ``ROADSEG_MODEL``, else the default model.
 
     Raises
     ------
@@ -209,6 +210,7 @@ def find_model(wanted: str | None) -> Path:
         If there is neither a file nor a bundled model of that name.
     """
     bundled = bundled_models()
+    wanted = wanted or os.environ.get("ROADSEG_MODEL") or None
     if wanted is None:
         name = next((n for n in DEFAULT_MODELS if n in bundled), None)
         if name is None:

@@ -115,6 +115,20 @@ ALGORITHMS = (
         ),
         ("--overwrite", "--progress"),
     ),
+    Algorithm(
+        "compare",
+        "Compare roads with a map",
+        "Predicted roads that a map lacks, roads of the map that were not seen, and those that match.",
+        (
+            Parameter("ROADS", "Predicted roads (vector file or raster)", "", "file"),
+            Parameter("MAP", "Road lines of a map", "", "file"),
+            Parameter("CLASSES", "Road classes of the map, separated by commas", "--classes", "text", optional=True),
+            Parameter("BUFFER", "Distance within which lines match, in metres", "--buffer", "number", optional=True),
+            Parameter("AOI", "Polygons to compare inside of", "--aoi", "file", optional=True, advanced=True),
+            Parameter("OUTPUT", "Changes (GeoPackage)", "-o", "to vector"),
+        ),
+        ("--overwrite",),
+    ),
 )
 
 

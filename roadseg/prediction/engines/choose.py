@@ -5,6 +5,8 @@ one that was measured to be fastest among those installed: OpenVINO, then PyTorc
 bfloat16, and ONNX Runtime, then OpenVINO, where it does not.
 """
 
+import os
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -36,7 +38,7 @@ def load(model: str | None, settings: EngineSettings) -> LoadedModel:
     model
         Path of a model file, ``.safetensors`` or ``.onnx``, or name of a bundled model; None takes the default model.
     settings
-        Engine, device, number format and batch size.
+        Engine, device, number format and batch size; a device of "auto" is that of ``ROADSEG_DEVICE``, if it is set.
 
     Raises
     ------
@@ -44,6 +46,8 @@ def load(model: str | None, settings: EngineSettings) -> LoadedModel:
         If there is no such model or device, or the engine asked for is not installed.
     """
     path = find_model(model)
+    if settings.device == "auto":
+        settings = replace(settings, device=os.environ.get("ROADSEG_DEVICE") or "auto")
     engine = choose_engine(settings, is_onnx=path.suffix.lower() == ".onnx")
     return _by_torch(path, settings) if engine == "torch" else _by_graph(path, engine, settings)
 
