@@ -128,7 +128,7 @@ def compare(
         _layer(MATCHED, predicted, cut_lines(here, predicted.lines, matched), matched, mapped),
     ]
     picture = draw_difference([(layer.shapes, _COLOURS[layer.name]) for layer in reversed(layers)])
-    publish_layers(output, layers, settings.preview, picture)
+    publish_layers(output, layers, settings.preview, picture, [roads, reference], overwrite=settings.overwrite)
     return CompareResult(
         output,
         settings.preview,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from roadseg.errors import OutputError, UsageError
+from roadseg.files.lock import locked
 from roadseg.files.outputs import check_target
 from roadseg.prediction.engines.choose import load
 from roadseg.prediction.engines.engine import LoadedModel
@@ -159,7 +160,11 @@ def predict_scene(
     """
     listener, started = listener or Listener(), time.monotonic()
     check_outputs(outputs, settings, [Path(scene_path)])
-    with bounded_cache(), Scene(scene_path, scene_settings(model.card, settings)) as scene:
+    with (
+        locked(outputs.paths()) as lock,
+        bounded_cache(),
+        Scene(scene_path, scene_settings(model.card, settings)) as scene,
+    ):
         check_outputs(outputs, settings, scene.local_files())
         if outputs.vector:
             check_target_crs(VectorOutputs(outputs.vector), VectorizeSettings(), scene.grid.crs)
@@ -174,11 +179,11 @@ def predict_scene(
         if warning:
             listener.warn(warning)
         found = fingerprint(scene, plan, model, settings)
-        with Partial(outputs.raster, found, start_over=settings.overwrite) as partial:
+        with Partial(outputs.raster, found, start_over=settings.overwrite, check_lock=lock.check) as partial:
             resumed = predict_blocks(scene, plan, model.engine, partial, listener)
             if plan.regrids:
                 regrid_blocks(scene, plan, partial, listener)
-            known, road = (partial.total(plan.written[0], tag) for tag in (KNOWN, ROAD))
+            known, road = (partial.total(plan.written[0], plan.blocks_out, tag) for tag in (KNOWN, ROAD))
             listener.report("writing the outputs")
             finished = write_rasters(plan, partial, provenance(scene, plan, model.card, command))
             if outputs.preview:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from roadseg.errors import UsageError
+from roadseg.files.lock import locked
 from roadseg.files.outputs import publish, staging_folder
 from roadseg.progress import Listener
 from roadseg.raster.backdrop import open_backdrop
@@ -149,19 +150,19 @@ def vectorize_raster(
     """
     settings, listener = settings or VectorizeSettings(), listener or Listener()
     started = time.monotonic()
-    if outputs:
-        check_vector_targets(outputs, settings, [Path(path), *([outputs.image] if outputs.image else [])])
-    raster, notes = open_probability(path, pixel_m=settings.pixel_m)
-    with bounded_cache(), closing(raster):
-        backdrop = open_backdrop(raster, outputs.image) if outputs and outputs.preview else None
-        if outputs:
-            check_target_crs(outputs, settings, raster.grid.crs)
-        plan = ExtractionPlan(raster, settings)
-        for sentence in [plan.describe(), *notes]:
-            listener.report(sentence)
-        if not raster.ground.in_metres:
-            listener.warn(f"{path} has no CRS with metres; limits, lengths and widths are in pixels")
-        with _working_folder(outputs) as folder:
+    check_outputs(path, outputs, settings)
+    with locked(outputs.paths() if outputs else ()) as lock, bounded_cache():
+        check_outputs(path, outputs, settings)  # another run may have finished since
+        raster, notes = open_probability(path, pixel_m=settings.pixel_m)
+        with closing(raster), _working_folder(outputs) as folder:
+            backdrop = open_backdrop(raster, outputs.image) if outputs and outputs.preview else None
+            if outputs:
+                check_target_crs(outputs, settings, raster.grid.crs)
+            plan = ExtractionPlan(raster, settings)
+            for sentence in [plan.describe(), *notes]:
+                listener.report(sentence)
+            if not raster.ground.in_metres:
+                listener.warn(f"{path} has no CRS with metres; limits, lengths and widths are in pixels")
             roads = extract(plan, folder, listener)
             if not len(roads):
                 listener.warn(f"no road was found in {path}: {raster.emptiness(plan.threshold)}")
@@ -170,9 +171,22 @@ def vectorize_raster(
                 if outputs.preview and backdrop:
                     write_picture(folder / "preview.png", draw_roads(roads, backdrop))
                     staged.append((folder / "preview.png", outputs.preview))
+                lock.check()
                 for file, target in staged:
                     publish(file, target)
     return _result(roads, plan, outputs, seconds=round(time.monotonic() - started, 3))
+
+
+def check_outputs(path: str | Path, outputs: VectorOutputs | None, settings: VectorizeSettings) -> None:
+    """Check before any work that the outputs may be written.
+
+    Raises
+    ------
+    OutputError
+        If one may not, or two are the same file.
+    """
+    if outputs:
+        check_vector_targets(outputs, settings, [Path(path), *([outputs.image] if outputs.image else [])])
 
 
 def endings_of(outputs: VectorOutputs) -> dict[str, str]:

@@ -407,6 +407,59 @@ def kill_at_random_moments(folder, undisturbed, times, seed):
     return stopped
 
 
+def wait_for(path, process, patience_s=60):
+    """Wait until a file is there."""
+    latest = time.monotonic() + patience_s
+    while not path.exists():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < latest, path
+        time.sleep(0.01)
+
+
+def test_a_second_run_on_the_same_output_says_who_works_on_it_and_stops(folder, undisturbed):
+    first = start_roadseg(folder, *COMMAND)
+    wait_for(folder / "mask.tif.lock", first)
+    first.send_signal(signal.SIGSTOP)
+    second = roadseg(*COMMAND, cwd=folder)
+    assert second.returncode == 1
+    assert f"error: roads.tif is being written by process {first.pid} on " in second.stderr
+    other_raster = [word.replace("roads.tif", "other.tif") for word in COMMAND]
+    assert "mask.tif is being written by" in roadseg(*other_raster, cwd=folder).stderr
+    first.send_signal(signal.SIGCONT)
+    first.communicate(timeout=300)
+    assert first.returncode == 0
+    assert results(folder) == undisturbed[0]
+    assert {path.name for path in folder.iterdir()} == {"scene.tif", "tiny.safetensors", "roads.tif", "mask.tif"}
+
+
+def start_together(folder, undisturbed, chance, count):
+    """Start the same command several times at almost the same moment; whoever comes first does the work."""
+    processes = []
+    for _ in range(count):
+        processes.append(start_roadseg(folder, *COMMAND))
+        time.sleep(chance.uniform(0, 0.5))
+    said = [process.communicate(timeout=300)[1] for process in processes]
+    assert sorted(process.returncode for process in processes) == [0] + [1] * (count - 1), said
+    refused = [words for words, process in zip(said, processes, strict=True) if process.returncode]
+    assert all("is being written by" in words or "exists; choose" in words for words in refused), refused
+    assert results(folder) == undisturbed[0]
+    names = {"scene.tif", "tiny.safetensors", "roads.tif", "mask.tif"}
+    assert {path.name for path in folder.iterdir()} == names
+
+
+def test_runs_started_together_lose_nothing(folder, undisturbed):
+    start_together(folder, undisturbed, random.Random(5), 3)
+
+
+@pytest.mark.slow
+def test_20_groups_started_together_lose_nothing(folder, undisturbed):
+    chance = random.Random(6)
+    for _ in range(20):
+        start_together(folder, undisturbed, chance, chance.choice([2, 2, 3, 4]))
+        for name in undisturbed[0]:
+            (folder / name).unlink()
+
+
 def test_kill_minus_9_loses_nothing(folder, undisturbed):
     assert kill_at_random_moments(folder, undisturbed, 3, seed=1) >= 1
 

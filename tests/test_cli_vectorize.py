@@ -56,6 +56,41 @@ def test_json_is_one_line_per_raster_in_a_folder(raster, run, tmp_path):
     assert names_in("listed") == ["t.fgb"]
 
 
+def test_two_runs_into_one_geopackage_lose_no_layer(raster, tmp_path):
+    """The first one is stopped in the middle, where both would have copied the same layers before."""
+    target = tmp_path / "roads.gpkg"
+    assert roadseg("vectorize", raster, "-o", target).returncode == 0
+    first = start_roadseg(tmp_path, "vectorize", raster, "-o", target, "--layer", "first")
+    while not target.with_name("roads.gpkg.lock").exists():
+        assert first.poll() is None
+        time.sleep(0.005)
+    first.send_signal(signal.SIGSTOP)
+    second = roadseg("vectorize", raster, "-o", target, "--layer", "second")
+    assert second.returncode == 1
+    assert f"roads.gpkg is being written by process {first.pid} on " in second.stderr
+    first.send_signal(signal.SIGCONT)
+    assert first.communicate(timeout=60)[1]
+    assert first.returncode == 0
+    assert roadseg("vectorize", raster, "-o", target, "--layer", "second").returncode == 0
+    assert [features(target, layer) for layer in ("roads", "first", "second")] == [3, 3, 3]
+    assert names_in(tmp_path) == ["roads.gpkg", "t.tif"]
+
+
+@pytest.mark.slow
+def test_20_pairs_into_one_geopackage_lose_no_layer(raster, tmp_path):
+    layers, target = ["roads"], tmp_path / "roads.gpkg"
+    assert roadseg("vectorize", raster, "-o", target).returncode == 0
+    for pair in range(20):
+        names = [f"a{pair}", f"b{pair}"]
+        both = [start_roadseg(tmp_path, "vectorize", raster, "-o", target, "--layer", name) for name in names]
+        said = [process.communicate(timeout=120)[1] for process in both]
+        for name, process, words in zip(names, both, said, strict=True):
+            assert process.returncode == 0 or "is being written by" in words
+            layers += [name] * (process.returncode == 0)
+        assert all(features(target, layer) == 3 for layer in layers)
+    assert len(layers) >= 21
+
+
 @pytest.mark.parametrize("form", ["GeoJSONSeq", "GeoJSON"])
 def test_stdout_carries_nothing_but_features(raster, form):
     done = roadseg("vectorize", raster, "-o", "-", *([] if form == "GeoJSONSeq" else ["--format", form]))

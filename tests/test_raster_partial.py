@@ -102,7 +102,7 @@ def test_blocks_are_kept_and_added_up(target):
     again = Partial(target, {"scene": "a"})
     assert again.has([PROBABILITY], block(0, 40)[0])
     assert not again.has([PROBABILITY, MASK], block(0, 40)[0])
-    assert again.total(PROBABILITY, "ROAD") == 7
+    assert again.total(PROBABILITY, [block(0, 0)[0], block(0, 40)[0]], "ROAD") == 7
     assert again.block_count() == 2
     assert not target.exists()
 
@@ -183,6 +183,32 @@ def test_a_full_disk_tells_and_keeps_what_is_finished(target, monkeypatch):
     assert names == ["fingerprint.json", "probability_0_0_30_40.tif"]
 
 
+def test_a_raster_with_a_hole_is_not_joined(target):
+    partial, grid = Partial(target, {}), Grid(WKT, ROTATED, 30, 80)
+    partial.put(PROBABILITY, *block(0, 0), {"ROAD": 3})
+    planned = [block(0, 0)[0], block(0, 40)[0]]
+    with pytest.raises(OutputError, match=r"1 of 2 finished blocks have vanished from .*; repeat the command"):
+        partial.mosaic(PROBABILITY, planned, grid, grid.window, {})
+    with pytest.raises(OutputError, match="vanished"):
+        partial.total(PROBABILITY, planned, "ROAD")
+    assert partial.block_count() == 1
+
+
+def test_without_its_lock_a_run_touches_nothing(target):
+    Partial(target, {}).put(PROBABILITY, *block(0, 0))
+
+    def lost():
+        raise OutputError("lost")
+
+    partial = Partial(target, {}, check_lock=lost)
+    for change in (partial.discard, lambda: partial.publish([]), lambda: partial.put(PROBABILITY, *block(0, 40))):
+        with pytest.raises(OutputError, match="lost"):
+            change()
+    with pytest.raises(OutputError, match="lost"):
+        Partial(target, {"scene": "other"}, start_over=True, check_lock=lost)
+    assert Partial(target, {}).block_count() == 1
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """Return a folder on a disk of 1 MB."""
@@ -202,7 +228,7 @@ def test_a_really_full_disk(small_disk):
     with pytest.raises(OutputError, match="No space left on device"):
         partial.put(PROBABILITY, Window(0, 700, 700, 1400), noise[:, 700:])
     grid = Grid(WKT, ROTATED, 700, 700)
-    source = partial.mosaic(PROBABILITY, grid, grid.window, {})
+    source = partial.mosaic(PROBABILITY, [grid.window], grid, grid.window, {})
     with pytest.raises(OutputError, match=r"cannot write .*make room"):
         write_cog(source, partial.folder / "probability.cog.tif")
     assert not (partial.folder / "probability.cog.tif").exists()
@@ -217,14 +243,15 @@ def cog(folder, *, height=700, width=1300, product=PROBABILITY, transform=ROTATE
     partial, grid = Partial(folder / "roads.tif", {}), Grid(crs, transform, height, width)
     random = np.random.default_rng(0)
     everything = np.full((height, width), product.nodata, product.dtype)
-    half = height // 2, width // 2
+    half, blocks = (height // 2, width // 2), []
     for row, col in [(0, 0), (0, half[1]), (half[0], 0)]:
         window = Window(row, col, height - half[0] if row else half[0], width - half[1] if col else half[1])
         values = random.integers(0, 2 if product is MASK else 254, (window.height, window.width)).astype(product.dtype)
         everything[window.slices()] = values
         partial.put(product, window, values)
+        blocks.append(window)
     made = folder / "made.tif"
-    write_cog(partial.mosaic(product, grid, grid.window, tags or {}), made)
+    write_cog(partial.mosaic(product, blocks, grid, grid.window, tags or {}), made)
     return made, everything
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import roadseg
 from roadseg.model.card import ModelCard
+from roadseg.prediction.pipeline import join_predicted
 from roadseg.prediction.plan import ScenePlan
 from roadseg.raster.cog import write_cog
 from roadseg.raster.encoding import MASK, Product
@@ -20,7 +21,7 @@ def write_rasters(plan: ScenePlan, partial: Partial, tags: dict[str, str]) -> Fi
     """Join the blocks to cloud-optimized GeoTIFFs: the probability first, then the mask, if there is one."""
     grid, finished = plan.grid_out.cropped(plan.area_out), []
     for product, target in plan.rasters:
-        joined = partial.mosaic(product, grid, plan.area_out, tags)
+        joined = partial.mosaic(product, plan.blocks_out, grid, plan.area_out, tags)
         path = _cog(partial, product)
         write_cog(joined, path, overviews="NEAREST" if product is MASK else "AVERAGE")
         finished.append((path, target))
@@ -40,7 +41,7 @@ def draw_preview(scene: Scene, plan: ScenePlan, partial: Partial) -> Path:
 def probability_on_model_grid(plan: ScenePlan, partial: Partial) -> ProbabilityRaster:
     """Return the predicted probability at the model's resolution, where roads are extracted."""
     grid = plan.grid_model.cropped(plan.area_model)
-    joined = partial.mosaic(plan.predicted[0], grid, plan.area_model, {})
+    joined = join_predicted(plan, partial)
     return ProbabilityRaster(joined, "probability", grid, grid, threshold=plan.threshold, area=plan.area)
 
 

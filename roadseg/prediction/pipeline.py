@@ -11,6 +11,7 @@ Finished blocks are never predicted again: what a stopped run left is skipped.
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from roadseg.raster.encoding import MASK, NODATA, Product, encode, threshold_mas
 from roadseg.raster.partial import Partial
 from roadseg.raster.regrid import RegriddedRaster
 from roadseg.raster.scene import Scene
-from roadseg.windows import Block, Plan, PlannedBlock, Window
+from roadseg.windows import Block, PlannedBlock, Window
 
 KNOWN, ROAD = "KNOWN", "ROAD"
 """Tags of block files: numbers of valid pixels and of road pixels."""
@@ -90,18 +91,24 @@ def _read_ahead(
 
 def regrid_blocks(scene: Scene, plan: ScenePlan, partial: Partial, listener: Listener) -> None:
     """Resample the finished blocks from the model's grid to the scene's, block by block."""
-    grid, step = scene.grid, plan.layout.core_px
-    blocks = list(Plan(grid.height, grid.width, plan.area.window, block_px=step).blocks())
+    grid, blocks = scene.grid, plan.blocks_out
     listener.report(f"resampling to the scene's grid, {len(blocks)} block(s)")
-    source = partial.mosaic(plan.predicted[0], plan.grid_model.cropped(plan.area_model), plan.area_model, {})
+    source = join_predicted(plan, partial)
     with RegriddedRaster(source, plan.grid_model, plan.area_model, grid) as regridded:
-        for window in (block.core for block in blocks if not partial.has(plan.written, block.core)):
+        for window in (window for window in blocks if not partial.has(plan.written, window)):
             values, valid = regridded.read(window)
             valid &= scene.read_valid(window)
             wanted = plan.area.covers(grid, window)
             if wanted is not None:
                 valid &= wanted
             _store(partial, plan.written, Block(window, values, valid), plan.threshold)
+
+
+def join_predicted(plan: ScenePlan, partial: Partial) -> Path:
+    """Join the predicted probability on the model's grid; return the path of the VRT."""
+    cores = [block.core for block in plan.blocks]
+    grid = plan.grid_model.cropped(plan.area_model)
+    return partial.mosaic(plan.predicted[0], cores, grid, plan.area_model, {})
 
 
 def _store(partial: Partial, products: Sequence[Product], block: Block, threshold: float) -> None:

@@ -66,6 +66,15 @@ class ScenePlan:
         return tuple(self.layout.blocks())
 
     @property
+    def blocks_out(self) -> tuple[Window, ...]:
+        """The blocks of the output rasters, row by row."""
+        if not self.regrids:
+            return tuple(block.core for block in self.blocks)
+        whole = self.area.window
+        layout = Plan(self.grid_out.height, self.grid_out.width, whole, block_px=self.layout.core_px)
+        return tuple(block.core for block in layout.blocks())
+
+    @property
     def written(self) -> tuple[Product, ...]:
         """What the output rasters hold; the probability comes first."""
         return tuple(product for product, _ in self.rasters)

@@ -12,13 +12,12 @@ Every file appears whole or not at all, so the run can be killed at any moment a
 """
 
 import json
-import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
-from xml.sax.saxutils import escape
 
 import numpy as np
 import rasterio
@@ -33,16 +32,12 @@ from roadseg.raster.cog import MAKE_ROOM
 from roadseg.raster.encoding import Product
 from roadseg.raster.files import open_raster
 from roadseg.raster.grid import Grid
+from roadseg.raster.mosaic import mosaic_vrt
 from roadseg.windows import Window
 
 _FINGERPRINT = "fingerprint.json"
 
 _PUBLISHED = "published.json"
-
-_UNWRITABLE = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
-"""Characters that XML cannot hold but file names can."""
-
-_GDAL_TYPES = {"uint8": "Byte", "float32": "Float32"}
 
 
 class Partial:
@@ -56,6 +51,8 @@ class Partial:
         Everything the blocks depend on, ready for JSON.
     start_over
         Remove blocks of other inputs or settings instead of refusing them.
+    check_lock
+        Called before anything in the folder is changed; raises OutputError if another run works on the output.
 
     Raises
     ------
@@ -63,8 +60,15 @@ class Partial:
         If the folder holds blocks of other inputs or settings or foreign files, or cannot be made.
     """
 
-    def __init__(self, output: Path, fingerprint: Mapping[str, object], *, start_over: bool = False) -> None:
-        self.folder = _partial_folder(output)
+    def __init__(
+        self,
+        output: Path,
+        fingerprint: Mapping[str, object],
+        *,
+        start_over: bool = False,
+        check_lock: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.folder, self._check_lock = _partial_folder(output), check_lock
         wanted = json.loads(json.dumps(fingerprint))
         marker = self.folder / _FINGERPRINT
         if marker.exists():
@@ -89,8 +93,9 @@ class Partial:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self.block_count():
-            self.discard()
+        with suppress(OutputError):
+            if not self.block_count():
+                self.discard()
 
     def block_count(self) -> int:
         """Return the number of files of finished blocks."""
@@ -108,8 +113,9 @@ class Partial:
         Raises
         ------
         OutputError
-            If the disk is full or gone.
+            If the disk is full or gone, or another run works on the output.
         """
+        self._check_lock()
         with MemoryFile() as memory:
             profile = _profile(product, window)
             with rasterio.Env(GDAL_NUM_THREADS="1"), memory.open(**profile) as file:
@@ -120,13 +126,17 @@ class Partial:
             except OSError as error:
                 raise OutputError(f"cannot write to {self.folder} ({error.strerror}); {MAKE_ROOM}") from error
 
-    def mosaic(self, product: Product, grid: Grid, area: Window, tags: Mapping[str, str]) -> Path:
+    def mosaic(
+        self, product: Product, blocks: Sequence[Window], grid: Grid, area: Window, tags: Mapping[str, str]
+    ) -> Path:
         """Join the blocks of a product to one raster.
 
         Parameters
         ----------
         product
             The product to join.
+        blocks
+            All blocks of the raster, as planned.
         grid
             Grid of ``area``.
         area
@@ -137,39 +147,27 @@ class Partial:
         Returns
         -------
         Path of a VRT that refers to the blocks.
+
+        Raises
+        ------
+        OutputError
+            If a block is missing: the raster would have a hole.
         """
-        kind = _GDAL_TYPES[product.dtype]
-        t = grid.transform
-        metadata = "".join(
-            f'<MDI key="{key}">{escape(_UNWRITABLE.sub("?", value))}</MDI>' for key, value in tags.items()
-        )
-        sources = "".join(
-            f'<SimpleSource><SourceFilename relativeToVRT="1">{path.name}</SourceFilename><SourceBand>1</SourceBand>'
-            f'<SourceProperties RasterXSize="{w.width}" RasterYSize="{w.height}" DataType="{kind}" '
-            f'BlockXSize="512" BlockYSize="512"/>'
-            f'<SrcRect xOff="0" yOff="0" xSize="{w.width}" ySize="{w.height}"/>'
-            f'<DstRect xOff="{w.col - area.col}" yOff="{w.row - area.row}" xSize="{w.width}" ySize="{w.height}"/>'
-            "</SimpleSource>"
-            for path, w in self._blocks(product)
-        )
-        scale = f"<Offset>0</Offset><Scale>{product.scale!r}</Scale>" if product.scale != 1 else ""
-        xml = (
-            f'<VRTDataset rasterXSize="{grid.width}" rasterYSize="{grid.height}">'
-            + (f"<SRS>{escape(grid.crs)}</SRS>" if grid.crs else "")
-            + ("" if t.is_identity else f"<GeoTransform>{t.c!r},{t.a!r},{t.b!r},{t.f!r},{t.d!r},{t.e!r}</GeoTransform>")
-            + f"<Metadata>{metadata}</Metadata>"
-            f'<VRTRasterBand dataType="{kind}" band="1"><Description>{product.description}</Description>'
-            f"<NoDataValue>{product.nodata}</NoDataValue><ColorInterp>Gray</ColorInterp>{scale}{sources}"
-            "</VRTRasterBand></VRTDataset>"
-        )
+        files = list(zip(self._paths(product, blocks), blocks, strict=True))
         path = self.folder / f"{product.name}.vrt"
-        write_atomically(path, xml.encode())
+        write_atomically(path, mosaic_vrt(product, files, grid, area, tags).encode())
         return path
 
-    def total(self, product: Product, key: str) -> int:
-        """Add up a count that is stored with each block of a product."""
+    def total(self, product: Product, blocks: Sequence[Window], key: str) -> int:
+        """Add up a count that is stored with each block of a product.
+
+        Raises
+        ------
+        OutputError
+            If a block is missing.
+        """
         total = 0
-        for path, _ in self._blocks(product):
+        for path in self._paths(product, blocks):
             with open_raster(path) as file:
                 total += int(file.tags()[key])
         return total
@@ -188,8 +186,9 @@ class Partial:
         Raises
         ------
         OutputError
-            If a path cannot be written.
+            If a path cannot be written, or another run works on the output.
         """
+        self._check_lock()
         targets = [str(target.resolve()) for _, target in finished]
         try:
             write_atomically(self.folder / _PUBLISHED, json.dumps(targets).encode())
@@ -200,7 +199,14 @@ class Partial:
         self.discard()
 
     def discard(self) -> None:
-        """Remove the folder, the fingerprint last: until then it says whose blocks they are."""
+        """Remove the folder, the fingerprint last: until then it says whose blocks they are.
+
+        Raises
+        ------
+        OutputError
+            If another run works on the output: its blocks stay.
+        """
+        self._check_lock()
         for path in self.folder.glob("*"):
             if path.name not in {_FINGERPRINT, _PUBLISHED}:
                 path.unlink(missing_ok=True)
@@ -210,10 +216,15 @@ class Partial:
         place = f"{window.row}_{window.col}_{window.height}_{window.width}"
         return self.folder / f"{product.name}_{place}.tif"
 
-    def _blocks(self, product: Product) -> list[tuple[Path, Window]]:
-        paths = self.folder.glob(f"{product.name}_*.tif")
-        pairs = [(path, Window(*map(int, path.stem.rsplit("_", 4)[1:]))) for path in paths]
-        return sorted(pairs, key=lambda pair: (pair[1].row, pair[1].col))
+    def _paths(self, product: Product, blocks: Sequence[Window]) -> list[Path]:
+        """Return the files of all planned blocks; raise OutputError if one is missing."""
+        paths = [self._path(product, window) for window in blocks]
+        missing = sum(not path.exists() for path in paths)
+        if missing:
+            raise OutputError(
+                f"{missing} of {len(paths)} finished blocks have vanished from {self.folder}; repeat the command"
+            )
+        return paths
 
 
 def interrupted_targets(output: Path) -> set[Path]:

@@ -12,6 +12,7 @@ import shapely
 from numpy.typing import NDArray
 
 from roadseg.errors import OutputError, SceneError
+from roadseg.files.lock import locked
 from roadseg.files.outputs import check_target, publish, staging_folder
 from roadseg.raster.crs import DEGREES, crs_wkt, projjson, reproject, same_crs
 from roadseg.raster.picture import write_picture
@@ -188,16 +189,23 @@ def check_layers_target(
 
 
 def publish_layers(
-    output: Path, layers: Sequence[VectorLayer], preview: Path | None, picture: NDArray[np.uint8]
+    output: Path,
+    layers: Sequence[VectorLayer],
+    preview: Path | None,
+    picture: NDArray[np.uint8],
+    inputs: Sequence[Path],
+    *,
+    overwrite: bool,
 ) -> None:
     """Write layers as a GeoPackage, and a picture if one is asked for; both appear whole.
 
     Raises
     ------
     OutputError
-        If one cannot be written.
+        If one cannot be written, another run works on it, or it has appeared since it was checked.
     """
-    with staging_folder(output) as folder:
+    with locked([output, *([preview] if preview else [])]), staging_folder(output) as folder:
+        check_layers_target(output, [layer.name for layer in layers], preview, inputs, overwrite=overwrite)
         write_geopackage(folder / output.name, layers, original=output)
         if preview:
             write_picture(folder / "preview.png", picture)

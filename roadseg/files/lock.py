@@ -1,0 +1,239 @@
+"""Locks on outputs: only one run at a time works on a file.
+
+    roads.tif         the output
+    roads.tif.lock    host, process and start of the run that works on it; removed when the run ends
+
+The lock of a killed run does not last. On the same host its process is gone, or another process has its number;
+seen from another host, over a network file system, it has not been touched for a minute.
+"""
+
+import json
+import os
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from roadseg.errors import OutputError
+
+if sys.platform != "win32":
+    import fcntl
+
+_TOUCHED_EVERY_S = 10.0
+_STALE_AFTER_S = 60.0
+_EMPTY_FOR_S = 5.0
+"""A lock is written right after it is created: one that stays empty was left in between."""
+
+
+@dataclass(frozen=True)
+class LockOwner:
+    """The run that holds a lock.
+
+    Parameters
+    ----------
+    host, namespace
+        Name of the machine, and the container on it within which process numbers count.
+    process, started
+        Number of the process, and the kernel's time of its start, which tells it from an earlier one of that number.
+    since
+        When the lock was taken, in ISO 8601.
+    """
+
+    host: str
+    namespace: str
+    process: int
+    started: str
+    since: str
+
+    def __str__(self) -> str:
+        when = datetime.fromisoformat(self.since).astimezone()
+        return f"process {self.process} on {self.host} since {when:%Y-%m-%d %H:%M:%S}"
+
+
+class OutputLock:
+    """The locks that a run holds on its outputs."""
+
+    def __init__(self) -> None:
+        self._owner = _this_process()
+        self._held: list[Path] = []
+        self._ended = threading.Event()
+
+    def take(self, target: Path) -> None:
+        """Lock an output, over the lock of a killed run too.
+
+        Raises
+        ------
+        OutputError
+            If another run works on it, or no lock can be made.
+        """
+        path = _lock_path(target)
+        try:
+            with _one_at_a_time(path.parent):
+                if os.path.lexists(path):
+                    _remove_stale(path, target)
+                _create(path, self._owner)
+        except FileExistsError as error:
+            raise OutputError(f"another run has just begun to work on {target}; choose another output") from error
+        except OSError as error:
+            raise OutputError(f"cannot write beside {target} ({error.strerror}); choose another place") from error
+        self._held.append(path)
+
+    @property
+    def holds_any(self) -> bool:
+        """Whether anything is locked."""
+        return bool(self._held)
+
+    def check(self) -> None:
+        """Check that the locks still belong to this run.
+
+        Raises
+        ------
+        OutputError
+            If one was removed, or taken over by a run on another host while this process slept for a minute.
+        """
+        lost = next((path for path in self._held if _read(path) != self._owner), None)
+        if lost:
+            raise OutputError(
+                f"this run has lost its lock {lost}, because the file was removed or this process was suspended; "
+                "repeat the command"
+            )
+
+    def keep(self) -> None:
+        """Touch the locks from time to time until ``release``."""
+        while not self._ended.wait(_TOUCHED_EVERY_S):
+            for path in self._held:
+                with suppress(OSError):
+                    os.utime(path)
+
+    def release(self) -> None:
+        """Remove the locks that still belong to this run."""
+        self._ended.set()
+        for path in self._held:
+            if _read(path) == self._owner:
+                path.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(targets: Iterable[Path]) -> Iterator[OutputLock]:
+    """Context manager that locks outputs, so that no other run works on them.
+
+    Raises
+    ------
+    OutputError
+        If another run does, or no lock can be made.
+    """
+    with ExitStack() as stack:
+        lock = OutputLock()
+        stack.callback(lock.release)
+        for target in targets:
+            lock.take(target)
+        if lock.holds_any:
+            threading.Thread(target=lock.keep, name="roadseg-lock", daemon=True).start()
+        yield lock
+
+
+def _lock_path(target: Path) -> Path:
+    """Return the path of the lock; links to a file share the lock of that file."""
+    place = Path(os.path.realpath(target))
+    return place.with_name(place.name + ".lock")
+
+
+def _remove_stale(path: Path, target: Path) -> None:
+    """Remove the lock of a run that is gone; raise OutputError if the run is there."""
+    owner = _read(path)
+    if owner is None and (path.is_symlink() or not path.is_file() or path.stat().st_size):
+        raise OutputError(f"{path} is in the way and was not left by roadseg; move it")
+    if not _is_stale(path, owner):
+        by = owner or "another run, which has just begun"
+        raise OutputError(f"{target} is being written by {by}; wait until it is done, or choose another output")
+    path.unlink(missing_ok=True)
+
+
+def _is_stale(path: Path, owner: LockOwner | None) -> bool:
+    alive = _is_alive(owner) if owner else None
+    if alive is not None:
+        return not alive
+    with tempfile.TemporaryFile(dir=path.parent) as file:
+        now = os.fstat(file.fileno()).st_mtime  # by the clock of the file system
+    return now - path.stat().st_mtime > (_STALE_AFTER_S if owner else _EMPTY_FOR_S)
+
+
+def _is_alive(owner: LockOwner) -> bool | None:
+    """Return whether a process runs; None if that cannot be seen from here."""
+    here = _this_process()
+    if sys.platform == "win32" or (owner.host, owner.namespace) != (here.host, here.namespace):
+        return None
+    try:
+        os.kill(owner.process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return None
+    return _start_of(owner.process) == owner.started
+
+
+def _this_process() -> LockOwner:
+    try:
+        namespace = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        namespace = ""
+    process = os.getpid()
+    return LockOwner(socket.gethostname(), namespace, process, _start_of(process), datetime.now(UTC).isoformat())
+
+
+def _start_of(process: int) -> str:
+    """Return when a process was started, in ticks since boot; empty where Linux does not say, or it is a zombie."""
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text(errors="replace")
+    except OSError:
+        return ""
+    fields = stat.rpartition(")")[2].split()  # from the third field on, the state; the second may hold anything
+    return "" if fields[0] in "ZX" else fields[19]
+
+
+def _create(path: Path, owner: LockOwner) -> None:
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    try:
+        os.write(descriptor, json.dumps(asdict(owner)).encode())
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _read(path: Path) -> LockOwner | None:
+    """Return who holds a lock; None if there is none or it cannot be read."""
+    try:
+        owner = LockOwner(**json.loads(path.read_text()))
+        datetime.fromisoformat(owner.since)
+    except (OSError, ValueError, TypeError):
+        return None
+    return owner if isinstance(owner.process, int) and owner.process > 0 else None
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Context manager that keeps two processes of this host from replacing a stale lock at the same moment."""
+    if sys.platform == "win32" or not os.access(folder, os.R_OK):
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        for _ in range(100):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.02)
+            except OSError:  # a file system without such locks
+                break
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,57 @@
+"""Mosaics: VRT files, in which GDAL sees the rasters of blocks as one."""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+from roadseg.raster.encoding import Product
+from roadseg.raster.grid import Grid
+from roadseg.windows import Window
+
+_UNWRITABLE = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
+"""Characters that XML cannot hold but file names can."""
+
+_GDAL_TYPES = {"uint8": "Byte", "float32": "Float32"}
+
+
+def mosaic_vrt(
+    product: Product, blocks: Iterable[tuple[Path, Window]], grid: Grid, area: Window, tags: Mapping[str, str]
+) -> str:
+    """Return a VRT of blocks that lie in the same folder.
+
+    Parameters
+    ----------
+    product
+        What the blocks hold.
+    blocks
+        Their files, and where each lies.
+    grid
+        Grid of ``area``.
+    area
+        The pixels that the blocks cover.
+    tags
+        Metadata of the raster.
+    """
+    kind = _GDAL_TYPES[product.dtype]
+    t = grid.transform
+    metadata = "".join(f'<MDI key="{key}">{escape(_UNWRITABLE.sub("?", value))}</MDI>' for key, value in tags.items())
+    sources = "".join(
+        f'<SimpleSource><SourceFilename relativeToVRT="1">{path.name}</SourceFilename><SourceBand>1</SourceBand>'
+        f'<SourceProperties RasterXSize="{w.width}" RasterYSize="{w.height}" DataType="{kind}" '
+        f'BlockXSize="512" BlockYSize="512"/>'
+        f'<SrcRect xOff="0" yOff="0" xSize="{w.width}" ySize="{w.height}"/>'
+        f'<DstRect xOff="{w.col - area.col}" yOff="{w.row - area.row}" xSize="{w.width}" ySize="{w.height}"/>'
+        "</SimpleSource>"
+        for path, w in blocks
+    )
+    scale = f"<Offset>0</Offset><Scale>{product.scale!r}</Scale>" if product.scale != 1 else ""
+    return (
+        f'<VRTDataset rasterXSize="{grid.width}" rasterYSize="{grid.height}">'
+        + (f"<SRS>{escape(grid.crs)}</SRS>" if grid.crs else "")
+        + ("" if t.is_identity else f"<GeoTransform>{t.c!r},{t.a!r},{t.b!r},{t.f!r},{t.d!r},{t.e!r}</GeoTransform>")
+        + f"<Metadata>{metadata}</Metadata>"
+        f'<VRTRasterBand dataType="{kind}" band="1"><Description>{product.description}</Description>'
+        f"<NoDataValue>{product.nodata}</NoDataValue><ColorInterp>Gray</ColorInterp>{scale}{sources}"
+        "</VRTRasterBand></VRTDataset>"
+    )

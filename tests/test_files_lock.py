@@ -1,0 +1,169 @@
+"""One run at a time works on an output; a run that is gone keeps nobody out."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from roadseg.errors import OutputError
+from roadseg.files.lock import locked
+
+LONG_AGO = 1_000_000_000
+
+
+@pytest.fixture
+def target(tmp_path):
+    return tmp_path / "roads.tif"
+
+
+@pytest.fixture
+def lock_file(target):
+    return target.with_name("roads.tif.lock")
+
+
+def take(target):
+    with locked([target]):
+        pass
+
+
+def test_a_second_run_says_who_works_on_it_since_when(target, lock_file):
+    with locked([target]):
+        owner = json.loads(lock_file.read_text())
+        with pytest.raises(
+            OutputError, match=rf"roads.tif is being written by process {os.getpid()} on \S+ since 2\d+-"
+        ):
+            take(target)
+        assert json.loads(lock_file.read_text()) == owner
+    assert not lock_file.exists()
+
+
+def test_a_run_locks_all_its_outputs_or_none(target, lock_file):
+    mask = target.with_name("mask.tif")
+    with locked([mask]), pytest.raises(OutputError, match=r"mask.tif is being written"), locked([target, mask]):
+        pytest.fail("two runs on one output")
+    assert not lock_file.exists()
+    with locked([target, mask]):
+        pass
+    assert list(target.parent.iterdir()) == []
+
+
+def test_a_link_shares_the_lock_of_its_file(target):
+    link = target.with_name("link.tif")
+    link.symlink_to(target.name)
+    with locked([link]), pytest.raises(OutputError, match="is being written"):
+        take(target)
+
+
+def test_a_killed_run_keeps_nobody_out(target, lock_file):
+    code = (
+        "import os, signal, pathlib\n"
+        "from roadseg.files.lock import locked\n"
+        f"with locked([pathlib.Path({str(target)!r})]):\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    killed = subprocess.Popen([sys.executable, "-c", code])
+    os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)  # it stays a zombie
+    assert lock_file.exists()
+    take(target)
+    killed.wait()
+
+
+def change(lock_file, **fields):
+    lock_file.write_text(json.dumps({**json.loads(lock_file.read_text()), **fields}))
+
+
+def test_another_process_with_the_number_of_a_killed_one_does_not_count(target, lock_file):
+    with locked([target]):
+        change(lock_file, started="1")
+        take(target)
+
+
+@pytest.mark.parametrize("field", ["host", "namespace"])
+def test_a_lock_of_another_machine_lasts_while_it_is_touched(target, lock_file, field):
+    with locked([target]):
+        change(lock_file, **{field: "elsewhere"})
+    with pytest.raises(OutputError, match="is being written by"):
+        take(target)
+    os.utime(lock_file, (LONG_AGO, LONG_AGO))
+    take(target)
+    assert not lock_file.exists()
+
+
+def test_locks_are_touched_while_the_run_works(target, lock_file, monkeypatch):
+    monkeypatch.setattr("roadseg.files.lock._TOUCHED_EVERY_S", 0.01)
+    with locked([target]):
+        os.utime(lock_file, (LONG_AGO, LONG_AGO))
+        patience = time.monotonic() + 10
+        while lock_file.stat().st_mtime == LONG_AGO and time.monotonic() < patience:
+            time.sleep(0.01)
+        assert time.time() - lock_file.stat().st_mtime < 60
+
+
+def test_an_empty_lock_lasts_seconds(target, lock_file):
+    lock_file.touch()
+    with pytest.raises(OutputError, match="which has just begun"):
+        take(target)
+    os.utime(lock_file, (time.time() - 8,) * 2)
+    take(target)
+
+
+@pytest.mark.parametrize("text", ["my own notes", "{}", '{"host": 1, "process": "a"}', "[]"])
+def test_a_file_of_somebody_else_is_left_alone(target, lock_file, text):
+    lock_file.write_text(text)
+    os.utime(lock_file, (LONG_AGO, LONG_AGO))
+    with pytest.raises(OutputError, match="is in the way and was not left by roadseg; move it"):
+        take(target)
+    assert lock_file.read_text() == text
+
+
+def test_a_lost_lock_is_noticed_and_left_to_the_other_run(target, lock_file):
+    with locked([target]) as lock:
+        lock.check()
+        change(lock_file, process=1)
+        with pytest.raises(OutputError, match=r"has lost its lock .*; repeat the command"):
+            lock.check()
+    assert lock_file.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path):
+    with pytest.raises(OutputError, match=r"cannot write beside .*; choose another place"):
+        take(tmp_path / "none" / "roads.tif")
+
+
+CONTENDER = """
+import pathlib, sys, time
+from roadseg.errors import OutputError
+from roadseg.files.lock import locked
+
+def meet(name, number):
+    (folder / f"{name}-{number}").touch()
+    while len(list(folder.glob(f"{name}-*"))) < 6:
+        time.sleep(0.001)
+
+folder, number = pathlib.Path(sys.argv[1]), sys.argv[2]
+meet("ready", number)
+try:
+    with locked([folder / "roads.tif"]):
+        meet("tried", number)
+    print("worked")
+except OutputError:
+    meet("tried", number)
+    print("refused")
+"""
+
+
+def test_of_many_that_find_a_stale_lock_one_gets_it(target, lock_file):
+    gone = {"host": "elsewhere", "namespace": "", "process": 1, "started": "", "since": "2020-01-01T00:00:00+00:00"}
+    for attempt in range(3):
+        folder = target.parent / str(attempt)
+        folder.mkdir()
+        (folder / lock_file.name).write_text(json.dumps(gone))
+        os.utime(folder / lock_file.name, (LONG_AGO, LONG_AGO))
+        commands = [[sys.executable, "-c", CONTENDER, str(folder), str(number)] for number in range(6)]
+        processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
+        assert sorted(process.communicate(timeout=60)[0].strip() for process in processes) == ["refused"] * 5 + [
+            "worked"
+        ]
