@@ -15,11 +15,11 @@ from typing import Any, Unpack
 import roadseg
 from roadseg.errors import OutputError, SceneError
 from roadseg.evaluation.networks import score_networks
-from roadseg.evaluation.pairs import ScoredPair, find_scored_pairs, is_vector_file
+from roadseg.evaluation.pairs import ScoredPair, files_of_pairs, find_scored_pairs, is_vector_file
 from roadseg.evaluation.rasters import score_rasters
 from roadseg.evaluation.report import html, number
 from roadseg.evaluation.scores import Scores
-from roadseg.files.outputs import check_target, write_atomically
+from roadseg.files.outputs import check_distinct, check_target, write_output
 from roadseg.progress import Listener
 from roadseg.settings import EvaluateOptions, EvaluateOutputs, EvaluateSettings
 from roadseg.settings.option import check_keywords, from_options
@@ -125,9 +125,9 @@ def evaluate_files(
     for note in scores.notes:
         listener.report(note)
     if outputs.json:
-        _write(outputs.json, json.dumps(as_json(scores), indent=1, ensure_ascii=False))
+        write_output(outputs.json, json.dumps(as_json(scores), indent=1, ensure_ascii=False).encode())
     if outputs.report:
-        _write(outputs.report, html(scores, version=roadseg.__version__))
+        write_output(outputs.report, html(scores, version=roadseg.__version__).encode())
     return scores
 
 
@@ -156,7 +156,8 @@ def _are_networks(pairs: Sequence[ScoredPair], prediction: Path, truth: Path) ->
 
 
 def _check_outputs(outputs: EvaluateOutputs, settings: EvaluateSettings, pairs: Sequence[ScoredPair]) -> None:
-    inputs = [path for pair in pairs for path in (pair.prediction, pair.truth)]
+    check_distinct(outputs.paths())
+    inputs = files_of_pairs(pairs) if any(path.exists() for path in outputs.paths()) else []
     for path in outputs.paths():
         if len(pairs) > 1 and path == outputs.errors:
             path.mkdir(exist_ok=True)
@@ -173,10 +174,3 @@ def _without_nan(value: object) -> object:
     if isinstance(value, list):
         return [_without_nan(item) for item in value]
     return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        write_atomically(path, text.encode())
-    except OSError as error:
-        raise OutputError(f"cannot write {path} ({error.strerror}); choose another place") from error

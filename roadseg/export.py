@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roadseg.errors import ModelError, OutputError
-from roadseg.files.outputs import check_target, write_atomically
+from roadseg.files.outputs import check_target, write_output
 from roadseg.model.card import ModelCard, find_model
 from roadseg.model.stac_mlm import mlm_item
 from roadseg.model.stored_weights import read_weights
@@ -111,7 +111,7 @@ def export(
         raise ModelError(
             f"the exported model is off by {difference:.4f} in probability and was not written; please report this"
         )
-    _write(output, graph)
+    write_output(output, graph)
     return ExportResult(output, "ONNX", OPSET, difference)
 
 
@@ -119,7 +119,7 @@ def _export_item(path: Path, output: Path) -> ExportResult:
     _, card = read_weights(path)
     data = path.read_bytes()
     item = mlm_item(card, href=path.name, size=len(data), sha256=hashlib.sha256(data).hexdigest())
-    _write(output, json.dumps(item, indent=1, ensure_ascii=False).encode())
+    write_output(output, json.dumps(item, indent=1, ensure_ascii=False).encode())
     return ExportResult(output, "STAC-MLM")
 
 
@@ -149,10 +149,3 @@ def _windows(card: ModelCard) -> NDArray[np.float32]:
     mean, std = (np.array(values).reshape(1, -1, 1, 1) for values in (card.mean, card.std))
     pixels: NDArray[np.float32] = np.clip(mean + waves * std, 0, 1).astype(np.float32)
     return pixels
-
-
-def _write(output: Path, data: bytes) -> None:
-    try:
-        write_atomically(output, data)
-    except OSError as error:
-        raise OutputError(f"cannot write {output} ({error.strerror}); choose another place") from error

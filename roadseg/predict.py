@@ -10,12 +10,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
-from roadseg.errors import OutputError, UsageError
+from roadseg.errors import SceneError, UsageError
+from roadseg.files.inputs import shortened
 from roadseg.files.lock import locked
-from roadseg.files.outputs import check_target
+from roadseg.files.outputs import check_distinct, check_target
 from roadseg.prediction.engines.choose import load
 from roadseg.prediction.engines.engine import LoadedModel
-from roadseg.prediction.fingerprint import fingerprint
+from roadseg.prediction.fingerprint import FileStates, changed_files, file_states, fingerprint
 from roadseg.prediction.outputs import Finished, draw_preview, probability_on_model_grid, provenance, write_rasters
 from roadseg.prediction.pipeline import KNOWN, ROAD, predict_blocks, regrid_blocks
 from roadseg.prediction.plan import ScenePlan, describe, plan_scene, scene_settings, unlike_training_warning
@@ -159,13 +160,15 @@ def predict_scene(
         If the scene cannot be read or an output cannot be written; finished blocks are kept.
     """
     listener, started = listener or Listener(), time.monotonic()
-    check_outputs(outputs, settings, [Path(scene_path)])
+    models = [model.path] if model.path else []
+    check_outputs(outputs, settings, [Path(scene_path), *models])
     with (
         locked(outputs.paths()) as lock,
         bounded_cache(),
         Scene(scene_path, scene_settings(model.card, settings)) as scene,
     ):
-        check_outputs(outputs, settings, scene.local_files())
+        states = file_states(scene.local_files())
+        check_outputs(outputs, settings, [*states, *models])
         if outputs.vector:
             check_target_crs(VectorOutputs(outputs.vector), VectorizeSettings(), scene.grid.crs)
         plan = plan_scene(scene, model.card, settings, outputs)
@@ -178,7 +181,7 @@ def predict_scene(
         warning = unlike_training_warning(scene, model.card)
         if warning:
             listener.warn(warning)
-        found = fingerprint(scene, plan, model, settings)
+        found = fingerprint(scene, plan, model, settings, states)
         with Partial(outputs.raster, found, start_over=settings.overwrite, check_lock=lock.check) as partial:
             resumed = predict_blocks(scene, plan, model.engine, partial, listener)
             if plan.regrids:
@@ -190,6 +193,7 @@ def predict_scene(
                 finished.append((draw_preview(scene, plan, partial), outputs.preview))
             if outputs.vector:
                 finished += _extract_network(plan, partial, outputs.vector, listener)
+            _check_unchanged(states, partial)
             partial.publish(finished)
     if not known:
         listener.warn(f"{scene_path} has no valid pixel in the requested area; the output holds only nodata")
@@ -218,6 +222,15 @@ def _extract_network(plan: ScenePlan, partial: Partial, target: Path, listener: 
     return stage_vectors(roads, VectorOutputs(target), None, partial.folder)
 
 
+def _check_unchanged(states: FileStates, partial: Partial) -> None:
+    """Raise SceneError if the scene has changed since it was opened: blocks of both states would not fit together."""
+    changed = changed_files(states)
+    if changed:
+        partial.discard()
+        names = shortened(changed, 3)
+        raise SceneError(f"{names} changed while it was read, so nothing was written; repeat the command")
+
+
 def check_outputs(outputs: PredictOutputs, settings: PredictSettings, inputs: Sequence[Path]) -> None:
     """Check before any work that the outputs may be written.
 
@@ -226,10 +239,7 @@ def check_outputs(outputs: PredictOutputs, settings: PredictSettings, inputs: Se
     OutputError
         If one may not, or two are the same file.
     """
-    targets = [path.resolve() for path in outputs.paths()]
-    twice = next((path for path in targets if targets.count(path) > 1), None)
-    if twice:
-        raise OutputError(f"{twice} is named twice; give each output its own name")
+    check_distinct(outputs.paths())
     mine = interrupted_targets(outputs.raster)
     inputs = [*inputs, *([settings.aoi] if settings.aoi else [])]
     for target in outputs.paths():

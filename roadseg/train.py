@@ -15,7 +15,7 @@ from typing import Any, Unpack
 import torch
 
 from roadseg.errors import UsageError
-from roadseg.files.outputs import check_target
+from roadseg.files.outputs import check_not_input, check_target
 from roadseg.model.card import ModelCard
 from roadseg.model.device import choose_device, choose_precision
 from roadseg.model.weights import as_stored, save_model
@@ -25,6 +25,7 @@ from roadseg.settings.option import check_keywords, from_options
 from roadseg.training.calibrate import calibrate_and_score, with_calibration
 from roadseg.training.card import complete_texts, recipe_for_card
 from roadseg.training.data.load import TrainingData, load_domains, load_training_data
+from roadseg.training.data.pairs import training_files
 from roadseg.training.dev_tiles import describe_dev, dev_evaluation, dev_scorer
 from roadseg.training.distributed import join_process_group
 from roadseg.training.gradients import require_compiler
@@ -73,6 +74,7 @@ def train(
     source = data_from_options(data, options, needed=settings.steps > 0)
     texts, target = from_options(CardTexts, options), Path(output)
     texts = replace(texts, name=texts.name or target.name.removesuffix(".safetensors"))
+    check_not_input(target, training_files(source, settings) if target.exists() else ())
     place: dict[str, Any] = {"device": run.device, "overwrite": run.overwrite, "listener": listener}
     if settings.steps > 0:
         return train_model(source, target, texts, settings, **place)

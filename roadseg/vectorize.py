@@ -17,7 +17,7 @@ from roadseg.files.lock import locked
 from roadseg.files.outputs import publish, staging_folder
 from roadseg.progress import Listener
 from roadseg.raster.backdrop import open_backdrop
-from roadseg.raster.files import bounded_cache
+from roadseg.raster.files import bounded_cache, local_files
 from roadseg.raster.picture import write_picture
 from roadseg.raster.probability import open_probability
 from roadseg.roads.extract import ExtractionPlan, extract
@@ -186,7 +186,8 @@ def check_outputs(path: str | Path, outputs: VectorOutputs | None, settings: Vec
         If one may not, or two are the same file.
     """
     if outputs:
-        check_vector_targets(outputs, settings, [Path(path), *([outputs.image] if outputs.image else [])])
+        named = [str(path), *([str(outputs.image)] if outputs.image else [])]
+        check_vector_targets(outputs, settings, local_files(named))
 
 
 def endings_of(outputs: VectorOutputs) -> dict[str, str]:

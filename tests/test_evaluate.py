@@ -399,6 +399,14 @@ def test_outputs_are_not_replaced_unless_asked(world):
         evaluate_files(world / "roads.tif", world / "truth.tif", EvaluateOutputs(errors=world / "no" / "e.tif"))
     with pytest.raises(OutputError, match="is also the input"):
         evaluate_files(world / "roads.tif", world / "truth.tif", EvaluateOutputs(errors=world / "roads.tif"), replace)
+    rasterio.shutil.copy(world / "truth.tif", world / "truth.vrt", driver="VRT")
+    before = (world / "truth.tif").read_bytes()
+    with pytest.raises(OutputError, match="is also the input"):
+        evaluate_files(world / "roads.tif", world / "truth.vrt", EvaluateOutputs(errors=world / "truth.tif"), replace)
+    assert (world / "truth.tif").read_bytes() == before
+    with pytest.raises(OutputError, match="named twice"):
+        evaluate_files(world / "roads.tif", world / "truth.tif", EvaluateOutputs(world / "s", json=world / "s"))
+    assert not (world / "s").exists()
 
 
 def test_an_error_leaves_no_half_made_map(world):

@@ -2,12 +2,13 @@
 
 import errno
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
 from roadseg.errors import OutputError
-from roadseg.files.outputs import check_target, publish
+from roadseg.files.outputs import check_distinct, check_target, publish, write_output
 
 
 def test_a_place_is_checked_before_any_work(tmp_path):
@@ -27,6 +28,58 @@ def test_a_place_is_checked_before_any_work(tmp_path):
             check_target(target, overwrite=overwrite, inputs=[other])
     with pytest.raises(OutputError, match=r"exists; choose another name or add --overwrite"):
         check_target(other, overwrite=False, inputs=[])
+
+
+def test_what_is_no_regular_file_is_refused_and_stays(tmp_path):
+    pipe, socket_path = tmp_path / "pipe", tmp_path / "socket"
+    os.mkfifo(pipe)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(socket_path))
+        link = tmp_path / "link.tif"
+        link.symlink_to("/dev/null")
+        for target in (pipe, socket_path, link, Path("/dev/null")):
+            for overwrite in (False, True):
+                with pytest.raises(OutputError, match=r"is not a regular file; choose another output"):
+                    check_target(target, overwrite=overwrite, inputs=[])
+    assert pipe.is_fifo()
+
+
+def test_a_link_stays_and_the_file_it_leads_to_is_written(tmp_path):
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+    link, file = tmp_path / "here" / "roads.tif", tmp_path / "there" / "file.tif"
+    link.symlink_to("../there/file.tif")
+    check_target(link, overwrite=False, inputs=[])
+    write_output(link, b"first")
+    assert (link.is_symlink(), file.read_bytes()) == (True, b"first")
+    with pytest.raises(OutputError, match="exists; choose another name"):
+        check_target(link, overwrite=False, inputs=[])
+    made = tmp_path / "made.tif"
+    made.write_bytes(b"second")
+    publish(made, link)
+    assert (link.is_symlink(), file.read_bytes()) == (True, b"second")
+    with pytest.raises(OutputError, match="is also the input"):
+        check_target(link, overwrite=True, inputs=[file])
+
+
+def test_links_that_lead_nowhere_are_refused(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "lost").symlink_to("none/roads.tif")
+    with pytest.raises(OutputError, match="is a link that leads back to itself; remove it"):
+        check_target(tmp_path / "loop", overwrite=True, inputs=[])
+    with pytest.raises(OutputError, match=r"the folder .*none does not exist"):
+        check_target(tmp_path / "lost", overwrite=True, inputs=[])
+
+
+def test_two_names_of_one_file_are_not_two_outputs(tmp_path):
+    first, second, link = (tmp_path / name for name in ("a.tif", "b.tif", "c.tif"))
+    check_distinct([first, second])
+    link.symlink_to(first.name)
+    first.write_bytes(b"old")
+    second.hardlink_to(first)
+    for pair in ([first, first], [first, link], [first, second]):
+        with pytest.raises(OutputError, match="is named twice; give each output its own name"):
+            check_distinct(pair)
 
 
 def test_a_read_only_folder_is_told_before_any_work(tmp_path, monkeypatch):

@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -441,6 +443,92 @@ def test_an_input_is_never_an_output(draw, tmp_path, out):
     with pytest.raises(OutputError, match="is also the input"):
         run(tile, out, overwrite=True, mask=tile)
     assert tile.read_bytes() == before
+
+
+def test_a_source_of_a_mosaic_of_mosaics_is_an_input(draw, tmp_path):
+    tile = draw(70, 90)
+    rasterio.shutil.copy(tile, tmp_path / "1.vrt", driver="VRT")
+    for source, mosaic in [("1.vrt", "2.other"), ("2.other", "3.vrt")]:
+        text = (tmp_path / "1.vrt").read_text()
+        assert text.count("scene.tif") == 3
+        (tmp_path / mosaic).write_text(text.replace("scene.tif", source))
+    for target in (tile, tmp_path / "1.vrt", tmp_path / "2.other"):
+        with pytest.raises(OutputError, match="is also the input"):
+            run(tmp_path / "3.vrt", target, overwrite=True)
+    assert read_band(tmp_path / "3.vrt").shape == (70, 90)
+
+
+@pytest.mark.parametrize(
+    "name", ["/vsisubfile/0_{size},{tile}", "/vsizip/{zip}/scene.tif", "/vsizip/{{{zip}}}/scene.tif"]
+)
+def test_the_file_that_a_name_of_gdal_points_into_is_an_input(draw, tmp_path, out, name):
+    tile, archive = draw(70, 90), tmp_path / "scenes.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.write(tile, "scene.tif")
+    path = name.format(size=tile.stat().st_size, tile=tile, zip=archive)
+    with pytest.raises(OutputError, match="is also the input"):
+        run(path, archive if "zip" in name else tile, overwrite=True)
+    run(path, out)
+    assert read_band(out).shape == (70, 90)
+
+
+def test_the_model_is_an_input(draw, tmp_path):
+    model = tmp_path / "model.safetensors"
+    model.write_bytes(b"weights")
+    loaded = replace(model_of(Identity(), window_px=64), path=model)
+    with pytest.raises(OutputError, match="is also the input"):
+        predict_scene(str(draw(70, 90)), PredictOutputs(model), loaded, PredictSettings(**SMALL, overwrite=True))
+    assert model.read_bytes() == b"weights"
+
+
+class Edits(Identity):
+    """Changes a file after some windows."""
+
+    def __init__(self, edit, windows):
+        super().__init__()
+        self.edit, self.after = edit, windows
+
+    def __call__(self, batches):
+        for probabilities in super().__call__(batches):
+            if self.windows > self.after:
+                self.edit()
+            yield probabilities
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda path: path.write_bytes(path.read_bytes() + b" "),
+        lambda path: os.utime(path, ns=(1, path.stat().st_mtime_ns + 1000)),
+        lambda path: path.unlink(missing_ok=True),
+    ],
+)
+def test_a_scene_that_changes_while_it_is_read_gives_no_output(draw, tmp_path, out, edit):
+    tile, mosaic = draw(110, 250), tmp_path / "m.vrt"
+    rasterio.shutil.copy(tile, mosaic, driver="VRT")
+    whole = tile.read_bytes()
+    for scene in (tile, mosaic):
+        tile.write_bytes(whole)
+        with pytest.raises(SceneError, match=r"scene.tif changed while it was read, so nothing was written; repeat"):
+            run(scene, out, engine=Edits(lambda: edit(tile), 20))
+        assert names_in(out.parent) == []
+
+
+def test_statistics_that_a_viewer_writes_beside_a_scene_do_no_harm(draw, out):
+    scene = draw(110, 250)
+    notes = scene.with_name("scene.tif.aux.xml")
+    notes.write_text("<PAMDataset></PAMDataset>")
+    run(scene, out, engine=Edits(lambda: notes.write_text("<PAMDataset> </PAMDataset>"), 20))
+    assert names_in(out.parent) == ["roads.tif"]
+
+
+def test_a_link_as_output_stays_and_the_file_it_leads_to_is_written(draw, tmp_path, out):
+    place = tmp_path / "place.tif"
+    out.symlink_to(place)
+    run(draw(70, 90), out)
+    assert out.is_symlink()
+    assert read_band(place).shape == (70, 90)
+    assert names_in(out.parent) == ["roads.tif"]
 
 
 def test_two_outputs_need_two_names(draw, out):

@@ -22,7 +22,7 @@ from roadseg.model.resunet import ResUNet
 from roadseg.model.weights import load_model, save_model
 from roadseg.progress import Listener
 from roadseg.settings import CalibrationGoal, CardTexts, DataSettings, DevFolder, TrainSettings, WeightType
-from roadseg.train import train_model
+from roadseg.train import train, train_model
 from roadseg.training.data.pairs import find_tile_pairs
 from roadseg.training.data.tiles import MemoryTile
 from roadseg.training.data.validate import shared_gsd
@@ -39,6 +39,22 @@ OPTIONS = ["--width", "2", "--steps", "2", "--batch", "2", "--crop", "32"]
 def data(tmp_path: Path) -> Path:
     """Make a folder of three tiles of 70 × 110 px with a bright road each."""
     return make_folder(tmp_path / "data", ("a", "b", "c"))
+
+
+def test_what_is_read_is_never_the_output(data: Path, tmp_path: Path) -> None:
+    dev, other = (make_folder(tmp_path / name, ("d",)) for name in ("dev", "other"))
+    start = tmp_path / "start.safetensors"
+    save_model(start, ResUNet(width=2), ModelCard("start"))
+    linked = tmp_path / "linked.tif"
+    linked.hardlink_to(data / "masks" / "a.tif")
+    places = [data / "images" / "a.tif", linked, dev / "masks" / "d.tif", other / "images" / "d.tif", start]
+    before = [path.read_bytes() for path in places]
+    for output in places:
+        with pytest.raises(OutputError, match="is also the input"):
+            train(data, output, dev=[dev, other], from_=str(start), width=2, steps=4, overwrite=True)
+    with pytest.raises(OutputError, match="is also the input"):
+        train(None, places[2], dev=[dev], from_=str(start), steps=0, overwrite=True)
+    assert [path.read_bytes() for path in places] == before
 
 
 def test_trains_scores_and_predicts(data: Path, tmp_path: Path) -> None:

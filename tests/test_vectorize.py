@@ -314,7 +314,7 @@ def test_all_road_does_no_harm(tmp_path, shape):
         ("good.tif", {"output": "good.tif", "form": "GeoPackage"}, "is also the input"),
         ("good.tif", {"output": "text.tif", "form": "GeoPackage", "overwrite": True}, "is no GeoPackage"),
         ("good.tif", {"output": "text.tif", "form": "GeoJSON"}, "exists; choose another name or add --overwrite"),
-        ("good.tif", {"preview": "o.gpkg"}, "two outputs have the same name"),
+        ("good.tif", {"preview": "o.gpkg"}, "named twice"),
         ("good.tif", {"layer": "gpkg_x"}, "cannot name a layer"),
     ],
 )

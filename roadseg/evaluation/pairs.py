@@ -1,10 +1,12 @@
 """Which prediction is compared with which truth: two files, or the files with equal stems in two folders."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from roadseg.errors import SceneError
 from roadseg.files.inputs import RASTERS, files_by_stem, match_stems, shortened
+from roadseg.raster.files import local_files
 
 VECTORS = (
     ".gpkg",
@@ -64,6 +66,12 @@ def find_scored_pairs(prediction: Path, truth: Path, images: Path | None = None)
         if alone
     ]
     return [ScoredPair(stem, *files, shown.get(stem)) for stem, files in matched.pairs.items()], notes
+
+
+def files_of_pairs(pairs: Sequence[ScoredPair]) -> list[Path]:
+    """Return all files that pairs are read from, the sources of mosaics included."""
+    named = [path for pair in pairs for path in (pair.prediction, pair.truth, pair.image) if path]
+    return local_files(map(str, named))
 
 
 def is_vector_file(path: Path) -> bool:

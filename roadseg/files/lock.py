@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from roadseg.errors import OutputError
+from roadseg.files.outputs import behind_links
 
 if sys.platform != "win32":
     import fcntl
@@ -140,7 +141,7 @@ def locked(targets: Iterable[Path]) -> Iterator[OutputLock]:
 
 def _lock_path(target: Path) -> Path:
     """Return the path of the lock; links to a file share the lock of that file."""
-    place = Path(os.path.realpath(target))
+    place = behind_links(target)
     return place.with_name(place.name + ".lock")
 
 

@@ -1,6 +1,7 @@
 """Naming output files, checking their paths before any work, and writing them atomically."""
 
 import errno
+import itertools
 import os
 import shutil
 import tempfile
@@ -107,27 +108,52 @@ def writable_folder(path: Path, cure: str) -> Iterator[Path]:
 
 
 def check_target(target: Path, *, overwrite: bool, inputs: Iterable[Path]) -> None:
-    """Check before any work that an output may be written.
+    """Check before any work that an output may be written; of a link, that the file it leads to may be.
 
     Raises
     ------
     OutputError
-        If its folder is missing or read-only, it is an input, or it exists and may not be replaced.
+        If its folder is missing or read-only, it is an input, it exists and may not be replaced, or it is no regular
+        file.
     """
-    if not target.parent.is_dir():
-        raise OutputError(f"the folder {target.parent} does not exist; create it first")
-    if target.is_dir():
+    place = behind_links(target)
+    if place.is_symlink():
+        raise OutputError(f"{target} is a link that leads back to itself; remove it")
+    if not place.parent.is_dir():
+        raise OutputError(f"the folder {place.parent} does not exist; create it first")
+    if place.is_dir():
         raise OutputError(f"{target} is a folder; name a file in it")
-    if target.exists() and any(path.exists() and target.samefile(path) for path in inputs):
-        raise OutputError(f"{target} is also the input; choose another output")
+    if target.exists() and not target.is_file():
+        raise OutputError(f"{target} is not a regular file; choose another output")
+    check_not_input(target, inputs)
     if target.exists() and not overwrite:
         raise OutputError(f"{target} exists; choose another name or add --overwrite")
-    if not os.access(target.parent, os.W_OK):
-        raise OutputError(f"the folder {target.parent} is not writable; choose another place")
+    if not os.access(place.parent, os.W_OK):
+        raise OutputError(f"the folder {place.parent} is not writable; choose another place")
+
+
+def check_not_input(target: Path, inputs: Iterable[Path]) -> None:
+    """Raise OutputError if an output is one of the inputs, also by another name of the same file."""
+    if target.exists() and any(path.exists() and target.samefile(path) for path in inputs):
+        raise OutputError(f"{target} is also the input; choose another output")
+
+
+def check_distinct(targets: Sequence[Path]) -> None:
+    """Raise OutputError if two outputs are the same file, also by another name of it."""
+    for first, second in itertools.combinations(targets, 2):
+        both_exist = first.exists() and second.exists()
+        if behind_links(first) == behind_links(second) or (both_exist and first.samefile(second)):
+            raise OutputError(f"{second} is named twice; give each output its own name")
+
+
+def behind_links(path: Path) -> Path:
+    """Return the path that symbolic links lead to, absolute, whether there is a file or not."""
+    return Path(os.path.realpath(path))
 
 
 def publish(made: Path, target: Path) -> None:
-    """Move a finished file to its path, across file systems too."""
+    """Move a finished file to its path, across file systems too; a link stays, and the file it leads to is replaced."""
+    target = behind_links(target)
     try:
         try:
             made.replace(target)
@@ -142,6 +168,20 @@ def publish(made: Path, target: Path) -> None:
                 beside.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"cannot write {target} ({error.strerror}); the result is in {made}") from error
+
+
+def write_output(target: Path, data: bytes) -> None:
+    """Write a file that a user asked for; a link stays, and the file it leads to is replaced.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    try:
+        write_atomically(behind_links(target), data)
+    except OSError as error:
+        raise OutputError(f"cannot write {target} ({error.strerror}); choose another place") from error
 
 
 NEW = ".new"

@@ -48,6 +48,7 @@ def save_model(path: Path, network: ResUNet, card: ModelCard, *, dtype: WeightTy
         upsample=network.upsample,
         hash=weights_hash({name: tensor.numpy() for name, tensor in tensors.items()}),
     )
+    path = path.resolve()  # a link stays, and the file it leads to is replaced
     beside = path.with_name(path.name + ".new")
     try:
         beside.write_bytes(save(tensors, {METADATA_KEY: card.to_json()}))  # save_file would set the mode 0600

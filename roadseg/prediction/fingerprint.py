@@ -6,6 +6,7 @@ by which a message names what differs.
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,14 +16,31 @@ from roadseg.prediction.plan import ScenePlan
 from roadseg.raster.scene import Scene
 from roadseg.settings import PredictSettings
 
+_NOTES = [".aux", ".xml"]
 
-def fingerprint(scene: Scene, plan: ScenePlan, model: LoadedModel, settings: PredictSettings) -> dict[str, object]:
-    """Return what the blocks of a scene depend on, ready for JSON."""
+FileStates = dict[Path, tuple[int, int] | None]
+"""Sizes in bytes and dates of change in nanoseconds of files; None where there is no file."""
+
+
+def file_states(files: Iterable[Path]) -> FileStates:
+    """Return the sizes and dates of files."""
+    return {file: _state(file) for file in files}
+
+
+def changed_files(before: FileStates) -> list[str]:
+    """Return the names of files that have changed; ``.aux.xml``, where viewers keep statistics, does not count."""
+    return [str(file) for file, state in before.items() if _state(file) != state and file.suffixes[-2:] != _NOTES]
+
+
+def fingerprint(
+    scene: Scene, plan: ScenePlan, model: LoadedModel, settings: PredictSettings, states: FileStates
+) -> dict[str, object]:
+    """Return what the blocks of a scene depend on, ready for JSON; ``states`` are those of the scene's files."""
     path = Path(scene.path)
     return {
         "roadseg version": roadseg.__version__,
         "scene": str(path.resolve()) if path.exists() else scene.path,
-        "scene size or date": _hash_of_dates(scene.local_files()),
+        "scene size or date": _hash(json.dumps([(str(file), state) for file, state in states.items()]).encode()),
         "scene grid": [scene.grid.crs, list(scene.grid.transform), scene.grid.height, scene.grid.width],
         "bands": scene.bands,
         "stretch": scene.stretch,
@@ -39,10 +57,12 @@ def fingerprint(scene: Scene, plan: ScenePlan, model: LoadedModel, settings: Pre
     }
 
 
-def _hash_of_dates(files: list[Path]) -> str:
-    """Return a hash of the names, sizes and dates of files."""
-    stats = [(str(file), file.stat()) for file in files]
-    return _hash(json.dumps([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]).encode())
+def _state(file: Path) -> tuple[int, int] | None:
+    try:
+        stat = file.stat()
+    except OSError:
+        return None
+    return stat.st_size, stat.st_mtime_ns
 
 
 def _hash(data: bytes) -> str:

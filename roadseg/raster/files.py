@@ -1,7 +1,10 @@
 """Opening rasters, and how much memory GDAL may use for them."""
 
 import os
+import re
 import warnings
+from collections.abc import Iterable
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self
@@ -13,6 +16,10 @@ from rasterio.io import DatasetReader
 from roadseg.errors import SceneError
 
 _CACHE_BYTES = 128 << 20
+_MOSAIC_LEVELS = 8
+_NAME_PARTS = re.compile(r'/vsi\w+/|[,:?&=<>{}"]')
+"""What separates files in names such as ``/vsisubfile/0_99,a.tif`` and ``NETCDF:"a.nc":roads``."""
+_NO_MOSAICS = {".tif", ".tiff", ".jp2", ".jpg", ".jpeg", ".png", ".img", ".ovr", ".xml"}
 
 
 def bounded_cache() -> rasterio.Env:
@@ -63,6 +70,50 @@ def open_input(path: str) -> DatasetReader:
         if local and Path(path).is_dir():
             raise SceneError(f"{path} is a folder; name its images, for example {path}/*.tif") from error
         raise SceneError(f"{path} is not a raster that GDAL can open ({reason(error)})") from error
+
+
+def local_files(names: Iterable[str]) -> list[Path]:
+    """Return the files on this machine that GDAL reads for rasters, each once.
+
+    Those are also the sources of mosaics, of mosaics of mosaics (up to eight levels), and the archives that names such
+    as ``/vsizip/scenes.zip/a.tif`` point into.
+    """
+    found: dict[Path, None] = {}
+    for _ in range(_MOSAIC_LEVELS):
+        new = [path for path in dict.fromkeys(path for name in names for path in _files_in(name)) if path not in found]
+        found |= dict.fromkeys(new)
+        names = [source for path in new if _is_mosaic(path) for source in _sources(path)]
+    return list(found)
+
+
+def _files_in(name: str) -> list[Path]:
+    """Return the file that a name of GDAL's is, or those that are named in it."""
+    with suppress(OSError):  # a name that is too long
+        if Path(name).exists():
+            return [Path(name)]
+    found = []
+    for part in filter(None, _NAME_PARTS.split(name)):
+        with suppress(OSError):
+            found += [place for place in (Path(part), *Path(part).parents) if place.is_file()]
+    return found
+
+
+def _is_mosaic(path: Path) -> bool:
+    if path.suffix.lower() in _NO_MOSAICS or not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            return b"<VRTDataset" in file.read(1024)
+    except OSError:
+        return False
+
+
+def _sources(mosaic: Path) -> list[str]:
+    try:
+        with open_raster(mosaic) as file:
+            return list(file.files)
+    except (RasterioError, UnicodeError):
+        return []
 
 
 def reason(error: Exception) -> str:

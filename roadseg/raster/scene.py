@@ -16,7 +16,7 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterWindow
 
 from roadseg.errors import SceneError
-from roadseg.raster.files import OpenFile, open_input, open_raster, reason
+from roadseg.raster.files import OpenFile, local_files, open_input, open_raster, reason
 from roadseg.raster.grid import Grid
 from roadseg.raster.resample import resample, taps
 from roadseg.raster.scene_settings import SceneSettings, choose_bands, choose_grid
@@ -85,8 +85,8 @@ class Scene(OpenFile):
         return sum(meaning is not ColorInterp.alpha for meaning in self._file.colorinterp)
 
     def local_files(self) -> list[Path]:
-        """Return its files on this machine, the sources of a mosaic included."""
-        return [path for path in map(Path, dict.fromkeys([self.path, *self._file.files])) if path.exists()]
+        """Return its files on this machine, the sources of a mosaic and an archive included."""
+        return local_files([self.path, *self._file.files])
 
     def properties(self) -> list[tuple[str, str]]:
         """Return the file's properties as pairs of label and text."""

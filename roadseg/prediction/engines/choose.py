@@ -103,7 +103,7 @@ def _by_torch(path: Path, settings: EngineSettings) -> LoadedModel:
 
     network, card = load_model(path)
     engine = TorchEngine(network, card.mean, card.std, settings, temperature=card.temperature, bias=card.bias)
-    return LoadedModel(engine, card)
+    return LoadedModel(engine, card, path)
 
 
 def _by_graph(path: Path, name: EngineName, settings: EngineSettings) -> LoadedModel:
@@ -117,7 +117,7 @@ def _by_graph(path: Path, name: EngineName, settings: EngineSettings) -> LoadedM
         from roadseg.prediction.engines.openvino import OpenVinoEngine
 
         engine = OpenVinoEngine(graph, settings)
-    return LoadedModel(engine, card)
+    return LoadedModel(engine, card, path)
 
 
 def _graph(path: Path) -> tuple[bytes, ModelCard]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -26,7 +27,8 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model ready to predict: its engine, and the card that says how to read a scene for it."""
+    """A model ready to predict: its engine, the card that says how to read a scene for it, and its file."""
 
     engine: Engine
     card: ModelCard
+    path: Path | None = None

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from roadseg.errors import OutputError
+from roadseg.files.outputs import behind_links
 from roadseg.roads.files.layers import VectorLayer
 from roadseg.roads.files.style import qml
 from roadseg.roads.files.write import FIXED_DATE, write_layer
@@ -64,7 +65,8 @@ def check_layers(path: Path, names: Sequence[str], *, chosen: bool, overwrite: b
         raise OutputError(f"{bad} cannot name a layer, GeoPackages use it themselves; choose another --layer")
     if not path.exists():
         return
-    if any(path.with_name(path.name + ending).exists() for ending in ("-wal", "-journal")):
+    real = behind_links(path)
+    if any(real.with_name(real.name + ending).exists() for ending in ("-wal", "-journal")):
         raise OutputError(f"{path} is open in another program; close it there and repeat the command")
     existing = layer_names(path)
     if not chosen and not overwrite:

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from roadseg.errors import OutputError, SceneError
 from roadseg.files.lock import locked
-from roadseg.files.outputs import check_target, publish, staging_folder
+from roadseg.files.outputs import check_distinct, check_target, publish, staging_folder
 from roadseg.raster.crs import DEGREES, crs_wkt, projjson, reproject, same_crs
+from roadseg.raster.files import local_files
 from roadseg.raster.picture import write_picture
 from roadseg.roads.files.geopackage import check_layers, write_geopackage
 from roadseg.roads.files.layers import VectorLayer, area_layer, junction_layer, road_layer
@@ -59,12 +60,12 @@ def check_vector_targets(outputs: VectorOutputs, settings: VectorizeSettings, in
     OutputError
         If one may not be written, or two are the same.
     """
-    targets = [path.resolve() for path in outputs.paths()]
-    if len(set(targets)) < len(targets):
-        raise OutputError("two outputs have the same name; give each its own")
+    check_distinct(outputs.paths())
     for target in outputs.paths():
         packed = target != outputs.preview and format_of(target, outputs.format) == "GeoPackage"
         check_target(target, overwrite=settings.overwrite or packed, inputs=inputs)
+        if target.is_symlink() and target != outputs.preview and format_of(target, outputs.format) == "Shapefile":
+            raise OutputError(f"{target} is a link, and a shapefile is several files; name the place it leads to")
         if packed:
             names = [content.name for content in planned_layers(outputs, target, areas=settings.geometry == "polygons")]
             check_layers(target, names, chosen=outputs.layer is not None, overwrite=settings.overwrite)
@@ -181,9 +182,10 @@ def check_layers_target(
     """
     if output.suffix.lower() != ".gpkg":
         raise OutputError(f"{output} does not end in .gpkg; its {len(names)} layers go into one GeoPackage")
-    if preview and preview.resolve() == output.resolve():
-        raise OutputError("two outputs have the same name; give each its own")
-    for target in (output, *([preview] if preview else [])):
+    targets = [output, *([preview] if preview else [])]
+    check_distinct(targets)
+    inputs = local_files(map(str, inputs))
+    for target in targets:
         check_target(target, overwrite=overwrite, inputs=inputs)
     check_layers(output, names, chosen=False, overwrite=overwrite)
 

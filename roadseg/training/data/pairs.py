@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 from roadseg.errors import TrainingError
 from roadseg.files.inputs import RASTERS, match_stems, shortened
+from roadseg.model.card import find_model
+from roadseg.raster.files import local_files
+from roadseg.settings import DataSettings, TrainSettings
 
 _SPLITS = {"": "train", "train": "train", "training": "train"}
 _SEPARATORS = ",;\t"
@@ -44,6 +47,24 @@ def find_tile_pairs(data: Path) -> TilePairs:
     if data.suffix.lower() != ".csv":
         raise TrainingError(f"{data} is no folder and no CSV file; scenes go with --labels, tiles into a folder")
     return read_manifest(data)
+
+
+def training_files(data: DataSettings, settings: TrainSettings) -> list[Path]:
+    """Return all files that training reads: images, masks, labels, tables and models, the sources of mosaics included.
+
+    Raises
+    ------
+    RoadsegError
+        If what is named cannot be used.
+    """
+    models = [find_model(name) for name in (settings.start, settings.teacher) if name]
+    drawn = data.labels or data.images
+    images = find_images([*data.images, *data.data]) if drawn else []
+    folders = [*(() if drawn else data.data), *([data.home] if data.home else []), *(it.path for it in data.domains)]
+    pairs = [pair for folder in folders for found in find_tile_pairs(folder) for pair in found]
+    tables = [path for path in (data.labels, data.width_table) if path]
+    named = [*models, *folders, *tables, *images, *(path for pair in pairs for path in pair)]
+    return local_files(map(str, named))
 
 
 def read_manifest(path: Path) -> TilePairs:
