@@ -1,8 +1,10 @@
-"""The errors roadseg raises on purpose: one small tree.
+"""The errors roadseg raises on purpose, one small tree, and the wording of messages.
 
 Each message is one sentence that names what is at fault and how to fix it. The command line prints it and exits with
 status 1, or 2 for a ``UsageError``. A wrong argument of an internal function is a plain ``ValueError``.
 """
+
+from collections.abc import Sequence
 
 
 class RoadsegError(Exception):
@@ -31,3 +33,13 @@ class DeviceError(RoadsegError):
 
 class TrainingError(RoadsegError):
     """Training data or a training run cannot be used as asked."""
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless the number is 1."""
+    return f"{count} {noun}" + ("s" if count != 1 else "")
+
+
+def shortened(names: Sequence[str], most: int = 8) -> str:
+    """Return names as a list for a message, the first ``most`` of them and the number of others."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from roadseg.errors import counted
 from roadseg.model.card import Measurement, ModelCard, bundled_models, find_model, read_card
 from roadseg.model.likeness import unlike_training
 from roadseg.model.stages import training_stages
-from roadseg.progress import counted
 from roadseg.raster.scene import Scene
 from roadseg.raster.scene_settings import SceneSettings
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from roadseg.errors import SceneError, UsageError
-from roadseg.files.inputs import shortened
 from roadseg.files.lock import locked
 from roadseg.files.outputs import check_distinct, check_target
 from roadseg.prediction.engines.choose import load
@@ -21,11 +20,13 @@ from roadseg.prediction.outputs import Finished, draw_preview, probability_on_mo
 from roadseg.prediction.pipeline import KNOWN, ROAD, predict_blocks, regrid_blocks
 from roadseg.prediction.plan import ScenePlan, describe, plan_scene, scene_settings, unlike_training_warning
 from roadseg.progress import Listener
+from roadseg.raster.area import polygon_area
 from roadseg.raster.files import bounded_cache
 from roadseg.raster.partial import Partial, interrupted_targets
 from roadseg.raster.scene import Scene
 from roadseg.roads.extract import ExtractionPlan, extract
 from roadseg.roads.files.outputs import check_target_crs, check_vector_targets, stage_vectors
+from roadseg.roads.files.read import read_polygons
 from roadseg.settings import (
     EngineOptions,
     EngineSettings,
@@ -171,7 +172,8 @@ def predict_scene(
         check_outputs(outputs, settings, [*states, *models])
         if outputs.vector:
             check_target_crs(VectorOutputs(outputs.vector), VectorizeSettings(), scene.grid.crs)
-        plan = plan_scene(scene, model.card, settings, outputs)
+        aoi = polygon_area(scene.grid, *read_polygons(settings.aoi), scene.path) if settings.aoi else None
+        plan = plan_scene(scene, model.card, settings, outputs, aoi)
         listener.report(describe(scene, plan, model.card, model.engine.description))
         if settings.pixel_m is None and scene.grid.pixel_size_m() is None:
             listener.warn(

@@ -12,11 +12,6 @@ DeferInterrupts = Callable[[], AbstractContextManager[Callable[[], bool]]]
 """Returns a context manager that defers interrupts until exit and yields a callable: is one pending?"""
 
 
-def counted(count: int, noun: str) -> str:
-    """Return a number with its noun, in the plural unless the number is 1."""
-    return f"{count} {noun}" + ("s" if count != 1 else "")
-
-
 def duration(seconds: float) -> str:
     """Return a time in minutes, or hours and minutes if it is long."""
     minutes = math.ceil(seconds / 60)

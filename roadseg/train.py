@@ -7,20 +7,19 @@ command resumes, a history, and pictures. ``calibrate_model`` does the second ha
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Unpack
 
 import torch
 
-from roadseg.errors import UsageError
 from roadseg.files.outputs import check_not_input, check_target
 from roadseg.model.card import ModelCard
 from roadseg.model.device import choose_device, choose_precision
 from roadseg.model.weights import as_stored, save_model
 from roadseg.progress import Listener
-from roadseg.settings import CardTexts, DataSettings, DevFolder, RecipeSettings, TrainOptions, TrainSettings
+from roadseg.settings import CardTexts, DataSettings, RecipeSettings, TrainOptions, TrainSettings
 from roadseg.settings.option import check_keywords, from_options
 from roadseg.training.calibrate import calibrate_and_score, with_calibration
 from roadseg.training.card import complete_texts, recipe_for_card
@@ -32,7 +31,7 @@ from roadseg.training.gradients import require_compiler
 from roadseg.training.initial import initial_model
 from roadseg.training.loop import Trainer
 from roadseg.training.recalibrate import calibrate_model
-from roadseg.training.recipes import settings_from_options
+from roadseg.training.recipes import data_from_options, settings_from_options
 from roadseg.training.report import RunReport, TrainResult, report_calibration
 from roadseg.training.run_folder import RunFolder
 from roadseg.training.seen import seen_ranges
@@ -78,38 +77,7 @@ def train(
     place: dict[str, Any] = {"device": run.device, "overwrite": run.overwrite, "listener": listener}
     if settings.steps > 0:
         return train_model(source, target, texts, settings, **place)
-    if settings.start is None or source.home is None:
-        raise UsageError("--steps 0 only calibrates; add --from with a model and --dev with tiles")
-    return calibrate_model(
-        target, texts, settings, dev=(DevFolder(source.home), *source.domains), bands=source.bands, **place
-    )
-
-
-def data_from_options(
-    data: str | Path | Sequence[str | Path] | None, options: Mapping[str, Any], *, needed: bool
-) -> DataSettings:
-    """Return where training data come from.
-
-    Parameters
-    ----------
-    data
-        As of ``train``.
-    options
-        Its options.
-    needed
-        Whether there must be any data.
-
-    Raises
-    ------
-    UsageError
-        If there are none, or two kinds of them.
-    """
-    named = [] if data is None else [data] if isinstance(data, str | Path) else data
-    source = from_options(DataSettings, options, data=tuple(map(Path, named)))
-    scenes = bool(source.images or source.labels)
-    if (source.data and scenes) or (needed and not source.data and not scenes):
-        raise UsageError("train needs folders or CSV files of images and masks, or scenes with --labels")
-    return source
+    return calibrate_model(target, texts, settings, source, **place)
 
 
 def train_model(

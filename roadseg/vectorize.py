@@ -12,7 +12,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Unpack
 
-from roadseg.errors import UsageError
 from roadseg.files.lock import locked
 from roadseg.files.outputs import publish, staging_folder
 from roadseg.progress import Listener
@@ -26,7 +25,8 @@ from roadseg.roads.files.write import SUFFIX_OF
 from roadseg.roads.network import Roads
 from roadseg.roads.preview import draw_roads
 from roadseg.settings import VectorizeOptions, VectorizeSettings, VectorOutputs
-from roadseg.settings.option import check_keywords, from_options, offered
+from roadseg.settings.option import check_keywords, from_options, refuse_options
+from roadseg.settings.vectorize import check_combinations
 
 __all__ = ["VectorizeResult", "vectorize"]
 
@@ -103,24 +103,9 @@ def vectorize(
     settings = from_options(VectorizeSettings, options)
     outputs = from_options(VectorOutputs, options, vector=Path(output or ""))
     check_combinations(outputs, settings)
-    unused = next((one.option.flag for name, one in offered(VectorOutputs).items() if options.get(name)), None)
-    if output is None and unused:
-        raise UsageError(f"{unused} needs an output; name the file to write")
+    if output is None:
+        refuse_options(VectorOutputs, options, "needs an output; name the file to write")
     return vectorize_raster(str(raster), outputs if output is not None else None, settings, listener=listener)
-
-
-def check_combinations(outputs: VectorOutputs, settings: VectorizeSettings) -> None:
-    """Refuse options that only make sense with others.
-
-    Raises
-    ------
-    UsageError
-        If one of them is missing, or excludes another.
-    """
-    if outputs.image and not outputs.preview:
-        raise UsageError("--image is the background of --preview; give both")
-    if outputs.junctions and settings.geometry == "polygons":
-        raise UsageError("--junctions belong to lines; leave out --as polygons")
 
 
 def vectorize_raster(

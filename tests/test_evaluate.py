@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from roadseg.cli import app
 from roadseg.errors import OutputError, RoadsegError, SceneError
 from roadseg.evaluate import as_json, evaluate_files
-from roadseg.evaluation.error_map import COVERED, FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE
+from roadseg.metrics.error_classes import COVERED, FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE
 from roadseg.raster.encoding import LEVELS
 from roadseg.settings import EvaluateOutputs, EvaluateSettings
 

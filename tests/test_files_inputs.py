@@ -1,11 +1,10 @@
-"""Several files in one command: names, folders, and one bad one that stops no other."""
+"""Names of input files, and folders for outputs."""
 
 import pytest
 
 from roadseg.errors import OutputError, SceneError
-from roadseg.files.inputs import find_files, for_each_file, unique_stems
+from roadseg.files.inputs import find_files, unique_stems
 from roadseg.files.outputs import make_folders
-from roadseg.progress import Listener
 
 
 def test_patterns_are_expanded_in_order_and_names_stay(tmp_path):
@@ -32,17 +31,3 @@ def test_stems_are_names_without_folder_ending_and_query():
     assert unique_stems(["x/a.jp2", "https://host/b.tif?token=1"]) == ["a", "b"]
     with pytest.raises(SceneError, match="two scenes are called a"):
         unique_stems(["x/a.tif", "y/a.jp2"])
-
-
-def test_one_that_fails_stops_no_other_and_is_told():
-    def process(name, job):
-        if job < 0:
-            raise SceneError(f"{name} is bad")
-        done.append(job * 2)
-
-    warned, done = [], []
-    failed = for_each_file([("a", 1), ("b", -1), ("c", 3)], process, listener=Listener(warn=warned.append))
-    assert (done, warned) == ([2, 6], ["b is bad"])
-    assert [name for name, _ in failed] == ["b"]
-    alone = for_each_file([("b", -1)], process, listener=Listener(warn=warned.append))
-    assert (len(alone), warned) == (1, ["b is bad"])

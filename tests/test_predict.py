@@ -16,8 +16,8 @@ from affine import Affine
 from engines import Constant, Identity, Placed, Stops, model_of
 from worlds import METRES, NORTH_UP, ROTATED, names_in, picture, read_band, write_raster
 
+from roadseg.cli.batch import for_each_file
 from roadseg.errors import DeviceError, ModelError, OutputError, RoadsegError, SceneError
-from roadseg.files.inputs import for_each_file
 from roadseg.files.outputs import name_outputs
 from roadseg.predict import ENDINGS, predict_scene
 from roadseg.progress import Listener

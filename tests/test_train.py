@@ -21,7 +21,7 @@ from roadseg.model.card import ModelCard, read_card
 from roadseg.model.resunet import ResUNet
 from roadseg.model.weights import load_model, save_model
 from roadseg.progress import Listener
-from roadseg.settings import CalibrationGoal, CardTexts, DataSettings, DevFolder, TrainSettings, WeightType
+from roadseg.settings import CalibrationGoal, CardTexts, DataSettings, TrainSettings, WeightType
 from roadseg.train import train, train_model
 from roadseg.training.data.pairs import find_tile_pairs
 from roadseg.training.data.tiles import MemoryTile
@@ -164,7 +164,7 @@ def test_calibrates_a_trained_model_anew(data: Path, tmp_path: Path, dtype: Weig
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
     train_model(DataSettings((data,)), first, CardTexts("first", licence="CC0"), replace(SETTINGS, dtype=dtype))
     again = TrainSettings(steps=0, start=str(first), dtype=dtype)
-    summary = calibrate_model(second, CardTexts("second"), again, dev=[DevFolder(dev)])
+    summary = calibrate_model(second, CardTexts("second"), again, DataSettings(dev=(dev,)))
     old, card = read_card(first), read_card(second)
     assert (card.hash, card.name, card.licence) == (old.hash, "second", "CC0")
     assert (card.threshold, old.temperature, old.bias) == (0.5, 1.0, 0.0)
@@ -174,10 +174,10 @@ def test_calibrates_a_trained_model_anew(data: Path, tmp_path: Path, dtype: Weig
     assert summary.dev is not None
     assert summary.dev.relaxed_f1 == {m.name: m.value for m in card.measurements}["relaxed F1"]
     third = tmp_path / "third.safetensors"
-    calibrate_model(third, CardTexts("third"), replace(again, start=str(second)), dev=[DevFolder(dev)])
+    calibrate_model(third, CardTexts("third"), replace(again, start=str(second)), DataSettings(dev=(dev,)))
     assert read_card(third).bias == pytest.approx(card.bias)
     with pytest.raises(OutputError, match="also the input"):
-        calibrate_model(first, CardTexts("first"), again, dev=dev, overwrite=True)
+        calibrate_model(first, CardTexts("first"), again, DataSettings(dev=(dev,)), overwrite=True)
 
 
 def test_calibrated_probabilities_are_shares_and_the_threshold_is_in_the_middle(data: Path, tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_calibrated_probabilities_are_shares_and_the_threshold_is_in_the_middle(
     errors, thresholds = {}, {}
     for goal in get_args(CalibrationGoal):
         again = TrainSettings(steps=0, start=str(model), calibration=goal)
-        summary = calibrate_model(tmp_path / f"{goal}.safetensors", CardTexts("m"), again, dev=[DevFolder(dev)])
+        summary = calibrate_model(tmp_path / f"{goal}.safetensors", CardTexts("m"), again, DataSettings(dev=(dev,)))
         assert summary.dev is not None
         errors[goal], thresholds[goal] = summary.dev.calibration_error, summary.dev.threshold
     assert max(errors["probability"], errors["threshold"]) < errors["none"]
@@ -214,8 +214,8 @@ def test_calibration_serves_home_and_other_places(data: Path, tmp_path: Path) ->
     assert "2 images" in figures["relaxed F1 of far"].definition
     home, both = (tmp_path / f"{name}.safetensors" for name in ("home", "both"))
     again = TrainSettings(steps=0, start=str(model))
-    calibrate_model(home, CardTexts("home"), again, dev=[DevFolder(dev)])
-    summary = calibrate_model(both, CardTexts("both"), again, dev=[DevFolder(dev), DevFolder(far)])
+    calibrate_model(home, CardTexts("home"), again, DataSettings(dev=(dev,)))
+    summary = calibrate_model(both, CardTexts("both"), again, DataSettings(dev=(dev, far)))
     alone, shared = read_card(home), read_card(both)
     assert shared.bias == pytest.approx(card.bias)
     assert -shared.bias * shared.temperature <= -alone.bias * alone.temperature

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from roadseg.cli.batch import expand_stdin, fail_for, for_each_file
 from roadseg.cli.options import MODEL, OUTPUT, given, with_options
 from roadseg.cli.terminal import (
     Progress,
@@ -14,8 +15,6 @@ from roadseg.cli.terminal import (
     command_line,
     copy_to_stdout,
     exit_statuses,
-    expand_stdin,
-    fail_for,
     print_json,
     stdout_file,
     terminal_listener,
@@ -70,7 +69,7 @@ def predict(
     """
     check_stdout(output, as_json=as_json)
     with exit_statuses(verbose), terminal_listener(quiet=quiet, progress=progress, unit="Mpx") as listener:
-        from roadseg.files.inputs import find_files, for_each_file
+        from roadseg.files.inputs import find_files
         from roadseg.files.outputs import make_folders, name_outputs
         from roadseg.predict import ENDINGS, load_model
         from roadseg.predict import predict as predict_one

@@ -8,7 +8,7 @@ import tempfile
 import textwrap
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -199,20 +199,6 @@ def copy_to_stdout(path: Path) -> None:
     sys.stdout.buffer.flush()
 
 
-def fail_for(failed: Sequence[tuple[str, RoadsegError]], count: int, noun: str, *, quiet: bool) -> None:
-    """Exit if inputs failed: with the error of the only one, else with status 1 and their names.
-
-    Why each of several failed has been printed as a warning, unless ``quiet``.
-    """
-    if not failed:
-        return
-    if count == 1:
-        raise failed[0][1]
-    for _, error in failed if quiet else ():
-        print(f"roadseg: error: {error}", file=sys.stderr)
-    fail(f"{len(failed)} of {count} {noun} failed: {', '.join(name for name, _ in failed)}")
-
-
 def fail(sentence: str) -> NoReturn:
     """Print an error and exit with status 1."""
     print(f"roadseg: error: {sentence}", file=sys.stderr)
@@ -228,15 +214,6 @@ def usage(sentence: str) -> NoReturn:
 def command_line() -> str:
     """Return the command as it was typed."""
     return shlex.join(["roadseg", *sys.argv[1:]])
-
-
-def expand_stdin(names: Sequence[str]) -> list[str]:
-    """Return names of inputs; those that stdin lists, a line each, stand in for ``-``."""
-    return [line for name in names for line in (_lines_of_stdin() if name == "-" else [name])]
-
-
-def _lines_of_stdin() -> list[str]:
-    return [line.strip() for line in sys.stdin if line.strip()]
 
 
 def print_pairs(pairs: list[tuple[str, str]], *, indent: int = 0) -> None:

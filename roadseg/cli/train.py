@@ -123,8 +123,8 @@ def _check(
 ) -> None:
     """Check the data and print what was found; exit status 1 if they cannot be trained on."""
     with exit_statuses(verbose), terminal_listener(quiet=quiet, progress=progress, unit="pairs") as listener:
-        from roadseg.train import data_from_options
         from roadseg.training.data.check import check_training_data
+        from roadseg.training.recipes import data_from_options
 
         sheet = output.with_name(f"{output.name.removesuffix('.safetensors')}.check.png")
         found = check_training_data(

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from roadseg.cli.batch import expand_stdin, fail_for, for_each_file
 from roadseg.cli.options import OUTPUT, given, with_options
 from roadseg.cli.terminal import (
     Progress,
@@ -13,8 +14,6 @@ from roadseg.cli.terminal import (
     check_stdout,
     copy_to_stdout,
     exit_statuses,
-    expand_stdin,
-    fail_for,
     print_json,
     stdout_file,
     terminal_listener,
@@ -22,6 +21,7 @@ from roadseg.cli.terminal import (
 )
 from roadseg.settings import VectorizeSettings, VectorOutputs
 from roadseg.settings.option import as_options, from_options
+from roadseg.settings.vectorize import check_combinations
 
 
 @with_options(VectorOutputs, VectorizeSettings)
@@ -67,9 +67,9 @@ def vectorize(
         exit_statuses(verbose, resumes=False),
         terminal_listener(quiet=quiet, progress=progress, unit="Mpx") as listener,
     ):
-        from roadseg.files.inputs import find_files, for_each_file
+        from roadseg.files.inputs import find_files
         from roadseg.files.outputs import make_folders, name_outputs
-        from roadseg.vectorize import check_combinations, endings_of
+        from roadseg.vectorize import endings_of
         from roadseg.vectorize import vectorize as vectorize_one
 
         check_combinations(

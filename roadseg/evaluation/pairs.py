@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from roadseg.errors import SceneError
-from roadseg.files.inputs import RASTERS, files_by_stem, match_stems, shortened
+from roadseg.errors import SceneError, shortened
+from roadseg.files.inputs import RASTERS, files_by_stem, match_stems
 from roadseg.raster.files import local_files
 
 VECTORS = (

@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from roadseg.evaluation import error_map, scores
+from roadseg.evaluation import scores
+from roadseg.evaluation.error_map import ErrorPicture
 from roadseg.evaluation.pairs import ScoredPair
 from roadseg.evaluation.raster_pairs import OpenPair, PairBlock, PairReader, common_kind, megapixels
 from roadseg.metrics import cldice, pixels
+from roadseg.metrics.error_classes import COLOURS, classify
 from roadseg.progress import Listener
 from roadseg.raster.class_map import WriteClasses, class_map
 from roadseg.raster.grid import Grid
@@ -140,7 +142,7 @@ class _SecondPass:
         target = self.error_maps / f"{pair.name}.tif" if self.error_maps and several else self.error_maps
         skeletons = cldice.ClDiceCounts()
         with self.reader.open(pair) as rasters, self._class_map(target, rasters) as write_classes:
-            picture = error_map.ErrorPicture(rasters.grid.height, rasters.grid.width, _PICTURE_PX)
+            picture = ErrorPicture(rasters.grid.height, rasters.grid.width, _PICTURE_PX)
             halo_px = max(pixels.halo_px(rasters.slack_px), cldice.HALO_PX if wants_cldice else 0)
             side_px = picture.whole_squares(self.reader.settings.block_px)
             for block in rasters.blocks(side_px, halo_px=halo_px):
@@ -161,10 +163,10 @@ class _SecondPass:
             return nullcontext()
         slack = f"{rasters.slack_px:g} px, {rasters.neighbourhood}"
         tags = {"ROADSEG_THRESHOLD": f"{self.level / pixels.FULL:g}", "ROADSEG_SLACK": slack}
-        return class_map(target, rasters.grid, error_map.COLOURS, tags)
+        return class_map(target, rasters.grid, COLOURS, tags)
 
     def _classify(self, block: PairBlock, rasters: OpenPair) -> NDArray[np.uint8]:
-        classes = error_map.classify(
+        classes = classify(
             block.probability,
             block.label,
             level=self.level,

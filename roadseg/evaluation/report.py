@@ -8,8 +8,8 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from roadseg.evaluation.error_map import COLOURS, COVERED, FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE
 from roadseg.evaluation.scores import ImageScore, PrecisionRecall, Scores
+from roadseg.metrics.error_classes import COLOURS, COVERED, FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 560, 420, 56, 48, 16, 16
 _CURVES = ("#0072b2", "#d55e00")

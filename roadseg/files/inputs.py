@@ -1,46 +1,11 @@
-"""Finding input files by name, pairing the files of folders, and processing one file after the other."""
+"""Finding input files by name, and pairing the files of folders."""
 
 import glob
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
 
-from roadseg.errors import RoadsegError, SceneError, UsageError
-from roadseg.progress import Listener
-
-Job = TypeVar("Job")
-
-
-def for_each_file(
-    jobs: Sequence[tuple[str, Job]], process: Callable[[str, Job], None], *, listener: Listener
-) -> list[tuple[str, RoadsegError]]:
-    """Process inputs one after the other; one that fails does not stop the others.
-
-    Parameters
-    ----------
-    jobs
-        Names of inputs, and the second argument of ``process`` for each.
-    process
-        Called with each job.
-    listener
-        Warned of each failure, if there are several inputs.
-
-    Returns
-    -------
-    The inputs that failed, with their errors.
-    """
-    failed: list[tuple[str, RoadsegError]] = []
-    for name, job in jobs:
-        try:
-            process(name, job)
-        except UsageError:
-            raise  # an option that does not fit fails for every input
-        except RoadsegError as error:
-            if len(jobs) > 1:
-                listener.warn(str(error))
-            failed.append((name, error))
-    return failed
+from roadseg.errors import SceneError
 
 
 def find_files(names: Iterable[str]) -> list[str]:
@@ -120,8 +85,3 @@ def files_by_stem(folder: Path, endings: Sequence[str] = RASTERS) -> dict[str, P
             raise SceneError(f"{folder} holds {found[path.stem].name} and {path.name}; keep one of them")
         found[path.stem] = path
     return found
-
-
-def shortened(names: Sequence[str], most: int = 8) -> str:
-    """Return names as a list for a message, the first ``most`` of them and the number of others."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from roadseg.errors import ModelError
+from roadseg.errors import ModelError, counted
 from roadseg.model.card import ModelCard, read_card
-from roadseg.progress import counted
 
 Shape = tuple[int, ...]
 Weights = Mapping[str, NDArray[Any]]

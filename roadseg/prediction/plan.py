@@ -12,13 +12,12 @@ from pathlib import Path
 from roadseg.errors import ModelError
 from roadseg.model.card import ModelCard
 from roadseg.model.likeness import unlike_training
-from roadseg.raster.area import Area, polygon_area, rectangle_area
+from roadseg.raster.area import Area, rectangle_area
 from roadseg.raster.encoding import MASK, Product, probability_product
 from roadseg.raster.grid import Grid
 from roadseg.raster.regrid import needed_window
 from roadseg.raster.scene import Scene
 from roadseg.raster.scene_settings import SceneSettings
-from roadseg.roads.files.read import read_polygons
 from roadseg.settings import PredictOutputs, PredictSettings
 from roadseg.windows import Plan, PlannedBlock, Window
 
@@ -92,8 +91,19 @@ def scene_settings(card: ModelCard, settings: PredictSettings) -> SceneSettings:
     )
 
 
-def plan_scene(scene: Scene, card: ModelCard, settings: PredictSettings, outputs: PredictOutputs) -> ScenePlan:
+def plan_scene(
+    scene: Scene, card: ModelCard, settings: PredictSettings, outputs: PredictOutputs, aoi: Area | None = None
+) -> ScenePlan:
     """Plan the prediction of a scene.
+
+    Parameters
+    ----------
+    scene, card
+        The scene, and the card of the model.
+    settings, outputs
+        Settings of the prediction, and the files to write.
+    aoi
+        The area of interest, if polygons state it; None takes the rectangle in the settings, or the whole scene.
 
     Raises
     ------
@@ -107,7 +117,7 @@ def plan_scene(scene: Scene, card: ModelCard, settings: PredictSettings, outputs
             f"windows of {card.window_px} px, the size for the model {card.name}, cannot overlap by "
             f"{settings.overlap_px} px; ask for less than {card.window_px}"
         )
-    area = _wanted_area(scene, settings)
+    area = aoi or rectangle_area(scene.grid, settings.bbox, scene.path)
     scaled = scene.grid_model != scene.grid
     area_model = needed_window(area.window, scene.grid_model, scene.grid) if scaled else area.window
     regrids = scaled and settings.grid == "scene"
@@ -155,14 +165,6 @@ def describe(scene: Scene, plan: ScenePlan, card: ModelCard, engine: str) -> str
         f"{len(plan.blocks)} block(s) of {layout.core_px} px, windows of {layout.window_px} px "
         f"every {layout.stride_px} px"
     )
-
-
-def _wanted_area(scene: Scene, settings: PredictSettings) -> Area:
-    """Return the area of interest: polygons, a rectangle, or the whole scene."""
-    if settings.aoi is None:
-        return rectangle_area(scene.grid, settings.bbox, scene.path)
-    polygons, crs = read_polygons(settings.aoi)
-    return polygon_area(scene.grid, polygons, crs, scene.path)
 
 
 def unlike_training_warning(scene: Scene, card: ModelCard) -> str | None:

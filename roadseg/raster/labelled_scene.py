@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 
-from roadseg.errors import SceneError
-from roadseg.files.inputs import shortened
+from roadseg.errors import SceneError, shortened
 from roadseg.raster.encoding import NODATA
 from roadseg.raster.files import OpenFile
 from roadseg.raster.grid import Grid

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from rasterio.enums import ColorInterp
 from rasterio.io import DatasetReader
 
-from roadseg.errors import SceneError
-from roadseg.progress import counted
+from roadseg.errors import SceneError, counted
 from roadseg.raster.grid import Grid, model_grid
 
 COARSEST = 4.0

@@ -95,6 +95,19 @@ def check_keywords(function: str, options: Mapping[str, object], known: type) ->
         raise TypeError(f"{function}() got an unexpected keyword argument {unknown!r}")
 
 
+def refuse_options(settings: type, options: Mapping[str, Any], reason: str) -> None:
+    """Refuse the options that a dataclass declares.
+
+    Raises
+    ------
+    UsageError
+        If one of them is given; ``reason`` follows its flag in the message.
+    """
+    flag = next((one.option.flag for name, one in offered(settings).items() if options.get(name)), None)
+    if flag:
+        raise UsageError(f"{flag} {reason}")
+
+
 def from_options(settings: type[Settings], options: Mapping[str, Any], **others: Any) -> Settings:
     """Make settings of keyword options.
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, TypedDict
 
+from roadseg.errors import UsageError
 from roadseg.settings.option import Option
 
 VectorFormat = Literal["GeoPackage", "FlatGeobuf", "GeoJSON", "GeoJSONSeq", "GeoParquet", "Shapefile"]
@@ -122,6 +123,20 @@ class VectorOutputs:
     def paths(self) -> list[Path]:
         """Return the paths that are set."""
         return [path for path in (self.vector, self.junctions, self.preview) if path]
+
+
+def check_combinations(outputs: VectorOutputs, settings: VectorizeSettings) -> None:
+    """Refuse options that only make sense with others.
+
+    Raises
+    ------
+    UsageError
+        If one of them is missing, or excludes another.
+    """
+    if outputs.image and not outputs.preview:
+        raise UsageError("--image is the background of --preview; give both")
+    if outputs.junctions and settings.geometry == "polygons":
+        raise UsageError("--junctions belong to lines; leave out --as polygons")
 
 
 class VectorizeOptions(TypedDict, total=False):

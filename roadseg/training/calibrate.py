@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 import numpy as np
 
 import roadseg
+from roadseg.errors import counted
 from roadseg.metrics.calibration import Calibration
 from roadseg.model.card import Measurement, ModelCard
 from roadseg.model.resunet import ResUNet
 from roadseg.prediction.engines.torch import TorchEngine
-from roadseg.progress import counted
 from roadseg.settings import CalibrationGoal, EngineSettings
 from roadseg.training.dev_score import DevSample, DevScore, DevScorer
 from roadseg.training.domains import DomainScore

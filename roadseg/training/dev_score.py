@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from roadseg.errors import TrainingError
-from roadseg.evaluation import error_map as errors
+from roadseg.errors import TrainingError, counted
+from roadseg.metrics import error_classes
 from roadseg.metrics.calibration import (
     Calibration,
     LogitCounts,
@@ -34,7 +34,6 @@ from roadseg.metrics.pixels import (
 )
 from roadseg.prediction.block import predict_block
 from roadseg.prediction.engines.torch import TorchEngine
-from roadseg.progress import counted
 from roadseg.raster.encoding import quantize
 from roadseg.raster.scene import Scene
 from roadseg.settings import CalibrationGoal, PredictSettings
@@ -227,7 +226,7 @@ class DevScorer:
 
     def _sample(self, engine: TorchEngine, index: int, score: float, level: int) -> DevSample:
         tile = next(self._predicted(engine, [index]))
-        kinds = errors.classify(
+        kinds = error_classes.classify(
             quantize(tile.probability, tile.valid),
             tile.label,
             level=level,
@@ -235,10 +234,10 @@ class DevScorer:
             neighbourhood="square",
         )
         factor = -(-max(kinds.shape) // _PICTURE_PX)
-        parts = errors.shares(kinds, factor)
+        parts = error_classes.shares(kinds, factor)
         with tile.area.open(engine.mean) as pair:
             photo = pair.picture(tile.area.window, *parts.shape[1:])
-        return DevSample(tile.area.name, score, np.moveaxis(photo, 0, 2), errors.paint(parts, photo))
+        return DevSample(tile.area.name, score, np.moveaxis(photo, 0, 2), error_classes.paint(parts, photo))
 
     def _predicted(self, engine: TorchEngine, chosen: Iterable[int]) -> Iterator[DevTile]:
         for area in (self.areas[index] for index in chosen):

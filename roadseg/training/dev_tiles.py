@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
+from roadseg.errors import counted
 from roadseg.model.card import ModelCard
-from roadseg.progress import counted
 from roadseg.training.calibrate import engine_of
 from roadseg.training.data.file_tiles import DevArea
 from roadseg.training.dev_score import DevScore, DevScorer

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from roadseg.errors import counted
 from roadseg.metrics.calibration import (
     Calibration,
     LogitCounts,
@@ -20,7 +21,6 @@ from roadseg.metrics.calibration import (
     together,
 )
 from roadseg.metrics.pixels import PixelCounts, relaxed
-from roadseg.progress import counted
 from roadseg.settings import CalibrationGoal
 
 

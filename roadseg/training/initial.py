@@ -1,10 +1,9 @@
 """The model that a run starts from."""
 
-from roadseg.errors import TrainingError
+from roadseg.errors import TrainingError, counted
 from roadseg.model.card import ModelCard, find_model
 from roadseg.model.resunet import ResUNet
 from roadseg.model.weights import load_model
-from roadseg.progress import counted
 from roadseg.settings import TrainSettings
 
 

@@ -1,17 +1,17 @@
 """Calibrate and score a model that has been trained before: the second half of training."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from roadseg.errors import UsageError, counted
 from roadseg.files.outputs import check_target
 from roadseg.model.card import find_model
 from roadseg.model.device import choose_device
 from roadseg.model.weights import as_stored, load_model, save_model
-from roadseg.progress import Listener, counted
-from roadseg.settings import CardTexts, DevFolder, TrainSettings
+from roadseg.progress import Listener
+from roadseg.settings import CardTexts, DataSettings, DevFolder, TrainSettings
 from roadseg.training.calibrate import calibrate_and_score, with_calibration
 from roadseg.training.data.load import load_dev_areas, load_domains
 from roadseg.training.dev_tiles import describe_dev, dev_scorer
@@ -23,9 +23,8 @@ def calibrate_model(
     output: Path,
     texts: CardTexts,
     settings: TrainSettings,
+    data: DataSettings,
     *,
-    dev: Sequence[DevFolder],
-    bands: tuple[int, ...] | None = None,
     device: str = "auto",
     overwrite: bool = False,
     listener: Listener | None = None,
@@ -38,35 +37,37 @@ def calibrate_model(
         As of ``train_model``; texts that are empty stay as they are.
     settings
         ``start`` names the model; ``calibration`` and ``dtype`` are used.
-    dev
-        Places with dev tiles; those after the first have the same weight each in the calibration, and in nothing else.
-    bands
-        Bands of the dev tiles; None takes red, green and blue, or the first that the model needs.
+    data
+        ``dev`` and ``bands`` are used; places after the first have the same weight each in the calibration, and in
+        nothing else. Without bands these are red, green and blue, or the first that the model needs.
 
     Raises
     ------
+    UsageError
+        If no model to start from or no dev tiles are named.
     RoadsegError
         If there is no such model, the tiles cannot be used or the output not be written.
     """
     started, listener = time.monotonic(), listener or Listener()
-    path = find_model(settings.start)
+    if settings.start is None or data.home is None:
+        raise UsageError("--steps 0 only calibrates; add --from with a model and --dev with tiles")
+    path, folders = find_model(settings.start), [DevFolder(data.home), *data.domains]
     check_target(output, overwrite=overwrite, inputs=[path])
     own_device, reason = choose_device(device)
     model, card = load_model(path)
-    paths = " and of ".join(str(folder.path) for folder in dev)
+    paths = " and of ".join(str(folder.path) for folder in folders)
     listener.report(f"calibrating {card.name} on the tiles of {paths}; device {own_device} ({reason})")
     weights = as_stored(model, settings.dtype).to(own_device)
-    home = dev[0]
-    needs: dict[str, Any] = {"bands": card.bands, "gsd_m": card.gsd_m, "listener": listener, "chosen": bands}
-    areas, others = load_dev_areas(home, **needs), load_domains(dev[1:], **needs)
-    places = [(home.path.name, areas), *others]
+    needs: dict[str, Any] = {"bands": card.bands, "gsd_m": card.gsd_m, "listener": listener, "chosen": data.bands}
+    areas, others = load_dev_areas(folders[0], **needs), load_domains(folders[1:], **needs)
+    places = [(data.home.name, areas), *others]
     scorers = [dev_scorer(tiles, ProcessGroup(), own_device, window_px=card.window_px) for _, tiles in places]
     calibrated = calibrate_and_score(
         weights,
         card,
         scorers[0],
         settings.calibration,
-        data=describe_dev(areas, home.path.name, card),
+        data=describe_dev(areas, data.home.name, card),
         pictures=0,
         domains=[(name, scorer) for (name, _), scorer in zip(others, scorers[1:], strict=True)],
         shift_tiles=settings.shift_tiles,

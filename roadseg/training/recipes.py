@@ -7,14 +7,14 @@ the fields of ``TrainSettings`` and a table ``[augment]``; an unknown name is re
 import difflib
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from roadseg.errors import TrainingError, UsageError
 from roadseg.model.card import find_model, read_card
-from roadseg.settings import AugmentSettings, RecipeSettings, TrainSettings
+from roadseg.settings import AugmentSettings, DataSettings, RecipeSettings, TrainSettings
 from roadseg.settings.option import checked, declared, fitted, from_options
 
 DEFAULT = TrainSettings()
@@ -82,6 +82,31 @@ def settings_from_options(options: Mapping[str, Any]) -> TrainSettings:
         card = read_card(find_model(start))
         layers.insert(0, (start, {"width": card.width, "upsample": card.upsample}))
     return merge_settings(RECIPES[run.recipe], *layers)
+
+
+def data_from_options(
+    data: str | Path | Sequence[str | Path] | None, options: Mapping[str, Any], *, needed: bool
+) -> DataSettings:
+    """Return where training data come from.
+
+    Parameters
+    ----------
+    data, options
+        Arguments of ``train``.
+    needed
+        Whether there must be data to train on.
+
+    Raises
+    ------
+    UsageError
+        If there are none, or two kinds of them.
+    """
+    named = [] if data is None else [data] if isinstance(data, str | Path) else data
+    source = from_options(DataSettings, options, data=tuple(map(Path, named)))
+    scenes = bool(source.images or source.labels)
+    if (source.data and scenes) or (needed and not source.data and not scenes):
+        raise UsageError("train needs folders or CSV files of images and masks, or scenes with --labels")
+    return source
 
 
 def merge_settings(recipe: TrainSettings, *layers: tuple[str, Mapping[str, Any]]) -> TrainSettings:

@@ -7,7 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from roadseg.progress import Listener, counted, duration
+from roadseg.errors import counted
+from roadseg.progress import Listener, duration
 from roadseg.training.calibrate import CalibrationResult, shifts_in_words
 from roadseg.training.dev_score import DevScore
 from roadseg.training.domains import mean_in_words

@@ -9,8 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from roadseg.errors import RoadsegError
-from roadseg.files.inputs import shortened
+from roadseg.errors import RoadsegError, shortened
 from roadseg.progress import Listener
 from roadseg.raster.picture import write_picture
 from roadseg.settings import DataSettings, TrainSettings

@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from roadseg.errors import RoadsegError, TrainingError
-from roadseg.files.inputs import shortened
-from roadseg.progress import Listener, counted
+from roadseg.errors import RoadsegError, TrainingError, counted, shortened
+from roadseg.progress import Listener
 from roadseg.settings import DataSettings, DevFolder, TrainSettings
 from roadseg.training.data.file_tiles import DevArea, FileTile
 from roadseg.training.data.holdout import hold_out

@@ -14,8 +14,7 @@ import numpy as np
 import shapely
 from affine import Affine
 
-from roadseg.errors import SceneError, TrainingError
-from roadseg.files.inputs import shortened
+from roadseg.errors import SceneError, TrainingError, shortened
 from roadseg.files.outputs import writable_folder
 from roadseg.progress import Listener
 from roadseg.raster.files import open_input

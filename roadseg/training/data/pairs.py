@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from roadseg.errors import TrainingError
-from roadseg.files.inputs import RASTERS, match_stems, shortened
+from roadseg.errors import TrainingError, shortened
+from roadseg.files.inputs import RASTERS, match_stems
 from roadseg.model.card import find_model
 from roadseg.raster.files import local_files
 from roadseg.settings import DataSettings, TrainSettings

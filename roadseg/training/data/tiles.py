@@ -18,8 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from roadseg.errors import TrainingError
-from roadseg.progress import counted
+from roadseg.errors import TrainingError, counted
 from roadseg.training.data.sampling import VOID, CellCounts, count_cells, crop_positions
 from roadseg.windows import Window
 

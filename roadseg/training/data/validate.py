@@ -7,8 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from roadseg.errors import SceneError, TrainingError
-from roadseg.files.inputs import shortened
+from roadseg.errors import SceneError, TrainingError, shortened
 from roadseg.progress import Listener
 from roadseg.raster.kind import RasterKind, ValueScan, mask_kind
 from roadseg.raster.labelled_scene import LabelledScene, scan_mask

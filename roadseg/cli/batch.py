@@ -1,0 +1,65 @@
+"""Several inputs in one command: names on stdin, one input after the other, and the failures among them."""
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from roadseg.cli.terminal import fail
+from roadseg.errors import RoadsegError, UsageError
+from roadseg.progress import Listener
+
+Job = TypeVar("Job")
+
+
+def for_each_file(
+    jobs: Sequence[tuple[str, Job]], process: Callable[[str, Job], None], *, listener: Listener
+) -> list[tuple[str, RoadsegError]]:
+    """Process inputs one after the other; one that fails does not stop the others.
+
+    Parameters
+    ----------
+    jobs
+        Names of inputs, and the second argument of ``process`` for each.
+    process
+        Called with each job.
+    listener
+        Warned of each failure, if there are several inputs.
+
+    Returns
+    -------
+    The inputs that failed, with their errors.
+    """
+    failed: list[tuple[str, RoadsegError]] = []
+    for name, job in jobs:
+        try:
+            process(name, job)
+        except UsageError:
+            raise  # an option that does not fit fails for every input
+        except RoadsegError as error:
+            if len(jobs) > 1:
+                listener.warn(str(error))
+            failed.append((name, error))
+    return failed
+
+
+def fail_for(failed: Sequence[tuple[str, RoadsegError]], count: int, noun: str, *, quiet: bool) -> None:
+    """Exit if inputs failed: with the error of the only one, else with status 1 and their names.
+
+    Why each of several failed has been printed as a warning, unless ``quiet``.
+    """
+    if not failed:
+        return
+    if count == 1:
+        raise failed[0][1]
+    for _, error in failed if quiet else ():
+        print(f"roadseg: error: {error}", file=sys.stderr)
+    fail(f"{len(failed)} of {count} {noun} failed: {', '.join(name for name, _ in failed)}")
+
+
+def expand_stdin(names: Sequence[str]) -> list[str]:
+    """Return names of inputs; those that stdin lists, a line each, stand in for ``-``."""
+    return [line for name in names for line in (_lines_of_stdin() if name == "-" else [name])]
+
+
+def _lines_of_stdin() -> list[str]:
+    return [line.strip() for line in sys.stdin if line.strip()]

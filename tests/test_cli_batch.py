@@ -1,0 +1,19 @@
+"""Several files in one command: one bad file stops no other."""
+
+from roadseg.cli.batch import for_each_file
+from roadseg.errors import SceneError
+from roadseg.progress import Listener
+
+
+def test_a_file_that_fails_stops_no_other_and_is_reported():
+    def process(name, job):
+        if job < 0:
+            raise SceneError(f"{name} is bad")
+        done.append(job * 2)
+
+    warned, done = [], []
+    failed = for_each_file([("a", 1), ("b", -1), ("c", 3)], process, listener=Listener(warn=warned.append))
+    assert (done, warned) == ([2, 6], ["b is bad"])
+    assert [name for name, _ in failed] == ["b"]
+    alone = for_each_file([("b", -1)], process, listener=Listener(warn=warned.append))
+    assert (len(alone), warned) == (1, ["b is bad"])
