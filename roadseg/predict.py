@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
-from roadseg.errors import SceneError, UsageError
+from roadseg.errors import SceneError, UsageError, shortened
 from roadseg.files.lock import locked
 from roadseg.files.outputs import check_distinct, check_target
 from roadseg.prediction.engines.choose import load
