@@ -14,6 +14,7 @@ from typing import Any, Unpack
 
 import torch
 
+from roadseg.files.lock import locked
 from roadseg.files.outputs import check_not_input, check_target
 from roadseg.model.card import ModelCard
 from roadseg.model.device import choose_device, choose_precision
@@ -118,6 +119,7 @@ def train_model(
     check_target(output, overwrite=overwrite, inputs=())
     with (
         join_process_group(device) as (processes, own_device),
+        locked([output] if processes.is_main else ()),
         RunFolder(output, writes=processes.is_main, warn=listener.warn) as folder,
     ):
         listener = listener if processes.is_main else Listener(defer_interrupts=listener.defer_interrupts)

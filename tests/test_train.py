@@ -17,6 +17,7 @@ from training_tiles import ONE_METRE, make_folder, write_tile
 from worlds import write_raster
 
 from roadseg.errors import DeviceError, ModelError, OutputError, RoadsegError, TrainingError
+from roadseg.files.lock import locked
 from roadseg.model.card import ModelCard, read_card
 from roadseg.model.resunet import ResUNet
 from roadseg.model.weights import load_model, save_model
@@ -55,6 +56,15 @@ def test_what_is_read_is_never_the_output(data: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="is also the input"):
         train(None, places[2], dev=[dev], from_=str(start), steps=0, overwrite=True)
     assert [path.read_bytes() for path in places] == before
+
+
+def test_a_second_training_of_the_same_model_stops(data: Path, tmp_path: Path) -> None:
+    output = tmp_path / "model.safetensors"
+    with locked([output]), pytest.raises(OutputError, match=r"model.safetensors is being written by process \d+ on"):
+        train_model(DataSettings((data,)), output, CardTexts("m"), SETTINGS)
+    assert not output.with_name("model.run").exists()
+    train_model(DataSettings((data,)), output, CardTexts("m"), SETTINGS)
+    assert not output.with_name("model.safetensors.lock").exists()
 
 
 def test_trains_scores_and_predicts(data: Path, tmp_path: Path) -> None:
