@@ -12,6 +12,8 @@ from road_rasters import UTM, UTM_NORTH_UP, draw_t, write_levels
 
 from roadseg.compare import MATCHED, MISSING, NOT_SEEN, compare
 from roadseg.errors import OutputError, SceneError
+from roadseg.files.lock import locked
+from roadseg.progress import Listener
 
 EAST, NORTH = 500_000.0, 5_300_000.0
 
@@ -157,6 +159,22 @@ def test_the_command_prints_the_lengths_and_draws_a_picture(town, tmp_path):
     again = roadseg("compare", *town, "-o", tmp_path / "c.gpkg")
     assert again.returncode == 1
     assert "--overwrite" in again.stderr
+
+
+def test_two_runs_on_one_output_do_not_overwrite_each_other(town, tmp_path):
+    output = tmp_path / "changes.gpkg"
+    with locked([output]), pytest.raises(OutputError, match=r"changes.gpkg is being written by process \d+ on"):
+        compare(*town, output)
+    assert not output.exists()
+
+    def faster(_):
+        if not output.exists():
+            compare(*town, output, buffer=12)
+
+    with pytest.raises(OutputError, match="exists; choose another name"):
+        compare(*town, output, listener=Listener(report=faster))
+    alone = compare(*town, tmp_path / "alone.gpkg", buffer=12)
+    assert read(output, MATCHED) == read(alone.output, MATCHED)
 
 
 def test_options_without_sense_are_wrong_usage(town, tmp_path):
