@@ -68,6 +68,6 @@ def _print_measurements(groups: Mapping[str, Mapping[str, Sequence["Measurement"
         print(wrapped("measured on ", data))
         for command, figures in commands.items():
             if command:
-                print(f"  by {command}")
+                print(wrapped("  by ", command))
             rows = [(f"{f.name:<{max(named)}}  {f.value:.4f}", f.definition) for f in figures]
             print_pairs(rows, indent=4)

@@ -7,10 +7,16 @@ Weights, calibration and figures stay as ``roadseg train`` left them; parameters
 """
 
 import argparse
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
+from roadseg.model.card import ModelCard
 from roadseg.model.weights import load_model, save_model
+from roadseg.progress import Listener
+from roadseg.settings import DataSettings, TrainSettings
+from roadseg.training.data.load import load_training_data
+from roadseg.training.recipes import merge_settings
+from roadseg.training.seen import seen_ranges
 
 DESCRIPTIONS = {
     "compact": "ResUNet of width 16 for CPUs: roads in RGB aerial imagery, read at 1 m",
@@ -23,7 +29,10 @@ TRAINING_DATA = (
     "OpenStreetMap had as a street there: alleys, yards, car parks and dirt tracks mostly are not. Expect less from "
     "other landscapes"
 )
-LICENCE = "Apache-2.0, like the code; the labels it learned from are under the Open Database License (ODbL)"
+LICENCE = (
+    "Apache-2.0, like the code; the labels it learned from come from OpenStreetMap and are under CC BY-SA 2.0 or "
+    "ODbL 1.0, depending on the date of the extract"
+)
 ATTRIBUTION = "labels (c) OpenStreetMap contributors; imagery MassGIS/USGS, public domain"
 DEV = (
     "Massachusetts Roads Dataset: 14 tiles (28 labelled Mpx) of the official training split, kept apart from those "
@@ -33,6 +42,16 @@ SCORED = "roadseg predict dev/images/*.tif -o pred/ && roadseg evaluate pred/ de
 CALIBRATED = "roadseg train --from {name} --steps 0 --dev dev/{others} -o again.safetensors"
 
 
+def draw_seen_ranges(card: ModelCard, data: list[Path], output: Path) -> dict[str, list[list[float]]]:
+    """Draw the crops with which the last stage of training began again, and return the ranges of their colours."""
+    known = {field.name for field in fields(TrainSettings)} - {"start"}
+    recipe = {name: value for name, value in card.recipe.items() if name in known}
+    settings = merge_settings(TrainSettings(), ("the card", recipe | {"pixel_m": card.gsd_m}))
+    found = load_training_data(DataSettings(tuple(data)), output, settings, Listener())
+    found.tiles.fill(card.mean)
+    return seen_ranges(found.tiles, settings)
+
+
 def main() -> None:
     """Write the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -40,6 +59,7 @@ def main() -> None:
     parser.add_argument("name", choices=DESCRIPTIONS)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--others", default="", help="what follows --dev dev/ in the command that calibrates")
+    parser.add_argument("--data", type=Path, action="append", default=[], help="folders to note colour ranges of")
     arguments = parser.parse_args()
     network, card = load_model(arguments.calibrated)
     again = CALIBRATED.format(name=arguments.name, others=f" {arguments.others}" if arguments.others else "")
@@ -48,6 +68,8 @@ def main() -> None:
         home = "chosen" in figure.data
         command = SCORED if home and "calibration error" not in figure.name else again
         figures.append(replace(figure, command=command, data=DEV if home else figure.data))
+    if arguments.data:
+        card = replace(card, seen=draw_seen_ranges(card, arguments.data, arguments.calibrated))
     card = replace(
         card,
         name=arguments.name,
