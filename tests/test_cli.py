@@ -325,6 +325,19 @@ def test_an_error_without_words_is_named(ask, draw, monkeypatch):
     assert ask(draw(70, 90), "-o", "r.tif").error.startswith("MemoryError")
 
 
+def test_a_bug_is_one_sentence_with_status_70(ask, draw, monkeypatch):
+    def wrong(*_, **__):
+        raise ValueError("shapes (3,) and (4,)\ndo not match")
+
+    monkeypatch.setattr("roadseg.predict.predict_scene", wrong)
+    said = ask(draw(70, 90), "-o", "r.tif")
+    assert said.status == 70
+    sentence = "ValueError: shapes (3,) and (4,) do not match; please report it with what -vv prints"
+    assert said.stderr.splitlines()[-1] == f"roadseg: this is a bug in roadseg: {sentence}"
+    assert "Traceback" not in said.stderr
+    assert "in wrong" in ask(draw(70, 90), "-o", "r.tif", "-vv").stderr
+
+
 # In processes of their own
 
 

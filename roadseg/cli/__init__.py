@@ -1,8 +1,8 @@
 """The command line: parse, call the public function, print. The only folder that touches the terminal.
 
-Exit status: 0 done, 1 an error (one sentence on stderr), 2 wrong usage, 130 interrupted, 143 terminated. Results go to
-stdout, everything else to stderr. Each command imports what it needs when it runs, so that ``roadseg --help`` does not
-wait for torch.
+Exit status: 0 done, 1 an error (one sentence on stderr), 2 wrong usage, 70 a bug in roadseg, 130 interrupted,
+143 terminated. Results go to stdout, everything else to stderr. Each command imports what it needs when it runs, so
+that ``roadseg --help`` does not wait for torch.
 """
 
 from typing import Annotated

@@ -68,6 +68,10 @@ def usage_errors() -> Iterator[None]:
         usage(str(error))
 
 
+_BUG = 70
+"""Exit status of errors that roadseg should have turned into a sentence (EX_SOFTWARE of sysexits.h)."""
+
+
 @contextmanager
 def _errors(verbose: int) -> Iterator[None]:
     try:
@@ -81,6 +85,15 @@ def _errors(verbose: int) -> Iterator[None]:
             traceback.print_exc()
         sentence = str(error) or type(error).__name__
         fail(sentence if isinstance(error, RoadsegError) else f"{sentence}; -vv shows where")
+    except (typer.Exit, typer.Abort, typer.BadParameter):
+        raise
+    except Exception as error:  # noqa: BLE001  (the last net)
+        if verbose >= 2:
+            traceback.print_exc()
+        sentence = " ".join(str(error).split()) or "no message"
+        cure = "please report it with the traceback above" if verbose >= 2 else "please report it with what -vv prints"
+        print(f"roadseg: this is a bug in roadseg: {type(error).__name__}: {sentence}; {cure}", file=sys.stderr)
+        raise typer.Exit(_BUG) from None
 
 
 @contextmanager
