@@ -8,7 +8,7 @@ command resumes, a history, and pictures. ``calibrate_model`` does the second ha
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -16,15 +16,14 @@ import torch
 
 from roadseg.files.lock import locked
 from roadseg.files.outputs import check_not_input, check_target
-from roadseg.model.card import ModelCard
 from roadseg.model.device import choose_device, choose_precision
 from roadseg.model.weights import as_stored, save_model
 from roadseg.progress import Listener
 from roadseg.settings import CardTexts, DataSettings, RecipeSettings, TrainOptions, TrainSettings
 from roadseg.settings.option import check_keywords, from_options
 from roadseg.training.calibrate import calibrate_and_score, with_calibration
-from roadseg.training.card import complete_texts, recipe_for_card
-from roadseg.training.data.load import TrainingData, load_domains, load_training_data
+from roadseg.training.card import card_of_run
+from roadseg.training.data.load import load_domains, load_training_data
 from roadseg.training.data.pairs import training_files
 from roadseg.training.dev_tiles import describe_dev, dev_evaluation, dev_scorer
 from roadseg.training.distributed import join_process_group
@@ -35,7 +34,6 @@ from roadseg.training.recalibrate import calibrate_model
 from roadseg.training.recipes import data_from_options, settings_from_options
 from roadseg.training.report import RunReport, TrainResult, report_calibration
 from roadseg.training.run_folder import RunFolder
-from roadseg.training.seen import seen_ranges
 from roadseg.training.teacher import load_teacher
 
 __all__ = ["TrainResult", "train"]
@@ -154,7 +152,7 @@ def train_model(
         if not trainer.finished:
             return report.result(None)
         weights = as_stored(trainer.result(), settings.dtype)
-        card = _card(texts, trainer, found, start, teacher.card if teacher else None)
+        card = card_of_run(texts, trainer, found, start, teacher.card if teacher else None)
         scorer, dev_tiles = dev_scorer(found.dev, processes, place), describe_dev(found.dev, found.dev_name, start)
         calibrated = calibrate_and_score(
             weights,
@@ -173,18 +171,3 @@ def train_model(
         processes.barrier()
     report_calibration(output, calibrated, folder, listener)
     return report.result(output, calibrated.score)
-
-
-def _card(
-    texts: CardTexts, trainer: Trainer, found: TrainingData, start: ModelCard | None, teacher: ModelCard | None
-) -> ModelCard:
-    facts = {"processes": trainer.processes.size, "steps_taken": trainer.step}
-    return ModelCard(
-        **asdict(complete_texts(texts, found.description(), start, teacher)),
-        mean=trainer.mean,
-        std=trainer.std,
-        gsd_m=found.gsd_m,
-        gsd_range_m=found.gsd_range_m,
-        seen=seen_ranges(found.tiles, trainer.settings),
-        recipe=recipe_for_card(trainer.settings, start, teacher, **facts),
-    )

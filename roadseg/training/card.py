@@ -5,6 +5,35 @@ from typing import Any
 
 from roadseg.model.card import ModelCard
 from roadseg.settings import CardTexts, TrainSettings
+from roadseg.training.data.load import TrainingData
+from roadseg.training.loop import Trainer
+from roadseg.training.seen import seen_ranges
+
+
+def card_of_run(
+    texts: CardTexts, trainer: Trainer, data: TrainingData, start: ModelCard | None, teacher: ModelCard | None
+) -> ModelCard:
+    """Return the card of a trained model, before it is calibrated.
+
+    Parameters
+    ----------
+    texts
+        Texts that were given; they take precedence.
+    trainer, data
+        The finished run, and the data it was trained on.
+    start, teacher
+        Cards of the model that training started from, and of the one it learned from.
+    """
+    facts = {"processes": trainer.processes.size, "steps_taken": trainer.step}
+    return ModelCard(
+        **asdict(complete_texts(texts, data.description(), start, teacher)),
+        mean=trainer.mean,
+        std=trainer.std,
+        gsd_m=data.gsd_m,
+        gsd_range_m=data.gsd_range_m,
+        seen=seen_ranges(data.tiles, trainer.settings),
+        recipe=recipe_for_card(trainer.settings, start, teacher, **facts),
+    )
 
 
 def complete_texts(

@@ -1,4 +1,4 @@
-"""What a model does away from home: other places, sensors and seasons, scored as ``roadseg evaluate`` scores them.
+"""A model on other places, sensors and seasons than its training data, scored like ``roadseg evaluate``.
 
     pytest -m benchmark -s tests/benchmarks/bench_elsewhere.py
     PYTHONPATH=tests python tests/benchmarks/bench_elsewhere.py --model mine.safetensors --every 2

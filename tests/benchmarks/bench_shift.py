@@ -1,4 +1,4 @@
-"""What a model can stand: relaxed F1 of dev tiles in other colours, sharpness and scale.
+"""Robustness of a model: relaxed F1 of dev tiles in other colours, sharpness and scale.
 
     pytest -m benchmark -s tests/benchmarks/bench_shift.py
     PYTHONPATH=tests python tests/benchmarks/bench_shift.py --model mine.safetensors --every 2 --only counted

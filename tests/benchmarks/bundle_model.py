@@ -1,9 +1,9 @@
-"""Write the card of a model that is to ship: its words, and the commands that reproduce its figures.
+"""Prepare a trained model for the package: the texts of its card, and the commands that reproduce its figures.
 
     roadseg train --from trained.safetensors --steps 0 --dev dev/ --dev far/@0.3 -o calibrated.safetensors
     python tests/benchmarks/bundle_model.py calibrated.safetensors compact roadseg/model/bundled/
 
-Weights, calibration and figures stay as ``roadseg train`` left them; parameters are those of the file.
+Weights, calibration and figures stay as ``roadseg train`` left them; parameters keep the values in the file.
 """
 
 import argparse

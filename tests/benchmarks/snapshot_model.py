@@ -1,9 +1,9 @@
-"""Make a model file of the averaged weights in a run folder: to measure a run on its way, or to go on from it.
+"""Make a model file of the averaged weights in a run folder: to measure a run on its way, or to train on from it.
 
     python tests/benchmarks/snapshot_model.py out/standard.run snapshot.safetensors
     roadseg train --from snapshot.safetensors --steps 0 --dev dev/ -o measured.safetensors
 
-The card says how many steps were taken, and has the threshold and calibration of what the run began with.
+The card states the number of steps, with the threshold and calibration of the model that the run started from.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Make a wider network of a trained one that answers the same: a start for training that wastes nothing.
+"""Widen a trained network without changing its output: a start for training a larger model.
 
     python tests/benchmarks/widen_model.py compact wide.safetensors --seed 1        # width 16 to 32
     roadseg train data/ --from wide.safetensors --dev dev/ -o standard.safetensors
@@ -24,7 +24,7 @@ SPREAD = 0.25
 
 
 def widened(network: ResUNet, seed: int) -> ResUNet:
-    """Return a network of twice the width that gives the same logits."""
+    """Return a network of twice the width with the same logits."""
     wide = ResUNet(bands=network.bands, width=2 * network.width, upsample=network.upsample)
     draw = torch.Generator().manual_seed(seed)
     first_sight = {"encoder1.conv1.weight", "encoder1.shortcut.weight"}
@@ -60,7 +60,7 @@ def _shared(weight: Tensor, below: int, draw: torch.Generator) -> Tensor:
 
 
 def main() -> None:
-    """Widen a model file, and check that it still answers the same."""
+    """Widen a model file, and check that its output is the same."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="file or bundled name")
     parser.add_argument("output", type=Path)
