@@ -119,8 +119,9 @@ def check_target(target: Path, *, overwrite: bool, inputs: Iterable[Path]) -> No
     place = behind_links(target)
     if place.is_symlink():
         raise OutputError(f"{target} is a link that leads back to itself; remove it")
-    if not place.parent.is_dir():
-        raise OutputError(f"the folder {place.parent} does not exist; create it first")
+    folder = place.parent if target.is_symlink() else target.parent
+    if not folder.is_dir():
+        raise OutputError(f"the folder {folder} does not exist; create it first")
     if place.is_dir():
         raise OutputError(f"{target} is a folder; name a file in it")
     if target.exists() and not target.is_file():
@@ -128,8 +129,8 @@ def check_target(target: Path, *, overwrite: bool, inputs: Iterable[Path]) -> No
     check_not_input(target, inputs)
     if target.exists() and not overwrite:
         raise OutputError(f"{target} exists; choose another name or add --overwrite")
-    if not os.access(place.parent, os.W_OK):
-        raise OutputError(f"the folder {place.parent} is not writable; choose another place")
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"the folder {folder} is not writable; choose another place")
 
 
 def check_not_input(target: Path, inputs: Iterable[Path]) -> None:
