@@ -166,6 +166,33 @@ def test_vectorize(tmp_path: Path, workers: int, to_all: bool) -> None:
         time.sleep(0.05)
 
 
+def test_signals_to_all_do_not_reach_workers_that_are_starting(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import signal\nfrom roadseg.roads.mask.workers import WorkerPool\n"
+        "def length(shared, task):\n    return len(shared) + task\n"
+        "if __name__ == '__main__':\n"
+        "    signal.signal(signal.SIGTERM, lambda *_: None)\n"
+        "    print('ready', flush=True)\n"
+        "    with WorkerPool(bytes(1 << 20), 2) as pool:\n"  # more than a pipe holds
+        "        print(*pool.map(length, range(4)), flush=True)\n"
+    )
+    process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    deadline = time.monotonic() + 30
+    try:
+        while process.poll() is None:
+            assert time.monotonic() < deadline, "it waits for a worker that is dead"
+            os.killpg(process.pid, signal.SIGTERM)
+            time.sleep(0.02)
+        assert process.stdout.read() == "1048576 1048577 1048578 1048579\n"
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
 def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(

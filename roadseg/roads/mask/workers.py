@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import resource_tracker
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -37,7 +38,7 @@ class WorkerPool:
             spawn = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(workers, spawn, initializer=_start, initargs=(shared,))
             # submit() starts processes. In a thread of its own, no KeyboardInterrupt can leave one half started.
-            self._submitter = ThreadPoolExecutor(1, "roadseg-workers")
+            self._submitter = ThreadPoolExecutor(1, "roadseg-workers", initializer=_block_signals)
 
     def __enter__(self) -> "WorkerPool":
         return self
@@ -62,6 +63,16 @@ class WorkerPool:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def _block_signals() -> None:
+    """Let processes that this thread starts be born deaf to Ctrl-C and SIGTERM, which terminals send to all.
+
+    A worker that dies before it has read its data leaves the writing end of its pipe waiting for ever.
+    """
+    if hasattr(signal, "pthread_sigmask"):
+        resource_tracker.ensure_running()  # starting it later would unblock the signals
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
 
 
 def _start(shared: Any) -> None:
