@@ -397,10 +397,12 @@ def undisturbed(tmp_path_factory, large, model_file):
 
 
 def kill_at_random_moments(folder, undisturbed, times, seed):
-    """Kill the command again and again, beginning anew whenever it was finished; then let it finish."""
+    """Kill the command until it was killed this often at work, beginning anew when it was done; then let it finish."""
     expected, seconds = undisturbed
     chance, stopped = random.Random(seed), 0
-    for _ in range(times):
+    for _ in range(5 * times):
+        if stopped == times:
+            break
         process = start_roadseg(folder, *COMMAND)
         process.stderr.readline()
         time.sleep(chance.uniform(0, 0.9 * seconds))
@@ -417,7 +419,7 @@ def kill_at_random_moments(folder, undisturbed, times, seed):
     assert results(folder) == expected
     names = {path.name for path in folder.iterdir()}
     assert names == {"scene.tif", "tiny.safetensors", "roads.tif", "mask.tif"}
-    return stopped
+    assert stopped == times
 
 
 def wait_for(path, process, patience_s=60):
@@ -474,12 +476,12 @@ def test_20_groups_started_together_lose_nothing(folder, undisturbed):
 
 
 def test_kill_minus_9_loses_nothing(folder, undisturbed):
-    assert kill_at_random_moments(folder, undisturbed, 3, seed=1) >= 1
+    kill_at_random_moments(folder, undisturbed, 2, seed=1)
 
 
 @pytest.mark.slow
 def test_kill_minus_9_at_20_random_moments_loses_nothing(folder, undisturbed):
-    assert kill_at_random_moments(folder, undisturbed, 20, seed=2) >= 10
+    kill_at_random_moments(folder, undisturbed, 20, seed=2)
 
 
 def test_ctrl_c_is_status_130_and_the_same_command_goes_on(folder, undisturbed):
