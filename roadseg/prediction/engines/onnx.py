@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from roadseg.errors import DeviceError
 from roadseg.model.device import thread_count
+from roadseg.prediction.engines.graph import require_cpu, to_unit_scale
 from roadseg.prediction.engines.symmetries import mean_over_symmetries
 from roadseg.settings import EngineSettings
 
@@ -40,8 +41,7 @@ class OnnxEngine:
 
     def __init__(self, graph: bytes, settings: EngineSettings | None = None) -> None:
         settings = settings or EngineSettings()
-        if settings.device not in {"auto", "cpu"}:
-            raise DeviceError(f"the onnx engine runs on the CPU, not on {settings.device}; use --engine torch there")
+        require_cpu("onnx", settings.device)
         if settings.precision not in {"auto", "float32"}:
             raise DeviceError(f"the onnx engine computes in float32, not {settings.precision}; use another --engine")
         threads = thread_count()
@@ -54,20 +54,13 @@ class OnnxEngine:
     def __call__(self, batches: Iterable[NDArray[np.generic]]) -> Iterator[Array]:
         """Map batches (n, bands, h, w), uint8 or float32 on a 0–1 scale, to (n, h, w) float32 in [0, 1]."""
         for batch in batches:
-            windows = on_unit_scale(batch)
+            windows = to_unit_scale(batch)
             yield mean_over_symmetries(self._predict, windows) if self._symmetric else self._predict(windows)
 
     def _predict(self, windows: Array) -> Array:
         parts = range(0, len(windows), self.batch_size)
         answers = [self._session.run(None, {"image": windows[i : i + self.batch_size]})[0][:, 1] for i in parts]
         return answers[0] if len(answers) == 1 else np.concatenate(answers)
-
-
-def on_unit_scale(pixels: NDArray[np.generic]) -> Array:
-    """Return pixels as float32 from 0 to 1; uint8 is divided by 255."""
-    if pixels.dtype == np.uint8:
-        return pixels.astype(np.float32) / np.float32(255)
-    return pixels.astype(np.float32, copy=False)
 
 
 def _session(graph: bytes, threads: int) -> Any:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from roadseg.errors import DeviceError
 from roadseg.model.device import cpu_has_bfloat16, thread_count
-from roadseg.prediction.engines.onnx import on_unit_scale
+from roadseg.prediction.engines.graph import require_cpu, to_unit_scale
 from roadseg.prediction.engines.symmetries import mean_over_symmetries
 from roadseg.settings import EngineSettings
 
@@ -44,10 +44,7 @@ class OpenVinoEngine:
 
     def __init__(self, graph: bytes, settings: EngineSettings | None = None) -> None:
         settings = settings or EngineSettings()
-        if settings.device not in {"auto", "cpu"}:
-            raise DeviceError(
-                f"the openvino engine runs on the CPU, not on {settings.device}; use --engine torch there"
-            )
+        require_cpu("openvino", settings.device)
         precision = settings.precision
         if precision == "auto":
             precision = "bfloat16" if cpu_has_bfloat16() else "float32"
@@ -65,7 +62,7 @@ class OpenVinoEngine:
         if self._symmetric:
             request = self._model.create_infer_request()
             for batch in batches:
-                yield mean_over_symmetries(lambda part: self._infer(request, part), on_unit_scale(batch))
+                yield mean_over_symmetries(lambda part: self._infer(request, part), to_unit_scale(batch))
         else:
             yield from self._one_ahead(batches)
 
@@ -74,7 +71,7 @@ class OpenVinoEngine:
         idle, busy = [self._model.create_infer_request() for _ in range(2)], []
         for batch in batches:
             request = idle.pop()
-            request.start_async({"image": on_unit_scale(batch)}, share_inputs=False)
+            request.start_async({"image": to_unit_scale(batch)}, share_inputs=False)
             busy.append(request)
             if len(busy) == 2:
                 idle.append(busy.pop(0))
