@@ -126,14 +126,19 @@ class GroupBatchNorm(nn.BatchNorm2d):
 # sum is the sum of theirs.
 
 
+def _summed(values: Tensor) -> Tensor:
+    """Return the sum over processes; the values stay as they are."""
+    summed = values.clone()
+    distributed.all_reduce(summed)
+    return summed
+
+
 class _SumForSameLoss(torch.autograd.Function):
     """Sum over processes that all compute the same from it: the gradient passes through."""
 
     @staticmethod
     def forward(_: Any, values: Tensor) -> Tensor:
-        summed = values.clone()
-        distributed.all_reduce(summed)
-        return summed
+        return _summed(values)
 
     @staticmethod
     def backward(_: Any, gradient: Tensor) -> Tensor:
@@ -145,15 +150,11 @@ class _SumForOwnLosses(torch.autograd.Function):
 
     @staticmethod
     def forward(_: Any, values: Tensor) -> Tensor:
-        summed = values.clone()
-        distributed.all_reduce(summed)
-        return summed
+        return _summed(values)
 
     @staticmethod
     def backward(_: Any, gradient: Tensor) -> Tensor:
-        summed = gradient.contiguous().clone()
-        distributed.all_reduce(summed)
-        return summed
+        return _summed(gradient.contiguous())
 
 
 @contextmanager
