@@ -5,7 +5,6 @@ whole chain: files are paired, each pair is counted (rasters pixel by pixel, net
 graphs), the counts of all pairs are added and only then divided, and the scores are written.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -41,7 +40,7 @@ class EvaluateResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the scores as JSON-ready values; None stands for an undefined ratio."""
-        return as_json(self.scores)
+        return {"outputs": {name: str(path) for name, path in self.outputs.items()}, **as_json(self.scores)}
 
 
 def evaluate(
@@ -63,7 +62,7 @@ def evaluate(
     listener
         Callbacks for messages and progress.
     options
-        As on the command line, with the same defaults; nothing is written without ``report``, ``json`` or ``errors``.
+        As on the command line, with the same defaults; nothing is written without ``report`` or ``errors``.
 
     Raises
     ------
@@ -76,7 +75,7 @@ def evaluate(
     outputs = from_options(EvaluateOutputs, options)
     settings = from_options(EvaluateSettings, options)
     scores = evaluate_files(Path(prediction), Path(truth), outputs, settings, command=command, listener=listener)
-    written = {name: getattr(outputs, name) for name in ("report", "json", "errors")}
+    written = {name: getattr(outputs, name) for name in ("report", "errors")}
     return EvaluateResult({name: path for name, path in written.items() if path}, scores)
 
 
@@ -96,7 +95,7 @@ def evaluate_files(
     prediction, truth
         Two rasters, two vector files, or two folders of either, paired by stem.
     outputs
-        Paths of a report, a JSON file and a map of the errors (a folder of maps for several rasters), and the imagery.
+        Paths of a report and a map of the errors (a folder of maps for several rasters), and the imagery.
     settings
         Settings for the scores.
     command
@@ -124,8 +123,6 @@ def evaluate_files(
     scores = replace(scores, settings={**inputs, **scores.settings}, notes=[*notes, *scores.notes])
     for note in scores.notes:
         listener.report(note)
-    if outputs.json:
-        write_output(outputs.json, json.dumps(as_json(scores), indent=1, ensure_ascii=False).encode())
     if outputs.report:
         write_output(outputs.report, html(scores, version=roadseg.__version__).encode())
     return scores
@@ -134,7 +131,6 @@ def evaluate_files(
 def as_json(scores: Scores) -> dict[str, object]:
     """Return scores as JSON-ready values; null stands for an undefined ratio."""
     plain = {
-        "roadseg": roadseg.__version__,
         "kind": scores.kind,
         "settings": scores.settings,
         "notes": scores.notes,

@@ -6,10 +6,10 @@ weights, build the graph, check it by running it, write it whole.
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,10 @@ class ExportResult:
     format: str
     opset: int | None = None
     difference: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as JSON-ready values."""
+        return {**asdict(self), "output": str(self.output)}
 
     def sentence(self) -> str:
         """Return a summary in one line."""

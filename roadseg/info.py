@@ -1,9 +1,10 @@
 """Info: what a model card says, or how ``roadseg predict`` will read a raster, as labelled lines."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from roadseg.errors import counted
 from roadseg.model.card import Measurement, ModelCard, bundled_models, find_model, read_card
@@ -11,19 +12,26 @@ from roadseg.model.likeness import unlike_training
 from roadseg.model.stages import training_stages
 from roadseg.raster.scene import Scene
 from roadseg.raster.scene_settings import SceneSettings
+from roadseg.settings import ArchitectureSettings, TrainSettings
+
+if TYPE_CHECKING:
+    from roadseg.model.resunet import LayerRow
 
 __all__ = [
     "BundledModel",
     "Measurement",
+    "architecture_layers",
     "bundled_models",
     "describe_card",
-    "describe_layers",
     "describe_recipe",
     "describe_scene",
     "find_model",
     "group_measurements",
+    "layer_values",
     "list_models",
+    "model_layers",
     "read_card",
+    "scene_properties",
 ]
 
 
@@ -41,6 +49,15 @@ def list_models() -> list[BundledModel]:
     """Return the bundled models."""
     default = find_model(None) if bundled_models() else None
     return [BundledModel(name, path, read_card(path), path == default) for name, path in bundled_models().items()]
+
+
+def layer_values(layers: "Sequence[LayerRow]") -> dict[str, Any]:
+    """Return layers and the number of all their parameters, ready for JSON; sizes are channels, height, width."""
+    rows = [
+        {"layer": layer.name, "kind": layer.kind, "output": list(layer.shape), "parameters": layer.parameters}
+        for layer in layers
+    ]
+    return {"layers": rows, "parameters": sum(layer.parameters for layer in layers)}
 
 
 def describe_card(card: ModelCard) -> list[tuple[str, str]]:
@@ -84,20 +101,54 @@ def group_measurements(card: ModelCard) -> dict[str, dict[str, list[Measurement]
     return groups
 
 
-def describe_layers(path: Path) -> list[tuple[str, str, str, int]]:
-    """Return the layer table of a model file: name, kind, output shape and number of parameters."""
+def model_layers(path: Path) -> "list[LayerRow]":
+    """Return the layers of a model file, in the order they are computed, for one of its windows."""
     from roadseg.model.resunet import layer_table
     from roadseg.model.weights import load_model
 
     network, card = load_model(path)
-    return [
-        (layer.name, layer.kind, " × ".join(map(str, layer.shape)), layer.parameters)
-        for layer in layer_table(network, card.window_px)
+    return layer_table(network, card.window_px)
+
+
+def architecture_layers(architecture: ArchitectureSettings) -> "list[LayerRow]":
+    """Return the layers of a network without its weights, for a window of 224 × 224 px and three bands."""
+    from roadseg.model.resunet import ResUNet, layer_table
+
+    default = TrainSettings()
+    return layer_table(
+        ResUNet(width=architecture.width or default.width, upsample=architecture.upsample or default.upsample)
+    )
+
+
+def describe_scene(properties: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the properties of a raster as labelled lines."""
+    across_down = properties["pixel_m"]
+    model = properties.get("model")
+    lines = [
+        ("raster", properties["raster"]),
+        ("driver", properties["driver"]),
+        (
+            "size",
+            f"{properties['width']} × {properties['height']} px, {counted(properties['bands'], 'band')} "
+            f"of {properties['dtype']}",
+        ),
+        ("CRS", properties["crs"] or "none"),
+        (
+            "pixel",
+            f"{across_down[0]:.4g} m across, {across_down[1]:.4g} m down" if across_down else "unknown without a CRS",
+        ),
+        ("nodata pixels", properties["nodata"]),
+        ("overviews", ", ".join(map(str, properties["overviews"])) or "none"),
+        *((f"tag {key}", value) for key, value in properties["tags"].items()),
     ]
+    if model:
+        like = "within what it was trained on" if model["compared"] else "the card has no colours to compare with"
+        lines.append((f"for {model['name']}", "; ".join(model["remarks"]) or like))
+    return lines
 
 
-def describe_scene(path: str, model: str | None = None) -> list[tuple[str, str]]:
-    """Return how roadseg reads a raster as labelled lines, and how it compares with a model's training data.
+def scene_properties(path: str, model: str | None = None) -> dict[str, Any]:
+    """Return how roadseg reads a raster, and how it compares with a model's training data, ready for JSON.
 
     Raises
     ------
@@ -105,14 +156,13 @@ def describe_scene(path: str, model: str | None = None) -> list[tuple[str, str]]
         If the raster cannot be read.
     """
     with Scene(path, SceneSettings(band_count=1, bands=(1,), any_gsd=True, fill=(0.0,))) as scene:
-        lines = scene.properties()
+        properties = scene.properties()
     if model is None:
-        return lines
+        return properties
     card = read_card(find_model(model))
     with Scene(path, SceneSettings(band_count=card.bands, gsd_m=card.gsd_m, fill=card.mean)) as scene:
         remarks = unlike_training(card, scene.sample() if card.seen else None, scene.grid.pixel_size_m())
-    like = "within what it was trained on" if card.seen else "the card has no colours to compare with"
-    return [*lines, (f"for {card.name}", "; ".join(remarks) or like)]
+    return {**properties, "model": {"name": card.name, "compared": bool(card.seen), "remarks": list(remarks)}}
 
 
 def _training_resolution(card: ModelCard) -> str:

@@ -46,14 +46,20 @@ ENDINGS = {"raster": ".tif", "mask": ".tif", "preview": ".png", "vector": ".gpkg
 
 @dataclass(frozen=True)
 class PredictResult:
-    """What was predicted: outputs by name, size and time, and the fraction of road (None without valid pixels)."""
+    """What was predicted; the fraction of road is None without valid pixels.
+
+    ``.github/JSON.md`` says what each value is.
+    """
 
     scene: str
     outputs: dict[str, Path]
     megapixels: float
     seconds: float
     device: str
+    precision: str
+    engine: str
     model: str
+    model_hash: str
     threshold: float
     road_fraction: float | None
     known_fraction: float
@@ -204,8 +210,11 @@ def predict_scene(
         outputs={name: path for name, path in asdict(outputs).items() if path},
         megapixels=round(plan.area.window.area / 1e6, 6),
         seconds=round(time.monotonic() - started, 3),
-        device=model.engine.description,
-        model=f"{model.card.name} {model.card.hash[:12]}",
+        device=model.engine.device,
+        precision=model.engine.precision,
+        engine=model.engine.library,
+        model=model.card.name,
+        model_hash=model.card.hash,
         threshold=plan.threshold,
         road_fraction=road / known if known else None,
         known_fraction=known / plan.area_out.area,

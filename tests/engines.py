@@ -14,7 +14,7 @@ from roadseg.prediction.engines.engine import Engine, LoadedModel
 class Identity:
     """An engine that answers the first band it sees, on the 0–1 scale."""
 
-    description = numerics = "Identity engine"
+    description = library = device = precision = numerics = "Identity engine"
 
     def __init__(self, batch_size: int = 3) -> None:
         self.batch_size = batch_size
@@ -30,7 +30,7 @@ class Identity:
 class Constant:
     """An engine that answers one value everywhere."""
 
-    description = numerics = "Constant engine"
+    description = library = device = precision = numerics = "Constant engine"
 
     def __init__(self, value: float, batch_size: int = 5) -> None:
         self.value, self.batch_size = np.float32(value), batch_size
@@ -43,7 +43,7 @@ class Constant:
 class Placed:
     """An engine whose answer differs with the place in the window, as a real network's does near borders."""
 
-    description = numerics = "Placed engine"
+    description = library = device = precision = numerics = "Placed engine"
 
     def __init__(self, batch_size: int = 4) -> None:
         self.batch_size = batch_size
@@ -57,7 +57,7 @@ class Placed:
 class Stops:
     """The identity engine, which fails after ``after`` windows."""
 
-    description = numerics = "Identity engine"
+    description = library = device = precision = numerics = "Identity engine"
 
     def __init__(self, after: int, error: BaseException | None = None) -> None:
         self.batch_size, self.after, self.windows = 3, after, 0

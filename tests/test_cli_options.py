@@ -22,7 +22,7 @@ HEADINGS = {
     ],
     "evaluate": ["Arguments", "Output", "Rasters", "Networks", "Messages"],
     "compare": ["Arguments", "Output", "Input", "Matching", "Messages"],
-    "info": ["Arguments", "Messages"],
+    "info": ["Arguments", "Raster", "Architecture", "Messages"],
 }
 
 

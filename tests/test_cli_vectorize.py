@@ -111,7 +111,7 @@ def test_every_setting_reaches_its_place(run, monkeypatch, tmp_path):
     monkeypatch.setattr("roadseg.vectorize.vectorize_raster", stop)
     said = run(
         "x.tif", "-o", "o.fgb", "--threshold", 0.6, "--low", 0.2, "--min-length", 7, "--spur", 8, "--bridge", 9,
-        "--keep-junctions", "--simplify", 1, "--min-area", 11, "--max-hole", 12, "--gsd", 0.5, "--crs", "EPSG:3857",
+        "--keep-junctions", "--simplify", 1, "--min-area", 11, "--max-hole", 12, "--gsd", 0.5, "--dst-crs", "EPSG:3857",
         "--layer", "mine", "--workers", 2, "--block", 999, "--junctions", "j.fgb", "--preview", "p.png",
         "--image", "i.tif", "--format", "FlatGeobuf", "--overwrite",
     )  # fmt: skip

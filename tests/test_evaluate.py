@@ -389,7 +389,7 @@ def test_files_that_cannot_be_paired_are_refused(tmp_path):
 
 
 def test_outputs_are_not_replaced_unless_asked(world):
-    out = EvaluateOutputs(report=world / "r.html", json=world / "s.json")
+    out = EvaluateOutputs(report=world / "r.html", errors=world / "e.tif")
     evaluate_files(world / "roads.tif", world / "truth.tif", out)
     with pytest.raises(OutputError, match="exists; choose another name or add --overwrite"):
         evaluate_files(world / "roads.tif", world / "truth.tif", out)
@@ -405,7 +405,7 @@ def test_outputs_are_not_replaced_unless_asked(world):
         evaluate_files(world / "roads.tif", world / "truth.vrt", EvaluateOutputs(errors=world / "truth.tif"), replace)
     assert (world / "truth.tif").read_bytes() == before
     with pytest.raises(OutputError, match="named twice"):
-        evaluate_files(world / "roads.tif", world / "truth.tif", EvaluateOutputs(world / "s", json=world / "s"))
+        evaluate_files(world / "roads.tif", world / "truth.tif", EvaluateOutputs(world / "s", errors=world / "s"))
     assert not (world / "s").exists()
 
 
@@ -559,7 +559,7 @@ def test_the_command_prints_a_table_and_exits_with_the_right_status(world):
 
 
 def test_json_on_stdout_is_all_there_is_on_stdout(world):
-    done = run(world / "roads.tif", world / "truth.tif", "--json", "-", "--no-cldice", "--slack", "1.5m")
+    done = run(world / "roads.tif", world / "truth.tif", "--json", "--no-cldice", "--slack", "1.5m")
     scores = json.loads(done.stdout)
     assert scores["settings"]["slack unit"] == "m"
     assert {f["name"] for f in scores["figures"]} >= {"IoU", "break-even point"}

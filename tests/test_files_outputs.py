@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from roadseg.errors import OutputError
-from roadseg.files.outputs import check_distinct, check_target, publish, write_output
+from roadseg.files.outputs import check_distinct, check_target, make_folders, publish, write_output
 
 
 def test_a_place_is_checked_before_any_work(tmp_path):
@@ -28,6 +28,16 @@ def test_a_place_is_checked_before_any_work(tmp_path):
             check_target(target, overwrite=overwrite, inputs=[other])
     with pytest.raises(OutputError, match=r"exists; choose another name or add --overwrite"):
         check_target(other, overwrite=False, inputs=[])
+
+
+@pytest.mark.parametrize("name", ["s3://bucket/roads.tif", "gs://b/r", "https://host/r.tif", "/vsis3/b/r.tif"])
+def test_outputs_are_local(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OutputError, match=f"^{name} is not a local file; .* upload it afterwards$"):
+        check_target(Path(name), overwrite=True, inputs=[])
+    with pytest.raises(OutputError, match="is not a local file"):
+        make_folders([Path(name)])
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_no_regular_file_is_refused_and_stays(tmp_path):

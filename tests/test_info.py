@@ -126,3 +126,13 @@ def test_the_range_of_ground_resolutions_is_shown_where_there_is_one() -> None:
     for seen, words in (((0.3, 0.9), "0.6 m per pixel, trained on images of 0.3 to 0.9 m"), (None, "0.6 m per pixel")):
         text = dict(describe_card(ModelCard(name="m", gsd_m=0.6, gsd_range_m=seen)))
         assert text["ground resolution"] == words
+
+
+def test_the_layers_of_a_network_need_no_model_file() -> None:
+    lines = roadseg("info", "--width", 64, "--upsample", "nearest").stdout.splitlines()
+    assert lines[0] == "input 3 × 224 × 224; outputs are channels × height × width"
+    assert lines[2].split() == ["encoder1.conv1", "Conv2d", "64", "×", "224", "×", "224", "1,792"]
+    assert lines[-1] == "8,220,993 parameters"
+    both = roadseg("info", "compact", "--width", 64)
+    assert both.returncode == 2
+    assert "leave the other arguments out" in both.stderr

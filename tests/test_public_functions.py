@@ -80,7 +80,7 @@ def test_the_command_line_has_the_same_options_and_defaults(verb):
     declared = {name: one for settings_class in classes for name, one in offered(settings_class).items()}
     assert set(params) - own == set(declared)
     for name, one in declared.items():
-        param, flags = params[name], one.option.flag.split("/")
+        param, flags = params[name], [*one.option.flag.split("/"), *filter(None, [one.option.alias])]
         assert [*param.opts, *param.secondary_opts] == flags
         if verb == "train" and name in offered(settings.TrainSettings):
             assert param.default is None
@@ -206,9 +206,9 @@ def test_vectorize_takes_whatever_gdal_opens(tmp_path):
 def test_evaluate_returns_figures_by_name(tmp_path, capfd):
     prediction = write_levels(tmp_path / "p.tif", draw_t())
     truth = write_levels(tmp_path / "t.tif", (draw_t() > 0).astype(np.uint8), scale=None)
-    result = evaluate(prediction, str(truth), slack="2m", cldice=False, json=tmp_path / "scores.json")
+    result = evaluate(prediction, str(truth), slack="2m", cldice=False, report=tmp_path / "scores.html")
     assert result.figures["IoU"] == 1
-    assert result.outputs == {"json": tmp_path / "scores.json"}
+    assert result.outputs == {"report": tmp_path / "scores.html"}
     assert result.to_dict()["settings"]["slack unit"] == "m"
     assert capfd.readouterr() == ("", "")
 

@@ -489,6 +489,6 @@ def test_the_picture_has_three_colours_whatever_the_bands(tmp_path, bands):
 @pytest.mark.parametrize("way", ["nodata", "internal mask", "alpha", "holes between sources", "NaN"])
 def test_properties_name_what_marks_nodata(tmp_path, way):
     with opened(ways_to_mark_nodata(tmp_path)[way]) as scene:
-        properties = dict(scene.properties())
+        properties = scene.properties()
     expected = {"nodata": "nodata 0.0", "internal mask": "mask band", "alpha": "alpha band", "NaN": "none marked"}
-    assert properties["nodata pixels"] == expected.get(way, "holes between the sources")
+    assert properties["nodata"] == expected.get(way, "holes between the sources")

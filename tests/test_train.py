@@ -265,7 +265,7 @@ def test_leaves_off_and_goes_on(data: Path, tmp_path: Path) -> None:
     while not output.exists():
         rounds.append(train_model(DataSettings((data,)), output, CardTexts("m"), short))
     assert [r.finished for r in rounds] == [False, False, False, True]
-    assert [(r.output, r.to_dict()["output"]) for r in rounds[:2]] == [(None, ""), (None, "")]
+    assert [(r.output, r.to_dict()["output"]) for r in rounds[:2]] == [(None, None), (None, None)]
     train_model(DataSettings((data,)), whole, CardTexts("m"), SETTINGS)
     assert read_card(output).hash == read_card(whole).hash
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from roadseg.cli.options import OUTPUT, with_options
-from roadseg.cli.terminal import Progress, Quiet, Verbose, exit_statuses, print_json, terminal_listener
+from roadseg.cli.terminal import AsJson, Progress, Quiet, Verbose, exit_statuses, print_json, terminal_listener
 from roadseg.settings import CompareSettings
 
 
@@ -19,9 +19,7 @@ def compare(
         typer.Option("--output", "-o", metavar="PATH", help="GeoPackage for the three layers.", rich_help_panel=OUTPUT),
     ],
     *,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the lengths as JSON on stdout.", rich_help_panel=OUTPUT)
-    ] = False,
+    as_json: AsJson = False,
     progress: Progress = None,
     quiet: Quiet = False,
     verbose: Verbose = 0,
@@ -45,4 +43,4 @@ def compare(
         result = compare_files(roads, reference, output, listener=listener, **options)
         listener.report(result.sentence())
     if as_json:
-        print_json(result.to_dict())
+        print_json("compare", result.to_dict())

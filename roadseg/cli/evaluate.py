@@ -7,6 +7,7 @@ import typer
 
 from roadseg.cli.options import with_options
 from roadseg.cli.terminal import (
+    AsJson,
     Progress,
     Quiet,
     Verbose,
@@ -30,6 +31,7 @@ def evaluate(
     ],
     truth: Annotated[Path, typer.Argument(help="The truth, of the same kind; folders are matched by stem.")],
     *,
+    as_json: AsJson = False,
     progress: Progress = None,
     quiet: Quiet = False,
     verbose: Verbose = 0,
@@ -39,7 +41,7 @@ def evaluate(
 
     \b
     roadseg evaluate roads.tif truth.tif
-    roadseg evaluate predictions/ masks/ --report report.html --images tiles/ --json scores.json
+    roadseg evaluate predictions/ masks/ --report report.html --images tiles/ --json > scores.json
     roadseg evaluate roads.tif truth.tif --slack 2.5m --neighbourhood disk --errors errors.tif
     roadseg evaluate roads.gpkg truth.gpkg
     roadseg evaluate roads.tif truth.gpkg --network
@@ -50,12 +52,9 @@ def evaluate(
     ):
         from roadseg.evaluate import evaluate as score
 
-        to_stdout = str(options.get("json")) == "-"
-        if to_stdout:
-            del options["json"]
         result = score(prediction, truth, command=command_line(), listener=listener, **options)
-    if to_stdout:
-        print_json(result.to_dict())
+    if as_json:
+        print_json("evaluate", result.to_dict())
     else:
         _print_scores(result.scores)
 

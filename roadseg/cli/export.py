@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from roadseg.cli.options import OUTPUT, with_options
-from roadseg.cli.terminal import Quiet, Verbose, exit_statuses, terminal_listener
+from roadseg.cli.terminal import AsJson, Quiet, Verbose, exit_statuses, print_json, terminal_listener
 from roadseg.settings import ExportSettings
 
 
@@ -17,6 +17,7 @@ def export(
         Path, typer.Option("--output", "-o", help="File to write: .onnx or .json.", rich_help_panel=OUTPUT)
     ],
     *,
+    as_json: AsJson = False,
     quiet: Quiet = False,
     verbose: Verbose = 0,
     **options: Any,
@@ -37,4 +38,7 @@ def export(
     ):
         from roadseg.export import export as export_model
 
-        listener.report(export_model(model, output, listener=listener, **options).sentence())
+        result = export_model(model, output, listener=listener, **options)
+        listener.report(result.sentence())
+    if as_json:
+        print_json("export", result.to_dict())

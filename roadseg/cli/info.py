@@ -1,22 +1,42 @@
 """``roadseg info``."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from roadseg.cli.terminal import Verbose, exit_statuses, print_pairs, print_table, wrapped
+from roadseg.cli.options import with_options
+from roadseg.cli.terminal import (
+    AsJson,
+    Verbose,
+    exit_statuses,
+    print_json,
+    print_pairs,
+    print_table,
+    usage,
+    wrapped,
+)
+from roadseg.settings import ArchitectureSettings
+from roadseg.settings.option import from_options
 
 if TYPE_CHECKING:
     from roadseg.info import Measurement
 
 
+@with_options(ArchitectureSettings)
 def info(
     target: Annotated[str | None, typer.Argument(help="A model file, a bundled model's name, or a raster.")] = None,
     model: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="For a raster: a model whose training data it is compared with.")
+        str | None,
+        typer.Option(
+            metavar="MODEL", help="A model whose training data the raster is compared with.", rich_help_panel="Raster"
+        ),
     ] = None,
+    *,
+    as_json: AsJson = False,
     verbose: Verbose = 0,
+    **options: Any,
 ) -> None:
     """Show a model or a raster; without an argument, list the bundled models.
 
@@ -26,38 +46,89 @@ def info(
     roadseg info my_model.safetensors
     roadseg info scene.tif
     roadseg info scene.tif --model compact
+    roadseg info --width 64 --upsample nearest
     """
     with exit_statuses(verbose):
-        from roadseg.info import (
-            bundled_models,
-            describe_card,
-            describe_layers,
-            describe_recipe,
-            describe_scene,
-            find_model,
-            group_measurements,
-            list_models,
-            read_card,
-        )
+        from roadseg.info import bundled_models
 
-        if target is None:
-            for bundled in list_models():
-                mark = " (default)" if bundled.default else ""
-                print(f"{bundled.name}{mark}: {bundled.card.description}")
+        architecture = from_options(ArchitectureSettings, options)
+        if architecture.is_named and (target or model):
+            usage("--width and --upsample show a network without a model file; leave the other arguments out")
+        if architecture.is_named:
+            _show_architecture(architecture, as_json=as_json)
+        elif target is None:
+            _show_models(as_json=as_json)
         elif target in bundled_models() or target.endswith(".safetensors"):
-            path = find_model(target)
-            card = read_card(path)
-            print_pairs(describe_card(card))
-            if card.recipe:
-                print("\nrecipe")
-                print_pairs(describe_recipe(card), indent=2)
-            _print_measurements(group_measurements(card))
-            rows = describe_layers(path)
-            print()
-            print_table(("layer", "kind", "output", "parameters"), rows)
-            print(f"{sum(row[3] for row in rows):,} parameters")
+            _show_model(target, as_json=as_json)
         else:
-            print_pairs(describe_scene(target, model))
+            _show_raster(target, model, as_json=as_json)
+
+
+def _show_models(*, as_json: bool) -> None:
+    from roadseg.info import list_models
+
+    models = list_models()
+    if as_json:
+        listed = [{"name": one.name, "default": one.default, "description": one.card.description} for one in models]
+        print_json("info", {"models": listed})
+        return
+    for bundled in models:
+        mark = " (default)" if bundled.default else ""
+        print(f"{bundled.name}{mark}: {bundled.card.description}")
+
+
+def _show_model(target: str, *, as_json: bool) -> None:
+    from roadseg.info import (
+        describe_card,
+        describe_recipe,
+        find_model,
+        group_measurements,
+        layer_values,
+        model_layers,
+        read_card,
+    )
+
+    path = find_model(target)
+    card, layers = read_card(path), layer_values(model_layers(path))
+    if as_json:
+        print_json("info", {"model": str(path), "card": asdict(card), **layers})
+        return
+    print_pairs(describe_card(card))
+    if card.recipe:
+        print("\nrecipe")
+        print_pairs(describe_recipe(card), indent=2)
+    _print_measurements(group_measurements(card))
+    print()
+    _print_layers(layers)
+
+
+def _show_raster(target: str, model: str | None, *, as_json: bool) -> None:
+    from roadseg.info import describe_scene, scene_properties
+
+    properties = scene_properties(target, model)
+    if as_json:
+        print_json("info", properties)
+    else:
+        print_pairs(describe_scene(properties))
+
+
+def _show_architecture(architecture: ArchitectureSettings, *, as_json: bool) -> None:
+    from roadseg.info import architecture_layers, layer_values
+
+    layers = layer_values(architecture_layers(architecture))
+    if as_json:
+        print_json("info", {"input": [3, 224, 224], **layers})
+        return
+    print("input 3 × 224 × 224; outputs are channels × height × width")
+    _print_layers(layers)
+
+
+def _print_layers(layers: Mapping[str, Any]) -> None:
+    rows = [
+        (one["layer"], one["kind"], " × ".join(map(str, one["output"])), one["parameters"]) for one in layers["layers"]
+    ]
+    print_table(("layer", "kind", "output", "parameters"), rows)
+    print(f"{layers['parameters']:,} parameters")
 
 
 def _print_measurements(groups: Mapping[str, Mapping[str, Sequence["Measurement"]]]) -> None:

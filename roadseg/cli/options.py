@@ -83,6 +83,7 @@ def _parameter(name: str, one: Declared, *, layered: bool) -> Parameter:
     shown = f"  [default: {_text(one.default)}]" if layered and _text(one.default) else ""
     option = typer.Option(
         one.option.flag,
+        *([one.option.alias] if one.option.alias else []),
         help=one.option.help + shown,
         rich_help_panel=one.option.group,
         metavar=f"[{'|'.join(choices)}]" if choices else one.option.metavar or _METAVARS.get(kind),

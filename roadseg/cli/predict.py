@@ -8,6 +8,7 @@ import typer
 from roadseg.cli.batch import expand_stdin, fail_for, for_each_file
 from roadseg.cli.options import MODEL, OUTPUT, given, with_options
 from roadseg.cli.terminal import (
+    AsJson,
     Progress,
     Quiet,
     Verbose,
@@ -46,9 +47,7 @@ def predict(
         str | None, typer.Option(metavar="MODEL", help="Model file, or name of a bundled model.", rich_help_panel=MODEL)
     ] = None,
     *,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print a line of JSON per scene on stdout.", rich_help_panel=OUTPUT)
-    ] = False,
+    as_json: AsJson = False,
     progress: Progress = None,
     quiet: Quiet = False,
     verbose: Verbose = 0,
@@ -92,7 +91,7 @@ def predict(
                     scene, targets.raster, model=loaded, command=command, listener=listener, **settings, **places
                 )
                 if as_json:
-                    print_json(done.to_dict())
+                    print_json("predict", done.to_dict())
 
             failed = for_each_file(jobs, process, listener=listener)
             if output == "-" and not failed:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+import roadseg
 from roadseg.cli.interruption import INTERRUPTIONS, Terminated
 from roadseg.errors import RoadsegError, UsageError
 from roadseg.progress import Listener, duration
@@ -200,9 +201,18 @@ def check_stdout(output: str, what: str = "a GeoTIFF", *, as_json: bool) -> None
         usage(f"-o - writes {what} to stdout; redirect it to a file or a pipe")
 
 
-def print_json(values: Mapping[str, object]) -> None:
-    """Print values as a line of JSON."""
-    print(json.dumps(values, ensure_ascii=False), flush=True)
+JSON_VERSION = 1
+"""Version of what ``--json`` prints; it grows when a key changes its meaning or goes. See ``.github/JSON.md``."""
+
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one line of JSON per result on stdout.", rich_help_panel=MESSAGES)
+]
+
+
+def print_json(verb: str, values: Mapping[str, object]) -> None:
+    """Print the result of a command as a line of JSON, after the version of its keys."""
+    line = {"version": JSON_VERSION, "command": verb, "roadseg": roadseg.__version__, **values}
+    print(json.dumps(line, ensure_ascii=False), flush=True)
 
 
 def copy_to_stdout(path: Path) -> None:

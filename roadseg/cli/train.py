@@ -2,12 +2,13 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from roadseg.cli.options import OUTPUT, with_options
 from roadseg.cli.terminal import (
+    AsJson,
     Progress,
     Quiet,
     Verbose,
@@ -21,6 +22,9 @@ from roadseg.cli.terminal import (
 from roadseg.errors import RoadsegError
 from roadseg.settings import CardTexts, DataSettings, RecipeSettings, TrainSettings
 from roadseg.settings.train import DATA, RUN
+
+if TYPE_CHECKING:
+    from roadseg.training.data.check import CheckReport
 
 _SHOWN, _NAMED = 20, 3
 
@@ -49,9 +53,7 @@ def train(
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print all settings as TOML and exit.", rich_help_panel=RUN)
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print a line of JSON on stdout.", rich_help_panel=OUTPUT)
-    ] = False,
+    as_json: AsJson = False,
     progress: Progress = None,
     quiet: Quiet = False,
     verbose: Verbose = 0,
@@ -81,7 +83,8 @@ def train(
         usage("-o must name the model file to write")
     place = _sort_inputs(data or [], options)
     if check:
-        _check(place, output, settings, options, verbose=verbose, quiet=quiet, progress=progress)
+        messages = {"verbose": verbose, "quiet": quiet, "progress": progress}
+        _check(place, output, settings, options, as_json=as_json, messages=messages)
         return
     leads = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts, only one prints
     quiet = quiet or not leads
@@ -90,7 +93,7 @@ def train(
 
         result = train_model(place, output, listener=listener, **options)
         if as_json and leads:
-            print_json(result.to_dict())
+            print_json("train", result.to_dict())
 
 
 def _settings(options: dict[str, Any]) -> TrainSettings:
@@ -117,12 +120,14 @@ def _check(
     settings: TrainSettings,
     options: dict[str, Any],
     *,
-    verbose: int,
-    quiet: bool,
-    progress: bool | None,
+    as_json: bool,
+    messages: dict[str, Any],
 ) -> None:
     """Check the data and print what was found; exit status 1 if they cannot be trained on."""
-    with exit_statuses(verbose), terminal_listener(quiet=quiet, progress=progress, unit="pairs") as listener:
+    with (
+        exit_statuses(messages["verbose"]),
+        terminal_listener(quiet=messages["quiet"], progress=messages["progress"], unit="pairs") as listener,
+    ):
         from roadseg.training.data.check import check_training_data
         from roadseg.training.recipes import data_from_options
 
@@ -134,19 +139,27 @@ def _check(
             sheet=sheet,
             listener=listener,
         )
-        rows = [
-            (pair.name, pair.size, pair.pixel, f"{100 * pair.known:.1f} %", f"{100 * pair.road:.2f} %")
-            for pair in found.pairs[:_SHOWN]
-        ]
-        print_table(("pair, the oddest first", "px", "m/px", "labelled", "road"), rows)
-        if len(found.pairs) > _SHOWN:
-            print(f"and {len(found.pairs) - _SHOWN} more")
-        print()
-        for remark, names in found.remarks().items():
-            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-            print(f"{', '.join(names[:_NAMED])}{more}: {remark}")
-        if found.summary:
-            print(found.summary)
-        print(f"contact sheet: {sheet}")
+        if as_json:
+            print_json("train", {**found.to_dict(), "contact_sheet": str(sheet)})
+        else:
+            _print_check(found, sheet)
         if found.obstacles:
             fail("training is impossible: " + "; ".join(found.obstacles))
+
+
+def _print_check(found: "CheckReport", sheet: Path) -> None:
+    """Print the pairs, odd ones first, what is odd about them, and what would be trained on."""
+    rows = [
+        (pair.name, pair.size, pair.pixel, f"{100 * pair.known:.1f} %", f"{100 * pair.road:.2f} %")
+        for pair in found.pairs[:_SHOWN]
+    ]
+    print_table(("pair, the oddest first", "px", "m/px", "labelled", "road"), rows)
+    if len(found.pairs) > _SHOWN:
+        print(f"and {len(found.pairs) - _SHOWN} more")
+    print()
+    for remark, names in found.remarks().items():
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        print(f"{', '.join(names[:_NAMED])}{more}: {remark}")
+    if found.summary:
+        print(found.summary)
+    print(f"contact sheet: {sheet}")

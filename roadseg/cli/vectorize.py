@@ -8,6 +8,7 @@ import typer
 from roadseg.cli.batch import expand_stdin, fail_for, for_each_file
 from roadseg.cli.options import OUTPUT, given, with_options
 from roadseg.cli.terminal import (
+    AsJson,
     Progress,
     Quiet,
     Verbose,
@@ -43,9 +44,7 @@ def vectorize(
         ),
     ],
     *,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print a line of JSON per raster on stdout.", rich_help_panel=OUTPUT)
-    ] = False,
+    as_json: AsJson = False,
     progress: Progress = None,
     quiet: Quiet = False,
     verbose: Verbose = 0,
@@ -90,7 +89,7 @@ def vectorize(
                 done = vectorize_one(raster, targets.vector, listener=listener, **settings, **as_options(targets))
                 listener.report(done.sentence())
                 if as_json:
-                    print_json(done.to_dict())
+                    print_json("vectorize", done.to_dict())
 
             failed = for_each_file(jobs, process, listener=listener)
             if output == "-" and not failed:

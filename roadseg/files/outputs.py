@@ -3,6 +3,7 @@
 import errno
 import itertools
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Outputs = TypeVar("Outputs", bound="DataclassInstance")
+
+
+_REMOTE = re.compile(r"[a-z][a-z0-9+.-]+:/|/vsi[a-z]", re.IGNORECASE)
+"""Beginnings of URLs and GDAL's virtual paths; a single letter is a Windows drive."""
 
 
 def name_outputs(inputs: Sequence[str], folders: Outputs, endings: Mapping[str, str]) -> list[tuple[str, Outputs]]:
@@ -53,6 +58,7 @@ def make_folders(paths: Iterable[Path]) -> None:
         If one cannot be created.
     """
     for path in paths:
+        check_local(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -116,6 +122,7 @@ def check_target(target: Path, *, overwrite: bool, inputs: Iterable[Path]) -> No
         If its folder is missing or read-only, it is an input, it exists and may not be replaced, or it is no regular
         file.
     """
+    check_local(target)
     place = behind_links(target)
     if place.is_symlink():
         raise OutputError(f"{target} is a link that leads back to itself; remove it")
@@ -131,6 +138,16 @@ def check_target(target: Path, *, overwrite: bool, inputs: Iterable[Path]) -> No
         raise OutputError(f"{target} exists; choose another name or add --overwrite")
     if not os.access(folder, os.W_OK):
         raise OutputError(f"the folder {folder} is not writable; choose another place")
+
+
+def check_local(target: Path) -> None:
+    """Raise OutputError if an output is a URL or one of GDAL's virtual paths: those are only read."""
+    name = str(target)
+    if _REMOTE.match(name):
+        shown = re.sub(r"^(\w+:)/+", r"\1//", name)  # a Path drops the second slash
+        raise OutputError(
+            f"{shown} is not a local file; outputs are written to local disks, so name a file and upload it afterwards"
+        )
 
 
 def check_not_input(target: Path, inputs: Iterable[Path]) -> None:

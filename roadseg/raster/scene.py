@@ -88,18 +88,22 @@ class Scene(OpenFile):
         """Return its files on this machine, the sources of a mosaic and an archive included."""
         return local_files([self.path, *self._file.files])
 
-    def properties(self) -> list[tuple[str, str]]:
-        """Return the file's properties as pairs of label and text."""
+    def properties(self) -> dict[str, Any]:
+        """Return what the file is, ready for JSON; pixel sizes are metres across and down, None without a CRS."""
         file, pixel = self._file, self.grid.pixel_size_m()
-        return [
-            ("raster", self.path),
-            ("driver", file.driver),
-            ("size", f"{file.width} × {file.height} px, {file.count} band(s) of {file.dtypes[0]}"),
-            ("CRS", file.crs.to_string() if file.crs else "none"),
-            ("pixel", f"{pixel[1]:.4g} m across, {pixel[0]:.4g} m down" if pixel else "unknown without a CRS"),
-            ("nodata pixels", self._validity.description(file)),
-            ("overviews", ", ".join(map(str, file.overviews(1))) or "none"),
-        ] + [(f"tag {key}", value) for key, value in file.tags().items() if key.startswith("ROADSEG")]
+        return {
+            "raster": self.path,
+            "driver": file.driver,
+            "width": file.width,
+            "height": file.height,
+            "bands": file.count,
+            "dtype": file.dtypes[0],
+            "crs": file.crs.to_string() if file.crs else None,
+            "pixel_m": [pixel[1], pixel[0]] if pixel else None,
+            "nodata": self._validity.description(file),
+            "overviews": list(file.overviews(1)),
+            "tags": {key: value for key, value in file.tags().items() if key.startswith("ROADSEG")},
+        }
 
     def read(self, window: Window) -> Block:
         """Read a window of the model's grid; beyond the border the scene is reflected.

@@ -7,6 +7,7 @@ command's keyword options in Python. The command line, its ``--help`` and config
 from roadseg.settings.compare import CompareOptions, CompareSettings
 from roadseg.settings.evaluate import EvaluateOptions, EvaluateOutputs, EvaluateSettings, Neighbourhood
 from roadseg.settings.export import ExportOptions, ExportSettings, GraphPrecision
+from roadseg.settings.info import ArchitectureSettings
 from roadseg.settings.predict import (
     EngineName,
     EngineOptions,
@@ -37,6 +38,7 @@ from roadseg.settings.train import (
 from roadseg.settings.vectorize import Geometry, VectorFormat, VectorizeOptions, VectorizeSettings, VectorOutputs
 
 __all__ = [
+    "ArchitectureSettings",
     "AugmentSettings",
     "CalibrationGoal",
     "CardTexts",

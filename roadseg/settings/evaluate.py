@@ -87,7 +87,6 @@ class EvaluateOutputs:
     report: Annotated[Path | None, Option("--report", "HTML page with the curve, tables and pictures.", "Output")] = (
         None
     )
-    json: Annotated[Path | None, Option("--json", "All figures as JSON; - for stdout.", "Output")] = None
     errors: Annotated[
         Path | None, Option("--errors", "Map of right, false and missed roads; a folder for several.", "Output")
     ] = None
@@ -97,7 +96,7 @@ class EvaluateOutputs:
 
     def paths(self) -> list[Path]:
         """Return the paths that are set."""
-        return [path for path in (self.report, self.json, self.errors) if path]
+        return [path for path in (self.report, self.errors) if path]
 
 
 class EvaluateOptions(TypedDict, total=False):
@@ -113,6 +112,5 @@ class EvaluateOptions(TypedDict, total=False):
     junction: float
     overwrite: bool
     report: str | Path | None
-    json: str | Path | None
     errors: str | Path | None
     images: str | Path | None

@@ -38,6 +38,8 @@ class Option:
         Smallest and largest number allowed; a largest needs a smallest.
     rule
         Further check of a value: what it must be and whether it is.
+    alias
+        Second name on the command line.
     """
 
     flag: str | None
@@ -47,6 +49,7 @@ class Option:
     min: float | None = None
     max: float | None = None
     rule: tuple[str, Callable[[Any], bool]] | None = None
+    alias: str | None = None
 
     @property
     def keyword(self) -> str:

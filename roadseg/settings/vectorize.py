@@ -88,7 +88,14 @@ class VectorizeSettings:
         ),
     ] = None
     crs: Annotated[
-        str | None, Option("--crs", "CRS of the output, such as EPSG:25832; by default the raster's.", "Output", "CRS")
+        str | None,
+        Option(
+            "--crs",
+            "CRS of the output, such as EPSG:25832; by default the raster's.",
+            "Output",
+            "CRS",
+            alias="--dst-crs",
+        ),
     ] = None
     overwrite: Annotated[
         bool, Option("--overwrite", "Replace outputs; in a GeoPackage only the layers of these names.", "Output")

@@ -46,7 +46,10 @@ class TrainResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as JSON-ready values."""
-        return {**asdict(self), "output": str(self.output or "")}
+        values = {**asdict(self), "output": str(self.output) if self.output else None}
+        if self.dev:
+            values["dev"] = {name: None if math.isnan(value) else value for name, value in asdict(self.dev).items()}
+        return values
 
 
 class RunReport:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roadseg.model.card import ModelCard
+from roadseg.settings import Precision
 
 
 class Engine(Protocol):
@@ -18,6 +19,12 @@ class Engine(Protocol):
     """Preferred number of windows per batch."""
     description: str
     """The device, number format and batch size in use, and why, for messages."""
+    library: str
+    """The library that runs the model: torch, onnx or openvino."""
+    device: str
+    """The device it runs on, such as cpu or cuda:0."""
+    precision: Precision
+    """The number format of the convolutions."""
     numerics: str
     """What the probabilities depend on beyond rounding: device type, number format, test-time augmentation."""
 

@@ -13,7 +13,7 @@ from roadseg.errors import DeviceError
 from roadseg.model.device import thread_count
 from roadseg.prediction.engines.graph import require_cpu, to_unit_scale
 from roadseg.prediction.engines.symmetries import mean_over_symmetries
-from roadseg.settings import EngineSettings
+from roadseg.settings import EngineSettings, Precision
 
 Array = NDArray[np.float32]
 
@@ -30,7 +30,7 @@ class OnnxEngine:
 
     Attributes
     ----------
-    batch_size, description, numerics
+    batch_size, description, library, device, precision, numerics
         See ``Engine``.
 
     Raises
@@ -38,6 +38,9 @@ class OnnxEngine:
     DeviceError
         If another device or precision than this engine offers is asked for, or ONNX Runtime is not installed.
     """
+
+    library, device = "onnx", "cpu"
+    precision: Precision = "float32"
 
     def __init__(self, graph: bytes, settings: EngineSettings | None = None) -> None:
         settings = settings or EngineSettings()

@@ -14,7 +14,7 @@ from roadseg.errors import DeviceError
 from roadseg.model.device import cpu_has_bfloat16, thread_count
 from roadseg.prediction.engines.graph import require_cpu, to_unit_scale
 from roadseg.prediction.engines.symmetries import mean_over_symmetries
-from roadseg.settings import EngineSettings
+from roadseg.settings import EngineSettings, Precision
 
 Array = NDArray[np.float32]
 
@@ -33,7 +33,7 @@ class OpenVinoEngine:
 
     Attributes
     ----------
-    batch_size, description, numerics
+    batch_size, description, library, device, precision, numerics
         See ``Engine``.
 
     Raises
@@ -41,6 +41,8 @@ class OpenVinoEngine:
     DeviceError
         If another device or precision than this engine offers is asked for, or OpenVINO is not installed.
     """
+
+    library, device = "openvino", "cpu"
 
     def __init__(self, graph: bytes, settings: EngineSettings | None = None) -> None:
         settings = settings or EngineSettings()
@@ -53,6 +55,7 @@ class OpenVinoEngine:
         threads = thread_count()
         self._model = _compiled(graph, _HINTS[precision], threads)
         self._symmetric = settings.tta
+        self.precision: Precision = precision
         self.batch_size = settings.batch_size or 1
         self.description = f"OpenVINO on the CPU, {precision}, {threads} thread(s), batches of {self.batch_size}"
         self.numerics = f"openvino cpu {precision}{' symmetric' if self._symmetric else ''}"

@@ -46,16 +46,16 @@ class TorchEngine:
 
     Attributes
     ----------
-    description
-        The device, number format and batch size in use, and why, for messages.
-    numerics
-        What the probabilities depend on beyond rounding.
+    batch_size, description, library, device, precision, numerics
+        See ``Engine``.
 
     Raises
     ------
     DeviceError
         If there is no such device.
     """
+
+    library = "torch"
 
     def __init__(
         self,
@@ -67,17 +67,18 @@ class TorchEngine:
         temperature: float = 1.0,
         bias: float = 0.0,
     ) -> None:
-        self.device, why = choose_device(settings.device)
-        self.precision = choose_precision(settings.precision, self.device)
-        if settings.precision == "auto" and self.device.type == "cpu" and cpu_has_bfloat16():
+        self._device, why = choose_device(settings.device)
+        self.precision = choose_precision(settings.precision, self._device)
+        if settings.precision == "auto" and self._device.type == "cpu" and cpu_has_bfloat16():
             self.precision = "bfloat16"
-        self.batch_size = settings.batch_size or choose_batch(self.device, network.width)
+        self.batch_size = settings.batch_size or choose_batch(self._device, network.width)
+        self.device = str(self._device)
         self.mean, self.std, self.temperature, self.bias = mean, std, temperature, bias
         self.tta = settings.tta
         prepared = _in_precision(for_prediction(network), self.precision)
-        self.network = prepared.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.description = f"device {self.device} ({why}), {self.precision}, batches of {self.batch_size}"
-        self.numerics = f"{self.device.type} {self.precision}{' symmetric' if self.tta else ''}"
+        self.network = prepared.to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.description = f"device {self._device} ({why}), {self.precision}, batches of {self.batch_size}"
+        self.numerics = f"{self._device.type} {self.precision}{' symmetric' if self.tta else ''}"
 
     def __call__(self, batches: Iterable[NDArray[np.generic]]) -> Iterator[Array]:
         """Predict batch after batch, one ahead of the one that is yielded.
@@ -99,10 +100,10 @@ class TorchEngine:
     def _start(self, windows: Tensor) -> _Pending:
         """Launch the prediction and the copy back to the host, without waiting for either."""
         probability = self._predict(windows)
-        if self.device.type != "cuda":
+        if self._device.type != "cuda":
             return probability, None
         answer = probability.to("cpu", non_blocking=True)  # into pinned memory
-        return answer, torch.cuda.current_stream(self.device).record_event()
+        return answer, torch.cuda.current_stream(self._device).record_event()
 
     def _finish(self, probability: Tensor, arrived: torch.cuda.Event | None) -> Array:
         """Wait for the copy on the host."""
@@ -123,28 +124,28 @@ class TorchEngine:
                     raise
                 if len(part) == 1:
                     raise DeviceError(
-                        f"{self.device} has no memory for even one window; free some, or use --device cpu"
+                        f"{self._device} has no memory for even one window; free some, or use --device cpu"
                     ) from error
             else:
                 first += len(part)
                 continue
             # Outside the except block: there the error would still hold the tensors of the failed try.
             self.batch_size = (len(part) + 1) // 2
-            if self.device.type == "cuda":
+            if self._device.type == "cuda":
                 torch.cuda.empty_cache()
         return done[0] if len(done) == 1 else torch.cat(done)
 
     @torch.inference_mode()
     def _forward(self, windows: Tensor) -> Tensor:
         """Map (n, bands, h, w) on the host to (n, h, w) on the device."""
-        on_cuda = self.device.type == "cuda"
-        pixels = (windows.pin_memory() if on_cuda else windows).to(self.device, non_blocking=on_cuda)
+        on_cuda = self._device.type == "cuda"
+        pixels = (windows.pin_memory() if on_cuda else windows).to(self._device, non_blocking=on_cuda)
         with _without_tf32():
             return self._symmetric(pixels) if self.tta else self._probability(pixels)
 
     def _symmetric(self, pixels: Tensor) -> Tensor:
         """Return the mean of the answers to all eight symmetries of each window."""
-        total = torch.zeros((), device=self.device)
+        total = torch.zeros((), device=self._device)
         for turns, mirrored in itertools.product(range(4), (False, True)):
             seen = pixels.flip(-1) if mirrored else pixels
             answer = self._probability(seen.rot90(turns, (-2, -1))).rot90(-turns, (-2, -1))

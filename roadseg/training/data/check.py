@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -84,6 +85,12 @@ class CheckReport:
     pairs: tuple[PairReport, ...]
     summary: str
     obstacles: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what was found as JSON-ready values."""
+        named = ("name", "size", "pixel", "known", "road", "remarks")
+        pairs = [{name: getattr(pair, name) for name in named} for pair in self.pairs]
+        return {"pairs": pairs, "summary": self.summary, "obstacles": list(self.obstacles)}
 
     def remarks(self) -> dict[str, list[str]]:
         """Return each remark with the names of the pairs it was made about, the worst first."""

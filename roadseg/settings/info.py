@@ -1,0 +1,23 @@
+"""Options of ``roadseg info``."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from roadseg.settings.option import Option
+from roadseg.settings.train import Upsampling
+
+
+@dataclass(frozen=True)
+class ArchitectureSettings:
+    """A network without a model file, by what its layers depend on; None stands for the default of ``train``."""
+
+    width: Annotated[
+        int | None,
+        Option("--width", "Channels of the first level: 64 is the full network.", "Architecture", "N", min=1),
+    ] = None
+    upsample: Annotated[Upsampling | None, Option("--upsample", "Upsampling in the decoder.", "Architecture")] = None
+
+    @property
+    def is_named(self) -> bool:
+        """Whether anything was asked for."""
+        return self.width is not None or self.upsample is not None
