@@ -46,6 +46,29 @@ def test_main_job_runs(tmp_path: Path) -> None:
     assert {"roads.tif", "roads.gpkg", "roads.png"} <= {path.name for path in tmp_path.iterdir()}
 
 
+def test_windows_gets_the_same_job() -> None:
+    unix = re.search(r"<!-- main job -->\n```sh\n(.*)\n```", README)
+    windows = re.search(r"```bat\n(.*?)```", README, re.DOTALL)
+    assert unix
+    assert windows
+    commands = [line.replace("\\", "/").replace("/Scripts/", "/bin/") for line in windows.group(1).splitlines()]
+    assert commands == unix.group(1).replace("python3", "py").split(" && ")
+
+
+def test_the_pictures_come_first_and_are_small() -> None:
+    pictures = re.findall(r"!\[[\w ]+\]\((\S+)\)", README)
+    assert README.index(pictures[2]) < README.index("## Install")
+    assert all(0 < (ROOT / path).stat().st_size < 100_000 for path in pictures)
+
+
+def test_links_within_the_project_lead_somewhere() -> None:
+    for path, heading in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", README):
+        text = (ROOT / path).read_text() if heading and path else README
+        assert (ROOT / path).exists()
+        titles = re.findall(r"^#+ (.*)", text, re.MULTILINE)
+        assert not heading or heading in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
 def test_python_runs_and_prints_one_figure(tmp_path: Path) -> None:
     block = re.search(r"<!-- python -->\n```python\n(.*?)```", README, re.DOTALL)
     assert block
