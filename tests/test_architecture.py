@@ -22,7 +22,7 @@ MODULES = {
 
 ROWS = [
     {"cli"},
-    {"predict", "vectorize", "evaluate", "compare", "train", "export", "info"},
+    {"predict", "vectorize", "evaluate", "compare", "train", "adapt", "export", "info"},
     {"training"},
     {"prediction", "evaluation"},
     {"roads"},

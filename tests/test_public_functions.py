@@ -14,12 +14,14 @@ from road_rasters import draw_t, sorted_lengths, write_levels
 from training_tiles import make_folder
 from worlds import names_in, read_band
 
+import roadseg.adapt
 import roadseg.compare
 import roadseg.evaluate
 import roadseg.predict
 import roadseg.train
 import roadseg.vectorize
 from roadseg import settings
+from roadseg.adapt import adapt
 from roadseg.cli import app
 from roadseg.compare import compare
 from roadseg.errors import ModelError, OutputError, SceneError, UsageError
@@ -40,13 +42,14 @@ VERBS = {
     "vectorize": (vectorize, settings.VectorizeOptions, (settings.VectorOutputs, settings.VectorizeSettings)),
     "evaluate": (evaluate, settings.EvaluateOptions, (settings.EvaluateOutputs, settings.EvaluateSettings)),
     "compare": (compare, settings.CompareOptions, (settings.CompareSettings,)),
+    "adapt": (adapt, settings.AdaptOptions, (settings.AdaptSettings, settings.CardTexts)),
     "train": (
         train,
         settings.TrainOptions,
         (settings.DataSettings, settings.TrainSettings, settings.RecipeSettings, settings.CardTexts),
     ),
 }
-MODULES = [roadseg.predict, roadseg.vectorize, roadseg.evaluate, roadseg.compare, roadseg.train]
+MODULES = [roadseg.predict, roadseg.vectorize, roadseg.evaluate, roadseg.compare, roadseg.adapt, roadseg.train]
 ONLY_ON_THE_COMMAND_LINE = {"progress", "quiet", "verbose", "as_json", "check", "print_config"}
 
 

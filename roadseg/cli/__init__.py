@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import roadseg
-from roadseg.cli import compare, evaluate, export, info, predict, qgis, train, vectorize
+from roadseg.cli import adapt, compare, evaluate, export, info, predict, qgis, train, vectorize
 from roadseg.cli.options import GroupedCommand
 
 app = typer.Typer(
@@ -49,6 +49,7 @@ _COMMANDS = (
     vectorize.vectorize,
     compare.compare,
     evaluate.evaluate,
+    adapt.adapt,
     train.train,
     export.export,
     info.info,

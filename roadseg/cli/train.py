@@ -21,7 +21,8 @@ from roadseg.cli.terminal import (
 )
 from roadseg.errors import RoadsegError
 from roadseg.settings import CardTexts, DataSettings, RecipeSettings, TrainSettings
-from roadseg.settings.train import DATA, RUN
+from roadseg.settings.data import DATA
+from roadseg.settings.train import RUN
 
 if TYPE_CHECKING:
     from roadseg.training.data.check import CheckReport

@@ -7,7 +7,7 @@ one CRS is curved in another. The mask is written block by block, so memory does
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ from roadseg.raster.crs import crs_wkt, reproject, same_crs
 from roadseg.raster.encoding import byte_profile
 from roadseg.raster.grid import Grid, units_per_metre
 from roadseg.raster.metric_crs import choose_metric_crs
-from roadseg.windows import square_windows
+from roadseg.windows import Window, square_windows
 
 Geometries = NDArray[np.object_]
 
@@ -86,7 +86,8 @@ def write_mask(
     widths_m: NDArray[np.float64],
     crs: str | None,
     tags: Mapping[str, str],
-) -> None:
+    choose: Callable[[Geometries], Sequence[Window]] | None = None,
+) -> list[Window]:
     """Rasterize roads to a mask file, 1 road and 0 not road, which appears whole or not at all.
 
     Parameters
@@ -101,6 +102,13 @@ def write_mask(
         CRS of the geometries.
     tags
         Metadata of the mask.
+    choose
+        Returns the windows to draw, given the outlines of the roads in pixels; the rest of the mask is void. None draws
+        everything.
+
+    Returns
+    -------
+    The windows drawn.
 
     Raises
     ------
@@ -111,14 +119,15 @@ def write_mask(
     """
     areas = road_areas(geometries, widths_m, crs, grid)
     tree = shapely.STRtree(areas)
+    windows = list(square_windows(grid.window, _BLOCK_PX) if choose is None else choose(areas))
     draft = path.with_name(f".{path.stem}.{os.getpid()}.tif")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            file = rasterio.open(draft, "w", **byte_profile(grid))
+            file = rasterio.open(draft, "w", **byte_profile(grid), sparse_ok=True)
         with file:
             file.update_tags(**tags)
-            for window in square_windows(grid.window, _BLOCK_PX):
+            for window in windows:
                 box = shapely.box(window.col, window.row, window.col_stop, window.row_stop)
                 here = areas[tree.query(box)]
                 place = rasterio.windows.Window(window.col, window.row, window.width, window.height)
@@ -128,6 +137,7 @@ def write_mask(
         raise OutputError(f"cannot write {path} ({error}); choose another --cache") from error
     finally:
         draft.unlink(missing_ok=True)
+    return windows
 
 
 def road_areas(geometries: Geometries, widths_m: NDArray[np.float64], crs: str | None, grid: Grid) -> Geometries:

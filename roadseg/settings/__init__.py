@@ -4,7 +4,9 @@ One module per command. Each holds frozen dataclasses, which the code passes aro
 command's keyword options in Python. The command line, its ``--help`` and configuration files read the dataclasses.
 """
 
+from roadseg.settings.adapt import AdaptOptions, AdaptSettings, LabelQuality
 from roadseg.settings.compare import CompareOptions, CompareSettings
+from roadseg.settings.data import DataSettings, DevFolder, LabelSettings, SplitUnit
 from roadseg.settings.evaluate import EvaluateOptions, EvaluateOutputs, EvaluateSettings, Neighbourhood
 from roadseg.settings.export import ExportOptions, ExportSettings, GraphPrecision
 from roadseg.settings.info import ArchitectureSettings
@@ -23,13 +25,10 @@ from roadseg.settings.train import (
     AugmentSettings,
     CalibrationGoal,
     CardTexts,
-    DataSettings,
-    DevFolder,
     LossName,
     OptimizerName,
     RecipeSettings,
     ScheduleName,
-    SplitUnit,
     TrainOptions,
     TrainSettings,
     Upsampling,
@@ -38,6 +37,8 @@ from roadseg.settings.train import (
 from roadseg.settings.vectorize import Geometry, VectorFormat, VectorizeOptions, VectorizeSettings, VectorOutputs
 
 __all__ = [
+    "AdaptOptions",
+    "AdaptSettings",
     "ArchitectureSettings",
     "AugmentSettings",
     "CalibrationGoal",
@@ -57,6 +58,8 @@ __all__ = [
     "Geometry",
     "GraphPrecision",
     "GridChoice",
+    "LabelQuality",
+    "LabelSettings",
     "LossName",
     "Neighbourhood",
     "OptimizerName",

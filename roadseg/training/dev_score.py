@@ -222,9 +222,15 @@ class DevScorer:
         """Return pictures of the worst and the best tiles, the worst first, with right, false and missed roads."""
         ranked = [int(i) for i in np.argsort(each, kind="stable") if not np.isnan(each[i])]
         chosen = ranked if len(ranked) <= 2 * count else ranked[:count] + ranked[len(ranked) - count :]
-        return [self._sample(engine, index, float(each[index]), level_of(threshold)) for index in chosen]
+        return [self.sample(engine, index, float(each[index]), threshold) for index in chosen]
 
-    def _sample(self, engine: TorchEngine, index: int, score: float, level: int) -> DevSample:
+    def probabilities(self, engine: TorchEngine) -> list[NDArray[np.float32]]:
+        """Return the probability of road in each tile, (height, width)."""
+        return [tile.probability for tile in self._predicted(engine, self.own)]
+
+    def sample(self, engine: TorchEngine, index: int, score: float, threshold: float) -> DevSample:
+        """Return a picture of a tile, with right, false and missed roads."""
+        level = level_of(threshold)
         tile = next(self._predicted(engine, [index]))
         kinds = error_classes.classify(
             quantize(tile.probability, tile.valid),

@@ -23,6 +23,7 @@ _BLUE: Colour = (0, 114, 178)
 _ORANGE: Colour = (213, 94, 0)
 _GREEN: Colour = (0, 158, 115)
 _WIDTH, _HEIGHT = 1000, 300
+_SMALL = 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 90, 30, 46, 40
 _KEY = (("right", _BLUE), ("false", _ORANGE), ("missed", (240, 228, 66)), ("met within 3 px", (86, 180, 233)))
 
@@ -87,6 +88,42 @@ def draw_samples(samples: Sequence[TileSample]) -> Bytes:
         row[34 : 34 + len(right), left.shape[1] + 10 : left.shape[1] + 10 + right.shape[1]] = right
         rows.append(row)
     return np.concatenate(rows)
+
+
+def draw_before_and_after(rows: Sequence[tuple[TileSample, TileSample]]) -> Bytes:
+    """Lay areas out in rows: the image, the roads found before, and those found after.
+
+    Parameters
+    ----------
+    rows
+        The same area with the roads of one model and with those of another.
+
+    Returns
+    -------
+    (height, width, 3) uint8.
+    """
+    rows = [(_enlarged(before), _enlarged(after)) for before, after in rows]
+    gap, most = 10, max(before[2].shape[1] for before, _ in rows)
+    width = max(3 * most + 2 * gap, 760)
+    drawn = [_key(width)]
+    for (name, before, image, roads), (_, after, _, roads_after) in rows:
+        row = np.full((len(image) + 34, width, 3), 255, np.uint8)
+        for place, (text, picture) in enumerate(
+            ((name, image), (f"before: {before:.3f}", roads), (f"after: {after:.3f}", roads_after))
+        ):
+            left = place * (most + gap)
+            row[34 : 34 + len(picture), left : left + picture.shape[1]] = picture
+            _text(row, text[-most // 9 :] if place == 0 else text, (left + 4, 24))
+        drawn.append(row)
+    return np.concatenate(drawn)
+
+
+def _enlarged(sample: TileSample) -> TileSample:
+    """Return a picture of a small area with larger pixels."""
+    name, score, image, roads = sample
+    factor = max(1, _SMALL // max(image.shape[:2]))
+    image, roads = (picture.repeat(factor, 0).repeat(factor, 1) for picture in (image, roads))
+    return name, score, image, roads
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:

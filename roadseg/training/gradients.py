@@ -14,7 +14,7 @@ from roadseg.model.device import is_out_of_memory
 from roadseg.model.resunet import ResidualBlock, ResUNet, StemBlock
 from roadseg.settings import TrainSettings
 from roadseg.training.distributed import ProcessGroup
-from roadseg.training.objective import loss_from_sums, loss_sums
+from roadseg.training.objective import loss_from_sums, loss_sums, without_missing
 
 
 def memory_format_for(width: int) -> torch.memory_format:
@@ -59,7 +59,9 @@ class ForwardBackward:
         self.model, self.settings, self.scaler, self.processes, self.warn = model, settings, scaler, processes, warn
         self.parts = 1
 
-    def __call__(self, x: Tensor, labels: Tensor, teacher_probability: Tensor | None = None) -> Tensor:
+    def __call__(
+        self, x: Tensor, labels: Tensor, teacher_probability: Tensor | None = None, *, roads_missing: bool = False
+    ) -> Tensor:
         """Return the loss of a batch, a scalar, having set the gradients.
 
         Parameters
@@ -70,6 +72,8 @@ class ForwardBackward:
             (n, crop, crop) uint8: 1 road, 0 not road, 255 void.
         teacher_probability
             (n, crop, crop) float32, if there is a teacher.
+        roads_missing
+            Whether roads that are predicted far from any label count as unknown.
 
         Raises
         ------
@@ -78,7 +82,7 @@ class ForwardBackward:
         """
         while True:
             try:
-                return self._in_parts(x, labels, teacher_probability)
+                return self._in_parts(x, labels, teacher_probability, roads_missing)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -96,7 +100,7 @@ class ForwardBackward:
                 "gradients are added; batch statistics and Dice are then those of the parts"
             )
 
-    def _in_parts(self, x: Tensor, labels: Tensor, teacher_probability: Tensor | None) -> Tensor:
+    def _in_parts(self, x: Tensor, labels: Tensor, teacher_probability: Tensor | None, roads_missing: bool) -> Tensor:
         self.model.zero_grad(set_to_none=True)
         size = -(-len(x) // self.parts)
         known = (labels != 255).sum().clamp(min=1)
@@ -104,17 +108,18 @@ class ForwardBackward:
         for first in range(0, len(x), size):
             part = slice(first, first + size)
             taught = None if teacher_probability is None else teacher_probability[part]
-            loss = self._loss(x[part], labels[part], taught)
+            loss = self._loss(x[part], labels[part], taught, roads_missing)
             if self.parts > 1:
                 loss = loss * ((labels[part] != 255).sum() / known)
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         return total
 
-    def _loss(self, x: Tensor, labels: Tensor, teacher_probability: Tensor | None) -> Tensor:
+    def _loss(self, x: Tensor, labels: Tensor, teacher_probability: Tensor | None, roads_missing: bool) -> Tensor:
         dtype = getattr(torch, self.settings.precision)
         with torch.autocast(x.device.type, dtype=dtype, enabled=dtype != torch.float32):
             logits = self.model(x.contiguous(memory_format=memory_format_for(self.model.width)))
+        labels = without_missing(logits, labels) if roads_missing else labels
         sums = loss_sums(logits, labels, self.settings, teacher_probability)
         return loss_from_sums(self.processes.sum_for_loss(sums), self.settings)
 

@@ -245,7 +245,8 @@ class Trainer:
         rate = learning_rate_at(self.step, settings)
         set_learning_rate(self.optimizer, rate)
         taught = self.teacher(images) if self.teacher else None
-        self._loss.add(self.forward_backward(normalize(images, self.mean, self.std), labels, taught))
+        x, missing = normalize(images, self.mean, self.std), self.step >= settings.missing_after * settings.steps
+        self._loss.add(self.forward_backward(x, labels, taught, roads_missing=missing))
         processes.sum_gradients(self.model.parameters())
         if settings.clip_norm:
             self.scaler.unscale_(self.optimizer)

@@ -16,6 +16,28 @@ from roadseg.settings import LossName, TrainSettings
 _SKELETON_STEPS = 5
 """Erosions until no road is left: half the width of the widest, in pixels."""
 
+_FAR_PX = 10
+"""How far from every label a road must be to be taken for one that the labels lack."""
+
+
+def without_missing(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return labels with void where roads seem to be missing: predicted as road, and far from any labelled road.
+
+    Source: bootstrapping of Reed et al. 2014 (arXiv:1412.6596), in its hard form, and for one class only.
+
+    Parameters
+    ----------
+    logits
+        (n, 1, height, width).
+    labels
+        (n, height, width) uint8: 1 road, 0 not road, 255 void.
+    """
+    near = (labels == 1).float().unsqueeze(1)
+    for side in ((2 * _FAR_PX + 1, 1), (1, 2 * _FAR_PX + 1)):
+        near = functional.max_pool2d(near, side, 1, (side[0] // 2, side[1] // 2))
+    missing = (labels == 0) & (near.squeeze(1) == 0) & (logits.detach().squeeze(1) > 0)
+    return labels.masked_fill(missing, 255)
+
 
 def loss_sums(
     logits: Tensor, labels: Tensor, settings: TrainSettings, teacher_probability: Tensor | None = None

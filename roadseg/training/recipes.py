@@ -42,6 +42,18 @@ PAPER = TrainSettings(
 """Zhang, Liu and Wang (2018): 30,000 random crops, 50 epochs in batches of 8 (187,500 steps), plain stochastic
 gradient descent with a rate of 0.001, times 0.1 every 20 epochs, squared error of the sigmoid map."""
 
+ADAPT = replace(
+    DEFAULT,
+    steps=600,
+    learning_rate=5e-4,
+    schedule="flat",
+    warmup_steps=30,
+    average_decay=0.99,
+    checkpoint_minutes=0.5,
+)
+"""For a trained model and little ground: a low rate and an average over some hundred steps, so that it may stop at any
+time."""
+
 RECIPES: Mapping[str, TrainSettings] = {"default": DEFAULT, "paper": PAPER}
 
 

@@ -117,6 +117,11 @@ class RunFolder:
         except OSError as error:
             self._warn(f"cannot remove the checkpoint in {self.path} ({error.strerror}); the model does not need it")
 
+    def draw(self, name: str, rgb: np.typing.NDArray[np.uint8]) -> Path:
+        """Write a picture, (height, width, 3) uint8, and return its path."""
+        self._draw(name, rgb)
+        return self.path / name
+
     def pictures(self) -> str:
         """Return the paths of the pictures, as text; that of the folder if there are none."""
         pictures = [name for name in ("curves.png", "samples.png") if self._drawn(name)]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from roadseg.raster.area import Area
 from roadseg.raster.grid import Grid
 from roadseg.raster.kind import RasterKind
 from roadseg.raster.labelled_scene import VOID, LabelledPixels, LabelledScene
@@ -59,6 +60,8 @@ class FileTile:
         Open files, shared by the tiles of a run.
     dev_blocks
         Blocks of it that are held out for validation.
+    aoi
+        Where it is labelled; None is everywhere.
     """
 
     pair: TilePair
@@ -69,6 +72,7 @@ class FileTile:
     image_bands: int
     files: OpenFiles
     dev_blocks: DevBlocks | None = None
+    aoi: Area | None = None
     _levels: NDArray[np.uint8] | None = None
 
     @property
@@ -105,11 +109,23 @@ class FileTile:
     def labelled(self, window: Window) -> LabelledPixels:
         """Return a window as training may see it: without what is held out."""
         found = self.files.of(self).read(window)
+        found = found._replace(label=self.inside_aoi(found.label, window))
         if self.dev_blocks is None or not self.dev_blocks.blocks:
             return found
         label, valid = found.label.copy(), found.valid & ~self.dev_blocks.inside(window)
         label[self.dev_blocks.with_margin(window)] = VOID
         return LabelledPixels(found.image, label, valid)
+
+    def inside_aoi(self, label: NDArray[np.uint8], window: Window) -> NDArray[np.uint8]:
+        """Return the labels of a window, void outside the area of interest."""
+        covered = self.aoi.covers(self.grid, window) if self.aoi else None
+        return label if covered is None else np.where(covered, label, np.uint8(VOID))
+
+    def with_pixel_size(self, pixel_m: float | None) -> "FileTile":
+        """Return a tile whose file does not state the size of its pixels with one given; others stay as they are."""
+        if self.pixel_m:
+            return self
+        return replace(self, pixel_m=pixel_m, settings=replace(self.settings, pixel_m=pixel_m))
 
     def read_whole(self) -> MemoryTile:
         """Read the tile into memory."""
@@ -131,10 +147,13 @@ class DevArea:
         The tile that it lies in.
     window
         Its place there.
+    shift
+        Rows and columns by which the labels lie too far up and to the left.
     """
 
     tile: FileTile
     window: Window
+    shift: tuple[int, int] = (0, 0)
 
     @property
     def name(self) -> str:
@@ -148,7 +167,19 @@ class DevArea:
 
     def label(self, scene: LabelledScene) -> NDArray[np.uint8]:
         """Return the labels in the window, (height, width) uint8; what belongs to training is void."""
-        label = scene.read_label(self.window)
+        label = shifted(self.tile.inside_aoi(scene.read_label(self.window), self.window), self.shift)
         if self.tile.dev_blocks is not None:
             label = np.where(self.tile.dev_blocks.inside(self.window), label, np.uint8(VOID))
         return label
+
+
+def shifted(label: NDArray[np.uint8], shift: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return labels moved down and to the right by rows and columns; what comes into view is void."""
+    if shift == (0, 0):
+        return label
+    height, width = label.shape
+    moved = np.full_like(label, VOID)
+    source = Window(-shift[0], -shift[1], height, width).intersection(Window(0, 0, height, width))
+    target = Window(source.row + shift[0], source.col + shift[1], source.height, source.width)
+    moved[target.slices()] = label[source.slices()]
+    return moved

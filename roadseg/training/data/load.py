@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -121,7 +121,7 @@ def load_dev_areas(
     pairs = find_tile_pairs(place.path)
     used = chosen or (None if bands == 3 else tuple(range(1, bands + 1)))
     opened = open_pairs(pairs.dev or pairs.train, DataSettings(bands=used), listener, None)
-    tiles = at_gsd([tile if tile.pixel_m else _sized(tile, place.pixel_m) for tile in opened], gsd_m)
+    tiles = at_gsd([tile.with_pixel_size(place.pixel_m) for tile in opened], gsd_m)
     for tile in tiles:
         if tile.bands != bands:
             raise TrainingError(
@@ -277,11 +277,6 @@ def _read_all(
             else:
                 skip(str(result))
     return results
-
-
-def _sized(tile: FileTile, pixel_m: float | None) -> FileTile:
-    """Return a tile with a size of its pixels, which its file does not state."""
-    return replace(tile, pixel_m=pixel_m, settings=replace(tile.settings, pixel_m=pixel_m))
 
 
 def _bands_of(tiles: Sequence[FileTile]) -> str:

@@ -6,13 +6,14 @@ widths, and the image's grid. A file that exists is complete.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import shapely
 from affine import Affine
+from numpy.typing import NDArray
 
 from roadseg.errors import SceneError, TrainingError, shortened
 from roadseg.files.outputs import writable_folder
@@ -21,10 +22,11 @@ from roadseg.raster.files import open_input
 from roadseg.raster.grid import Grid
 from roadseg.raster.labelled_scene import location_text
 from roadseg.raster.rasterize import box_in, near, write_mask
-from roadseg.settings import DataSettings
+from roadseg.settings import DataSettings, LabelSettings
 from roadseg.training.data.pairs import TilePair
 from roadseg.training.data.vector_roads import RoadLabels, read_roads
 from roadseg.training.data.widths import WIDTHS_M, Widths, read_width_table
+from roadseg.windows import Window
 
 _DRAWING = 1
 """Version of the drawing, part of the hash."""
@@ -62,20 +64,14 @@ def draw_masks(
     """
     if settings.labels is None:
         raise TrainingError("images alone teach nothing; name the roads with --labels")
-    table = read_width_table(settings.width_table) if settings.width_table else WIDTHS_M
-    widths = Widths(settings.width_attribute, settings.road_width_m, table)
+    widths = widths_of(settings)
     identity = _identity(settings.labels, settings.label_layer, widths)
-    grids, failed = _grids(images, skip=settings.skip_unreadable)
+    grids, failed = image_grids(images, skip=settings.skip_unreadable)
     pairs = {image: cache / f"{image.stem}-{_key(identity, grid)}.tif" for image, grid in grids.items()}
     missing = [image for image, mask in pairs.items() if not mask.exists()]
     if missing:
-        wanted = [grids[image] for image in missing]
         with writable_folder(cache, "choose another --cache"):
-            roads = read_roads(
-                settings.labels, widths, layer=settings.label_layer, within=lambda crs: _box(wanted, crs)
-            )
-            for note in roads.notes:
-                listener.warn(note)
+            roads = _roads_near([grids[image] for image in missing], settings.labels, settings, listener)
             _draw(roads, settings.labels, {image: (grids[image], pairs[image]) for image in missing}, listener)
     listener.report(
         f"{len(missing)} mask(s) drawn from {settings.labels}, {len(pairs) - len(missing)} found in {cache}"
@@ -83,7 +79,75 @@ def draw_masks(
     return [TilePair(image, mask) for image, mask in pairs.items()], failed
 
 
-def _draw(roads: RoadLabels, labels: Path, wanted: dict[Path, tuple[Grid, Path]], listener: Listener) -> None:
+def draw_parts(
+    grids: Mapping[Path, Grid],
+    settings: LabelSettings,
+    folder: Path,
+    choose: Callable[[Path, Grid], Callable[[NDArray[np.object_]], Sequence[Window]]],
+    listener: Listener,
+) -> dict[TilePair, list[Window]]:
+    """Draw the labels in some windows of each image.
+
+    Parameters
+    ----------
+    grids
+        Grids of the images.
+    settings
+        The labels and their widths.
+    folder
+        Folder for the masks; it must exist.
+    choose
+        Returns for an image and its grid the function that chooses windows, see ``write_mask``.
+    listener
+        Callbacks for messages about what was left out.
+
+    Returns
+    -------
+    The windows drawn in each image.
+
+    Raises
+    ------
+    SceneError, TrainingError, OutputError
+        As of ``draw_masks``.
+    """
+    labels = settings.labels or Path()
+    roads = _roads_near(list(grids.values()), labels, settings, listener)
+    masks = {image: folder / f"{image.stem}-{_key({}, grid)}.tif" for image, grid in grids.items()}
+    drawn = _draw(roads, labels, {image: (grids[image], masks[image]) for image in grids}, listener, choose)
+    return {TilePair(image, masks[image]): windows for image, windows in drawn.items()}
+
+
+def widths_of(settings: LabelSettings) -> Widths:
+    """Return where the widths of roads come from.
+
+    Raises
+    ------
+    TrainingError
+        If the table of widths cannot be read.
+    """
+    table = read_width_table(settings.width_table) if settings.width_table else WIDTHS_M
+    return Widths(settings.width_attribute, settings.road_width_m, table)
+
+
+def _roads_near(grids: Sequence[Grid], labels: Path, settings: LabelSettings, listener: Listener) -> RoadLabels:
+    """Read the roads around grids, and report what was left out."""
+    if not labels.exists():
+        raise SceneError(f"{labels} does not exist; check the path")
+    widths = widths_of(settings)
+    roads = read_roads(labels, widths, layer=settings.label_layer, within=lambda crs: _box(grids, crs))
+    for note in roads.notes:
+        listener.warn(note)
+    return roads
+
+
+def _draw(
+    roads: RoadLabels,
+    labels: Path,
+    wanted: Mapping[Path, tuple[Grid, Path]],
+    listener: Listener,
+    choose: Callable[[Path, Grid], Callable[[NDArray[np.object_]], Sequence[Window]]] | None = None,
+) -> dict[Path, list[Window]]:
+    """Draw masks, all of them or the windows chosen, and return the windows drawn."""
     rows = {image: near(roads.geometries, roads.crs, grid, reach_m=_REACH_M) for image, (grid, _) in wanted.items()}
     if not any(len(found) for found in rows.values()):
         image, (grid, _) = next(iter(wanted.items()))
@@ -97,13 +161,22 @@ def _draw(roads: RoadLabels, labels: Path, wanted: dict[Path, tuple[Grid, Path]]
             f"{len(empty)} image(s) have no road of {labels}, so all of them counts as not road; "
             f"leave them out if they are not mapped: {shortened(empty, 3)}"
         )
+    drawn = {}
     for image, (grid, mask) in wanted.items():
-        here = rows[image]
-        tags = {"ROADSEG_LABELS": labels.name}
-        write_mask(mask, grid, roads.geometries[here], roads.widths_m[here], roads.crs, tags)
+        here, tags = rows[image], {"ROADSEG_LABELS": labels.name}
+        lines = roads.geometries[here], roads.widths_m[here], roads.crs
+        drawn[image] = write_mask(mask, grid, *lines, tags, choose(image, grid) if choose else None)
+    return drawn
 
 
-def _grids(images: Sequence[Path], *, skip: bool) -> tuple[dict[Path, Grid], list[str]]:
+def image_grids(images: Sequence[Path], *, skip: bool = False) -> tuple[dict[Path, Grid], list[str]]:
+    """Return the grids of georeferenced images, and a message for each that cannot be used (``skip`` only).
+
+    Raises
+    ------
+    SceneError
+        If one cannot be used, without ``skip``.
+    """
     grids, failed = {}, []
     for image in images:
         try:

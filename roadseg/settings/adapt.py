@@ -1,0 +1,82 @@
+"""Options of ``roadseg adapt``."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, TypedDict
+
+from roadseg.settings.data import LabelSettings
+from roadseg.settings.option import Option
+
+LabelQuality = Literal["auto", "exact", "rough"]
+
+INPUT, RUN = "Input", "Run"
+
+
+@dataclass(frozen=True)
+class AdaptSettings(LabelSettings):
+    """What to adapt a model to, and how long it may take."""
+
+    start: Annotated[
+        str | None, Option("--model", "Model to adapt: a file, or name of a bundled model.", "Model", "MODEL")
+    ] = None
+    bands: Annotated[
+        tuple[int, ...] | None, Option("--bands", "Band numbers in the model's order, such as 4,3,2.", INPUT, "N,N,…")
+    ] = None
+    pixel_m: Annotated[
+        float | None, Option("--gsd", "Metres per pixel of images that do not say.", INPUT, "M", min=1e-4)
+    ] = None
+    aoi: Annotated[
+        Path | None, Option("--aoi", "Learn only inside the polygons of this vector file, in any CRS.", INPUT)
+    ] = None
+    label_quality: Annotated[
+        LabelQuality,
+        Option(
+            "--labels-are",
+            "Rough labels may lie metres off, lack roads and have wrong widths; auto: --labels are, masks are not.",
+            INPUT,
+        ),
+    ] = "auto"
+    dev: Annotated[
+        Path | None,
+        Option("--dev", "Tiles of another place, like DATA, that are only scored: what the model forgets.", INPUT),
+    ] = None
+    minutes: Annotated[
+        float, Option("--minutes", "Time from start to model, in minutes, about.", RUN, "MIN", min=0.1)
+    ] = 3.0
+    steps: Annotated[int, Option("--steps", "Most training steps.", RUN, "N", min=1)] = 600
+    seed: Annotated[int, Option("--seed", "Seed of all random numbers.", RUN, "N", min=0)] = 0
+    device: Annotated[
+        str, Option("--device", "auto (CUDA, then MPS, then the CPU), cpu, cuda, cuda:N or mps.", RUN, "DEVICE")
+    ] = "auto"
+    anyway: Annotated[bool, Option("--anyway", "Write the model even if it is no better than before.", "Output")] = (
+        False
+    )
+    overwrite: Annotated[bool, Option("--overwrite", "Replace the model and discard a checkpoint.", "Output")] = False
+
+
+class AdaptOptions(TypedDict, total=False):
+    """Keyword options of ``roadseg.adapt.adapt``; ``roadseg adapt --help`` says what each means."""
+
+    labels: str | Path | None
+    label_layer: str | None
+    road_width: float | None
+    width_attribute: str | None
+    width_table: str | Path | None
+    model: str | None
+    bands: Sequence[int] | None
+    gsd: float | None
+    aoi: str | Path | None
+    labels_are: LabelQuality
+    dev: str | Path | None
+    minutes: float
+    steps: int
+    seed: int
+    device: str
+    anyway: bool
+    overwrite: bool
+    name: str
+    description: str
+    training_data: str
+    licence: str
+    attribution: str

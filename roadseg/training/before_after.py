@@ -1,0 +1,91 @@
+"""Scores of a model before and after it was adapted, on the same areas, and a picture of both."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roadseg.errors import TrainingError, counted
+from roadseg.model.card import Measurement
+from roadseg.prediction.engines.torch import TorchEngine
+from roadseg.training.dev_score import DevSample, DevScore, DevScorer
+from roadseg.training.figures import TileSample, draw_before_and_after
+
+_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A model's score on areas, and the relaxed F1 of each area, NaN where there is no road."""
+
+    engine: TorchEngine
+    threshold: float
+    score: DevScore
+    each: NDArray[np.float64]
+
+
+def judge(scorer: DevScorer, engine: TorchEngine, threshold: float) -> Judged:
+    """Score a model on areas at a threshold."""
+    return Judged(engine, threshold, *scorer.score_each(engine, threshold=threshold))
+
+
+def gain_in_words(before: DevScore, after: DevScore, where: str) -> str:
+    """Return what has changed as a sentence."""
+    return (
+        f"relaxed F1 {before.relaxed_f1:.2f} → {after.relaxed_f1:.2f}, IoU {before.iou:.2f} → {after.iou:.2f} on "
+        f"{counted(after.tiles, where)}"
+    )
+
+
+def require_gain(before: DevScore, after: DevScore, sheet: Path | None) -> None:
+    """Check that a model has become better.
+
+    Raises
+    ------
+    TrainingError
+        If it has not.
+    """
+    if after.relaxed_f1 <= before.relaxed_f1:
+        see = f"see {sheet}, then " if sheet else ""
+        raise TrainingError(
+            f"the model has not become better ({gain_in_words(before, after, 'area')}), so none was written; "
+            f"{see}check the labels or add some, or write it with --anyway"
+        )
+
+
+def score_elsewhere(scorer: DevScorer, before: Judged, after: Judged) -> tuple[DevScore, DevScore] | None:
+    """Score both models on areas of another place, if there are any."""
+    if not scorer.areas:
+        return None
+    old, new = (scorer.score(one.engine, threshold=one.threshold) for one in (before, after))
+    return old, new
+
+
+def picture(scorer: DevScorer, before: Judged, after: Judged) -> NDArray[np.uint8] | None:
+    """Draw areas from the worst to the best after adapting: the image, the roads before, the roads after.
+
+    Returns
+    -------
+    (height, width, 3) uint8; None if no area holds road.
+    """
+    ranked = [int(i) for i in np.argsort(after.each, kind="stable") if not np.isnan(after.each[i])]
+    chosen = [ranked[round(i)] for i in np.linspace(0, len(ranked) - 1, min(_SHOWN, len(ranked)))] if ranked else []
+    rows = [(_sample(scorer, before, index), _sample(scorer, after, index)) for index in chosen]
+    return draw_before_and_after(rows) if rows else None
+
+
+def measurements_before_after(before: DevScore, after: DevScore, data: str, where: str) -> list[Measurement]:
+    """Return the figures of a card about areas that were neither learned from nor calibrated on."""
+    place = f"{counted(after.tiles, where)} of {data}, never learned from"
+    slack = "slack 3 px square at the default threshold, counts pooled"
+    return [
+        Measurement("relaxed F1", after.relaxed_f1, f"{slack}; {before.relaxed_f1:.4f} before adapting", place),
+        Measurement("IoU", after.iou, f"of the road class at the default threshold; {before.iou:.4f} before", place),
+        Measurement("relaxed break-even", after.break_even, "precision = recall, slack 3 px square", place),
+    ]
+
+
+def _sample(scorer: DevScorer, judged: Judged, index: int) -> TileSample:
+    sample: DevSample = scorer.sample(judged.engine, index, float(judged.each[index]), judged.threshold)
+    return sample.name, sample.score, sample.image, sample.roads

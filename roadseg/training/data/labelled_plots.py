@@ -1,0 +1,241 @@
+"""Labelled ground of one place for adapting a model: plots of its scenes, with labels made ready to be learned from."""
+
+import math
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roadseg.errors import RoadsegError, SceneError, TrainingError, counted
+from roadseg.files.outputs import writable_folder
+from roadseg.model.card import ModelCard
+from roadseg.progress import Listener
+from roadseg.raster.area import Area, polygon_area
+from roadseg.raster.grid import Grid
+from roadseg.roads.files.read import read_polygons
+from roadseg.settings import AdaptSettings, DataSettings, DevFolder
+from roadseg.training.data.file_tiles import DevArea, FileTile
+from roadseg.training.data.load import load_dev_areas
+from roadseg.training.data.map_errors import REACH_M, find_shifts, probability_at_shifts, with_uncertain_edges
+from roadseg.training.data.masks import draw_parts, image_grids
+from roadseg.training.data.pairs import TilePair, find_images, find_tile_pairs
+from roadseg.training.data.plots import MOST, SIDE_PX, Plot, choose_with_roads, read_plots, shuffled, squares
+from roadseg.training.data.validate import at_gsd, gsd_range_of, open_pairs
+from roadseg.windows import Window
+
+Predict = Callable[[Sequence[DevArea]], Sequence[NDArray[np.float32]]]
+"""Returns the probability of road in areas, (height, width) float32 each."""
+
+
+@dataclass(frozen=True)
+class LabelledPlots:
+    """Plots of labelled scenes.
+
+    Parameters
+    ----------
+    plots
+        The plots, with labels as the files have them.
+    gsd_range_m
+        Finest and coarsest ground resolution of the scenes; None if none says its own.
+    name
+        The data in a few words, for messages and the card.
+    """
+
+    plots: tuple[Plot, ...]
+    gsd_range_m: tuple[float, float] | None
+    name: str
+
+    def description(self) -> str:
+        """Return the data in words, for messages and the card."""
+        pixels = sum(plot.window.area for plot in self.plots)
+        return f"{counted(len(self.plots), 'plot')} of {self.name} ({pixels / 1e6:.1f} Mpx)"
+
+
+def load_ground(
+    data: Sequence[Path], settings: AdaptSettings, card: ModelCard, folder: Path, listener: Listener
+) -> LabelledPlots:
+    """Find the labelled scenes of a place and read plots of them.
+
+    Parameters
+    ----------
+    data
+        Scenes, if ``settings`` names labels to draw; else folders of images and masks or CSV files.
+    settings
+        The labels and how to read the scenes.
+    card
+        Card of the model, which says the bands and the ground resolution it needs.
+    folder
+        Folder for masks drawn from labels.
+    listener
+        Callbacks for messages about what was found and left out.
+
+    Raises
+    ------
+    RoadsegError
+        If the data cannot be used or hold no labels.
+    """
+    parts: Mapping[TilePair, Sequence[Window] | None]
+    if settings.labels:
+        parts = _drawn(data, settings, card.gsd_m, folder, listener)
+    else:
+        parts = {pair: None for place in data for split in find_tile_pairs(place) for pair in split}
+    used = settings.bands or (None if card.bands == 3 else tuple(range(1, card.bands + 1)))
+    opened = open_pairs(list(parts), DataSettings(bands=used), listener, None)
+    sized = [tile.with_pixel_size(settings.pixel_m) for tile in opened]
+    scenes = {tile.pair: tile.grid for tile in opened}
+    tiles = _inside_aoi(at_gsd(sized, card.gsd_m), settings.aoi)
+    wrong = next((tile for tile in tiles if tile.bands != card.bands), None)
+    if wrong:
+        raise TrainingError(
+            f"{wrong.name} gives {counted(wrong.bands, 'band')}, the model needs {card.bands}; choose them with --bands"
+        )
+    plots = tuple(read_plots(_candidates(tiles, scenes, parts, settings.seed)))
+    if not any((plot.label == 1).any() for plot in plots):
+        where = settings.labels.name if settings.labels else "the masks"
+        raise TrainingError(f"{where} show no road on the ground of the images; add roads, or check --aoi")
+    return LabelledPlots(plots, gsd_range_of(tiles), _name(data, settings))
+
+
+@contextmanager
+def label_folder(run: Path) -> Iterator[Path]:
+    """Context manager that yields the folder in a run folder for masks drawn from labels; it goes if an error comes."""
+    folder = run / "labels"
+    try:
+        yield folder
+    except RoadsegError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def correct_shifts(ground: LabelledPlots, predict: Predict, gsd_m: float, listener: Listener) -> LabelledPlots:
+    """Move the labels of plots to where a model sees the roads, where that is clear.
+
+    Parameters
+    ----------
+    ground
+        Plots with rough labels.
+    predict
+        Predicts areas, by a model that has not seen the labels.
+    gsd_m
+        LabelledPlots resolution of the plots.
+    listener
+        Receives what was found.
+    """
+    reach = max(2, round(REACH_M / gsd_m))
+    probabilities = predict([plot.area for plot in ground.plots])
+    fits = [
+        probability_at_shifts(probability, plot.label, reach_px=reach)
+        for probability, plot in zip(probabilities, ground.plots, strict=True)
+    ]
+    shifts = find_shifts(fits, [int((plot.label == 1).sum()) for plot in ground.plots])
+    moved = [np.hypot(*shift) * gsd_m for shift in shifts if shift != (0, 0)]
+    if moved:
+        listener.report(
+            f"labels of {len(moved)} of {counted(len(shifts), 'plot')} moved onto the roads the model sees, by "
+            f"{np.median(moved):.1f} m in the middle and {max(moved):.1f} m at most"
+        )
+    plots = tuple(plot.moved(shift) for plot, shift in zip(ground.plots, shifts, strict=True))
+    return replace(ground, plots=plots)
+
+
+def with_uncertain_labels(ground: LabelledPlots, gsd_m: float) -> LabelledPlots:
+    """Return the ground with void along the edges of roads, where rough labels cannot be trusted."""
+    return replace(
+        ground, plots=tuple(replace(plot, label=with_uncertain_edges(plot.label, gsd_m)) for plot in ground.plots)
+    )
+
+
+def load_other_place(settings: AdaptSettings, card: ModelCard, listener: Listener) -> tuple[DevArea, ...]:
+    """Return the tiles of another place that are only scored; none if none are named.
+
+    Raises
+    ------
+    RoadsegError
+        If they cannot be used.
+    """
+    if settings.dev is None:
+        return ()
+    return load_dev_areas(
+        DevFolder(settings.dev, settings.pixel_m), bands=card.bands, gsd_m=card.gsd_m, listener=listener
+    )
+
+
+def _drawn(
+    data: Sequence[Path], settings: AdaptSettings, gsd_m: float, folder: Path, listener: Listener
+) -> dict[TilePair, list[Window]]:
+    """Draw the labels in the plots of scenes, and return these plots."""
+    images = find_images(data)
+    grids, _ = image_grids(images)
+    most = -(-MOST // len(images))
+
+    def choose(image: Path, grid: Grid) -> Callable[[NDArray[np.object_]], Sequence[Window]]:
+        pixel = grid.pixel_size_m()
+        size_m = settings.pixel_m or (float(np.mean(pixel)) if pixel else gsd_m)
+        side = max(1, round(SIDE_PX * gsd_m / size_m))
+        window = _area(grid, settings.aoi, str(image)).window if settings.aoi else grid.window
+        return choose_with_roads(squares(window, side), settings.seed, most)
+
+    ready: AbstractContextManager[object] = (
+        nullcontext() if folder.exists() else writable_folder(folder, "choose another place for -o")
+    )
+    with ready:
+        return draw_parts(grids, settings, folder, choose, listener)
+
+
+def _area(grid: Grid, aoi: Path, name: str) -> Area:
+    return polygon_area(grid, *read_polygons(aoi), name)
+
+
+def _inside_aoi(tiles: Sequence[FileTile], aoi: Path | None) -> list[FileTile]:
+    """Return the tiles that an area of interest touches, void outside of it.
+
+    Raises
+    ------
+    SceneError
+        If it touches none.
+    """
+    if aoi is None:
+        return list(tiles)
+    found, errors = [], []
+    for tile in tiles:
+        try:
+            found.append(replace(tile, aoi=_area(tile.grid, aoi, tile.name)))
+        except SceneError as error:
+            errors.append(error)
+    if not found:
+        raise errors[0]
+    return found
+
+
+def _candidates(
+    tiles: Sequence[FileTile],
+    scenes: Mapping[TilePair, Grid],
+    parts: Mapping[TilePair, Sequence[Window] | None],
+    seed: int,
+) -> list[tuple[FileTile, Window]]:
+    """Return the plots to read, in random order; parts are windows of the scenes' own grids."""
+    found = []
+    for tile in tiles:
+        drawn, whole = parts[tile.pair], tile.aoi.window if tile.aoi else tile.grid.window
+        windows = (
+            squares(whole, SIDE_PX) if drawn is None else [_scaled(w, scenes[tile.pair], tile.grid) for w in drawn]
+        )
+        found += [(tile, window) for window in windows if window.area]
+    return shuffled(found, str(seed), key=lambda one: f"{one[0].name} {one[1]}")
+
+
+def _scaled(window: Window, scene: Grid, grid: Grid) -> Window:
+    """Return the pixels of a model's grid that lie in a window of the scene's own."""
+    down, across = grid.height / scene.height, grid.width / scene.width
+    rows = math.ceil(window.row * down), math.floor(window.row_stop * down)
+    cols = math.ceil(window.col * across), math.floor(window.col_stop * across)
+    return Window(rows[0], cols[0], rows[1] - rows[0], cols[1] - cols[0]).intersection(grid.window)
+
+
+def _name(data: Sequence[Path], settings: AdaptSettings) -> str:
+    names = " and ".join(path.name for path in data[:3]) + (" and others" if len(data) > 3 else "")
+    return f"{names} with roads of {settings.labels.name}" if settings.labels else names

@@ -1,0 +1,264 @@
+"""roadseg adapt: better on ground that was kept apart, or nothing written; rough maps; clear words for bad data."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyogrio
+import pytest
+import shapely
+import torch
+from affine import Affine
+from commands import Said
+from shapely import LineString
+from worlds import names_in, write_raster
+
+from roadseg.adapt import adapt
+from roadseg.errors import OutputError, TrainingError
+from roadseg.files.lock import locked
+from roadseg.model.card import ModelCard, read_card
+from roadseg.model.resunet import ResUNet
+from roadseg.model.weights import load_model, save_model
+from roadseg.progress import Listener
+
+SIDE = 320
+CORNER = (500_000, 5_000_000)
+UTM = "EPSG:32633"
+
+
+def streets() -> list[LineString]:
+    """Return three streets across and three down, in pixels."""
+    places = (60, 160, 250)
+    across = [LineString([(0, y), (SIDE, y + 30)]) for y in places]
+    return [*across, *(LineString([(x, 0), (x - 25, SIDE)]) for x in places)]
+
+
+def draw(roads: list[LineString], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Draw dark streets on bright ground; return image (3, SIDE, SIDE) and mask."""
+    mask = np.zeros((SIDE, SIDE), np.uint8)
+    for road in roads:
+        ends = (tuple(int(v) for v in end) for end in road.coords)
+        cv2.line(mask, *ends, color=1, thickness=7)
+    noise = np.random.default_rng(seed).integers(-25, 25, (3, SIDE, SIDE))
+    return (170 - 110 * mask + noise).astype(np.uint8), mask
+
+
+def on_the_ground(lines: list[LineString], *, pixel_m: float = 1.0) -> np.ndarray:
+    """Return lines in pixels as lines in metres of UTM."""
+    place = np.array(CORNER)
+    return shapely.transform(np.array(lines, dtype=object), lambda xy: place + xy * (pixel_m, -pixel_m))
+
+
+def write_roads(path: Path, lines: list[LineString], *, crs: str | None = UTM, pixel_m: float = 1.0) -> Path:
+    """Write lines given in pixels as residential roads."""
+    shapes = shapely.to_wkb(on_the_ground(lines, pixel_m=pixel_m))
+    fields = [np.array(["residential"] * len(lines), dtype=object)]
+    pyogrio.raw.write(path, shapes, fields, ["highway"], crs=crs, geometry_type="LineString")
+    return path
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Path:
+    """Write a scene of 320 m."""
+    image, _ = draw(streets())
+    return write_raster(tmp_path / "scene.tif", image, crs=UTM, transform=Affine(1, 0, CORNER[0], 0, -1, CORNER[1]))
+
+
+@pytest.fixture
+def roads(tmp_path: Path) -> Path:
+    """Write its roads."""
+    return write_roads(tmp_path / "roads.gpkg", streets())
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a model of width 4 that knows nothing yet."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("start") / "start.safetensors"
+    save_model(path, ResUNet(width=4), ModelCard("start", window_px=64, licence="CC0", training_data="nothing"))
+    return path
+
+
+def folder(tmp_path: Path, count: int = 3, *, crs: str | None = UTM) -> Path:
+    """Write tiles with masks."""
+    place = tmp_path / "tiles"
+    for side in ("images", "masks"):
+        (place / side).mkdir(parents=True)
+    for number in range(count):
+        image, mask = draw(streets(), number)
+        transform = Affine(1, 0, CORNER[0] + number * SIDE, 0, -1, CORNER[1]) if crs else Affine.identity()
+        write_raster(place / "images" / f"{number}.tif", image, crs=crs, transform=transform)
+        write_raster(place / "masks" / f"{number}.tif", mask[None], crs=crs, transform=transform, nodata=255)
+    return place
+
+
+def test_a_map_makes_a_model_that_finds_the_roads(scene: Path, roads: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    output = tmp_path / "mine.safetensors"
+    result = adapt(scene, output, labels=roads, steps=25, labels_are="exact", listener=Listener(said.append))
+    assert result.after.relaxed_f1 > max(0.8, result.before.relaxed_f1 + 0.1)
+    assert result.steps == 25
+    assert names_in(tmp_path) == ["mine.run", "mine.safetensors", "roads.gpkg", "scene.tif"]
+    assert names_in(tmp_path / "mine.run") == ["before_after.png", "labels"]
+    assert cv2.imread(str(result.picture)) is not None
+    card = load_model(output)[1]
+    assert (card.name, card.width, card.gsd_range_m) == ("mine", 16, (1.0, 1.0))
+    assert "compact adapted to scene.tif with roads of roads.gpkg" in card.description
+    assert "continued from compact, trained on" in card.training_data
+    assert card.measurements[0].value == result.after.relaxed_f1
+    assert f"{result.before.relaxed_f1:.4f} before adapting" in card.measurements[0].definition
+    assert said[-1] == f"next: roadseg predict scene.tif -o roads.tif --model {output}"
+    assert any(
+        f"relaxed F1 {result.before.relaxed_f1:.2f} → {result.after.relaxed_f1:.2f}" in sentence for sentence in said
+    )
+
+
+def test_masks_without_crs_and_a_place_that_is_only_scored(start: Path, tmp_path: Path) -> None:
+    tiles = folder(tmp_path, crs=None)
+    other = folder(tmp_path / "other", 1, crs=None)
+    result = adapt(tiles, tmp_path / "mine.safetensors", gsd=1.0, model=str(start), dev=other, steps=60, anyway=True)
+    assert result.elsewhere_before is not None
+    assert result.elsewhere_after is not None
+    assert (result.before.tiles, result.elsewhere_after.tiles) == (3, 1)
+    assert json.loads(json.dumps(result.to_dict()))["output"] == str(tmp_path / "mine.safetensors")
+
+
+def test_a_map_that_lies_metres_off_is_brought_onto_the_roads(scene: Path, roads: Path, tmp_path: Path) -> None:
+    good, said = tmp_path / "good.safetensors", []
+    adapt(scene, good, labels=roads, steps=25, labels_are="exact")
+    off = write_roads(tmp_path / "off.gpkg", [shapely.affinity.translate(line, 6, 5) for line in streets()])
+    result = adapt(
+        scene, tmp_path / "mine.safetensors", labels=off, model=str(good), steps=1, listener=Listener(said.append),
+        anyway=True,
+    )  # fmt: skip
+    moved = re.search(r"labels of 1 of 1 plot moved onto the roads the model sees, by ([\d.]+) m", "".join(said))
+    assert moved
+    assert float(moved[1]) == pytest.approx(np.hypot(6, 5), abs=1)
+    assert result.before.relaxed_f1 > 0.9
+
+
+def test_the_same_seed_gives_the_same_model_and_a_stopped_run_resumes(
+    scene: Path, roads: Path, start: Path, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"labels": roads, "model": str(start), "steps": 8, "anyway": True}
+    cards = []
+
+    def stop(_: float) -> None:
+        raise KeyboardInterrupt
+
+    for name, interrupted in (("a", False), ("b", True)):
+        output = tmp_path / name / "mine.safetensors"
+        output.parent.mkdir()
+        if interrupted:
+            with pytest.raises(KeyboardInterrupt):
+                adapt(scene, output, listener=Listener(advance=stop), **options)
+            assert "checkpoint-1.safetensors" in names_in(output.with_name("mine.run"))
+            assert not output.exists()
+        adapt(scene, output, **options)
+        cards.append(read_card(output))
+    assert cards[0].hash == cards[1].hash
+
+
+def test_the_time_given_ends_training(scene: Path, roads: Path, start: Path, tmp_path: Path) -> None:
+    result = adapt(
+        scene, tmp_path / "mine.safetensors", labels=roads, model=str(start), steps=100_000, minutes=0.1, anyway=True
+    )
+    assert 0 < result.steps < 100_000
+    assert (tmp_path / "mine.safetensors").exists()
+    assert names_in(tmp_path / "mine.run") == ["before_after.png", "labels"]
+
+
+def test_a_model_that_is_no_better_is_not_written(scene: Path, start: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    nonsense = [LineString(rng.integers(0, SIDE, (2, 2))) for _ in range(12)]
+    roads = write_roads(tmp_path / "nonsense.gpkg", nonsense)
+    torch.manual_seed(1)
+    sure = ResUNet(width=4)
+    with torch.no_grad():
+        sure.head.bias.fill_(9.0)  # road everywhere, which nonsense cannot beat
+    save_model(tmp_path / "sure.safetensors", sure, ModelCard("sure", window_px=64))
+    with pytest.raises(TrainingError, match=r"has not become better \(relaxed F1 .* so none was written; see .*anyway"):
+        adapt(
+            scene, tmp_path / "mine.safetensors", labels=roads, model=str(tmp_path / "sure.safetensors"), steps=2,
+            labels_are="exact",
+        )  # fmt: skip
+    assert not (tmp_path / "mine.safetensors").exists()
+    assert names_in(tmp_path / "mine.run") == ["before_after.png", "labels"]
+
+
+def test_only_the_area_of_interest_is_learned_from(scene: Path, roads: Path, start: Path, tmp_path: Path) -> None:
+    aoi = tmp_path / "aoi.geojson"
+    x, y = CORNER
+    shape = [[x, y], [x + 200, y], [x + 200, y - SIDE], [x, y - SIDE], [x, y]]
+    aoi.write_text(
+        json.dumps(
+            {
+                "type": "FeatureCollection",
+                "crs": {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32633"}},
+                "features": [
+                    {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [shape]}}
+                ],
+            }
+        )
+    )
+    said: list[str] = []
+    adapt(
+        scene, tmp_path / "mine.safetensors", labels=roads, model=str(start), aoi=aoi, steps=2, anyway=True,
+        listener=Listener(said.append),
+    )  # fmt: skip
+    assert any("(0.1 Mpx)" in sentence for sentence in said)
+
+
+def elsewhere(lines: list[LineString]) -> list[LineString]:
+    return [shapely.affinity.translate(line, 90_000, 0) for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("lines", "crs", "words"),
+    [
+        (elsewhere(streets()), UTM, "lie in different places"),
+        (streets(), None, "the labels have no CRS"),
+        ([LineString([(5, 5), (12, 9)])], UTM, "too little road to learn from some and keep some"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*crs.*")
+def test_labels_that_teach_nothing(
+    say: Callable[..., Said], scene: Path, start: Path, tmp_path: Path, lines: list[LineString], crs: str, words: str
+) -> None:
+    bad = write_roads(tmp_path / "bad.gpkg", lines, crs=crs)
+    done = say("adapt", scene, "--labels", bad, "--model", start, "-o", tmp_path / "mine.safetensors", "--steps", 2)
+    assert done.status == 1
+    assert words in done.error
+    assert not list(tmp_path.glob("mine*"))
+
+
+def test_empty_maps_and_void_masks(say: Callable[..., Said], scene: Path, start: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty.gpkg"
+    pyogrio.raw.write(empty, np.array([], dtype=object), [], [], crs=UTM, geometry_type="LineString")
+    done = say("adapt", scene, "--labels", empty, "--model", start, "-o", tmp_path / "mine.safetensors")
+    assert (done.status, "holds no roads" in done.error) == (1, True)
+    tiles = folder(tmp_path, 2)
+    for mask in (tiles / "masks").iterdir():
+        write_raster(mask, np.full((1, SIDE, SIDE), 255, np.uint8), crs=UTM, nodata=255)
+    done = say("adapt", tiles, "--model", start, "-o", tmp_path / "mine.safetensors")
+    assert done.status == 1
+    assert not list(tmp_path.glob("mine*"))
+
+
+def test_what_is_read_is_not_the_output_and_one_run_at_a_time(
+    say: Callable[..., Said], scene: Path, roads: Path, start: Path, tmp_path: Path
+) -> None:
+    for read in (scene, roads, start):
+        before = read.read_bytes()
+        done = say("adapt", scene, "--labels", roads, "--model", start, "-o", read, "--overwrite")
+        assert (done.status, "is also the input" in done.error) == (1, True)
+        assert read.read_bytes() == before
+    output = tmp_path / "mine.safetensors"
+    with locked([output]), pytest.raises(OutputError, match="is being written by process"):
+        adapt(scene, output, labels=roads, model=str(start))
+    done = say("adapt", scene, "-o", output)
+    assert (done.status, "--labels" in done.error) == (1, True)
