@@ -15,6 +15,7 @@ from roadseg.errors import SceneError
 from roadseg.raster import rasterize as burn
 from roadseg.raster.grid import Grid, units_per_metre
 from roadseg.raster.rasterize import near, write_mask
+from roadseg.windows import Window
 
 LONLAT = "EPSG:4326"
 MERCATOR = "EPSG:3857"
@@ -107,3 +108,25 @@ def test_only_geometries_nearby_are_taken() -> None:
 def test_a_crs_that_is_missing_or_unknown_is_named(crs: str | None, message: str) -> None:
     with pytest.raises(SceneError, match=message):
         near(np.array([LineString([(0, 0), (1, 1)])], dtype=object), crs, grid_at(15.3, 60.0, UTM), reach_m=1)
+
+
+def test_only_chosen_windows_are_drawn(tmp_path: Path) -> None:
+    grid = Grid(CRS.from_user_input(UTM).to_wkt(), Affine(1, 0, 500_000, 0, -1, 5_000_000), 900, 1200)
+    lines = np.array([LineString([(500_000, 4_999_700), (501_200, 4_999_700)])], dtype=object)
+    wanted = [Window(200, 100, 200, 150), Window(600, 700, 90, 80)]
+    seen: list[np.ndarray] = []
+
+    def choose(roads: np.ndarray) -> list[Window]:
+        seen.append(shapely.bounds(roads))
+        return wanted
+
+    assert write_mask(tmp_path / "m.tif", grid, lines, np.array([6.0]), UTM, {}, choose) == wanted
+    assert seen[0].round().tolist() == [[-3, 297, 1203, 303]]
+    with rasterio.open(tmp_path / "m.tif") as file:
+        mask = file.read(1)
+    labelled = np.zeros_like(mask, bool)
+    for window in wanted:
+        labelled[window.slices()] = True
+    assert (mask[~labelled] == 255).all()
+    assert (mask[200:400, 100:250] == (np.abs(np.arange(200, 400) + 0.5 - 300) < 3)[:, None]).all()
+    assert (mask[600:690, 700:780] == 0).all()

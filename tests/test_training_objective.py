@@ -8,7 +8,7 @@ import torch
 from skimage.morphology import skeletonize
 
 from roadseg.settings import TrainSettings
-from roadseg.training.objective import loss_from_sums, loss_sums, skeleton
+from roadseg.training.objective import loss_from_sums, loss_sums, skeleton, without_missing
 
 PLAIN = TrainSettings(dice_weight=0.0)
 KINDS = [
@@ -115,3 +115,17 @@ def test_a_cut_road_costs_more_cldice_than_a_thinner_one() -> None:
         return float(loss(logits, labels, settings) - loss(logits, labels, PLAIN))
 
     assert line_loss(cut) > 2 * line_loss(thinner)
+
+
+def test_only_roads_far_from_any_label_are_taken_for_missing_ones() -> None:
+    labels = torch.zeros(1, 60, 60, dtype=torch.uint8)
+    labels[0, 30, :20] = 1
+    labels[0, :5] = 255
+    logits = torch.full((1, 1, 60, 60), -3.0)
+    logits[0, 0, 30] = logits[0, 0, 55] = 3.0  # a road that is labelled on its left, and one that is not
+    found = without_missing(logits, labels)[0]
+    assert (found[30, :30] == labels[0, 30, :30]).all()  # near the label
+    assert (found[30, 30:] == 255).all()
+    assert (found[55] == 255).all()
+    changed = found != labels[0]
+    assert int(changed.sum()) == 30 + 60
