@@ -5,6 +5,7 @@ sides, bring them together, split lines where they leave the other side's surrou
 seen and matched as three layers.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Unpack
@@ -17,9 +18,12 @@ from roadseg.evaluation.map_difference import split_by_match
 from roadseg.evaluation.map_lines import MapLines, bring_together, in_metres, read_map_lines, read_predicted_lines
 from roadseg.evaluation.map_picture import draw_difference
 from roadseg.evaluation.map_pieces import Pieces, cut_lines, drop_short
+from roadseg.files.outputs import write_output
 from roadseg.progress import Listener
+from roadseg.raster.picture import write_picture
 from roadseg.roads.files.layers import VectorLayer
-from roadseg.roads.files.outputs import check_layers_target, publish_layers
+from roadseg.roads.files.osm import check_osm_name
+from roadseg.roads.files.outputs import check_layers_target, osm_of_layer, publish_layers
 from roadseg.settings import CompareOptions, CompareSettings
 from roadseg.settings.option import check_keywords, from_options
 
@@ -37,8 +41,8 @@ class CompareResult:
 
     Parameters
     ----------
-    output, preview
-        The GeoPackage, and the picture if one was asked for.
+    output, preview, osm
+        The GeoPackage, and the picture and the file for map editors if they were asked for.
     missing_from_map_km, missing_from_map
         Length and number of pieces of predicted roads that the map lacks.
     not_seen_km, not_seen
@@ -53,6 +57,7 @@ class CompareResult:
 
     output: Path
     preview: Path | None
+    osm: Path | None
     missing_from_map_km: float
     missing_from_map: int
     not_seen_km: float
@@ -64,7 +69,8 @@ class CompareResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as JSON-ready values."""
-        return {**asdict(self), "output": str(self.output), "preview": str(self.preview) if self.preview else None}
+        paths = {name: getattr(self, name) for name in ("output", "preview", "osm")}
+        return {**asdict(self), **{name: str(path) if path else None for name, path in paths.items()}}
 
     def sentence(self) -> str:
         """Return a summary in one line."""
@@ -108,7 +114,10 @@ def compare(
     check_keywords("compare", options, CompareOptions)
     settings, listener = from_options(CompareSettings, options), listener or Listener()
     roads, reference, output = Path(roads), Path(reference), Path(output)
-    check_layers_target(output, list(_COLOURS), settings.preview, [roads, reference], overwrite=settings.overwrite)
+    others = [path for path in (settings.preview, settings.osm) if path]
+    check_layers_target(output, list(_COLOURS), others, [roads, reference], overwrite=settings.overwrite)
+    if settings.osm:
+        check_osm_name(str(settings.osm))
     predicted = read_predicted_lines(roads, settings, listener)
     predicted, mapped = bring_together(predicted, read_map_lines(reference, settings), settings)
     for note in mapped.notes:
@@ -127,11 +136,11 @@ def compare(
         _layer(NOT_SEEN, mapped, cut_lines(there, mapped.lines, not_seen), not_seen),
         _layer(MATCHED, predicted, cut_lines(here, predicted.lines, matched), matched, mapped),
     ]
-    picture = draw_difference([(layer.shapes, _COLOURS[layer.name]) for layer in reversed(layers)])
-    publish_layers(output, layers, settings.preview, picture, [roads, reference], overwrite=settings.overwrite)
+    publish_layers(output, layers, _others(layers, settings), [roads, reference], overwrite=settings.overwrite)
     return CompareResult(
         output,
         settings.preview,
+        settings.osm,
         *_total(missing),
         *_total(not_seen),
         _total(matched)[0],
@@ -139,6 +148,18 @@ def compare(
         sum(map(_length_km, there)),
         measured_in,
     )
+
+
+def _others(layers: Sequence[VectorLayer], settings: CompareSettings) -> dict[Path, Callable[[Path], None]]:
+    """Return what writes the picture and the file for map editors, as far as they are asked for."""
+    writers: dict[Path, Callable[[Path], None]] = {}
+    if settings.preview:
+        picture = draw_difference([(layer.shapes, _COLOURS[layer.name]) for layer in reversed(layers)])
+        writers[settings.preview] = lambda path: write_picture(path, picture)
+    if settings.osm:
+        data = osm_of_layer(layers[0])
+        writers[settings.osm] = lambda path: write_output(path, data)
+    return writers
 
 
 def _layer(
@@ -152,7 +173,8 @@ def _layer(
     lines: NDArray[np.object_] = np.empty(len(shapes), dtype=object)
     lines[:] = [shapely.LineString(shape) for shape in shapes]
     red, green, blue = _COLOURS[name]
-    return VectorLayer(name, "LineString", side.crs, lines, columns, colour=f"{red},{green},{blue},255")
+    colour = f"{red},{green},{blue},255"
+    return VectorLayer(name, "LineString", side.crs, lines, columns, colour, side.attribution)
 
 
 def _total(pieces: Pieces) -> tuple[float, int]:

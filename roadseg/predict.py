@@ -200,7 +200,7 @@ def predict_scene(
             if outputs.preview:
                 finished.append((draw_preview(scene, plan, partial), outputs.preview))
             if outputs.vector:
-                finished += _extract_network(plan, partial, outputs.vector, listener)
+                finished += _extract_network(plan, partial, outputs.vector, listener, model.card.attribution)
             _check_unchanged(states, partial)
             partial.publish(finished)
     if not known:
@@ -223,14 +223,14 @@ def predict_scene(
     )
 
 
-def _extract_network(plan: ScenePlan, partial: Partial, target: Path, listener: Listener) -> Finished:
+def _extract_network(plan: ScenePlan, partial: Partial, target: Path, listener: Listener, attribution: str) -> Finished:
     """Extract the roads from the predicted probability into the partial folder."""
     raster = probability_on_model_grid(plan, partial)
     pixels = "" if raster.ground.in_metres else "; lengths and widths are in pixels"
     listener.report(f"extracting the road network{pixels}")
     roads = extract(ExtractionPlan(raster, VectorizeSettings()), partial.folder, listener)
     listener.report(f"{len(roads):,} roads found")
-    return stage_vectors(roads, VectorOutputs(target), None, partial.folder)
+    return stage_vectors(roads, VectorOutputs(target), None, partial.folder, attribution=attribution)
 
 
 def _check_unchanged(states: FileStates, partial: Partial) -> None:

@@ -152,7 +152,7 @@ def vectorize_raster(
             if not len(roads):
                 listener.warn(f"no road was found in {path}: {raster.emptiness(plan.threshold)}")
             if outputs:
-                staged = stage_vectors(roads, outputs, settings.crs, folder)
+                staged = stage_vectors(roads, outputs, settings.crs, folder, attribution=raster.attribution)
                 if outputs.preview and backdrop:
                     write_picture(folder / "preview.png", draw_roads(roads, backdrop))
                     staged.append((folder / "preview.png", outputs.preview))
@@ -178,7 +178,7 @@ def check_outputs(path: str | Path, outputs: VectorOutputs | None, settings: Vec
 def endings_of(outputs: VectorOutputs) -> dict[str, str]:
     """Return the extensions of the outputs of several rasters, which go to folders."""
     ending = SUFFIX_OF[outputs.format or "GeoPackage"]
-    return {"vector": ending, "junctions": ending, "preview": ".png"}
+    return {"vector": ending, "junctions": ending, "osm": ".geojson", "preview": ".png"}
 
 
 @contextmanager
@@ -196,7 +196,7 @@ def _result(roads: Roads, plan: ExtractionPlan, outputs: VectorOutputs | None, *
     """Return the roads with their figures."""
     totals = roads.totals()
     raster, metric = plan.raster, plan.raster.ground.in_metres
-    wanted = {"vector": outputs.vector, "junctions": outputs.junctions, "preview": outputs.preview} if outputs else {}
+    wanted = {name: getattr(outputs, name) for name in ("vector", "junctions", "osm", "preview")} if outputs else {}
     return VectorizeResult(
         raster=str(raster.path),
         outputs={name: path for name, path in wanted.items() if path},

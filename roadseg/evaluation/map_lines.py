@@ -46,6 +46,8 @@ class MapLines:
         ``EPSG:n`` or well-known text; None if the file names none.
     notes
         What was left out, and why.
+    attribution
+        Whom to credit, if the file says so.
     """
 
     path: Path
@@ -53,6 +55,7 @@ class MapLines:
     columns: Columns
     crs: str | None
     notes: tuple[str, ...] = ()
+    attribution: str = ""
 
     def selected(self, which: NDArray[np.intp]) -> "MapLines":
         """Return some of the lines, by their numbers."""
@@ -81,7 +84,7 @@ def read_predicted_lines(path: Path, settings: CompareSettings, listener: Listen
         raise TypeError("lines were asked for")
     table = {name: values for name, values in network.table().items() if name != "geometry"}
     lines = [np.asarray(line) for line in np.split(network.vertices, network.starts[1:-1])] if len(network) else []
-    return MapLines(path, lines, table, network.crs)
+    return MapLines(path, lines, table, network.crs, attribution=raster.attribution)
 
 
 def read_map_lines(path: Path, settings: CompareSettings) -> MapLines:
@@ -162,7 +165,7 @@ def _read_lines(path: Path, layer: str | None, *, classes: Sequence[str] = (), v
     if not np.isfinite(xy).all():
         raise SceneError(f"{path} holds a coordinate that is not a finite number; repair that line first")
     lines = np.split(xy, np.flatnonzero(np.diff(line)) + 1) if len(xy) else []
-    return MapLines(path, lines, columns, table.crs, tuple(notes))
+    return MapLines(path, lines, columns, table.crs, tuple(notes), table.attribution)
 
 
 def _read_table(path: Path, layer: str | None) -> VectorTable:

@@ -7,7 +7,7 @@ from roadseg.model.card import ModelCard
 from roadseg.prediction.pipeline import join_predicted
 from roadseg.prediction.plan import ScenePlan
 from roadseg.raster.cog import write_cog
-from roadseg.raster.encoding import MASK, Product
+from roadseg.raster.encoding import ATTRIBUTION, MASK, Product
 from roadseg.raster.partial import Partial
 from roadseg.raster.picture import overlay, preview_size, read_reduced, write_picture
 from roadseg.raster.probability import ProbabilityRaster
@@ -55,6 +55,7 @@ def provenance(scene: Scene, plan: ScenePlan, card: ModelCard, command: str) -> 
         "ROADSEG_GSD_M": f"{card.gsd_m:g}",
         "ROADSEG_SCENE": scene.path,
         "ROADSEG_COMMAND": command,
+        **({ATTRIBUTION: card.attribution} if card.attribution else {}),
     }
 
 

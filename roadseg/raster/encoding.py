@@ -17,6 +17,9 @@ LEVELS = 254
 
 NODATA = 255
 
+ATTRIBUTION = "ROADSEG_ATTRIBUTION"
+"""Tag that says whom to credit."""
+
 _STRIP_PX = 1 << 16
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from roadseg.errors import SceneError
 from roadseg.raster.area import Area
-from roadseg.raster.encoding import LEVELS, NODATA
+from roadseg.raster.encoding import ATTRIBUTION, LEVELS, NODATA
 from roadseg.raster.files import bounded_cache
 from roadseg.raster.grid import Grid, model_grid
 from roadseg.raster.ground import ground_of
@@ -45,6 +45,8 @@ class ProbabilityRaster:
         Threshold stored in the file, or None.
     area
         Area outside of which all pixels are nodata; None reads all of them.
+    attribution
+        Whom to credit, if the file says so.
     """
 
     def __init__(
@@ -56,9 +58,10 @@ class ProbabilityRaster:
         *,
         threshold: float | None = None,
         area: Area | None = None,
+        attribution: str = "",
     ) -> None:
         self.path, self.kind, self.source, self.grid = path, kind, source, grid
-        self.threshold, self.area = threshold, area
+        self.threshold, self.area, self.attribution = threshold, area, attribution
         self.ground = ground_of(grid)
         self._open: tuple[int, RoadRaster] | None = None
 
@@ -192,12 +195,14 @@ def open_probability(path: Path | str, *, pixel_m: float | None = None) -> tuple
         If it is no raster of roads, or has no CRS and ``pixel_m`` is given.
     """
     with bounded_cache(), RoadRaster(path) as raster:
-        grid = _extraction_grid(raster, pixel_m)
+        grid, credit = _extraction_grid(raster, pixel_m), raster.tags.get(ATTRIBUTION, "")
         if raster.is_scaled:
             threshold = _number(raster.tags.get("ROADSEG_THRESHOLD"))
-            return ProbabilityRaster(path, "probability", raster.grid, grid, threshold=threshold), []
+            return ProbabilityRaster(
+                path, "probability", raster.grid, grid, threshold=threshold, attribution=credit
+            ), []
         kind, notes = settle_kind(raster.values(), path)
-        return ProbabilityRaster(path, kind, raster.grid, grid), notes
+        return ProbabilityRaster(path, kind, raster.grid, grid, attribution=credit), notes
 
 
 def _extraction_grid(raster: RoadRaster, pixel_m: float | None) -> Grid:

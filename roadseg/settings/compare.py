@@ -42,6 +42,10 @@ class CompareSettings:
         float,
         Option("--min-length", "Shortest unmatched stretch of road to report, in metres.", "Matching", "M", min=0),
     ] = 20.0
+    osm: Annotated[
+        Path | None,
+        Option("--osm", "Also write the missing roads for OpenStreetMap editors, as GeoJSON.", "Output"),
+    ] = None
     preview: Annotated[Path | None, Option("--preview", "PNG of missing, unseen and matched roads.", "Output")] = None
     overwrite: Annotated[bool, Option("--overwrite", "Replace outputs.", "Output")] = False
 
@@ -62,5 +66,6 @@ class CompareOptions(TypedDict, total=False):
     buffer: float
     angle: float
     min_length: float
+    osm: str | Path | None
     preview: str | Path | None
     overwrite: bool

@@ -122,6 +122,10 @@ class VectorOutputs:
     junctions: Annotated[
         Path | None, Option("--junctions", "File for the junctions; by default a layer of the GeoPackage.", "Output")
     ] = None
+    osm: Annotated[
+        Path | None,
+        Option("--osm", "Also write the roads for OpenStreetMap editors, as GeoJSON.", "Output"),
+    ] = None
     preview: Annotated[Path | None, Option("--preview", "Also draw the roads over the raster, as PNG.", "Output")] = (
         None
     )
@@ -129,7 +133,7 @@ class VectorOutputs:
 
     def paths(self) -> list[Path]:
         """Return the paths that are set."""
-        return [path for path in (self.vector, self.junctions, self.preview) if path]
+        return [path for path in (self.vector, self.junctions, self.osm, self.preview) if path]
 
 
 def check_combinations(outputs: VectorOutputs, settings: VectorizeSettings) -> None:
@@ -144,6 +148,8 @@ def check_combinations(outputs: VectorOutputs, settings: VectorizeSettings) -> N
         raise UsageError("--image is the background of --preview; give both")
     if outputs.junctions and settings.geometry == "polygons":
         raise UsageError("--junctions belong to lines; leave out --as polygons")
+    if outputs.osm and settings.geometry == "polygons":
+        raise UsageError("--osm holds lines; leave out --as polygons")
 
 
 class VectorizeOptions(TypedDict, total=False):
@@ -167,5 +173,6 @@ class VectorizeOptions(TypedDict, total=False):
     format: VectorFormat | None
     layer: str | None
     junctions: str | Path | None
+    osm: str | Path | None
     preview: str | Path | None
     image: str | Path | None

@@ -34,6 +34,8 @@ class VectorLayer:
         no value).
     colour
         Red, green, blue, opacity (``"213,0,110,255"``) of its style; empty for the style of roads.
+    attribution
+        Whom to credit; GeoPackages store it.
     """
 
     name: str
@@ -42,6 +44,7 @@ class VectorLayer:
     shapes: NDArray[np.object_]
     columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     colour: str = ""
+    attribution: str = ""
 
     def __len__(self) -> int:
         return len(self.shapes)
@@ -61,12 +64,15 @@ class VectorTable:
         ``EPSG:n``, well-known text or PROJJSON; None if the file names none.
     bounds
         Rectangle around the whole layer; None if it is not known.
+    attribution
+        Whom to credit, if roadseg wrote that into the file.
     """
 
     geometries: NDArray[np.object_]
     columns: dict[str, Sequence[Any]]
     crs: str | None
     bounds: Box | None = None
+    attribution: str = ""
 
 
 def road_layer(network: RoadNetwork, name: str) -> VectorLayer:

@@ -3,22 +3,21 @@
 Files are written to a staging folder; whoever asked for them publishes them when everything is finished.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import shapely
-from numpy.typing import NDArray
 
 from roadseg.errors import OutputError, SceneError
 from roadseg.files.lock import locked
-from roadseg.files.outputs import check_distinct, check_target, publish, staging_folder
+from roadseg.files.outputs import check_distinct, check_target, publish, staging_folder, write_output
 from roadseg.raster.crs import DEGREES, crs_wkt, projjson, reproject, same_crs
 from roadseg.raster.files import local_files
-from roadseg.raster.picture import write_picture
 from roadseg.roads.files.geopackage import check_layers, write_geopackage
 from roadseg.roads.files.layers import VectorLayer, area_layer, junction_layer, road_layer
+from roadseg.roads.files.osm import check_osm_name, osm_geojson
 from roadseg.roads.files.write import IN_DEGREES, files_of, format_of, write_layer
 from roadseg.roads.network import RoadAreas, RoadNetwork, Roads
 from roadseg.settings import VectorizeSettings, VectorOutputs
@@ -61,10 +60,13 @@ def check_vector_targets(outputs: VectorOutputs, settings: VectorizeSettings, in
         If one may not be written, or two are the same.
     """
     check_distinct(outputs.paths())
+    if outputs.osm:
+        check_osm_name(str(outputs.osm))
+    plain = {outputs.preview, outputs.osm}
     for target in outputs.paths():
-        packed = target != outputs.preview and format_of(target, outputs.format) == "GeoPackage"
+        packed = target not in plain and format_of(target, outputs.format) == "GeoPackage"
         check_target(target, overwrite=settings.overwrite or packed, inputs=inputs)
-        if target.is_symlink() and target != outputs.preview and format_of(target, outputs.format) == "Shapefile":
+        if target.is_symlink() and target not in plain and format_of(target, outputs.format) == "Shapefile":
             raise OutputError(f"{target} is a link, and a shapefile is several files; name the place it leads to")
         if packed:
             names = [content.name for content in planned_layers(outputs, target, areas=settings.geometry == "polygons")]
@@ -91,6 +93,8 @@ def check_target_crs(outputs: VectorOutputs, settings: VectorizeSettings, crs: s
     asked = crs_wkt(settings.crs) if settings.crs else None
     forms = {format_of(path, outputs.format) for path in (outputs.vector, outputs.junctions) if path}
     in_degrees = sorted(forms & set(IN_DEGREES))
+    if crs is None and outputs.osm:
+        raise SceneError(f"without a CRS {outputs.osm} cannot have longitude and latitude; assign one with gdal_edit")
     if in_degrees and asked and not same_crs(asked, DEGREES):
         raise OutputError(f"{in_degrees[0]} holds longitude and latitude only; leave --crs out, or write .gpkg")
     if crs is None and (asked or in_degrees):
@@ -122,7 +126,9 @@ def reproject_roads(roads: Roads, crs: str) -> Roads:
     return replace(roads, crs=target, polygons=shapely.orient_polygons(moved))
 
 
-def stage_vectors(roads: Roads, outputs: VectorOutputs, crs: str | None, folder: Path) -> list[tuple[Path, Path]]:
+def stage_vectors(
+    roads: Roads, outputs: VectorOutputs, crs: str | None, folder: Path, *, attribution: str = ""
+) -> list[tuple[Path, Path]]:
     """Write the vector files to a staging folder.
 
     Parameters
@@ -135,6 +141,8 @@ def stage_vectors(roads: Roads, outputs: VectorOutputs, crs: str | None, folder:
         CRS of the files; None keeps that of the roads, unless the format has its own.
     folder
         Staging folder.
+    attribution
+        Whom to credit, stored in GeoPackages and files for map editors.
 
     Returns
     -------
@@ -153,7 +161,7 @@ def stage_vectors(roads: Roads, outputs: VectorOutputs, crs: str | None, folder:
         wanted = crs or (DEGREES if form in IN_DEGREES else None)
         in_crs = reproject_roads(roads, wanted) if wanted else roads
         planned = planned_layers(outputs, target, areas=isinstance(roads, RoadAreas))
-        layers = [_layer(in_crs, layer) for layer in planned]
+        layers = [replace(_layer(in_crs, layer), attribution=attribution) for layer in planned]
         path = folder / target.name
         path.unlink(missing_ok=True)  # left by a run that was killed
         if form == "GeoPackage":
@@ -161,7 +169,33 @@ def stage_vectors(roads: Roads, outputs: VectorOutputs, crs: str | None, folder:
         else:
             write_layer(path, layers[0], form, projjson=projjson(in_crs.crs) if in_crs.crs else None)
         staged += [(file, target.with_name(file.name)) for file in files_of(path)]
+    if outputs.osm and isinstance(roads, RoadNetwork):
+        staged.append((_stage_osm(roads, folder, attribution), outputs.osm))
     return staged
+
+
+def _stage_osm(roads: RoadNetwork, folder: Path, attribution: str) -> Path:
+    """Write roads for map editors."""
+    path = folder / "osm.geojson"
+    write_output(path, osm_of_layer(replace(road_layer(roads, ROADS), attribution=attribution)))
+    return path
+
+
+def osm_of_layer(layer: VectorLayer) -> bytes:
+    """Return a layer of roads for map editors, without the outlines of areas too wide for a road.
+
+    Raises
+    ------
+    SceneError
+        If the layer has no CRS.
+    """
+    if layer.crs is None:
+        raise SceneError("without a CRS lines cannot have longitude and latitude for --osm; assign one first")
+    own: str = layer.crs
+    width_m = np.asarray(layer.columns.get("width_m", np.full(len(layer), np.nan)), dtype=np.float64)
+    kept = ~np.asarray(layer.columns.get("areal", np.zeros(len(layer))), dtype=np.bool_)
+    shapes = shapely.transform(layer.shapes[kept], lambda xy: reproject(xy, own, DEGREES))
+    return osm_geojson([shapely.get_coordinates(line) for line in shapes], width_m[kept].tolist(), layer.attribution)
 
 
 def _layer(roads: Roads, content: PlannedLayer) -> VectorLayer:
@@ -171,9 +205,9 @@ def _layer(roads: Roads, content: PlannedLayer) -> VectorLayer:
 
 
 def check_layers_target(
-    output: Path, names: Sequence[str], preview: Path | None, inputs: Sequence[Path], *, overwrite: bool
+    output: Path, names: Sequence[str], others: Sequence[Path], inputs: Sequence[Path], *, overwrite: bool
 ) -> None:
-    """Check before any work whether a GeoPackage of several layers, and a picture, may be written.
+    """Check before any work whether a GeoPackage of several layers, and other files, may be written.
 
     Raises
     ------
@@ -182,7 +216,7 @@ def check_layers_target(
     """
     if output.suffix.lower() != ".gpkg":
         raise OutputError(f"{output} does not end in .gpkg; its {len(names)} layers go into one GeoPackage")
-    targets = [output, *([preview] if preview else [])]
+    targets = [output, *others]
     check_distinct(targets)
     inputs = local_files(map(str, inputs))
     for target in targets:
@@ -193,23 +227,34 @@ def check_layers_target(
 def publish_layers(
     output: Path,
     layers: Sequence[VectorLayer],
-    preview: Path | None,
-    picture: NDArray[np.uint8],
+    others: Mapping[Path, Callable[[Path], None]],
     inputs: Sequence[Path],
     *,
     overwrite: bool,
 ) -> None:
-    """Write layers as a GeoPackage, and a picture if one is asked for; both appear whole.
+    """Write layers as a GeoPackage, and other files; all of them appear whole.
+
+    Parameters
+    ----------
+    output, layers
+        The GeoPackage.
+    others
+        Other files, and what writes each to a path.
+    inputs
+        Files that must not be overwritten.
+    overwrite
+        Whether files and layers may be replaced.
 
     Raises
     ------
     OutputError
         If one cannot be written, another run works on it, or it has appeared since it was checked.
     """
-    with locked([output, *([preview] if preview else [])]), staging_folder(output) as folder:
-        check_layers_target(output, [layer.name for layer in layers], preview, inputs, overwrite=overwrite)
+    with locked([output, *others]), staging_folder(output) as folder:
+        check_layers_target(output, [layer.name for layer in layers], [*others], inputs, overwrite=overwrite)
         write_geopackage(folder / output.name, layers, original=output)
-        if preview:
-            write_picture(folder / "preview.png", picture)
-            publish(folder / "preview.png", preview)
+        for number, (target, write) in enumerate(others.items()):
+            staged = folder / f"{number}{target.suffix}"
+            write(staged)
+            publish(staged, target)
         publish(folder / output.name, output)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon
 
 from roadseg.errors import SceneError
+from roadseg.raster.encoding import ATTRIBUTION
 from roadseg.roads.files.layers import Box, VectorTable
 
 _LINES = (shapely.GeometryType.LINESTRING, shapely.GeometryType.MULTILINESTRING)
@@ -72,7 +73,13 @@ def read_layer(
         geometries: NDArray[np.object_] = shapely.from_wkb(wkb)
     attributes = {str(name): value.tolist() for name, value in zip(meta["fields"], values, strict=True)}
     bounds = about["total_bounds"]
-    return VectorTable(geometries, attributes, meta["crs"], bounds if bounds and np.isfinite(bounds).all() else None)
+    return VectorTable(
+        geometries,
+        attributes,
+        meta["crs"],
+        bounds if bounds and np.isfinite(bounds).all() else None,
+        (about.get("layer_metadata") or {}).get(ATTRIBUTION, ""),
+    )
 
 
 def read_polygons(path: Path, *, layer: str | None = None) -> tuple[list[Polygon | MultiPolygon], str | None]:

@@ -14,6 +14,7 @@ from typing import Any
 import shapely
 
 from roadseg.errors import OutputError
+from roadseg.raster.encoding import ATTRIBUTION
 from roadseg.roads.files.layers import VectorLayer
 from roadseg.settings import VectorFormat
 
@@ -123,6 +124,7 @@ def write_layer(
                 driver=driver,
                 layer=layer.name,
                 layer_options=options,
+                layer_metadata={ATTRIBUTION: layer.attribution} if form == "GeoPackage" and layer.attribution else None,
             )
     except (CRSError, DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError, OSError) as error:
         raise OutputError(f"cannot write {path.name} ({error}); make room or choose another place") from error

@@ -1,0 +1,61 @@
+"""Lines for OpenStreetMap editors: GeoJSON in longitude and latitude, with tags as properties.
+
+JOSM takes the properties of a feature for tags and skips nested ones; Rapid reads those under ``osm_tags``, so both are
+there. Widths measured in imagery are ``est_width``; surfaces and classes are not guessed (``highway=road``); the source
+belongs on the changeset. Ways that meet share their node to the last digit (7 decimals, about 1 cm).
+"""
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roadseg.errors import OutputError
+
+ENDINGS = (".geojson", ".json")
+
+_DECIMALS = 7
+
+
+def check_osm_name(name: str) -> None:
+    """Raise OutputError if a file for editors has another ending than GeoJSON's."""
+    if not name.lower().endswith(ENDINGS):
+        raise OutputError(f"{name} is written as GeoJSON for map editors; let it end in .geojson")
+
+
+def osm_geojson(lines: Sequence[NDArray[np.float64]], width_m: Sequence[float], attribution: str) -> bytes:
+    """Return roads as GeoJSON for map editors.
+
+    Parameters
+    ----------
+    lines
+        (vertices, 2) float64 longitude, latitude in WGS 84 each.
+    width_m
+        Their widths; NaN where one is unknown.
+    attribution
+        Whom to credit, for the head of the file; may be empty.
+    """
+    rows = [
+        json.dumps(feature)
+        for line, width in zip(lines, width_m, strict=True)
+        if (feature := _feature(line, float(width))) is not None
+    ]
+    credit = f'"attribution": {json.dumps(attribution, ensure_ascii=False)},\n' if attribution else ""
+    joined = ",\n".join(rows)
+    return f'{{"type": "FeatureCollection",\n{credit}"features": [\n{joined}\n]}}\n'.encode()
+
+
+def _feature(line: NDArray[np.float64], width_m: float) -> dict[str, object] | None:
+    """Return a way; None if it is shorter than the grid of coordinates."""
+    rounded = np.round(line, _DECIMALS)
+    moves = np.ones(len(rounded), dtype=np.bool_)
+    moves[1:] = (np.diff(rounded, axis=0) != 0).any(axis=1)
+    if moves.sum() < 2:
+        return None
+    tags = {"highway": "road", **({"est_width": f"{width_m:.1f}"} if np.isfinite(width_m) else {})}
+    return {
+        "type": "Feature",
+        "properties": {**tags, "osm_tags": tags},
+        "geometry": {"type": "LineString", "coordinates": rounded[moves].tolist()},
+    }

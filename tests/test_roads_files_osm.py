@@ -1,0 +1,84 @@
+"""Roads for OpenStreetMap editors: flat and nested tags, shared nodes equal to the last digit, whom to credit."""
+
+import json
+from collections import Counter
+
+import numpy as np
+import pyogrio
+import pytest
+from road_rasters import UTM, UTM_NORTH_UP, draw_t, write_levels
+
+from roadseg.compare import MATCHED, MISSING, compare
+from roadseg.errors import OutputError, SceneError, UsageError
+from roadseg.roads.files.osm import osm_geojson
+from roadseg.vectorize import vectorize
+
+CREDIT = 'me & "you" ©'
+
+
+@pytest.fixture
+def raster(tmp_path):
+    tags = {"ROADSEG_ATTRIBUTION": CREDIT}
+    return write_levels(tmp_path / "t.tif", draw_t(), transform=UTM_NORTH_UP, crs=UTM, tags=tags)
+
+
+def read(path):
+    found = json.loads(path.read_text())
+    assert found["type"] == "FeatureCollection"
+    return found, [np.array(feature["geometry"]["coordinates"]) for feature in found["features"]]
+
+
+def test_ways_have_the_tags_that_mappers_expect_and_no_others(raster, tmp_path):
+    result = vectorize(raster, tmp_path / "r.gpkg", osm=tmp_path / "r.geojson")
+    assert result.outputs["osm"] == tmp_path / "r.geojson"
+    found, lines = read(tmp_path / "r.geojson")
+    assert found["attribution"] == CREDIT
+    assert len(lines) == 3
+    for feature, width in zip(found["features"], result.roads.width_m, strict=True):
+        tags = {"highway": "road", "est_width": f"{width:.1f}"}
+        assert feature["properties"] == {**tags, "osm_tags": tags}
+
+
+def test_ways_that_meet_share_their_node_to_the_last_digit(raster, tmp_path):
+    vectorize(raster, tmp_path / "r.gpkg", osm=tmp_path / "r.geojson")
+    _, lines = read(tmp_path / "r.geojson")
+    ends = Counter(tuple(line[at]) for line in lines for at in (0, -1))
+    assert sorted(ends.values()) == [1, 1, 1, 3]
+    assert all(9 - 3 < x < 9 + 3 and 47 < y < 49 for line in lines for x, y in line)  # 500 km east, 5,300 km north
+
+
+def test_missing_roads_are_written_for_editors_too(raster, tmp_path):
+    vectorize(raster, tmp_path / "r.gpkg")
+    half = write_levels(tmp_path / "half.tif", draw_t()[:70], transform=UTM_NORTH_UP, crs=UTM)
+    vectorize(half, tmp_path / "map.gpkg")
+    result = compare(tmp_path / "r.gpkg", tmp_path / "map.gpkg", tmp_path / "c.gpkg", osm=tmp_path / "c.geojson")
+    found, lines = read(tmp_path / "c.geojson")
+    assert found["attribution"] == CREDIT
+    assert len(lines) == result.missing_from_map > 0
+    assert all(feature["properties"]["highway"] == "road" for feature in found["features"])
+    for layer, tag in ((MISSING, CREDIT), (MATCHED, CREDIT)):
+        assert pyogrio.read_info(tmp_path / "c.gpkg", layer=layer)["layer_metadata"]["ROADSEG_ATTRIBUTION"] == tag
+
+
+def test_a_way_without_width_or_length_is_no_trouble():
+    lines = [np.array([[9.0, 48.0], [9.00000001, 48.0], [9.1, 48.0]]), np.array([[9.0, 48.0], [9.00000001, 48.0]])]
+    found = json.loads(osm_geojson(lines, [np.nan, 5.0], ""))
+    assert "attribution" not in found
+    (feature,) = found["features"]
+    assert feature["properties"] == {"highway": "road", "osm_tags": {"highway": "road"}}
+    assert feature["geometry"]["coordinates"] == [[9.0, 48.0], [9.1, 48.0]]
+    assert json.loads(osm_geojson([], [], ""))["features"] == []
+
+
+def test_what_cannot_be_written_for_editors_is_refused_before_any_work(raster, tmp_path):
+    output = tmp_path / "r.gpkg"
+    with pytest.raises(OutputError, match=r"let it end in \.geojson"):
+        vectorize(raster, output, osm=tmp_path / "r.osm")
+    with pytest.raises(UsageError, match="--osm holds lines; leave out --as polygons"):
+        vectorize(raster, output, osm=tmp_path / "r.geojson", as_="polygons")
+    nowhere = write_levels(tmp_path / "n.tif", draw_t(), crs=None)
+    with pytest.raises(SceneError, match=r"without a CRS .* assign one with gdal_edit"):
+        vectorize(nowhere, output, osm=tmp_path / "r.geojson")
+    with pytest.raises(OutputError, match="named twice"):
+        vectorize(raster, tmp_path / "r.geojson", osm=tmp_path / "r.geojson")
+    assert not output.exists()
