@@ -5,31 +5,31 @@ chain for one scene.
 """
 
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
-from roadseg.errors import SceneError, UsageError, shortened
+from roadseg.errors import SceneError, UsageError, counted, shortened
 from roadseg.files.lock import locked
-from roadseg.files.outputs import check_distinct, check_target
+from roadseg.files.parts import check_unshared
 from roadseg.prediction.engines.choose import load
 from roadseg.prediction.engines.engine import LoadedModel
-from roadseg.prediction.fingerprint import FileStates, changed_files, file_states, fingerprint
+from roadseg.prediction.fingerprint import FileStates, changed_files
 from roadseg.prediction.outputs import Finished, draw_preview, probability_on_model_grid, provenance, write_rasters
+from roadseg.prediction.parts import predict_part, shared_partial
 from roadseg.prediction.pipeline import KNOWN, ROAD, predict_blocks, regrid_blocks
-from roadseg.prediction.plan import ScenePlan, describe, plan_scene, scene_settings, unlike_training_warning
+from roadseg.prediction.plan import ScenePlan, scene_settings
+from roadseg.prediction.prepare import check_outputs, prepare
 from roadseg.progress import Listener
-from roadseg.raster.area import polygon_area
 from roadseg.raster.files import bounded_cache
-from roadseg.raster.partial import Partial, interrupted_targets
+from roadseg.raster.partial import Partial, partial_folder
 from roadseg.raster.scene import Scene
 from roadseg.roads.extract import ExtractionPlan, extract
-from roadseg.roads.files.outputs import check_target_crs, check_vector_targets, stage_vectors
-from roadseg.roads.files.read import read_polygons
+from roadseg.roads.files.outputs import stage_vectors
 from roadseg.settings import (
     EngineOptions,
     EngineSettings,
+    MachineSettings,
     PredictOptions,
     PredictOutputs,
     PredictSettings,
@@ -48,7 +48,7 @@ ENDINGS = {"raster": ".tif", "mask": ".tif", "preview": ".png", "vector": ".gpkg
 class PredictResult:
     """What was predicted; the fraction of road is None without valid pixels.
 
-    ``.github/JSON.md`` says what each value is.
+    A part (``part="2/5"``) has no outputs and no fractions. ``.github/JSON.md`` says what each value is.
     """
 
     scene: str
@@ -62,9 +62,10 @@ class PredictResult:
     model_hash: str
     threshold: float
     road_fraction: float | None
-    known_fraction: float
+    known_fraction: float | None
     blocks: int
     blocks_resumed: int
+    blocks_missing: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as JSON-ready values."""
@@ -132,7 +133,8 @@ def predict(
     if isinstance(model, LoadedModel) and of_engine:
         raise UsageError(f"the model is already loaded; give {', '.join(of_engine)} to load_model")
     loaded = model if isinstance(model, LoadedModel) else load_model(model, **of_engine)
-    return predict_scene(str(scene), outputs, loaded, settings, command=command, listener=listener)
+    share = from_options(MachineSettings, options).share
+    return predict_scene(str(scene), outputs, loaded, settings, command=command, share=share, listener=listener)
 
 
 def predict_scene(
@@ -142,6 +144,7 @@ def predict_scene(
     settings: PredictSettings,
     *,
     command: str = "",
+    share: tuple[int, int] | None = None,
     listener: Listener | None = None,
 ) -> PredictResult:
     """Predict the roads of a scene; the whole chain.
@@ -158,6 +161,8 @@ def predict_scene(
         Settings for reading the scene and for its windows, blocks and outputs.
     command
         Command line for the tags of the outputs.
+    share
+        Index of a part, from 0, and the number of parts: only blocks are predicted; None does all of the work.
     listener
         Callbacks for messages and for megapixels finished.
 
@@ -167,29 +172,17 @@ def predict_scene(
         If the scene cannot be read or an output cannot be written; finished blocks are kept.
     """
     listener, started = listener or Listener(), time.monotonic()
-    models = [model.path] if model.path else []
-    check_outputs(outputs, settings, [Path(scene_path), *models])
+    check_outputs(outputs, settings, [Path(scene_path), *([model.path] if model.path else [])])
+    if share:
+        return _predict_part(scene_path, outputs, model, settings, share, listener)
     with (
         locked(outputs.paths()) as lock,
         bounded_cache(),
         Scene(scene_path, scene_settings(model.card, settings)) as scene,
     ):
-        states = file_states(scene.local_files())
-        check_outputs(outputs, settings, [*states, *models])
-        if outputs.vector:
-            check_target_crs(VectorOutputs(outputs.vector), VectorizeSettings(), scene.grid.crs)
-        aoi = polygon_area(scene.grid, *read_polygons(settings.aoi), scene.path) if settings.aoi else None
-        plan = plan_scene(scene, model.card, settings, outputs, aoi)
-        listener.report(describe(scene, plan, model.card, model.engine.description))
-        if settings.pixel_m is None and scene.grid.pixel_size_m() is None:
-            listener.warn(
-                f"{scene_path} has no CRS with known metres; its pixels are assumed to be {model.card.gsd_m:g} m wide, "
-                "give their size with --gsd if they are not"
-            )
-        warning = unlike_training_warning(scene, model.card)
-        if warning:
-            listener.warn(warning)
-        found = fingerprint(scene, plan, model, settings, states)
+        check_unshared(outputs.raster, partial_folder(outputs.raster))
+        prepared = prepare(scene, outputs, model, settings, listener)
+        plan, found = prepared.plan, prepared.fingerprint
         with Partial(outputs.raster, found, start_over=settings.overwrite, check_lock=lock.check) as partial:
             resumed = predict_blocks(scene, plan, model.engine, partial, listener)
             if plan.regrids:
@@ -201,7 +194,7 @@ def predict_scene(
                 finished.append((draw_preview(scene, plan, partial), outputs.preview))
             if outputs.vector:
                 finished += _extract_network(plan, partial, outputs.vector, listener, model.card.attribution)
-            _check_unchanged(states, partial)
+            _check_unchanged(prepared.states, partial)
             partial.publish(finished)
     if not known:
         listener.warn(f"{scene_path} has no valid pixel in the requested area; the output holds only nodata")
@@ -223,6 +216,41 @@ def predict_scene(
     )
 
 
+def _predict_part(
+    scene_path: str,
+    outputs: PredictOutputs,
+    model: LoadedModel,
+    settings: PredictSettings,
+    share: tuple[int, int],
+    listener: Listener,
+) -> PredictResult:
+    """Predict the blocks of a scene that no other process has finished or works on; no output is written."""
+    started = time.monotonic()
+    with bounded_cache(), Scene(scene_path, scene_settings(model.card, settings)) as scene:
+        prepared = prepare(scene, outputs, model, settings, listener)
+        with shared_partial(outputs, prepared, start_over=settings.overwrite) as shared:
+            counts = predict_part(scene, prepared, model.engine, share, shared, listener)
+    rest = f"{counted(counts.missing, 'block')} missing" if counts.missing else "all blocks finished"
+    listener.report(f"part {share[0] + 1}/{share[1]} is done, {rest}; the command without --part writes the outputs")
+    return PredictResult(
+        scene=scene_path,
+        outputs={},
+        megapixels=round(prepared.plan.area.window.area / 1e6, 6),
+        seconds=round(time.monotonic() - started, 3),
+        device=model.engine.device,
+        precision=model.engine.precision,
+        engine=model.engine.library,
+        model=model.card.name,
+        model_hash=model.card.hash,
+        threshold=prepared.plan.threshold,
+        road_fraction=None,
+        known_fraction=None,
+        blocks=counts.blocks,
+        blocks_resumed=counts.before,
+        blocks_missing=counts.missing,
+    )
+
+
 def _extract_network(plan: ScenePlan, partial: Partial, target: Path, listener: Listener, attribution: str) -> Finished:
     """Extract the roads from the predicted probability into the partial folder."""
     raster = probability_on_model_grid(plan, partial)
@@ -240,22 +268,3 @@ def _check_unchanged(states: FileStates, partial: Partial) -> None:
         partial.discard()
         names = shortened(changed, 3)
         raise SceneError(f"{names} changed while it was read, so nothing was written; repeat the command")
-
-
-def check_outputs(outputs: PredictOutputs, settings: PredictSettings, inputs: Sequence[Path]) -> None:
-    """Check before any work that the outputs may be written.
-
-    Raises
-    ------
-    OutputError
-        If one may not, or two are the same file.
-    """
-    check_distinct(outputs.paths())
-    mine = interrupted_targets(outputs.raster)
-    inputs = [*inputs, *([settings.aoi] if settings.aoi else [])]
-    for target in outputs.paths():
-        may_replace = settings.overwrite or target.resolve() in mine
-        if target == outputs.vector:
-            check_vector_targets(VectorOutputs(target), VectorizeSettings(overwrite=may_replace), inputs)
-        else:
-            check_target(target, overwrite=may_replace, inputs=inputs)

@@ -8,7 +8,16 @@ import typer.main
 from roadseg.cli import app
 
 HEADINGS = {
-    "predict": ["Arguments", "Output", "Model and device", "Input", "Area", "Tuning", "Messages"],
+    "predict": [
+        "Arguments",
+        "Output",
+        "Model and device",
+        "Input",
+        "Area",
+        "Tuning",
+        "More than one machine",
+        "Messages",
+    ],
     "vectorize": ["Arguments", "Output", "Roads", "Cleaning and repair", "Tuning", "Messages"],
     "train": [
         "Arguments",

@@ -37,7 +37,7 @@ VERBS = {
     "predict": (
         predict,
         settings.PredictOptions,
-        (settings.PredictOutputs, settings.EngineSettings, settings.PredictSettings),
+        (settings.PredictOutputs, settings.EngineSettings, settings.PredictSettings, settings.MachineSettings),
     ),
     "vectorize": (vectorize, settings.VectorizeOptions, (settings.VectorOutputs, settings.VectorizeSettings)),
     "evaluate": (evaluate, settings.EvaluateOptions, (settings.EvaluateOutputs, settings.EvaluateSettings)),

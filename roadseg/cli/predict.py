@@ -21,11 +21,15 @@ from roadseg.cli.terminal import (
     terminal_listener,
     usage,
 )
-from roadseg.settings import EngineSettings, PredictOutputs, PredictSettings
-from roadseg.settings.option import as_options, from_options
+from roadseg.progress import Listener
+from roadseg.settings import EngineSettings, MachineSettings, PredictOutputs, PredictSettings
+from roadseg.settings.option import as_options, declared, from_options
+
+_OF_MACHINES = {one.option.flag or "" for one in declared(MachineSettings)}
+"""Options that do not change the outputs; outputs do not store them."""
 
 
-@with_options(PredictOutputs, EngineSettings, PredictSettings)
+@with_options(PredictOutputs, EngineSettings, PredictSettings, MachineSettings)
 def predict(
     scenes: Annotated[
         list[str],
@@ -64,6 +68,7 @@ def predict(
     roadseg predict tiles/*.tif -o roads/
     roadseg predict https://host/scene.tif --bbox 230000,890000,232000,892000 -o part.tif
     ls tiles/*.tif | roadseg predict - -o roads/ --json | jq .road_fraction
+    roadseg predict state.vrt -o roads.tif --part 3/20
     roadseg predict scene.tif -o - | gdal_translate /vsistdin/ out.jp2
     """
     check_stdout(output, as_json=as_json)
@@ -72,30 +77,41 @@ def predict(
         from roadseg.files.outputs import make_folders, name_outputs
         from roadseg.predict import ENDINGS, load_model
         from roadseg.predict import predict as predict_one
+        from roadseg.prediction.parts import own_and_others
+        from roadseg.raster.partial import is_complete
 
         found = find_files(expand_stdin(scenes))
         several = len(found) > 1 or output.endswith("/") or (output != "-" and Path(output).is_dir())
         if output == "-" and several:
             usage("-o - takes one scene")
+        share = from_options(MachineSettings, options).share
+        if output == "-" and share:
+            usage("--part writes no output; name the file that the parts are for instead of -o -")
         with stdout_file(output) as raster:
             outputs = from_options(PredictOutputs, options, raster=raster)
             jobs = name_outputs(found, outputs, ENDINGS) if several else [(found[0], outputs)]
             loaded = load_model(model, **given(EngineSettings, options))
-            settings = given(PredictSettings, options)
+            settings = given(PredictSettings, options) | given(MachineSettings, options)
             if several:
                 make_folders(outputs.paths())
 
             def process(scene: str, targets: PredictOutputs) -> None:
-                places, command = as_options(targets), command_line()
+                places, command = as_options(targets), command_line(_OF_MACHINES)
                 done = predict_one(
                     scene, targets.raster, model=loaded, command=command, listener=listener, **settings, **places
                 )
                 if as_json:
                     print_json("predict", done.to_dict())
 
-            failed = for_each_file(jobs, process, listener=listener)
+            def help_with(scene: str, targets: PredictOutputs) -> None:
+                if not is_complete(targets.raster):
+                    process(scene, targets)
+
+            own, others = own_and_others(jobs, *share) if share and len(jobs) > 1 else (jobs, [])
+            failed = for_each_file(own, process, listener=listener)
+            for_each_file(others, help_with, listener=Listener())  # their own parts report what fails
             if output == "-" and not failed:
                 copy_to_stdout(raster)
         if len(jobs) > 1:
-            listener.report(f"{len(jobs) - len(failed)} of {len(jobs)} scenes done")
-        fail_for(failed, len(jobs), "scenes", quiet=quiet)
+            listener.report(f"{len(own) - len(failed)} of {len(own)} scenes done")
+        fail_for(failed, len(own), "scenes", quiet=quiet)

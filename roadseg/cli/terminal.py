@@ -8,7 +8,7 @@ import tempfile
 import textwrap
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -234,9 +234,14 @@ def usage(sentence: str) -> NoReturn:
     raise typer.Exit(2)
 
 
-def command_line() -> str:
-    """Return the command as it was typed."""
-    return shlex.join(["roadseg", *sys.argv[1:]])
+def command_line(without: Collection[str] = ()) -> str:
+    """Return the command as it was typed, but without these options and their values."""
+    words, skipped = ["roadseg"], False
+    for word in sys.argv[1:]:
+        if not skipped and word.partition("=")[0] not in without:
+            words.append(word)
+        skipped = not skipped and word in without
+    return shlex.join(words)
 
 
 def print_pairs(pairs: list[tuple[str, str]], *, indent: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""Locks on outputs: only one run at a time works on a file.
+"""Locks on outputs: only one run at a time works on a file, or on a block that several runs share (``parts``).
 
     roads.tif         the output
     roads.tif.lock    host, process and start of the run that works on it; removed when the run ends
@@ -30,6 +30,8 @@ _TOUCHED_EVERY_S = 10.0
 _STALE_AFTER_S = 60.0
 _EMPTY_FOR_S = 5.0
 """A lock is written right after it is created: one that stays empty was left in between."""
+
+_NEWCOMER = "another run, which has just begun"
 
 
 @dataclass(frozen=True)
@@ -65,30 +67,67 @@ class OutputLock:
         self._held: list[Path] = []
         self._ended = threading.Event()
 
-    def take(self, target: Path) -> None:
+    def take(self, target: Path, patience_s: float = 0.0) -> None:
         """Lock an output, over the lock of a killed run too.
+
+        Parameters
+        ----------
+        target
+            The output.
+        patience_s
+            How long to wait for another run that works on it.
 
         Raises
         ------
         OutputError
-            If another run works on it, or no lock can be made.
+            If another run still works on it, or no lock can be made.
         """
-        path = _lock_path(target)
+        deadline = time.monotonic() + patience_s
         try:
-            with _one_at_a_time(path.parent):
-                if os.path.lexists(path):
-                    _remove_stale(path, target)
-                _create(path, self._owner)
-        except FileExistsError as error:
-            raise OutputError(f"another run has just begun to work on {target}; choose another output") from error
+            while by := self.claim(_lock_path(target)):
+                if time.monotonic() >= deadline:
+                    raise OutputError(
+                        f"{target} is being written by {by}; wait until it is done, or choose another output"
+                    )
+                time.sleep(0.05)
         except OSError as error:
             raise OutputError(f"cannot write beside {target} ({error.strerror}); choose another place") from error
-        self._held.append(path)
 
-    @property
-    def holds_any(self) -> bool:
-        """Whether anything is locked."""
-        return bool(self._held)
+    def claim(self, path: Path) -> str:
+        """Make a lock file, over that of a killed run too.
+
+        Returns
+        -------
+        Empty if the lock is this run's, else who holds it.
+
+        Raises
+        ------
+        OutputError
+            If the file was not left by roadseg.
+        OSError
+            If it cannot be written.
+        """
+        with _one_at_a_time(path.parent):
+            by = holder(path)
+            if by:
+                return by
+            path.unlink(missing_ok=True)
+            try:
+                _create(path, self._owner)
+            except FileExistsError:  # on a file system where two hosts do not see each other's flock
+                return _NEWCOMER
+        self._held.append(path)
+        return ""
+
+    def drop(self, path: Path) -> None:
+        """Remove a lock file if it still belongs to this run."""
+        self._held.remove(path)
+        if _read(path) == self._owner:
+            path.unlink(missing_ok=True)
+
+    def keep_alive(self) -> None:
+        """Start to touch the locks from time to time, until ``release``."""
+        threading.Thread(target=self._keep, name="roadseg-lock", daemon=True).start()
 
     def check(self) -> None:
         """Check that the locks still belong to this run.
@@ -98,31 +137,36 @@ class OutputLock:
         OutputError
             If one was removed, or taken over by a run on another host while this process slept for a minute.
         """
-        lost = next((path for path in self._held if _read(path) != self._owner), None)
+        lost = next((path for path in list(self._held) if _read(path) != self._owner), None)
         if lost:
             raise OutputError(
                 f"this run has lost its lock {lost}, because the file was removed or this process was suspended; "
                 "repeat the command"
             )
 
-    def keep(self) -> None:
-        """Touch the locks from time to time until ``release``."""
-        while not self._ended.wait(_TOUCHED_EVERY_S):
-            for path in self._held:
-                with suppress(OSError):
-                    os.utime(path)
-
     def release(self) -> None:
         """Remove the locks that still belong to this run."""
         self._ended.set()
-        for path in self._held:
-            if _read(path) == self._owner:
-                path.unlink(missing_ok=True)
+        for path in list(self._held):
+            self.drop(path)
+
+    def _keep(self) -> None:
+        while not self._ended.wait(_TOUCHED_EVERY_S):
+            for path in list(self._held):
+                with suppress(OSError):
+                    os.utime(path)
 
 
 @contextmanager
-def locked(targets: Iterable[Path]) -> Iterator[OutputLock]:
+def locked(targets: Iterable[Path], patience_s: float = 0.0) -> Iterator[OutputLock]:
     """Context manager that locks outputs, so that no other run works on them.
+
+    Parameters
+    ----------
+    targets
+        The outputs.
+    patience_s
+        How long to wait for another run that works on one of them.
 
     Raises
     ------
@@ -132,28 +176,37 @@ def locked(targets: Iterable[Path]) -> Iterator[OutputLock]:
     with ExitStack() as stack:
         lock = OutputLock()
         stack.callback(lock.release)
-        for target in targets:
-            lock.take(target)
-        if lock.holds_any:
-            threading.Thread(target=lock.keep, name="roadseg-lock", daemon=True).start()
+        named = list(targets)
+        for target in named:
+            lock.take(target, patience_s)
+        if named:
+            lock.keep_alive()
         yield lock
+
+
+def holder(path: Path) -> str:
+    """Return who holds a lock file; empty if there is none, or only that of a run that is gone.
+
+    Raises
+    ------
+    OutputError
+        If the file was not left by roadseg.
+    """
+    if not os.path.lexists(path):
+        return ""
+    owner = _read(path)
+    try:
+        if owner is None and (path.is_symlink() or not path.is_file() or path.stat().st_size):
+            raise OutputError(f"{path} is in the way and was not left by roadseg; move it")
+        return "" if _is_stale(path, owner) else str(owner or _NEWCOMER)
+    except FileNotFoundError:  # it was removed in between
+        return ""
 
 
 def _lock_path(target: Path) -> Path:
     """Return the path of the lock; links to a file share the lock of that file."""
     place = behind_links(target)
     return place.with_name(place.name + ".lock")
-
-
-def _remove_stale(path: Path, target: Path) -> None:
-    """Remove the lock of a run that is gone; raise OutputError if the run is there."""
-    owner = _read(path)
-    if owner is None and (path.is_symlink() or not path.is_file() or path.stat().st_size):
-        raise OutputError(f"{path} is in the way and was not left by roadseg; move it")
-    if not _is_stale(path, owner):
-        by = owner or "another run, which has just begun"
-        raise OutputError(f"{target} is being written by {by}; wait until it is done, or choose another output")
-    path.unlink(missing_ok=True)
 
 
 def _is_stale(path: Path, owner: LockOwner | None) -> bool:

@@ -9,7 +9,7 @@ Three threads read, predict and write, with one block in flight between each two
 Finished blocks are never predicted again: what a stopped run left is skipped.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -46,8 +46,44 @@ def predict_blocks(scene: Scene, plan: ScenePlan, engine: Engine, partial: Parti
     todo = [block for block in blocks if not partial.has(plan.predicted, block.core)]
     remaining, total = sum(block.core.area for block in todo) / 1e6, plan.area_model.area / 1e6
     listener.start(total, total - remaining)
+    map_blocks(scene, plan, engine, partial, todo, listener)
+    return len(blocks) - len(todo)
+
+
+def map_blocks(
+    scene: Scene,
+    plan: ScenePlan,
+    engine: Engine,
+    partial: Partial,
+    todo: Iterable[PlannedBlock],
+    listener: Listener,
+    on_stored: Callable[[Window], None] = lambda _: None,
+) -> None:
+    """Predict blocks and store them.
+
+    Parameters
+    ----------
+    scene, plan, engine, partial
+        The scene, its plan, the model on its device, and where finished blocks go.
+    todo
+        Blocks of the plan; asked for one by one, two ahead of the one that is being stored.
+    listener
+        Called with megapixels finished.
+    on_stored
+        Called with the core of each stored block, in another thread.
+
+    Raises
+    ------
+    SceneError
+        If the scene cannot be read; finished blocks are kept.
+    """
+
+    def store(block: Block) -> None:
+        _store(partial, plan.predicted, block, plan.threshold)
+        on_stored(block.window)
+
     try:
-        _predict(scene, plan, engine, todo, partial, listener)
+        _predict(scene, plan, engine, todo, store, listener)
     except SceneError as error:
         if not partial.block_count():
             raise
@@ -55,11 +91,15 @@ def predict_blocks(scene: Scene, plan: ScenePlan, engine: Engine, partial: Parti
             f"{error}; the finished blocks are kept: repeat the command if the file comes back unchanged, "
             "or add --overwrite to start again with another"
         ) from error
-    return len(blocks) - len(todo)
 
 
 def _predict(
-    scene: Scene, plan: ScenePlan, engine: Engine, todo: Sequence[PlannedBlock], partial: Partial, listener: Listener
+    scene: Scene,
+    plan: ScenePlan,
+    engine: Engine,
+    todo: Iterable[PlannedBlock],
+    store: Callable[[Block], None],
+    listener: Listener,
 ) -> None:
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
         writing: Future[None] | None = None
@@ -71,22 +111,24 @@ def _predict(
             )
             if writing:
                 writing.result()
-            writing = writer.submit(_store, partial, plan.predicted, block, plan.threshold)
+            writing = writer.submit(store, block)
             del block  # else it would stay in memory until the next one is predicted
         if writing:
             writing.result()
 
 
 def _read_ahead(
-    reader: ThreadPoolExecutor, read: Callable[[Window], Block], todo: Sequence[PlannedBlock]
+    reader: ThreadPoolExecutor, read: Callable[[Window], Block], todo: Iterable[PlannedBlock]
 ) -> Iterator[tuple[PlannedBlock, Block]]:
     """Yield blocks with their pixels while the next one is being read."""
-    ahead = [reader.submit(read, todo[0].extent)] if todo else []
-    for index, block in enumerate(todo):
-        pixels = ahead.pop().result()
-        if index + 1 < len(todo):
-            ahead.append(reader.submit(read, todo[index + 1].extent))
-        yield block, pixels
+    ahead: list[tuple[PlannedBlock, Future[Block]]] = []
+    for block in todo:
+        ahead.append((block, reader.submit(read, block.extent)))
+        if len(ahead) > 1:
+            before, reading = ahead.pop(0)
+            yield before, reading.result()
+    for before, reading in ahead:
+        yield before, reading.result()
 
 
 def regrid_blocks(scene: Scene, plan: ScenePlan, partial: Partial, listener: Listener) -> None:

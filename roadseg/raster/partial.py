@@ -4,7 +4,8 @@
         fingerprint.json              inputs and settings of the run             1  made first
         probability_0_0_512_512.tif   a block: product, row, col, height, width  2  one by one, in any order
         mask_0_0_512_512.tif
-        probability.vrt  *.cog.tif    the blocks joined, and finished outputs    3  when all blocks are there
+        complete                      there if parts have made all blocks
+    probability.vrt  *.cog.tif    the blocks joined, and finished outputs    3  when all blocks are there
         published.json                the paths that outputs are moved to        4  just before they are moved
                                       then the folder is removed                 5
 
@@ -39,6 +40,8 @@ _FINGERPRINT = "fingerprint.json"
 
 _PUBLISHED = "published.json"
 
+_COMPLETE = "complete"
+
 
 class Partial:
     """The folder ``<output>.partial/`` of a scene; on exit it is removed if it holds no finished block.
@@ -68,7 +71,7 @@ class Partial:
         start_over: bool = False,
         check_lock: Callable[[], None] = lambda: None,
     ) -> None:
-        self.folder, self._check_lock = _partial_folder(output), check_lock
+        self.folder, self._check_lock = partial_folder(output), check_lock
         wanted = json.loads(json.dumps(fingerprint))
         marker = self.folder / _FINGERPRINT
         if marker.exists():
@@ -125,6 +128,11 @@ class Partial:
                 write_atomically(self._path(product, window), memory.getbuffer())
             except OSError as error:
                 raise OutputError(f"cannot write to {self.folder} ({error.strerror}); {MAKE_ROOM}") from error
+
+    def mark_complete(self) -> None:
+        """Store that all blocks are finished, for ``is_complete``."""
+        self._check_lock()
+        (self.folder / _COMPLETE).touch()
 
     def mosaic(
         self, product: Product, blocks: Sequence[Window], grid: Grid, area: Window, tags: Mapping[str, str]
@@ -227,16 +235,22 @@ class Partial:
         return paths
 
 
+def partial_folder(output: Path) -> Path:
+    """Return the folder of an output's finished blocks."""
+    return output.with_name(output.name + ".partial")
+
+
+def is_complete(output: Path) -> bool:
+    """Return whether a process has seen that all blocks of an output are finished."""
+    return (partial_folder(output) / _COMPLETE).exists()
+
+
 def interrupted_targets(output: Path) -> set[Path]:
     """Return the paths that a killed run for ``output`` was moving its finished files to."""
     try:
-        return {Path(place) for place in json.loads((_partial_folder(output) / _PUBLISHED).read_text())}
+        return {Path(place) for place in json.loads((partial_folder(output) / _PUBLISHED).read_text())}
     except (OSError, ValueError):
         return set()
-
-
-def _partial_folder(output: Path) -> Path:
-    return output.with_name(output.name + ".partial")
 
 
 def _differing(marker: Path, wanted: Mapping[str, object]) -> list[str]:

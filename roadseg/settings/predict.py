@@ -105,6 +105,36 @@ class PredictSettings:
     ] = 6144
 
 
+_MACHINES = "More than one machine"
+
+
+def _is_part(text: str) -> bool:
+    number, slash, count = text.partition("/")
+    return bool(slash) and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)
+
+
+@dataclass(frozen=True)
+class MachineSettings:
+    """How the work is shared by several processes."""
+
+    part: Annotated[
+        str | None,
+        Option(
+            "--part",
+            "Predict part I of N and write no output; afterwards, the command without --part does.",
+            _MACHINES,
+            "I/N",
+            rule=("I/N with whole numbers from 1/1, such as 2/5", _is_part),
+        ),
+    ] = None
+
+    @property
+    def share(self) -> tuple[int, int] | None:
+        """The index of the part, from 0, and the number of parts; None for all of the work."""
+        number, _, count = (self.part or "").partition("/")
+        return (int(number) - 1, int(count)) if number else None
+
+
 @dataclass(frozen=True)
 class PredictOutputs:
     """Where results go: the probability raster and, if asked for, a mask, a road network and a picture."""
@@ -147,6 +177,7 @@ class PredictOptions(EngineOptions, total=False):
     overwrite: bool
     overlap: int
     block: int
+    part: str | None
     vector: str | Path | None
     mask: str | Path | None
     preview: str | Path | None

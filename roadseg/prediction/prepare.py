@@ -1,0 +1,73 @@
+"""What happens before the first block: outputs are checked, the scene is looked at, and its blocks are planned."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from roadseg.files.outputs import check_distinct, check_target
+from roadseg.prediction.engines.engine import LoadedModel
+from roadseg.prediction.fingerprint import FileStates, file_states, fingerprint
+from roadseg.prediction.plan import ScenePlan, describe, plan_scene, unlike_training_warning
+from roadseg.progress import Listener
+from roadseg.raster.area import polygon_area
+from roadseg.raster.partial import interrupted_targets
+from roadseg.raster.scene import Scene
+from roadseg.roads.files.outputs import check_target_crs, check_vector_targets
+from roadseg.roads.files.read import read_polygons
+from roadseg.settings import PredictOutputs, PredictSettings, VectorizeSettings, VectorOutputs
+
+
+@dataclass(frozen=True)
+class PreparedScene:
+    """The plan of a scene, the state of its files when it was opened, and the fingerprint of its blocks."""
+
+    plan: ScenePlan
+    states: FileStates
+    fingerprint: dict[str, object]
+
+
+def prepare(
+    scene: Scene, outputs: PredictOutputs, model: LoadedModel, settings: PredictSettings, listener: Listener
+) -> PreparedScene:
+    """Check the outputs against the scene's files, plan its blocks, and report what was chosen.
+
+    Raises
+    ------
+    RoadsegError
+        If an output may not be written, or the scene, its area or the model do not fit.
+    """
+    states = file_states(scene.local_files())
+    check_outputs(outputs, settings, [*states, *([model.path] if model.path else [])])
+    if outputs.vector:
+        check_target_crs(VectorOutputs(outputs.vector), VectorizeSettings(), scene.grid.crs)
+    aoi = polygon_area(scene.grid, *read_polygons(settings.aoi), scene.path) if settings.aoi else None
+    plan = plan_scene(scene, model.card, settings, outputs, aoi)
+    listener.report(describe(scene, plan, model.card, model.engine.description))
+    if settings.pixel_m is None and scene.grid.pixel_size_m() is None:
+        listener.warn(
+            f"{scene.path} has no CRS with known metres; its pixels are assumed to be {model.card.gsd_m:g} m wide, "
+            "give their size with --gsd if they are not"
+        )
+    warning = unlike_training_warning(scene, model.card)
+    if warning:
+        listener.warn(warning)
+    return PreparedScene(plan, states, fingerprint(scene, plan, model, settings, states))
+
+
+def check_outputs(outputs: PredictOutputs, settings: PredictSettings, inputs: Sequence[Path]) -> None:
+    """Check before any work that the outputs may be written.
+
+    Raises
+    ------
+    OutputError
+        If one may not, or two are the same file.
+    """
+    check_distinct(outputs.paths())
+    mine = interrupted_targets(outputs.raster)
+    inputs = [*inputs, *([settings.aoi] if settings.aoi else [])]
+    for target in outputs.paths():
+        may_replace = settings.overwrite or target.resolve() in mine
+        if target == outputs.vector:
+            check_vector_targets(VectorOutputs(target), VectorizeSettings(overwrite=may_replace), inputs)
+        else:
+            check_target(target, overwrite=may_replace, inputs=inputs)
