@@ -5,6 +5,7 @@ chain for one scene.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Unpack
@@ -16,13 +17,13 @@ from roadseg.prediction.engines.choose import load
 from roadseg.prediction.engines.engine import LoadedModel
 from roadseg.prediction.fingerprint import FileStates, changed_files
 from roadseg.prediction.outputs import Finished, draw_preview, probability_on_model_grid, provenance, write_rasters
-from roadseg.prediction.parts import predict_part, shared_partial
+from roadseg.prediction.parts import own_and_others, predict_part, shared_partial
 from roadseg.prediction.pipeline import KNOWN, ROAD, predict_blocks, regrid_blocks
 from roadseg.prediction.plan import ScenePlan, scene_settings
 from roadseg.prediction.prepare import check_outputs, prepare
 from roadseg.progress import Listener
 from roadseg.raster.files import bounded_cache
-from roadseg.raster.partial import Partial, partial_folder
+from roadseg.raster.partial import Partial, is_complete, partial_folder
 from roadseg.raster.scene import Scene
 from roadseg.roads.extract import ExtractionPlan, extract
 from roadseg.roads.files.outputs import stage_vectors
@@ -214,6 +215,18 @@ def predict_scene(
         blocks=len(plan.blocks),
         blocks_resumed=resumed,
     )
+
+
+def scenes_of_part(
+    jobs: Sequence[tuple[str, PredictOutputs]], share: tuple[int, int] | None
+) -> tuple[Sequence[tuple[str, PredictOutputs]], Sequence[tuple[str, PredictOutputs]]]:
+    """Return the scenes that are a part's own, and those of others that it may help with; a single scene is its own."""
+    return own_and_others(jobs, *share) if share and len(jobs) > 1 else (jobs, [])
+
+
+def has_all_blocks(outputs: PredictOutputs) -> bool:
+    """Return whether parts have finished all blocks of a scene."""
+    return is_complete(outputs.raster)
 
 
 def _predict_part(

@@ -6,12 +6,13 @@ whole chain for one raster. The network is extracted at the resolution of the mo
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Unpack
 
+from roadseg.errors import counted
 from roadseg.files.lock import locked
 from roadseg.files.outputs import publish, staging_folder
 from roadseg.progress import Listener
@@ -19,12 +20,13 @@ from roadseg.raster.backdrop import open_backdrop
 from roadseg.raster.files import bounded_cache, local_files
 from roadseg.raster.picture import write_picture
 from roadseg.raster.probability import open_probability
+from roadseg.raster.tiles import join_tiles
 from roadseg.roads.extract import ExtractionPlan, extract
 from roadseg.roads.files.outputs import check_target_crs, check_vector_targets, stage_vectors
-from roadseg.roads.files.write import SUFFIX_OF
+from roadseg.roads.files.write import SUFFIX_OF, SUFFIXES
 from roadseg.roads.network import Roads
 from roadseg.roads.preview import draw_roads
-from roadseg.settings import VectorizeOptions, VectorizeSettings, VectorOutputs
+from roadseg.settings import VectorFormat, VectorizeOptions, VectorizeSettings, VectorOutputs
 from roadseg.settings.option import check_keywords, from_options, refuse_options
 from roadseg.settings.vectorize import check_combinations
 
@@ -71,7 +73,7 @@ class VectorizeResult:
 
 
 def vectorize(
-    raster: str | Path,
+    raster: str | Path | Sequence[str | Path],
     output: str | Path | None = None,
     *,
     listener: Listener | None = None,
@@ -84,7 +86,8 @@ def vectorize(
     Parameters
     ----------
     raster
-        A raster of road probability, or a mask; anything GDAL opens.
+        A raster of road probability, or a mask; anything GDAL opens. Of several, the roads of their mosaic are
+        extracted: they must have one CRS and one grid of pixels.
     output
         Vector file to write; None writes nothing. No output appears before all are finished.
     listener
@@ -105,22 +108,22 @@ def vectorize(
     check_combinations(outputs, settings)
     if output is None:
         refuse_options(VectorOutputs, options, "needs an output; name the file to write")
-    return vectorize_raster(str(raster), outputs if output is not None else None, settings, listener=listener)
+    return vectorize_raster(raster, outputs if output is not None else None, settings, listener=listener)
 
 
 def vectorize_raster(
-    path: str | Path,
+    raster: str | Path | Sequence[str | Path],
     outputs: VectorOutputs | None = None,
     settings: VectorizeSettings | None = None,
     *,
     listener: Listener | None = None,
 ) -> VectorizeResult:
-    """Extract a road network, or road areas, from a raster; the whole chain.
+    """Extract a road network, or road areas, from a raster or the mosaic of several; the whole chain.
 
     Parameters
     ----------
-    path
-        A raster of road probability, or a mask.
+    raster
+        A raster of road probability, or a mask; or several on one grid.
     outputs
         Files to write; none appears before all are finished. None writes nothing.
     settings
@@ -135,34 +138,36 @@ def vectorize_raster(
     """
     settings, listener = settings or VectorizeSettings(), listener or Listener()
     started = time.monotonic()
-    check_outputs(path, outputs, settings)
-    with locked(outputs.paths() if outputs else ()) as lock, bounded_cache():
-        check_outputs(path, outputs, settings)  # another run may have finished since
-        raster, notes = open_probability(path, pixel_m=settings.pixel_m)
-        with closing(raster), _working_folder(outputs) as folder:
-            backdrop = open_backdrop(raster, outputs.image) if outputs and outputs.preview else None
+    paths = [str(one) for one in ([raster] if isinstance(raster, str | Path) else raster)]
+    path = paths[0] if len(paths) == 1 else f"the mosaic of {paths[0]} and {counted(len(paths) - 1, 'other')}"
+    check_outputs(paths, outputs, settings)
+    with locked(outputs.paths() if outputs else ()) as lock, bounded_cache(), _working_folder(outputs) as folder:
+        check_outputs(paths, outputs, settings)  # another run may have finished since
+        opened, notes = open_probability(_joined(paths, settings, folder), pixel_m=settings.pixel_m)
+        with closing(opened):
+            backdrop = open_backdrop(opened, outputs.image) if outputs and outputs.preview else None
             if outputs:
-                check_target_crs(outputs, settings, raster.grid.crs)
-            plan = ExtractionPlan(raster, settings)
-            for sentence in [plan.describe(), *notes]:
+                check_target_crs(outputs, settings, opened.grid.crs)
+            plan = ExtractionPlan(opened, settings)
+            for sentence in [plan.describe().replace(str(opened.path), path, 1), *notes]:
                 listener.report(sentence)
-            if not raster.ground.in_metres:
+            if not opened.ground.in_metres:
                 listener.warn(f"{path} has no CRS with metres; limits, lengths and widths are in pixels")
             roads = extract(plan, folder, listener)
             if not len(roads):
-                listener.warn(f"no road was found in {path}: {raster.emptiness(plan.threshold)}")
+                listener.warn(f"no road was found in {path}: {opened.emptiness(plan.threshold)}")
             if outputs:
-                staged = stage_vectors(roads, outputs, settings.crs, folder, attribution=raster.attribution)
+                staged = stage_vectors(roads, outputs, settings.crs, folder, attribution=opened.attribution)
                 if outputs.preview and backdrop:
                     write_picture(folder / "preview.png", draw_roads(roads, backdrop))
                     staged.append((folder / "preview.png", outputs.preview))
                 lock.check()
                 for file, target in staged:
                     publish(file, target)
-    return _result(roads, plan, outputs, seconds=round(time.monotonic() - started, 3))
+    return _result(path, roads, plan, outputs, seconds=round(time.monotonic() - started, 3))
 
 
-def check_outputs(path: str | Path, outputs: VectorOutputs | None, settings: VectorizeSettings) -> None:
+def check_outputs(paths: Sequence[str], outputs: VectorOutputs | None, settings: VectorizeSettings) -> None:
     """Check before any work that the outputs may be written.
 
     Raises
@@ -171,8 +176,14 @@ def check_outputs(path: str | Path, outputs: VectorOutputs | None, settings: Vec
         If one may not, or two are the same file.
     """
     if outputs:
-        named = [str(path), *([str(outputs.image)] if outputs.image else [])]
+        named = [*paths, *([str(outputs.image)] if outputs.image else [])]
         check_vector_targets(outputs, settings, local_files(named))
+
+
+def names_a_file(output: str, form: VectorFormat | None) -> bool:
+    """Return whether an output is a file, so that several rasters give one network, and not a folder for one each."""
+    is_folder = output.endswith("/") or Path(output).is_dir()
+    return not is_folder and (form is not None or Path(output).suffix.lower() in SUFFIXES)
 
 
 def endings_of(outputs: VectorOutputs) -> dict[str, str]:
@@ -192,13 +203,25 @@ def _working_folder(outputs: VectorOutputs | None) -> Iterator[Path]:
             yield Path(name)
 
 
-def _result(roads: Roads, plan: ExtractionPlan, outputs: VectorOutputs | None, *, seconds: float) -> VectorizeResult:
+def _joined(paths: Sequence[str], settings: VectorizeSettings, folder: Path) -> str:
+    """Return the only raster, or a mosaic of several."""
+    if len(paths) == 1:
+        return paths[0]
+    given = {"ROADSEG_GSD_M": settings.pixel_m, "ROADSEG_THRESHOLD": settings.threshold}
+    mosaic = folder / "mosaic.vrt"
+    join_tiles(paths, mosaic, given=[tag for tag, value in given.items() if value is not None])
+    return str(mosaic)
+
+
+def _result(
+    path: str, roads: Roads, plan: ExtractionPlan, outputs: VectorOutputs | None, *, seconds: float
+) -> VectorizeResult:
     """Return the roads with their figures."""
     totals = roads.totals()
     raster, metric = plan.raster, plan.raster.ground.in_metres
     wanted = {name: getattr(outputs, name) for name in ("vector", "junctions", "osm", "preview")} if outputs else {}
     return VectorizeResult(
-        raster=str(raster.path),
+        raster=path,
         outputs={name: path for name, path in wanted.items() if path},
         roads=roads,
         length_km=_per(1e3, totals.length) if metric else None,

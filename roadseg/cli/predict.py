@@ -75,10 +75,8 @@ def predict(
     with exit_statuses(verbose), terminal_listener(quiet=quiet, progress=progress, unit="Mpx") as listener:
         from roadseg.files.inputs import find_files
         from roadseg.files.outputs import make_folders, name_outputs
-        from roadseg.predict import ENDINGS, load_model
+        from roadseg.predict import ENDINGS, has_all_blocks, load_model, scenes_of_part
         from roadseg.predict import predict as predict_one
-        from roadseg.prediction.parts import own_and_others
-        from roadseg.raster.partial import is_complete
 
         found = find_files(expand_stdin(scenes))
         several = len(found) > 1 or output.endswith("/") or (output != "-" and Path(output).is_dir())
@@ -104,10 +102,10 @@ def predict(
                     print_json("predict", done.to_dict())
 
             def help_with(scene: str, targets: PredictOutputs) -> None:
-                if not is_complete(targets.raster):
+                if not has_all_blocks(targets):
                     process(scene, targets)
 
-            own, others = own_and_others(jobs, *share) if share and len(jobs) > 1 else (jobs, [])
+            own, others = scenes_of_part(jobs, share)
             failed = for_each_file(own, process, listener=listener)
             for_each_file(others, help_with, listener=Listener())  # their own parts report what fails
             if output == "-" and not failed:

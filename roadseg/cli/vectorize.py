@@ -39,7 +39,7 @@ def vectorize(
             "--output",
             "-o",
             metavar="PATH",
-            help="Vector file; its extension decides the format. A folder for several rasters; - for stdout.",
+            help="Vector file; its extension decides the format. A folder for a network per raster; - for stdout.",
             rich_help_panel=OUTPUT,
         ),
     ],
@@ -52,12 +52,14 @@ def vectorize(
 ) -> None:
     """Extract road networks from rasters of roads.
 
-    Lengths are in metres, or in pixels where a raster has no CRS.
+    Lengths are in metres, or in pixels where a raster has no CRS. Several rasters and a file as output give one
+    network, connected across the borders of the rasters; a folder as output gets one network each.
 
     \b
     roadseg vectorize roads.tif -o roads.gpkg
     roadseg vectorize roads.tif -o roads.gpkg --preview roads.png --image scene.tif
     roadseg vectorize roads.tif -o areas.fgb --as polygons
+    roadseg vectorize roads/*.tif -o network.gpkg
     roadseg vectorize roads/*.tif -o networks/ --json | jq .length_km
     roadseg vectorize roads.tif -o - --format GeoJSONSeq | tippecanoe -o roads.pmtiles
     """
@@ -68,14 +70,15 @@ def vectorize(
     ):
         from roadseg.files.inputs import find_files
         from roadseg.files.outputs import make_folders, name_outputs
-        from roadseg.vectorize import endings_of
+        from roadseg.vectorize import endings_of, names_a_file
         from roadseg.vectorize import vectorize as vectorize_one
 
         check_combinations(
             from_options(VectorOutputs, options, vector=Path(output)), from_options(VectorizeSettings, options)
         )
         found = find_files(expand_stdin(rasters))
-        several = len(found) > 1 or output.endswith("/") or (output != "-" and Path(output).is_dir())
+        joined = output != "-" and len(found) > 1 and names_a_file(output, options["format"])
+        several = (len(found) > 1 and not joined) or output.endswith("/") or (output != "-" and Path(output).is_dir())
         if output == "-" and several:
             usage("-o - takes one raster")
         with stdout_file(output, "stdout.geojsonl") as vector:
@@ -86,7 +89,9 @@ def vectorize(
                 make_folders(outputs.paths())
 
             def process(raster: str, targets: VectorOutputs) -> None:
-                done = vectorize_one(raster, targets.vector, listener=listener, **settings, **as_options(targets))
+                done = vectorize_one(
+                    raster if several else found, targets.vector, listener=listener, **settings, **as_options(targets)
+                )
                 listener.report(done.sentence())
                 if as_json:
                     print_json("vectorize", done.to_dict())

@@ -3,6 +3,7 @@
 Reading is by window, so memory does not depend on the raster.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,21 @@ from roadseg.windows import Window, square_windows
 
 _SCAN_PX = 2048
 _SAME_PX = 0.01
+
+
+@dataclass(frozen=True)
+class TileFacts:
+    """What a mosaic needs to know of a raster: GDAL's name for it, the number of its band, how values are stored."""
+
+    path: str
+    name: str
+    band: int
+    grid: Grid
+    dtype: str
+    scale: float
+    offset: float
+    nodata: float | None
+    tags: dict[str, str]
 
 
 class RoadRaster(OpenFile):
@@ -89,6 +105,21 @@ class RoadRaster(OpenFile):
     def is_scaled(self) -> bool:
         """Whether the type or the scale tag marks the values as probabilities."""
         return bool(np.issubdtype(self.dtype, np.floating)) or self._scale != 1
+
+    def facts(self) -> TileFacts:
+        """Return what a mosaic needs to know of the file."""
+        name = str(Path(self.path).resolve()) if Path(self.path).exists() else str(self._file.files[0])
+        return TileFacts(
+            path=str(self.path),
+            name=name,
+            band=self._band,
+            grid=self.grid,
+            dtype=self.dtype.name,
+            scale=self._scale,
+            offset=self._offset,
+            nodata=self._file.nodata,
+            tags=self.tags,
+        )
 
     def overviews(self) -> list[int]:
         """Return the reduction factor of each overview."""

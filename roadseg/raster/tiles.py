@@ -1,0 +1,118 @@
+"""Many rasters of roads as one: a VRT of tiles on one grid, between which is nodata.
+
+Where tiles overlap, the later one counts, except for its nodata, as in a VRT by ``gdalbuildvrt``.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+from affine import Affine
+from rasterio.crs import CRS
+
+from roadseg.errors import SceneError
+from roadseg.raster.encoding import ATTRIBUTION
+from roadseg.raster.road_raster import RoadRaster, TileFacts
+
+_TYPES = {"uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16", "uint32": "UInt32", "int32": "Int32"}
+_TYPES |= {"float32": "Float32", "float64": "Float64"}
+_OFF_PX = 0.01
+_STORED = {
+    "ROADSEG_GSD_M": "ground resolutions; give --gsd",
+    "ROADSEG_THRESHOLD": "thresholds; give --threshold",
+}
+"""Tags that tiles must agree on, and how to do without."""
+
+
+def join_tiles(paths: Sequence[str], target: Path, *, given: Sequence[str] = ()) -> None:
+    """Write a VRT of tiles.
+
+    Parameters
+    ----------
+    paths
+        Rasters of probabilities, or of masks; at least one.
+    target
+        The VRT.
+    given
+        Tags that need not agree and are left out: what they say is settled otherwise.
+
+    Raises
+    ------
+    SceneError
+        If a tile is no raster of roads, or does not fit the first one.
+    """
+    tiles = [_facts(path) for path in paths]
+    first = tiles[0]
+    for tile in tiles[1:]:
+        _check_fits(tile, first)
+    tags = {key: value for key, value in first.tags.items() if key in _STORED and key not in given}
+    for key, cure in _STORED.items():
+        odd = next((tile for tile in tiles if tile.tags.get(key) != first.tags.get(key)), None)
+        if odd and key not in given:
+            raise SceneError(f"{odd.path} and {first.path} store different {cure}")
+    sources = dict.fromkeys(tile.tags[ATTRIBUTION] for tile in tiles if ATTRIBUTION in tile.tags)
+    if sources:
+        tags[ATTRIBUTION] = "; ".join(sources)
+    target.write_text(_vrt(tiles, tags), encoding="utf-8")
+
+
+def _facts(path: str) -> TileFacts:
+    with RoadRaster(path) as raster:
+        return raster.facts()
+
+
+def _check_fits(tile: TileFacts, first: TileFacts) -> None:
+    """Raise SceneError if a tile has another CRS or type, or lies on another grid."""
+    crs, wanted = (CRS.from_wkt(one.grid.crs) if one.grid.crs else None for one in (tile, first))
+    if crs != wanted:
+        raise SceneError(f"{tile.path} has another CRS than {first.path}; reproject it first, with gdalwarp -t_srs")
+    if tile.dtype not in _TYPES or (tile.dtype, tile.scale, tile.offset) != (first.dtype, first.scale, first.offset):
+        raise SceneError(f"{tile.path} has another data type or scale than {first.path}; make them alike first")
+    row, col = _place(tile, first)
+    step = ~first.grid.transform @ tile.grid.transform
+    size = max(tile.grid.height, tile.grid.width)
+    bent = max(abs(step.a - 1), abs(step.e - 1), abs(step.b), abs(step.d)) * size
+    if max(abs(row - round(row)), abs(col - round(col)), bent) > _OFF_PX:
+        raise SceneError(
+            f"{tile.path} does not lie on the pixels of {first.path}; resample it first, with gdalwarp -tap -tr"
+        )
+
+
+def _place(tile: TileFacts, first: TileFacts) -> tuple[float, float]:
+    """Return the row and column of a tile's corner in pixels of the first one."""
+    col, row = ~first.grid.transform @ (tile.grid.transform.c, tile.grid.transform.f)
+    return row, col
+
+
+def _vrt(tiles: Sequence[TileFacts], tags: dict[str, str]) -> str:
+    first = tiles[0]
+    places = [(round(row), round(col)) for row, col in (_place(tile, first) for tile in tiles)]
+    top, left = min(row for row, _ in places), min(col for _, col in places)
+    height = max(row + tile.grid.height for (row, _), tile in zip(places, tiles, strict=True)) - top
+    width = max(col + tile.grid.width for (_, col), tile in zip(places, tiles, strict=True)) - left
+    t = first.grid.transform @ Affine.translation(left, top)
+    by_value = first.nodata is not None and all(tile.nodata == first.nodata for tile in tiles)
+    kept = f"<NODATA>{first.nodata}</NODATA>" if by_value else "<UseMaskBand>true</UseMaskBand>"
+    band, masks = "", ""
+    for tile, (row, col) in zip(tiles, places, strict=True):
+        size = f'xSize="{tile.grid.width}" ySize="{tile.grid.height}"'
+        where = (
+            f'<SourceProperties RasterXSize="{tile.grid.width}" RasterYSize="{tile.grid.height}" '
+            f'DataType="{_TYPES[tile.dtype]}" BlockXSize="512" BlockYSize="512"/>'
+            f'<SrcRect xOff="0" yOff="0" {size}/><DstRect xOff="{col - left}" yOff="{row - top}" {size}/>'
+        )
+        name = f'<SourceFilename relativeToVRT="0">{escape(tile.name)}</SourceFilename>'
+        band += f"<ComplexSource>{name}<SourceBand>{tile.band}</SourceBand>{where}{kept}</ComplexSource>"
+        masks += (
+            f"<ComplexSource>{name}<SourceBand>mask,{tile.band}</SourceBand>{where}<NODATA>0</NODATA></ComplexSource>"
+        )
+    metadata = "".join(f'<MDI key="{key}">{escape(value)}</MDI>' for key, value in tags.items())
+    nodata = f"<NoDataValue>{first.nodata}</NoDataValue>" if by_value else ""
+    mask = "" if by_value else f'<MaskBand><VRTRasterBand dataType="Byte">{masks}</VRTRasterBand></MaskBand>'
+    return (
+        f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}">'
+        + (f"<SRS>{escape(first.grid.crs)}</SRS>" if first.grid.crs else "")
+        + f"<GeoTransform>{t.c!r},{t.a!r},{t.b!r},{t.f!r},{t.d!r},{t.e!r}</GeoTransform><Metadata>{metadata}</Metadata>"
+        f'<VRTRasterBand dataType="{_TYPES[first.dtype]}" band="1">{nodata}'
+        f"<Offset>{first.offset!r}</Offset><Scale>{first.scale!r}</Scale>{band}</VRTRasterBand>{mask}</VRTDataset>"
+    )
