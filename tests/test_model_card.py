@@ -9,6 +9,7 @@ from commands import run_python
 
 from roadseg.errors import ModelError
 from roadseg.model.card import FORMAT, METADATA_KEY, Measurement, ModelCard, card_from_json, find_model, read_card
+from roadseg.model.stages import training_stages
 
 CARD = ModelCard(
     name="éclair",
@@ -90,6 +91,33 @@ def test_a_newer_format_asks_for_a_newer_roadseg(tmp_path):
         {"threshold": 2.0},
         {"temperature": 0.0},
         {"architecture": "SegFormer"},
+        {"width": 60_000},
+        {"width": True},
+        {"bands": 2**31},
+        {"window_px": 2**20},
+        {"gsd_m": 1e300},
+        {"gsd_m": "1"},
+        {"gsd_range_m": [0.5]},
+        {"gsd_range_m": "ab"},
+        {"format": float("inf")},
+        {"threshold": None},
+        {"bias": 10**400},
+        {"temperature": 1e-300},
+        {"std": [0.1, 1e-300]},
+        {"mean": [float("nan"), 0.5]},
+        {"description": ["a"]},
+        {"licence": None},
+        {"hash": 7},
+        {"created": {}},
+        {"recipe": [1]},
+        {"measurements": 7},
+        {"measurements": [{"name": 1, "value": 1, "definition": "", "data": ""}]},
+        {"measurements": [{"name": "a", "value": "1", "definition": "", "data": ""}]},
+        {"seen": [1]},
+        {"seen": {"cast": [[0, 1]]}},
+        {"seen": {"cast": [[0], [1]]}},
+        {"seen": {"cast": [["a", "b"], ["a", "b"]]}},
+        {"architecture": None},
     ],
 )
 def test_a_card_that_makes_no_sense_is_refused(tmp_path, change):
@@ -112,6 +140,29 @@ def test_what_is_not_safetensors_is_refused(tmp_path, data):
     path.write_bytes(data)
     with pytest.raises(ModelError, match="not a safetensors file"):
         read_card(path)
+
+
+@pytest.mark.parametrize(
+    "header", [{"__metadata__": "roadseg"}, {"__metadata__": [METADATA_KEY]}, {"a": {}}, [], {"a": 7}]
+)
+def test_a_header_of_another_form_is_refused(tmp_path, header):
+    text = json.dumps(header).encode()
+    (tmp_path / "m.safetensors").write_bytes(struct.pack("<Q", len(text)) + text)
+    with pytest.raises(ModelError, match=r"no roadseg model card|not a safetensors file"):
+        read_card(tmp_path / "m.safetensors")
+
+
+def test_a_header_nested_without_end_is_refused(tmp_path):
+    text = b"[" * 200_000
+    (tmp_path / "m.safetensors").write_bytes(struct.pack("<Q", len(text)) + text)
+    with pytest.raises(ModelError, match="not a safetensors file"):
+        read_card(tmp_path / "m.safetensors")
+
+
+@pytest.mark.parametrize("recipe", [{"stages": 7}, {"stages": [7]}, {"start": {"recipe": "x"}}, {"stages": "ab"}])
+def test_a_recipe_of_another_form_is_refused_where_it_is_shown(recipe):
+    with pytest.raises(ModelError, match="recipe on the model card is damaged"):
+        training_stages(recipe)
 
 
 @pytest.mark.parametrize("kept", [0.02, 0.3, 0.9, 0.9999])

@@ -182,7 +182,7 @@ def test_errors_are_ours(draw, model_file, tmp_path):
         predict(draw(), tmp_path / "r.tif", model="compakt")
     with pytest.raises(OutputError, match="exists"):
         predict(draw(), draw(name="there.tif"), model=model_file)
-    with pytest.raises(UsageError, match="--batch must be at least 1"):
+    with pytest.raises(UsageError, match="--batch must be from 1 to 4096"):
         load_model(model_file, batch=0)
 
 

@@ -137,6 +137,48 @@ def test_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
         trainer(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"loss": "low"},
+        {"loss": None},
+        {"history": 7},
+        {"history": [{"step": 1}, {"step": 1}]},
+        {"history": [{"step": 4000}]},
+        {"history": [{"loss": 1}]},
+        {"history": ["step"]},
+        {"history": [{"step": "1"}, 7]},
+        {"best": [1]},
+        {"best": [0.5, 3]},
+        {"without_better": None},
+        {"settings": None},
+        {"network.head.bias": torch.zeros(2)},
+        {"network.head.bias": None},
+        {"average.head.bias": torch.zeros(2)},
+        {"average.head.bias": None},
+        {"optimizer.x.step": torch.zeros(())},
+        {"optimizer.0": torch.zeros(())},
+        {"optimizer.0.exp_avg": torch.zeros(2)},
+        {"optimizer.0.momentum_buffer": None},
+        {"optimizer.900.exp_avg": torch.zeros(2)},
+        {"optimizer.2.momentum_buffer": torch.zeros(3)},
+    ],
+    ids=str,
+)
+def test_a_checkpoint_with_other_content_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    with pytest.raises(KilledError):
+        trainer(tmp_path).run(kill_at(2))
+    found = checkpoint.read_checkpoint(tmp_path)
+    assert found
+    ((name, value),) = change.items()
+    tensors, metadata = dict(found.tensors), dict(found.metadata)
+    (tensors if "." in name else metadata)[name] = value
+    found.path.unlink()
+    checkpoint.write_checkpoint(tmp_path, {k: v for k, v in tensors.items() if v is not None}, metadata)
+    with pytest.raises(TrainingError, match=r"is damaged \(.*\); move it away"):
+        trainer(tmp_path)
+
+
 def test_full_disk_keeps_the_last_good_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     warnings: list[str] = []
     write = checkpoint.write_atomically  # type: ignore[attr-defined]

@@ -48,10 +48,15 @@ def test_the_later_layer_wins() -> None:
         ({"drop_at": [2]}, "from 0 to 1"),
         ({"teacher_weight": 1.5}, "teacher_weight must be from 0 to 1"),
         ({"crop": 33}, "multiple of 8"),
-        ({"batch": 0}, "at least 1"),
-        ({"augment": {"zoom": -1}}, "at least 0"),
+        ({"batch": 0}, "from 1 to 4096"),
+        ({"augment": {"zoom": -1}}, "from 0 to 10"),
         ({"average_decay": 1}, "below 1"),
-        ({"pixel_m": 0}, "at least 0.0001"),
+        ({"pixel_m": 0}, "from 0.0001 to 100000"),
+        ({"batch": 10**9}, "from 1 to 4096"),
+        ({"width": 100_000}, "from 1 to 1024"),
+        ({"seed": 2**64}, "from 0 to"),
+        ({"learning_rate": 1e300}, "from 0 to 100"),
+        ({"augment": {"blur_px": 1e5}}, "from 0 to 32"),
     ],
 )
 def test_what_does_not_fit_is_refused(layer: dict[str, object], message: str) -> None:
@@ -88,8 +93,11 @@ def test_command_line_over_file_over_recipe(tmp_path: Path) -> None:
     assert (settings.augment.zoom, settings.augment.flips) == (0.1, True)
     path.write_text("stps = 7")
     done = roadseg("train", "--config", path, "--print-config")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"roadseg: error: {path} sets 'stps', which is not a setting; did you mean steps?\n"
+    done = roadseg("train", "--set", "stps=7", "--print-config")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "did you mean steps?" in done.stderr
+    assert done.stderr == "roadseg: --set sets 'stps', which is not a setting; did you mean steps?\n"
     path.write_text("steps = = 7")
     assert "is not TOML" in roadseg("train", "--config", path, "--print-config").stderr
     done = roadseg("train", "--recipe", "papr", "--print-config")

@@ -5,6 +5,7 @@ Exit status: 0 done, 1 an error (one sentence on stderr), 2 wrong usage, 70 a bu
 that ``roadseg --help`` does not wait for torch.
 """
 
+import sys
 from typing import Annotated
 
 import typer
@@ -12,6 +13,7 @@ import typer
 import roadseg
 from roadseg.cli import adapt, compare, evaluate, export, info, predict, qgis, train, vectorize
 from roadseg.cli.options import GroupedCommand
+from roadseg.cli.streams import flush_stdout, open_streams, silence_libraries, system_sentence
 
 app = typer.Typer(
     name="roadseg",
@@ -24,8 +26,21 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line and end the process; what stdout does not take is an error too."""
+    open_streams()
+    silence_libraries()
+    status: str | int | None = 1
+    try:
+        app()
+    except SystemExit as end:
+        status = end.code
+    except OSError as error:  # of text that is printed outside of ``exit_statuses``, such as help
+        print(f"roadseg: error: {system_sentence(error)}", file=sys.stderr)
+    failure = flush_stdout()
+    if failure and not status:
+        print(f"roadseg: error: {system_sentence(failure)}", file=sys.stderr)
+        status = 1
+    sys.exit(status)
 
 
 def _show_version(on: bool) -> None:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from roadseg.cli.streams import printable
 from roadseg.cli.terminal import fail
 from roadseg.errors import RoadsegError, UsageError
 from roadseg.progress import Listener
@@ -52,7 +53,7 @@ def fail_for(failed: Sequence[tuple[str, RoadsegError]], count: int, noun: str, 
     if count == 1:
         raise failed[0][1]
     for _, error in failed if quiet else ():
-        print(f"roadseg: error: {error}", file=sys.stderr)
+        print(printable(f"roadseg: error: {error}"), file=sys.stderr)
     fail(f"{len(failed)} of {count} {noun} failed: {', '.join(name for name, _ in failed)}")
 
 

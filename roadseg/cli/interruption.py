@@ -38,7 +38,8 @@ class Interruptions:
             signal.SIGTERM: signal.SIG_DFL,
         }
         main = threading.current_thread() is threading.main_thread()
-        replaced = {n: usual[n] for n in usual if main and signal.getsignal(n) == usual[n]}
+        before = {n: signal.getsignal(n) for n in usual if main}
+        replaced = {n: usual[n] for n, handler in before.items() if handler == usual[n] or _is_of_start(handler)}
         for number in replaced:
             signal.signal(number, self._handle)
         try:
@@ -69,6 +70,11 @@ class Interruptions:
             raise kind
         self._pending = kind
         os.write(2, _PENDING)
+
+
+def _is_of_start(handler: object) -> bool:
+    """Return whether a handler is the one of ``roadseg.__main__``, which may have been imported under another name."""
+    return getattr(handler, "__name__", "") == "stop_at_once"
 
 
 INTERRUPTIONS = Interruptions()

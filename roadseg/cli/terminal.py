@@ -17,6 +17,7 @@ import typer
 
 import roadseg
 from roadseg.cli.interruption import INTERRUPTIONS, Terminated
+from roadseg.cli.streams import named_stdout, printable, system_sentence, undecoded_messages_ignored
 from roadseg.errors import RoadsegError, UsageError
 from roadseg.progress import Listener, duration
 
@@ -56,7 +57,7 @@ def exit_statuses(verbose: int, *, resumes: bool = True) -> Iterator[None]:
     resumes
         Whether the same command continues an interrupted run.
     """
-    with INTERRUPTIONS.handled(), _errors(verbose), _interrupts(resumes=resumes):
+    with undecoded_messages_ignored(), INTERRUPTIONS.handled(), _errors(verbose), _interrupts(resumes=resumes):
         yield
 
 
@@ -84,8 +85,7 @@ def _errors(verbose: int) -> Iterator[None]:
     except (RoadsegError, MemoryError, OSError) as error:
         if verbose >= 2:
             traceback.print_exc()
-        sentence = str(error) or type(error).__name__
-        fail(sentence if isinstance(error, RoadsegError) else f"{sentence}; -vv shows where")
+        fail(str(error) if isinstance(error, RoadsegError) else system_sentence(error))
     except (typer.Exit, typer.Abort, typer.BadParameter):
         raise
     except Exception as error:  # noqa: BLE001  (the last net)
@@ -93,7 +93,7 @@ def _errors(verbose: int) -> Iterator[None]:
             traceback.print_exc()
         sentence = " ".join(str(error).split()) or "no message"
         cure = "please report it with the traceback above" if verbose >= 2 else "please report it with what -vv prints"
-        print(f"roadseg: this is a bug in roadseg: {type(error).__name__}: {sentence}; {cure}", file=sys.stderr)
+        _say(f"this is a bug in roadseg: {type(error).__name__}: {sentence}; {cure}")
         raise typer.Exit(_BUG) from None
 
 
@@ -147,7 +147,7 @@ def terminal_listener(*, quiet: bool, progress: bool | None, unit: str) -> Itera
 
     def report(message: str) -> None:
         if not quiet:
-            tqdm.write(f"roadseg: {message}", file=sys.stderr)
+            tqdm.write(printable(f"roadseg: {message}"), file=sys.stderr)
 
     def warn(message: str) -> None:
         report(f"warning: {message}")
@@ -217,21 +217,25 @@ def print_json(verb: str, values: Mapping[str, object]) -> None:
 
 def copy_to_stdout(path: Path) -> None:
     """Copy a file to stdout."""
-    with path.open("rb") as file:
+    with path.open("rb") as file, named_stdout():
         shutil.copyfileobj(file, sys.stdout.buffer)
-    sys.stdout.buffer.flush()
+        sys.stdout.buffer.flush()
 
 
 def fail(sentence: str) -> NoReturn:
     """Print an error and exit with status 1."""
-    print(f"roadseg: error: {sentence}", file=sys.stderr)
+    _say(f"error: {sentence}")
     raise typer.Exit(1)
 
 
 def usage(sentence: str) -> NoReturn:
     """Print what is wrong with the command and exit with status 2."""
-    print(f"roadseg: {sentence}", file=sys.stderr)
+    _say(sentence)
     raise typer.Exit(2)
+
+
+def _say(sentence: str) -> None:
+    print(printable(f"roadseg: {sentence}"), file=sys.stderr)
 
 
 def command_line(without: Collection[str] = ()) -> str:
@@ -256,7 +260,7 @@ def wrapped(start: str, text: str) -> str:
     columns = min(100, shutil.get_terminal_size((100, 24)).columns)
     return (
         textwrap.fill(
-            text,
+            printable(" ".join(text.split())),
             max(columns, len(start) + 30),
             initial_indent=start,
             subsequent_indent=" " * len(start),
@@ -269,7 +273,7 @@ def wrapped(start: str, text: str) -> str:
 
 def print_table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
     """Print a table whose last column holds numbers."""
-    table = [head, *[tuple(f"{v:,}" if isinstance(v, int) else v for v in row) for row in rows]]
+    table = [head, *[tuple(f"{v:,}" if isinstance(v, int) else printable(v) for v in row) for row in rows]]
     widths = [max(len(row[i]) for row in table) for i in range(len(head))]
     for row in table:
         cells = [f"{cell:<{w}}" for cell, w in zip(row[:-1], widths, strict=False)]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from roadseg.cli.options import OUTPUT, with_options
+from roadseg.cli.streams import printable
 from roadseg.cli.terminal import (
     AsJson,
     Progress,
@@ -19,7 +20,6 @@ from roadseg.cli.terminal import (
     terminal_listener,
     usage,
 )
-from roadseg.errors import RoadsegError
 from roadseg.settings import CardTexts, DataSettings, RecipeSettings, TrainSettings
 from roadseg.settings.data import DATA
 from roadseg.settings.train import RUN
@@ -74,7 +74,10 @@ def train(
     roadseg train --from my_model.safetensors --steps 0 --dev other/ -o calibrated.safetensors
     torchrun --nproc-per-node 4 -m roadseg train data/ -o my_model.safetensors
     """
-    settings = _settings(options)
+    with exit_statuses(verbose):
+        from roadseg.training.recipes import settings_from_options
+
+        settings = settings_from_options(options)
     if print_config:
         from roadseg.training.recipes import to_toml
 
@@ -95,16 +98,6 @@ def train(
         result = train_model(place, output, listener=listener, **options)
         if as_json and leads:
             print_json("train", result.to_dict())
-
-
-def _settings(options: dict[str, Any]) -> TrainSettings:
-    """Return the settings of the run; those that do not fit are wrong usage."""
-    from roadseg.training.recipes import settings_from_options
-
-    try:
-        return settings_from_options(options)
-    except RoadsegError as error:
-        usage(str(error))
 
 
 def _sort_inputs(data: list[Path], options: dict[str, Any]) -> list[Path] | None:
@@ -160,7 +153,7 @@ def _print_check(found: "CheckReport", sheet: Path) -> None:
     print()
     for remark, names in found.remarks().items():
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        print(f"{', '.join(names[:_NAMED])}{more}: {remark}")
+        print(printable(f"{', '.join(names[:_NAMED])}{more}: {remark}"))
     if found.summary:
-        print(found.summary)
+        print(printable(found.summary))
     print(f"contact sheet: {sheet}")

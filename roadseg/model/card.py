@@ -6,7 +6,6 @@ the threshold and the calibration, and documents the model's origin and its meas
 """
 
 import json
-import math
 import os
 import struct
 from dataclasses import asdict, dataclass, field, fields
@@ -134,7 +133,7 @@ def card_from_json(text: str, path: Path) -> ModelCard:
         card["gsd_range_m"] = tuple(found["gsd_range_m"]) if found.get("gsd_range_m") else None
         result = ModelCard(**card)
         damaged = _impossible(result)
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise ModelError(f"the model card in {path} is damaged ({error}); get the file again") from error
     if damaged:
         raise ModelError(f"the model card in {path} is damaged ({damaged}); get the file again")
@@ -145,24 +144,52 @@ def card_from_json(text: str, path: Path) -> ModelCard:
 
 def _impossible(card: ModelCard) -> str:
     """Return the first field with an impossible value, for the message; empty if there is none."""
+    texts = ("name", "description", "training_data", "licence", "attribution", "hash", "roadseg_version", "created")
     checks = {
-        "name": isinstance(card.name, str),
-        "bands": isinstance(card.bands, int) and card.bands >= 1,
-        "width": isinstance(card.width, int) and card.width >= 1,
+        **{name: isinstance(getattr(card, name), str) for name in (*texts, "architecture")},
+        "bands": _is_whole(card.bands, 1, _MOST_BANDS),
+        "width": _is_whole(card.width, 1, _MOST_WIDTH),
         "upsample": card.upsample in {"bilinear", "nearest"},
-        "mean": all(math.isfinite(value) for value in card.mean),
-        "std": all(math.isfinite(value) and value > 0 for value in card.std),
-        "gsd_m": math.isfinite(card.gsd_m) and card.gsd_m > 0,
-        "gsd_range_m": card.gsd_range_m is None or 0 < card.gsd_range_m[0] <= card.gsd_range_m[-1] < math.inf,
-        "window_px": isinstance(card.window_px, int) and card.window_px >= 8 and card.window_px % 8 == 0,
-        "seen": all(
-            len(ranges) == card.bands and all(low <= high for low, high in ranges) for ranges in card.seen.values()
-        ),
-        "threshold": 0 <= card.threshold <= 1,
-        "temperature": math.isfinite(card.temperature) and card.temperature > 0,
-        "bias": math.isfinite(card.bias),
+        "mean": all(_is_number(value, -_LARGEST, _LARGEST) for value in card.mean),
+        "std": all(_is_number(value, 1 / _LARGEST, _LARGEST) for value in card.std),
+        "gsd_m": _is_number(card.gsd_m, *_GSD_M),
+        "gsd_range_m": card.gsd_range_m is None
+        or (_is_range([[*card.gsd_range_m]], 1) and all(_is_number(value, *_GSD_M) for value in card.gsd_range_m)),
+        "window_px": _is_whole(card.window_px, 8, _LARGEST_WINDOW_PX) and card.window_px % 8 == 0,
+        "threshold": _is_number(card.threshold, 0, 1),
+        "temperature": _is_number(card.temperature, 1 / _LARGEST, _LARGEST),
+        "bias": _is_number(card.bias, -_LARGEST, _LARGEST),
+        "recipe": isinstance(card.recipe, dict),
+        "measurements": all(_is_measurement(one) for one in card.measurements),
     }
-    return next((f"{name} {getattr(card, name)!r}" for name, possible in checks.items() if not possible), "")
+    wrong = next((name for name, possible in checks.items() if not possible), "")
+    if not wrong and not all(_is_range(ranges, card.bands) for ranges in card.seen.values()):
+        wrong = "seen"
+    return f"{wrong} {str(getattr(card, wrong))[:60]!r}" if wrong else ""
+
+
+_MOST_BANDS, _MOST_WIDTH, _LARGEST_WINDOW_PX = 1024, 1024, 4096
+_GSD_M, _LARGEST = (1e-4, 1e5), 1e6
+"""Bounds of what a card may ask for: a file from elsewhere must not take all memory."""
+
+
+def _is_whole(value: object, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _is_number(value: object, least: float, most: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
+
+
+def _is_range(ranges: list[list[float]], bands: int) -> bool:
+    limits = [value for pair in ranges for value in pair]
+    pairs = len(ranges) == bands and all(len(pair) == 2 and pair[0] <= pair[1] for pair in ranges)
+    return pairs and all(_is_number(value, -_LARGEST, _LARGEST) for value in limits)
+
+
+def _is_measurement(one: Measurement) -> bool:
+    texts = (one.name, one.definition, one.data, one.command)
+    return all(isinstance(text, str) for text in texts) and isinstance(one.value, int | float)
 
 
 def read_card(path: Path) -> ModelCard:
@@ -185,12 +212,12 @@ def read_card(path: Path) -> ModelCard:
         end = max((t["data_offsets"][1] for k, t in header.items() if k != "__metadata__"), default=0)
     except FileNotFoundError:
         raise ModelError(_no_such_model(str(path))) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, struct.error) as error:
         raise ModelError(f"{path} is not a safetensors file; roadseg only loads models in that format") from error
-    if size < 8 + length + end:
+    if not isinstance(end, int) or size < 8 + length + end:
         raise ModelError(f"{path} is truncated ({size} of {8 + length + end} bytes); get it again")
-    metadata = header.get("__metadata__") or {}
-    if METADATA_KEY not in metadata:
+    metadata = header.get("__metadata__")
+    if not isinstance(metadata, dict) or METADATA_KEY not in metadata:
         raise ModelError(f"{path} has no roadseg model card; only models from roadseg train can be used")
     return card_from_json(metadata[METADATA_KEY], path)
 

@@ -70,7 +70,7 @@ def unlike_training(
 def outside_ranges(statistics: Mapping[str, Floats], seen: Ranges) -> list[str]:
     """Return a phrase for each statistic of a band that lies outside its range."""
     found = []
-    for name, ranges in seen.items():
+    for name, ranges in ((name, ranges) for name, ranges in seen.items() if name in _WORDS):
         for band, (value, (low, high)) in enumerate(zip(statistics[name], ranges, strict=True), 1):
             if not low <= value <= high:
                 below, above = _WORDS[name]

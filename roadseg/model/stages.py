@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from roadseg.errors import ModelError
 from roadseg.settings import TrainSettings
 
 _SETTINGS = {field.name for field in fields(TrainSettings)}
@@ -34,7 +35,19 @@ def training_stages(recipe: Mapping[str, Any]) -> list[TrainingStage]:
 
     A recipe holds the settings of a run and, under ``start``, the recipe of the model it started from; instead of that
     it may list ``stages``.
+
+    Raises
+    ------
+    ModelError
+        If the recipe is of another form.
     """
+    try:
+        return _stages(recipe)
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise ModelError(f"the recipe on the model card is damaged ({error}); get the model again") from error
+
+
+def _stages(recipe: Mapping[str, Any]) -> list[TrainingStage]:
     stages: list[TrainingStage] = []
     before, number = {**_flat(asdict(TrainSettings())), "processes": 1}, 0
     for start, settings in _unfolded(recipe):

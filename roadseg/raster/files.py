@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import rasterio
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.io import DatasetReader
 
 from roadseg.errors import SceneError
@@ -48,7 +48,10 @@ def open_raster(path: "str | PathLike[str]", **options: Any) -> DatasetReader:
     """Open a raster for reading, without a warning if it is not georeferenced."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        return rasterio.open(path, **options)
+        try:
+            return rasterio.open(path, **options)
+        except UnicodeDecodeError as error:
+            raise RasterioIOError("its description holds bytes that are not UTF-8") from error
 
 
 def open_input(path: str) -> DatasetReader:
@@ -69,7 +72,7 @@ def open_input(path: str) -> DatasetReader:
             raise SceneError(f"{path} does not exist; check the path") from error
         if local and Path(path).is_dir():
             raise SceneError(f"{path} is a folder; name its images, for example {path}/*.tif") from error
-        raise SceneError(f"{path} is not a raster that GDAL can open ({reason(error)})") from error
+        raise SceneError(f"{path} is not a raster that GDAL can open ({reason(error)}); get it again") from error
 
 
 def local_files(names: Iterable[str]) -> list[Path]:

@@ -249,7 +249,7 @@ def interrupted_targets(output: Path) -> set[Path]:
     """Return the paths that a killed run for ``output`` was moving its finished files to."""
     try:
         return {Path(place) for place in json.loads((partial_folder(output) / _PUBLISHED).read_text())}
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return set()
 
 
@@ -257,7 +257,7 @@ def _differing(marker: Path, wanted: Mapping[str, object]) -> list[str]:
     """Return the keys by which a fingerprint on disk differs from the wanted one."""
     try:
         found = dict(json.loads(marker.read_text()))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return ["fingerprint (it is damaged)"]
     return sorted(key for key in {**found, **wanted} if found.get(key) != wanted.get(key))
 

@@ -205,6 +205,10 @@ def open_probability(path: Path | str, *, pixel_m: float | None = None) -> tuple
         return ProbabilityRaster(path, kind, raster.grid, grid, attribution=credit), notes
 
 
+_MOST_ENLARGED = 64
+"""Pixels of the extraction's grid in a row for one of the file's: more only costs memory and time."""
+
+
 def _extraction_grid(raster: RoadRaster, pixel_m: float | None) -> Grid:
     own = raster.grid.pixel_size_m()
     wanted = pixel_m or _number(raster.tags.get("ROADSEG_GSD_M"))
@@ -215,6 +219,11 @@ def _extraction_grid(raster: RoadRaster, pixel_m: float | None) -> Grid:
                 "assign one with gdal_edit, or leave --gsd out"
             )
         return raster.grid
+    if max(own) > _MOST_ENLARGED * wanted:
+        raise SceneError(
+            f"{raster.path} has pixels of {max(own):.3g} m, too coarse to be read at {wanted:g} m; "
+            f"read it at --gsd {max(own) / _MOST_ENLARGED:.2g} or more"
+        )
     return model_grid(raster.grid, gsd_m=wanted, pixel_m=own)
 
 

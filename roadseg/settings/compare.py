@@ -33,14 +33,19 @@ class CompareSettings:
         ),
     ] = None
     buffer_m: Annotated[
-        float, Option("--buffer", "How far apart two lines of one road may run, in metres.", "Matching", "M", min=0.01)
+        float,
+        Option(
+            "--buffer", "How far apart two lines of one road may run, in metres.", "Matching", "M", min=0.01, max=1e6
+        ),
     ] = 10.0
     angle_deg: Annotated[
         float, Option("--angle", "How much their directions may differ, in degrees.", "Matching", "DEG", min=0, max=90)
     ] = 30.0
     min_length_m: Annotated[
         float,
-        Option("--min-length", "Shortest unmatched stretch of road to report, in metres.", "Matching", "M", min=0),
+        Option(
+            "--min-length", "Shortest unmatched stretch of road to report, in metres.", "Matching", "M", min=0, max=1e9
+        ),
     ] = 20.0
     osm: Annotated[
         Path | None,

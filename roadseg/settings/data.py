@@ -88,7 +88,9 @@ class DataSettings(LabelSettings):
         float, Option("--dev-fraction", "Fraction of the data to hold out as dev tiles instead.", DEV, min=0, max=0.9)
     ] = 0.0
     dev_split: Annotated[SplitUnit, Option("--dev-split", "Hold out blocks of ground or whole files.", DEV)] = "blocks"
-    dev_block_m: Annotated[float, Option("--dev-block", "Side of such a block, in metres.", DEV, "M", min=1)] = 512.0
+    dev_block_m: Annotated[
+        float, Option("--dev-block", "Side of such a block, in metres.", DEV, "M", min=1, max=1e7)
+    ] = 512.0
     cache: Annotated[
         Path | None, Option("--cache", "Folder for masks drawn from --labels; by default OUTPUT.masks/.", DATA)
     ] = None
@@ -97,7 +99,9 @@ class DataSettings(LabelSettings):
     ] = False
     memory_gb: Annotated[
         float | None,
-        Option("--memory", "GB of tiles to keep in memory; by default half of what is free.", DATA, "GB", min=0),
+        Option(
+            "--memory", "GB of tiles to keep in memory; by default half of what is free.", DATA, "GB", min=0, max=1e6
+        ),
     ] = None
     road_share: Annotated[
         float, Option("--road-share", "Share of crops sampled in proportion to their road.", DATA, min=0, max=1)

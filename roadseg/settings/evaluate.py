@@ -60,10 +60,11 @@ class EvaluateSettings:
     ] = False
     buffer_m: Annotated[
         float,
-        Option("--buffer", "Buffer of completeness and correctness, in metres.", "Networks", "M", min=0.01),
+        Option("--buffer", "Buffer of completeness and correctness, in metres.", "Networks", "M", min=0.01, max=1e6),
     ] = 3.0
     junction_m: Annotated[
-        float, Option("--junction", "Largest distance of matched junctions, in metres.", "Networks", "M", min=0.01)
+        float,
+        Option("--junction", "Largest distance of matched junctions, in metres.", "Networks", "M", min=0.01, max=1e6),
     ] = 10.0
     overwrite: Annotated[bool, Option("--overwrite", "Replace outputs.", "Output")] = False
     block_px: int = 2048

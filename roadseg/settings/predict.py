@@ -36,7 +36,7 @@ class EngineSettings:
         ),
     ] = "auto"
     batch_size: Annotated[
-        int | None, Option("--batch", "Windows per batch; chosen by default.", "Model and device", "N", min=1)
+        int | None, Option("--batch", "Windows per batch; chosen by default.", "Model and device", "N", min=1, max=4096)
     ] = None
     tta: Annotated[
         bool,
@@ -68,7 +68,7 @@ class PredictSettings:
         ),
     ] = None
     pixel_m: Annotated[
-        float | None, Option("--gsd", "Metres per pixel, if the file does not say.", "Input", "M", min=1e-4)
+        float | None, Option("--gsd", "Metres per pixel, if the file does not say.", "Input", "M", min=1e-4, max=1e5)
     ] = None
     bbox: Annotated[
         tuple[float, float, float, float] | None,
@@ -100,7 +100,12 @@ class PredictSettings:
     block_px: Annotated[
         int,
         Option(
-            "--block", "Side of a block in pixels; larger is faster and takes more memory.", "Tuning", "PX", min=224
+            "--block",
+            "Side of a block in pixels; larger is faster and takes more memory.",
+            "Tuning",
+            "PX",
+            min=224,
+            max=10**6,
         ),
     ] = 6144
 

@@ -29,34 +29,45 @@ class AugmentSettings:
 
     flips: Annotated[bool, Option(None, "Mirror crops.")] = True
     quarter_turns: Annotated[bool, Option(None, "Rotate by multiples of 90°, which costs no sharpness.")] = True
-    rotate_deg: Annotated[float, Option(None, "Largest rotation by any angle, either way.", min=0)] = 0.0
-    zoom: Annotated[float, Option(None, "Largest zoom: 0.25 is from 1/1.25 to 1.25.", min=0)] = 0.0
-    gamma: Annotated[float, Option(None, "Largest change of gamma, as a logarithm.", min=0)] = 0.3
-    contrast: Annotated[float, Option(None, "Largest change of contrast, as a logarithm.", min=0)] = 0.25
-    brightness: Annotated[float, Option(None, "Largest change of brightness, as a logarithm.", min=0)] = 0.2
-    balance: Annotated[float, Option(None, "Largest change of a single band's brightness, as a logarithm.", min=0)] = (
-        0.06
-    )
-    hue_deg: Annotated[float, Option(None, "Largest rotation of colours around grey; three bands only.", min=0)] = 0.0
-    blur_px: Annotated[float, Option(None, "Largest standard deviation of a Gaussian blur.", min=0)] = 0.0
+    rotate_deg: Annotated[float, Option(None, "Largest rotation by any angle, either way.", min=0, max=360)] = 0.0
+    zoom: Annotated[float, Option(None, "Largest zoom: 0.25 is from 1/1.25 to 1.25.", min=0, max=10)] = 0.0
+    gamma: Annotated[float, Option(None, "Largest change of gamma, as a logarithm.", min=0, max=5)] = 0.3
+    contrast: Annotated[float, Option(None, "Largest change of contrast, as a logarithm.", min=0, max=5)] = 0.25
+    brightness: Annotated[float, Option(None, "Largest change of brightness, as a logarithm.", min=0, max=5)] = 0.2
+    balance: Annotated[
+        float, Option(None, "Largest change of a single band's brightness, as a logarithm.", min=0, max=5)
+    ] = 0.06
+    hue_deg: Annotated[
+        float, Option(None, "Largest rotation of colours around grey; three bands only.", min=0, max=360)
+    ] = 0.0
+    blur_px: Annotated[float, Option(None, "Largest standard deviation of a Gaussian blur.", min=0, max=32)] = 0.0
     compression: Annotated[
-        float, Option(None, "Coarsest rounding of 8 × 8 blocks, as in JPEG: 1 is a quality of about 50.", min=0)
+        float,
+        Option(None, "Coarsest rounding of 8 × 8 blocks, as in JPEG: 1 is a quality of about 50.", min=0, max=100),
     ] = 0.0
-    exposure: Annotated[float, Option(None, "Largest gain of all bands together, as a logarithm.", min=0)] = 0.0
+    exposure: Annotated[float, Option(None, "Largest gain of all bands together, as a logarithm.", min=0, max=5)] = 0.0
     white_balance: Annotated[
-        float, Option(None, "Largest gain of single bands, as a logarithm; unlike balance it scales contrast.", min=0)
+        float,
+        Option(None, "Largest gain of single bands, as a logarithm; unlike balance it scales contrast.", min=0, max=5),
     ] = 0.0
-    mixing: Annotated[float, Option(None, "Largest share of each other band mixed into a band.", min=0)] = 0.0
-    saturation: Annotated[float, Option(None, "Largest change of saturation, as a logarithm.", min=0)] = 0.0
-    grey: Annotated[float, Option(None, "Share of crops without any colour.", min=0)] = 0.0
-    haze: Annotated[float, Option(None, "Largest share of bright veil in half of the crops.", min=0)] = 0.0
-    tone: Annotated[float, Option(None, "Largest bend of the tone curve into an S or against it.", min=0)] = 0.0
-    shadow: Annotated[float, Option(None, "Darkest shadow with a soft edge, on half of the crops.", min=0)] = 0.0
+    mixing: Annotated[float, Option(None, "Largest share of each other band mixed into a band.", min=0, max=1)] = 0.0
+    saturation: Annotated[float, Option(None, "Largest change of saturation, as a logarithm.", min=0, max=5)] = 0.0
+    grey: Annotated[float, Option(None, "Share of crops without any colour.", min=0, max=1)] = 0.0
+    haze: Annotated[float, Option(None, "Largest share of bright veil in half of the crops.", min=0, max=1)] = 0.0
+    tone: Annotated[float, Option(None, "Largest bend of the tone curve into an S or against it.", min=0, max=10)] = 0.0
+    shadow: Annotated[float, Option(None, "Darkest shadow with a soft edge, on half of the crops.", min=0, max=1)] = 0.0
     noise: Annotated[
-        float, Option(None, "Largest standard deviation of Gaussian noise, values 0 to 1, on half of the crops.", min=0)
+        float,
+        Option(
+            None, "Largest standard deviation of Gaussian noise, values 0 to 1, on half of the crops.", min=0, max=10
+        ),
     ] = 0.0
-    sharpen: Annotated[float, Option(None, "Strongest unsharp mask, on half of the crops not blurred.", min=0)] = 0.0
-    plain: Annotated[float, Option(None, "Share of crops whose light and colours stay as they are.", min=0)] = 0.0
+    sharpen: Annotated[
+        float, Option(None, "Strongest unsharp mask, on half of the crops not blurred.", min=0, max=100)
+    ] = 0.0
+    plain: Annotated[float, Option(None, "Share of crops whose light and colours stay as they are.", min=0, max=1)] = (
+        0.0
+    )
 
 
 @dataclass(frozen=True)
@@ -65,10 +76,13 @@ class TrainSettings:
 
     pixel_m: Annotated[
         float | None,
-        Option("--gsd", "Metres per pixel to train at; other tiles are resampled.", MODEL, "M", min=1e-4),
+        Option("--gsd", "Metres per pixel to train at; other tiles are resampled.", MODEL, "M", min=1e-4, max=1e5),
     ] = None
     width: Annotated[
-        int, Option("--width", "Channels of the first level: 64 is the full network, 16 compact.", MODEL, "N", min=1)
+        int,
+        Option(
+            "--width", "Channels of the first level: 64 is the full network, 16 compact.", MODEL, "N", min=1, max=1024
+        ),
     ] = 64
     upsample: Annotated[Upsampling, Option("--upsample", "Upsampling in the decoder.", MODEL)] = "bilinear"
     start: Annotated[
@@ -76,9 +90,9 @@ class TrainSettings:
         Option("--from", "Model to start from, a file or bundled name, instead of random weights.", MODEL, "MODEL"),
     ] = None
     steps: Annotated[
-        int, Option("--steps", "Training steps; 0 only calibrates the model of --from.", MODEL, "N", min=0)
+        int, Option("--steps", "Training steps; 0 only calibrates the model of --from.", MODEL, "N", min=0, max=10**9)
     ] = 4600
-    batch: Annotated[int, Option("--batch", "Crops per step and process.", MODEL, "N", min=1)] = 8
+    batch: Annotated[int, Option("--batch", "Crops per step and process.", MODEL, "N", min=1, max=4096)] = 8
     crop: Annotated[
         int,
         Option(
@@ -87,23 +101,26 @@ class TrainSettings:
             MODEL,
             "PX",
             min=8,
+            max=8192,
             rule=("a multiple of 8", lambda side: side % 8 == 0),
         ),
     ] = 224
     pool: Annotated[
-        int, Option(None, "Number of different crops, reshuffled each epoch; 0 never repeats one.", min=0)
+        int, Option(None, "Number of different crops, reshuffled each epoch; 0 never repeats one.", min=0, max=10**9)
     ] = 0
     augment: AugmentSettings = AugmentSettings()
     loss: Annotated[LossName, Option("--loss", "Loss per pixel: cross-entropy, focal, or squared error.", MODEL)] = (
         "bce"
     )
-    focal_gamma: Annotated[float, Option(None, "How strongly the focal loss plays down easy pixels.", min=0)] = 2.0
+    focal_gamma: Annotated[
+        float, Option(None, "How strongly the focal loss plays down easy pixels.", min=0, max=100)
+    ] = 2.0
     teacher: Annotated[str | None, Option(None, "Model to learn from besides the labels, a file or bundled name.")] = (
         None
     )
     teacher_weight: Annotated[float, Option(None, "Share of the teacher in each pixel's target.", min=0, max=1)] = 0.5
-    dice_weight: Annotated[float, Option(None, "Weight of a soft Dice term.", min=0)] = 1.0
-    cldice_weight: Annotated[float, Option(None, "Weight of a soft clDice term.", min=0)] = 0.0
+    dice_weight: Annotated[float, Option(None, "Weight of a soft Dice term.", min=0, max=1e6)] = 1.0
+    cldice_weight: Annotated[float, Option(None, "Weight of a soft clDice term.", min=0, max=1e6)] = 0.0
     missing_after: Annotated[
         float,
         Option(
@@ -114,18 +131,22 @@ class TrainSettings:
         ),
     ] = 1.0
     optimizer: Annotated[OptimizerName, Option(None, "Optimizer.")] = "muon"
-    learning_rate: Annotated[float, Option("--learning-rate", "Peak learning rate.", MODEL, min=0)] = 2e-3
+    learning_rate: Annotated[float, Option("--learning-rate", "Peak learning rate.", MODEL, min=0, max=100)] = 2e-3
     momentum: Annotated[float, Option(None, "Momentum of SGD.", min=0, rule=("below 1", lambda share: share < 1))] = 0.9
-    weight_decay: Annotated[float, Option(None, "Weight decay.", min=0)] = 1e-2
-    warmup_steps: Annotated[int, Option(None, "Steps of linear warm-up, at most a tenth of the run.", min=0)] = 200
+    weight_decay: Annotated[float, Option(None, "Weight decay.", min=0, max=1000)] = 1e-2
+    warmup_steps: Annotated[
+        int, Option(None, "Steps of linear warm-up, at most a tenth of the run.", min=0, max=10**9)
+    ] = 200
     schedule: Annotated[
         ScheduleName, Option(None, "Learning rate after the warm-up: cosine, steps, or flat with a cool-down.")
     ] = "cosine"
     drop_at: Annotated[
         tuple[float, ...], Option(None, "Where steps lowers the learning rate, as shares of the run.", min=0, max=1)
     ] = (0.4, 0.8)
-    drop_factor: Annotated[float, Option(None, "Factor by which steps multiplies the learning rate.", min=0)] = 0.1
-    clip_norm: Annotated[float, Option(None, "Norm to clip gradients to; 0 does not clip.", min=0)] = 1.0
+    drop_factor: Annotated[float, Option(None, "Factor by which steps multiplies the learning rate.", min=0, max=1)] = (
+        0.1
+    )
+    clip_norm: Annotated[float, Option(None, "Norm to clip gradients to; 0 does not clip.", min=0, max=1e9)] = 1.0
     average_decay: Annotated[
         float,
         Option(
@@ -138,14 +159,24 @@ class TrainSettings:
     patience: Annotated[
         int,
         Option(
-            "--patience", "Stop after so many dev scores without improvement; 0 never stops early.", MODEL, "N", min=0
+            "--patience",
+            "Stop after so many dev scores without improvement; 0 never stops early.",
+            MODEL,
+            "N",
+            min=0,
+            max=10**9,
         ),
     ] = 0
-    seed: Annotated[int, Option("--seed", "Seed of all random numbers.", MODEL, "N", min=0)] = 0
+    seed: Annotated[int, Option("--seed", "Seed of all random numbers.", MODEL, "N", min=0, max=2**63 - 1)] = 0
     evaluations: Annotated[
-        int, Option("--evaluations", "Number of dev scores during the run, the last one included.", MODEL, "N", min=1)
+        int,
+        Option(
+            "--evaluations", "Number of dev scores during the run, the last one included.", MODEL, "N", min=1, max=10**6
+        ),
     ] = 4
-    dev_tiles: Annotated[int, Option(None, "Number of dev tiles scored during the run; all at the end.", min=1)] = 16
+    dev_tiles: Annotated[
+        int, Option(None, "Number of dev tiles scored during the run; all at the end.", min=1, max=10**6)
+    ] = 16
     calibration: Annotated[
         CalibrationGoal,
         Option(
@@ -155,7 +186,8 @@ class TrainSettings:
         ),
     ] = "threshold"
     shift_tiles: Annotated[
-        int, Option(None, "Number of dev tiles scored in other colours, too, at the end; 0 scores none.", min=0)
+        int,
+        Option(None, "Number of dev tiles scored in other colours, too, at the end; 0 scores none.", min=0, max=10**6),
     ] = 2
     precision: Annotated[
         Precision, Option(None, "Number format; auto is bfloat16 or float16 on CUDA, else float32.")
@@ -166,10 +198,12 @@ class TrainSettings:
         Option("--compile/--no-compile", "Faster steps by torch.compile; a CPU needs a C++ compiler.", RUN),
     ] = False
     dtype: Annotated[WeightType, Option("--dtype", "Data type of the weights in the file.", MODEL)] = "float16"
-    checkpoint_minutes: Annotated[float, Option(None, "Time between checkpoints.", min=0)] = 2.0
+    checkpoint_minutes: Annotated[float, Option(None, "Time between checkpoints.", min=0, max=1e6)] = 2.0
     minutes: Annotated[
         float,
-        Option("--minutes", "Stop after so many minutes; the same command resumes; 0 never.", RUN, "MIN", min=0),
+        Option(
+            "--minutes", "Stop after so many minutes; the same command resumes; 0 never.", RUN, "MIN", min=0, max=1e9
+        ),
     ] = 0.0
 
 

@@ -42,18 +42,28 @@ class VectorizeSettings:
     ] = None
     pixel_m: Annotated[
         float | None,
-        Option("--gsd", "Metres per pixel to extract at; by default the model's.", "Roads", "M", min=1e-4),
+        Option("--gsd", "Metres per pixel to extract at; by default the model's.", "Roads", "M", min=1e-4, max=1e5),
     ] = None
     min_area_m2: Annotated[
         float,
-        Option("--min-area", "Smallest patch of road to keep, in square metres.", "Cleaning and repair", "M2", min=0),
+        Option(
+            "--min-area",
+            "Smallest patch of road to keep, in square metres.",
+            "Cleaning and repair",
+            "M2",
+            min=0,
+            max=1e12,
+        ),
     ] = 60.0
     max_hole_m2: Annotated[
-        float, Option("--max-hole", "Largest hole to fill, in square metres.", "Cleaning and repair", "M2", min=0)
+        float,
+        Option("--max-hole", "Largest hole to fill, in square metres.", "Cleaning and repair", "M2", min=0, max=1e12),
     ] = 60.0
     min_length_m: Annotated[
         float,
-        Option("--min-length", "Shortest component to keep, in metres of road.", "Cleaning and repair", "M", min=0),
+        Option(
+            "--min-length", "Shortest component to keep, in metres of road.", "Cleaning and repair", "M", min=0, max=1e9
+        ),
     ] = 40.0
     spur_m: Annotated[
         float | None,
@@ -67,7 +77,9 @@ class VectorizeSettings:
     ] = None
     bridge_m: Annotated[
         float,
-        Option("--bridge", "Longest gap to bridge, in metres; 0 bridges none.", "Cleaning and repair", "M", min=0),
+        Option(
+            "--bridge", "Longest gap to bridge, in metres; 0 bridges none.", "Cleaning and repair", "M", min=0, max=1e4
+        ),
     ] = 40.0
     merge_junctions: Annotated[
         bool,
@@ -102,9 +114,16 @@ class VectorizeSettings:
     ] = False
     block_px: Annotated[
         int,
-        Option("--block", "Side of a block in pixels; larger is faster and takes more memory.", "Tuning", "PX", min=64),
+        Option(
+            "--block",
+            "Side of a block in pixels; larger is faster and takes more memory.",
+            "Tuning",
+            "PX",
+            min=64,
+            max=10**6,
+        ),
     ] = 2048
-    workers: Annotated[int, Option("--workers", "Number of processes.", "Tuning", "N", min=1)] = 1
+    workers: Annotated[int, Option("--workers", "Number of processes.", "Tuning", "N", min=1, max=1024)] = 1
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ included, the last good one stays.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +33,23 @@ class Checkpoint(NamedTuple):
     def part(self, prefix: str) -> dict[str, Tensor]:
         """Return the tensors whose names start with a prefix, without it."""
         return {k.removeprefix(prefix): v for k, v in self.tensors.items() if k.startswith(prefix)}
+
+    @contextmanager
+    def errors_as_damage(self) -> Iterator[None]:
+        """Context manager in which content that does not fit the run raises TrainingError."""
+        try:
+            yield
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as error:
+            why = " ".join(str(error).split())[:200]
+            raise TrainingError(f"{self.path} is damaged ({why}); move it away to start again") from error
+
+    def tensors_like(self, prefix: str, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the tensors of a part; raise ValueError if they are not of these names and shapes."""
+        found = self.part(prefix)
+        shapes, wanted_shapes = ({name: value.shape for name, value in one.items()} for one in (found, wanted))
+        if shapes != wanted_shapes:
+            raise ValueError(f"its {prefix}* are not those of this model")
+        return found
 
     def check_settings(self, wanted: Mapping[str, Any]) -> None:
         """Check that a run with these settings may resume from here.
@@ -91,7 +109,8 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
         with safe_open(path, "pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             metadata = json.loads((file.metadata() or {})["roadseg"])
-        int(metadata["step"])
+        if metadata["step"] != max(steps):
+            raise ValueError
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         raise TrainingError(f"{path} is not a checkpoint of roadseg; move it away to start again") from error
     return Checkpoint(path, tensors, metadata)
@@ -104,12 +123,33 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Set the state of an optimizer, which moves to the device what belongs there (AdamW's step count does not)."""
+    """Set the state of an optimizer, which moves to the device what belongs there (AdamW's step count does not).
+
+    Raises
+    ------
+    ValueError
+        If it is not the state of such an optimizer.
+    """
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, name = key.split(".")
         state.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    groups = optimizer.state_dict()["param_groups"]
+    for group, numbers in zip(optimizer.param_groups, [group["params"] for group in groups], strict=True):
+        for number, parameter in zip(numbers, group["params"], strict=True):
+            found = {name: value.shape for name, value in state.get(number, {}).items()}
+            shapes = dict.fromkeys(_state_names(group), parameter.shape)
+            if found and found not in (shapes, {**shapes, "step": torch.Size()}):
+                raise ValueError(f"the optimizer's state {number} is not that of this model")
+    if not set(state) <= {number for group in groups for number in group["params"]}:
+        raise ValueError("its optimizer has more parameters than this model")
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _state_names(group: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what an optimizer keeps of each parameter of a group, besides the step."""
+    is_adamw = "betas" in group and group.get("muon") is None
+    return ("exp_avg", "exp_avg_sq") if is_adamw else ("momentum_buffer",)
 
 
 def remove_checkpoints(folder: Path, *, keep: int | None = None) -> None:

@@ -1,5 +1,6 @@
 """The history of a training run: smoothed loss, a table of its steps, and the best weights if it may stop early."""
 
+import itertools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -117,11 +118,21 @@ class TrainingHistory:
         return {"history": self.rows, "best": best, "without_better": self._since_best}
 
     def restore(self, metadata: Mapping[str, Any], best_weights: dict[str, Tensor]) -> None:
-        """Continue from the metadata and the best weights of a checkpoint."""
-        self.rows, self._since_best = metadata["history"], metadata["without_better"]
+        """Continue from the metadata and the best weights of a checkpoint.
+
+        Raises
+        ------
+        LookupError, TypeError, ValueError
+            If the metadata are of another form.
+        """
+        self.rows = [{str(name): float(value) for name, value in row.items()} for row in metadata["history"]]
+        steps = [-1.0, *(row["step"] for row in self.rows), int(metadata["step"]) + 0.5]
+        if not all(before < after for before, after in itertools.pairwise(steps)):
+            raise ValueError("its history is not in the order of steps")
+        self._since_best = int(metadata["without_better"])
         if metadata["best"]:
             score, step = metadata["best"]
-            self.best = score, step, best_weights
+            self.best = float(score), int(step), best_weights
 
     def _ends_with(self, step: int) -> bool:
         return bool(self.rows) and self.rows[-1]["step"] == step

@@ -290,12 +290,15 @@ class Trainer:
         return tensors
 
     def _resume(self, checkpoint: Checkpoint) -> None:
-        checkpoint.check_settings(self._fixed_settings())
         metadata = checkpoint.metadata
-        self.model.load_state_dict(checkpoint.part("network."))
-        self.average.weights = {name: value.to(self.device) for name, value in checkpoint.part("average.").items()}
-        load_optimizer(self.optimizer, checkpoint.part("optimizer."))
-        self.scaler.load_state_dict(metadata["scaler"])
-        self.step = self.saved = metadata["step"]
-        self._loss.value = metadata["loss"]
-        self.history.restore(metadata, {k: v.to(self.device) for k, v in checkpoint.part("best.").items()})
+        with checkpoint.errors_as_damage():
+            checkpoint.check_settings(self._fixed_settings())
+            self.model.load_state_dict(checkpoint.part("network."))
+            average = checkpoint.tensors_like("average.", self.model.state_dict())
+            self.average.weights = {name: value.to(self.device) for name, value in average.items()}
+            load_optimizer(self.optimizer, checkpoint.part("optimizer."))
+            self.scaler.load_state_dict(metadata["scaler"])
+            best = checkpoint.tensors_like("best.", average) if metadata["best"] else {}
+            self.history.restore(metadata, {name: value.to(self.device) for name, value in best.items()})
+            self.step, self._loss.value = int(metadata["step"]), float(metadata["loss"])
+        self.saved = self.step

@@ -80,16 +80,22 @@ def settings_from_options(options: Mapping[str, Any]) -> TrainSettings:
 
     Raises
     ------
-    UsageError, TrainingError
-        If a name is unknown or a value does not fit.
+    UsageError
+        If ``--set`` names no setting, or gives it a value that does not fit.
+    TrainingError
+        If ``--config`` does.
     ModelError
         If the model to start from cannot be read.
     """
     run = from_options(RecipeSettings, options)
     layers: list[tuple[str, Mapping[str, Any]]] = [(str(run.config), read_config(run.config))] if run.config else []
-    layers += [("--set", parse_assignment(text)) for text in run.assignments]
-    layers.append(("options", checked(TrainSettings, options)))
-    start = merge_settings(RECIPES[run.recipe], *layers).start
+    merge_settings(RECIPES[run.recipe], *layers)
+    try:
+        layers += [("--set", parse_assignment(text)) for text in run.assignments]
+        layers.append(("options", checked(TrainSettings, options)))
+        start = merge_settings(RECIPES[run.recipe], *layers).start
+    except TrainingError as error:  # the file is right
+        raise UsageError(str(error)) from error
     if start is not None:
         card = read_card(find_model(start))
         layers.insert(0, (start, {"width": card.width, "upsample": card.upsample}))

@@ -69,8 +69,8 @@ def read_layer(
         wanted = [name for name in about["fields"] if columns is None or name in columns]
         box = within(about["crs"]) if within else None
         meta, _, wkb, values = pyogrio.raw.read(path, layer=layer, columns=wanted, force_2d=True, bbox=box)
-    with np.errstate(invalid="ignore"):
-        geometries: NDArray[np.object_] = shapely.from_wkb(wkb)
+        with np.errstate(invalid="ignore"):
+            geometries: NDArray[np.object_] = shapely.from_wkb(wkb)
     attributes = {str(name): value.tolist() for name, value in zip(meta["fields"], values, strict=True)}
     bounds = about["total_bounds"]
     return VectorTable(
@@ -166,9 +166,10 @@ def _of_kinds(geometries: NDArray[np.object_], kinds: tuple[shapely.GeometryType
 def _opened(path: Path) -> Iterator[Any]:
     """Load pyogrio for a file, whose errors come out as ours."""
     import pyogrio
-    from pyogrio.errors import DataLayerError, DataSourceError
+    from pyogrio.errors import CRSError, DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError
 
+    damage = (DataSourceError, DataLayerError, FeatureError, FieldError, GeometryError, CRSError)
     try:
         yield pyogrio
-    except (DataSourceError, DataLayerError) as error:
-        raise SceneError(f"{path} cannot be read as a vector file: {error}") from error
+    except (*damage, shapely.errors.ShapelyError, UnicodeError, ValueError, OverflowError) as error:
+        raise SceneError(f"{path} cannot be read as a vector file ({error}); repair it, or give another") from error

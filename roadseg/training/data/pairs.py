@@ -82,7 +82,7 @@ def read_manifest(path: Path) -> TilePairs:
     lines: dict[TilePair, int] = {}
     for number, row in _rows(path):
         image, mask, split = ((row.get(key) or "").strip() for key in _COLUMNS)
-        if not image or not mask:
+        if not image or not mask or "\0" in image + mask:
             raise TrainingError(f"{path} names no image or no mask in line {number}; its columns are image,mask,split")
         if split.lower() not in _SPLITS:
             raise TrainingError(f"{path} has the split {split} in line {number}; write train, dev or test")

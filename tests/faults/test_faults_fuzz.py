@@ -1,0 +1,60 @@
+"""Mutated inputs: every command ends as documented, whatever the file holds; the same commands succeed on good files.
+
+``campaign.py`` says what is right, and repeats the case of a seed.
+"""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from campaign import KINDS, case_of, run_case, run_control
+from inputs import COMMANDS
+from preloaded import Preloaded
+
+CASES = 300 // len(KINDS)
+MANY = 10_000 // len(KINDS)
+
+
+@pytest.fixture(scope="module")
+def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Preloaded]:
+    with Preloaded(tmp_path_factory.mktemp("scratch")) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory, preloaded: Preloaded) -> Path:
+    folder = tmp_path_factory.mktemp("inputs")
+    made = preloaded.make_inputs(folder)
+    assert made.status == 0, made.stderr
+    return folder
+
+
+def assert_right(seeds: range, inputs: Path, tmp_path: Path, preloaded: Preloaded) -> None:
+    """Run the cases of seeds; keep the files of those that end wrong."""
+    wrong = []
+    for case in map(case_of, seeds):
+        problems = run_case(case, inputs, tmp_path / "case", preloaded)
+        if problems:
+            kept = shutil.copytree(tmp_path / "case", tmp_path / str(case.seed), symlinks=True)
+            wrong.append("\n  ".join([str(case), *problems, f"its files are in {kept}"]))
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_good_inputs_succeed(kind: str, inputs: Path, tmp_path: Path, preloaded: Preloaded) -> None:
+    for command in COMMANDS[kind]:
+        assert not run_control(command, inputs, tmp_path / "case", preloaded), command
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_mutated_inputs(kind: str, inputs: Path, tmp_path: Path, preloaded: Preloaded) -> None:
+    first = KINDS.index(kind)
+    assert_right(range(first, first + CASES * len(KINDS), len(KINDS)), inputs, tmp_path, preloaded)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_mutated_inputs(kind: str, inputs: Path, tmp_path: Path, preloaded: Preloaded) -> None:
+    first = KINDS.index(kind)
+    assert_right(range(first, first + MANY * len(KINDS), len(KINDS)), inputs, tmp_path, preloaded)
