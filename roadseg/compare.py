@@ -5,7 +5,7 @@ sides, bring them together, split lines where they leave the other side's surrou
 seen and matched as three layers.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Unpack
@@ -18,9 +18,7 @@ from roadseg.evaluation.map_difference import split_by_match
 from roadseg.evaluation.map_lines import MapLines, bring_together, in_metres, read_map_lines, read_predicted_lines
 from roadseg.evaluation.map_picture import draw_difference
 from roadseg.evaluation.map_pieces import Pieces, cut_lines, drop_short
-from roadseg.files.outputs import write_output
 from roadseg.progress import Listener
-from roadseg.raster.picture import write_picture
 from roadseg.roads.files.layers import VectorLayer
 from roadseg.roads.files.osm import check_osm_name
 from roadseg.roads.files.outputs import check_layers_target, osm_of_layer, publish_layers
@@ -150,16 +148,15 @@ def compare(
     )
 
 
-def _others(layers: Sequence[VectorLayer], settings: CompareSettings) -> dict[Path, Callable[[Path], None]]:
-    """Return what writes the picture and the file for map editors, as far as they are asked for."""
-    writers: dict[Path, Callable[[Path], None]] = {}
+def _others(layers: Sequence[VectorLayer], settings: CompareSettings) -> dict[Path, bytes]:
+    """Return the contents of the picture and of the file for map editors, as far as they are asked for."""
+    contents: dict[Path, bytes] = {}
     if settings.preview:
-        picture = draw_difference([(layer.shapes, _COLOURS[layer.name]) for layer in reversed(layers)])
-        writers[settings.preview] = lambda path: write_picture(path, picture)
+        groups = [(layer.shapes, _COLOURS[layer.name]) for layer in reversed(layers)]
+        contents[settings.preview] = draw_difference(groups)
     if settings.osm:
-        data = osm_of_layer(layers[0])
-        writers[settings.osm] = lambda path: write_output(path, data)
-    return writers
+        contents[settings.osm] = osm_of_layer(layers[0])
+    return contents
 
 
 def _layer(

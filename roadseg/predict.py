@@ -16,7 +16,14 @@ from roadseg.files.parts import check_unshared
 from roadseg.prediction.engines.choose import load
 from roadseg.prediction.engines.engine import LoadedModel
 from roadseg.prediction.fingerprint import FileStates, changed_files
-from roadseg.prediction.outputs import Finished, draw_preview, probability_on_model_grid, provenance, write_rasters
+from roadseg.prediction.outputs import (
+    Finished,
+    draw_preview,
+    probability_on_model_grid,
+    provenance,
+    write_rasters,
+    write_styles,
+)
 from roadseg.prediction.parts import own_and_others, predict_part, shared_partial
 from roadseg.prediction.pipeline import KNOWN, ROAD, predict_blocks, regrid_blocks
 from roadseg.prediction.plan import ScenePlan, scene_settings
@@ -38,6 +45,7 @@ from roadseg.settings import (
     VectorOutputs,
 )
 from roadseg.settings.option import check_keywords, from_options, offered
+from roadseg.settings.predict import check_area
 
 __all__ = ["LoadedModel", "PredictResult", "load_model", "predict"]
 
@@ -130,6 +138,7 @@ def predict(
     check_keywords("predict", options, PredictOptions)
     outputs = from_options(PredictOutputs, options, raster=Path(output))
     settings = from_options(PredictSettings, options)
+    check_area(settings)
     of_engine: Any = {name: value for name, value in options.items() if name in offered(EngineSettings)}
     if isinstance(model, LoadedModel) and of_engine:
         raise UsageError(f"the model is already loaded; give {', '.join(of_engine)} to load_model")
@@ -190,7 +199,9 @@ def predict_scene(
                 regrid_blocks(scene, plan, partial, listener)
             known, road = (partial.total(plan.written[0], plan.blocks_out, tag) for tag in (KNOWN, ROAD))
             listener.report("writing the outputs")
-            finished = write_rasters(plan, partial, provenance(scene, plan, model.card, command))
+            finished = write_rasters(plan, partial, provenance(scene, plan, model.card, command), settings.creation)
+            if settings.style:
+                finished += write_styles(outputs, partial)
             if outputs.preview:
                 finished.append((draw_preview(scene, plan, partial), outputs.preview))
             if outputs.vector:

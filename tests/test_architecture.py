@@ -43,7 +43,7 @@ ONLY_IN = {
     "onnx": ("roadseg.model.onnx_graph",),
     "onnxruntime": ("roadseg.prediction.engines.onnx",),
     "openvino": ("roadseg.prediction.engines.openvino",),
-    "click": (),
+    "click": ("roadseg.cli.rio",),
     "pickle": (),
 }
 

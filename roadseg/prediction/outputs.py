@@ -1,5 +1,7 @@
 """The outputs of a predicted scene, made inside the partial folder and moved to their places together."""
 
+from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
 
 import roadseg
@@ -12,18 +14,35 @@ from roadseg.raster.partial import Partial
 from roadseg.raster.picture import overlay, preview_size, read_reduced, write_picture
 from roadseg.raster.probability import ProbabilityRaster
 from roadseg.raster.scene import Scene
+from roadseg.settings import PredictOutputs
 
 Finished = list[tuple[Path, Path]]
 """Finished files, and the paths they are moved to."""
 
 
-def write_rasters(plan: ScenePlan, partial: Partial, tags: dict[str, str]) -> Finished:
+def write_rasters(plan: ScenePlan, partial: Partial, tags: dict[str, str], creation: Sequence[str]) -> Finished:
     """Join the blocks to cloud-optimized GeoTIFFs: the probability first, then the mask, if there is one."""
     grid, finished = plan.grid_out.cropped(plan.area_out), []
     for product, target in plan.rasters:
         joined = partial.mosaic(product, plan.blocks_out, grid, plan.area_out, tags)
         path = _cog(partial, product)
-        write_cog(joined, path, overviews="NEAREST" if product is MASK else "AVERAGE")
+        write_cog(joined, path, overviews="NEAREST" if product is MASK else "AVERAGE", creation=creation)
+        finished.append((path, target))
+    return finished
+
+
+def style_files(outputs: PredictOutputs) -> dict[str, Path]:
+    """Return where QGIS looks for the styles of the rasters, by the name of the style."""
+    rasters = {"probability": outputs.raster, **({"mask": outputs.mask} if outputs.mask else {})}
+    return {name: raster.with_suffix(".qml") for name, raster in rasters.items()}
+
+
+def write_styles(outputs: PredictOutputs, partial: Partial) -> Finished:
+    """Write the styles of the rasters for QGIS."""
+    finished = []
+    for name, target in style_files(outputs).items():
+        path = partial.folder / f"{name}.qml"
+        path.write_bytes((resources.files("roadseg.qgis") / path.name).read_bytes())
         finished.append((path, target))
     return finished
 

@@ -117,7 +117,7 @@ def plan_scene(
             f"windows of {card.window_px} px, the size for the model {card.name}, cannot overlap by "
             f"{settings.overlap_px} px; ask for less than {card.window_px}"
         )
-    area = aoi or rectangle_area(scene.grid, settings.bbox, scene.path)
+    area = aoi or rectangle_area(scene.grid, settings.bbox, scene.path, settings.bbox_crs)
     scaled = scene.grid_model != scene.grid
     area_model = needed_window(area.window, scene.grid_model, scene.grid) if scaled else area.window
     regrids = scaled and settings.grid == "scene"

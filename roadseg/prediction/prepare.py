@@ -7,6 +7,7 @@ from pathlib import Path
 from roadseg.files.outputs import check_distinct, check_target
 from roadseg.prediction.engines.engine import LoadedModel
 from roadseg.prediction.fingerprint import FileStates, file_states, fingerprint
+from roadseg.prediction.outputs import style_files
 from roadseg.prediction.plan import ScenePlan, describe, plan_scene, unlike_training_warning
 from roadseg.progress import Listener
 from roadseg.raster.area import polygon_area
@@ -62,10 +63,11 @@ def check_outputs(outputs: PredictOutputs, settings: PredictSettings, inputs: Se
     OutputError
         If one may not, or two are the same file.
     """
-    check_distinct(outputs.paths())
+    targets = [*outputs.paths(), *(style_files(outputs).values() if settings.style else [])]
+    check_distinct(targets)
     mine = interrupted_targets(outputs.raster)
     inputs = [*inputs, *([settings.aoi] if settings.aoi else [])]
-    for target in outputs.paths():
+    for target in targets:
         may_replace = settings.overwrite or target.resolve() in mine
         if target == outputs.vector:
             check_vector_targets(VectorOutputs(target), VectorizeSettings(overwrite=may_replace), inputs)

@@ -14,8 +14,12 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError, RasterioError
 
 from roadseg.errors import SceneError
+from roadseg.raster.crs import parse_crs
 from roadseg.raster.grid import Grid
 from roadseg.windows import Window
+
+Bounds = tuple[float, float, float, float]
+"""xmin, ymin, xmax, ymax."""
 
 
 @dataclass(frozen=True)
@@ -52,20 +56,43 @@ class Area:
         return inside.astype(np.bool_)
 
 
-def rectangle_area(grid: Grid, bounds: tuple[float, float, float, float] | None, name: str) -> Area:
-    """Return the area of a rectangle (xmin, ymin, xmax, ymax) in the grid's CRS; None is the whole grid.
+def rectangle_area(grid: Grid, bounds: Bounds | None, name: str, crs: str | None = None) -> Area:
+    """Return the area of a rectangle; None is the whole grid.
+
+    Parameters
+    ----------
+    grid
+        Grid of the scene.
+    bounds
+        xmin, ymin, xmax, ymax.
+    name
+        Name of the scene, for messages.
+    crs
+        CRS of the rectangle; None means the scene's. The area holds the whole rectangle, which another CRS may turn.
 
     Raises
     ------
     SceneError
-        If it lies outside the scene called ``name``.
+        If it lies outside the scene, or cannot be reprojected to its CRS.
     """
     if bounds is None:
         return Area(grid.window)
-    window = grid.window_of(bounds)
+    window = grid.window_of(bounds if crs is None else _reprojected_bounds(bounds, crs, grid, name))
     if not window.area:
-        raise SceneError(f"the area lies outside {name}; give it in the scene's own coordinates as xmin,ymin,xmax,ymax")
+        where = f"in {crs}" if crs else "in the scene's own coordinates, or with --bbox-crs"
+        raise SceneError(f"the area lies outside {name}; give it {where} as xmin,ymin,xmax,ymax")
     return Area(window)
+
+
+def _reprojected_bounds(bounds: Bounds, crs: str, grid: Grid, name: str) -> Bounds:
+    if grid.crs is None:
+        raise SceneError(f"{name} has no CRS, so --bbox-crs cannot place the area in it; leave it out")
+    source = parse_crs(crs)
+    try:
+        found = rasterio.warp.transform_bounds(source, CRS.from_wkt(grid.crs), *bounds)
+    except (CPLE_BaseError, CRSError, RasterioError) as error:
+        raise SceneError(f"the area cannot be reprojected to the CRS of {name}: {error}") from error
+    return found[0], found[1], found[2], found[3]
 
 
 def polygon_area(grid: Grid, polygons: Sequence[Any], crs: str | None, name: str) -> Area:

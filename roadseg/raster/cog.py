@@ -3,6 +3,7 @@
 import errno
 import itertools
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import rasterio
@@ -16,7 +17,7 @@ from roadseg.raster.files import open_raster
 MAKE_ROOM = "make room and repeat the command, the finished blocks are kept"
 
 
-def write_cog(source: Path, target: Path, *, overviews: str = "AVERAGE") -> None:
+def write_cog(source: Path, target: Path, *, overviews: str = "AVERAGE", creation: Sequence[str] = ()) -> None:
     """Convert a raster to a cloud-optimized GeoTIFF with overviews.
 
     GDAL builds the overviews in a temporary file, which is not compressed: that would double the time.
@@ -27,6 +28,8 @@ def write_cog(source: Path, target: Path, *, overviews: str = "AVERAGE") -> None
         Paths of the raster and of the COG.
     overviews
         Resampling method of the overviews, in GDAL's names.
+    creation
+        Further creation options of the driver, as ``KEY=VALUE``.
 
     Raises
     ------
@@ -43,6 +46,10 @@ def write_cog(source: Path, target: Path, *, overviews: str = "AVERAGE") -> None
         "sparse_ok": "TRUE",
         "num_threads": "ALL_CPUS",
     }
+    asked = {key.lower(): value for key, _, value in (option.partition("=") for option in creation)}
+    if "compress" in asked:
+        del options["level"]
+    options |= asked
     try:
         env = {"GDAL_NUM_THREADS": "ALL_CPUS", "CHECK_DISK_FREE_SPACE": "TRUE", "COG_TMP_COMPRESSION": "NONE"}
         with rasterio.Env(**env):
@@ -57,7 +64,7 @@ def _check_complete(path: Path) -> None:
     """Raise OSError unless all tiles lie inside the file: GDAL reports no error if the disk fills up on closing."""
     size = path.stat().st_size
     with open_raster(path) as file:
-        rows, cols = (-(-n // 512) for n in file.shape)
+        rows, cols = (-(-n // side) for n, side in zip(file.shape, file.block_shapes[0], strict=True))
         for row, col in itertools.product(range(rows), range(cols)):
             offset = file.get_tag_item(f"BLOCK_OFFSET_{col}_{row}", "TIFF", bidx=1)
             length = file.get_tag_item(f"BLOCK_SIZE_{col}_{row}", "TIFF", bidx=1)

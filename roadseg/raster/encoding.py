@@ -37,12 +37,15 @@ class Product:
         Description of its band.
     scale
         Factor from stored values to what they mean.
+    colours
+        Red, green and blue by value, from 0, for a colour table; empty for shades of grey.
     """
 
     name: str
     dtype: str
     description: str
     scale: float = 1.0
+    colours: tuple[tuple[int, int, int], ...] = ()
 
     @property
     def nodata(self) -> float:
@@ -55,7 +58,7 @@ def probability_product(dtype: str) -> Product:
     return Product("probability", dtype, "road probability", 1 / LEVELS if dtype == "uint8" else 1.0)
 
 
-MASK = Product("mask", "uint8", "road mask: 1 road, 0 not road")
+MASK = Product("mask", "uint8", "road mask: 1 road, 0 not road", colours=((255, 255, 255), (213, 0, 110)))
 
 
 def quantize(probability: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:

@@ -52,6 +52,15 @@ def mosaic_vrt(
         + ("" if t.is_identity else f"<GeoTransform>{t.c!r},{t.a!r},{t.b!r},{t.f!r},{t.d!r},{t.e!r}</GeoTransform>")
         + f"<Metadata>{metadata}</Metadata>"
         f'<VRTRasterBand dataType="{kind}" band="1"><Description>{product.description}</Description>'
-        f"<NoDataValue>{product.nodata}</NoDataValue><ColorInterp>Gray</ColorInterp>{scale}{sources}"
+        f"<NoDataValue>{product.nodata}</NoDataValue>{_colours(product)}{scale}{sources}"
         "</VRTRasterBand></VRTDataset>"
     )
+
+
+def _colours(product: Product) -> str:
+    """Return how the values are shown: in grey, or by a table of 256 colours."""
+    if not product.colours:
+        return "<ColorInterp>Gray</ColorInterp>"
+    opaque = "".join(f'<Entry c1="{red}" c2="{green}" c3="{blue}" c4="255"/>' for red, green, blue in product.colours)
+    clear = '<Entry c1="0" c2="0" c3="0" c4="0"/>' * (256 - len(product.colours))
+    return f"<ColorInterp>Palette</ColorInterp><ColorTable>{opaque}{clear}</ColorTable>"

@@ -1,10 +1,12 @@
 """Options of ``roadseg predict``, and of the device that every network runs on."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, TypedDict
 
+from roadseg.errors import UsageError
 from roadseg.settings.option import Option
 
 EngineName = Literal["auto", "torch", "onnx", "openvino"]
@@ -15,6 +17,29 @@ GridChoice = Literal["scene", "model"]
 BANDS = Option("--bands", "Band numbers in the model's order, such as 4,3,2.", "Input", "N,N,…")
 ASCENDING = ("2 numbers separated by commas, the lower number first", lambda pair: pair[0] < pair[1])
 RECTANGLE = ("xmin,ymin,xmax,ymax with xmin < xmax and ymin < ymax", lambda box: box[0] < box[2] and box[1] < box[3])
+
+_CREATION = {
+    "BIGTIFF": r"YES|NO|IF_NEEDED|IF_SAFER",
+    "BLOCKSIZE": r"128|256|512|1024|2048|4096",
+    "COMPRESS": r"NONE|LZW|DEFLATE|LZMA|ZSTD",
+    "LEVEL": r"[1-9]|1\d|2[0-2]",
+    "NUM_THREADS": r"ALL_CPUS|[1-9]\d*",
+    "OVERVIEWS": r"AUTO|NONE",
+    "OVERVIEW_COMPRESS": r"AUTO|NONE|LZW|DEFLATE|LZMA|ZSTD",
+    "OVERVIEW_RESAMPLING": r"NEAREST|AVERAGE|BILINEAR|CUBIC|CUBICSPLINE|LANCZOS|MODE|RMS",
+    "PREDICTOR": r"YES|NO|STANDARD|FLOATING_POINT",
+    "SPARSE_OK": r"YES|NO|TRUE|FALSE",
+    "STATISTICS": r"AUTO|YES|NO",
+}
+"""Creation options that change how a raster is stored; those that change its pixels or its grid are left out."""
+
+
+def _are_creation_options(options: Sequence[str]) -> bool:
+    pairs = [option.upper().partition("=") for option in options]
+    return all(key in _CREATION and re.fullmatch(_CREATION[key], value) for key, _, value in pairs)
+
+
+CREATION = (f"KEY=VALUE with one of {', '.join(_CREATION)} and a lossless value", _are_creation_options)
 
 
 @dataclass(frozen=True)
@@ -74,12 +99,13 @@ class PredictSettings:
         tuple[float, float, float, float] | None,
         Option(
             "--bbox",
-            "Predict only this rectangle, in the scene's coordinates.",
+            "Predict only this rectangle, in the scene's coordinates, or those of --bbox-crs.",
             "Area",
             "XMIN,YMIN,XMAX,YMAX",
             rule=RECTANGLE,
         ),
     ] = None
+    bbox_crs: Annotated[str | None, Option("--bbox-crs", "CRS of --bbox, such as EPSG:4326.", "Area", "CRS")] = None
     aoi: Annotated[
         Path | None, Option("--aoi", "Predict only inside the polygons of this vector file, in any CRS.", "Area")
     ] = None
@@ -91,6 +117,13 @@ class PredictSettings:
     grid: Annotated[GridChoice, Option("--grid", "Pixels to write: the scene's, or those the model saw.", "Output")] = (
         "scene"
     )
+    style: Annotated[
+        bool, Option("--style", "Also write styles for QGIS beside the rasters: roads.qml for roads.tif.", "Output")
+    ] = False
+    creation: Annotated[
+        tuple[str, ...],
+        Option("--co", "Creation option of GDAL's COG driver; may be repeated.", "Output", "KEY=VALUE", rule=CREATION),
+    ] = ()
     overwrite: Annotated[
         bool, Option("--overwrite", "Replace outputs, and partial ones made with other settings.", "Output")
     ] = False
@@ -158,6 +191,18 @@ class PredictOutputs:
         return [path for path in (self.raster, self.mask, self.preview, self.vector) if path]
 
 
+def check_area(settings: PredictSettings) -> None:
+    """Refuse a CRS without the rectangle it belongs to.
+
+    Raises
+    ------
+    UsageError
+        If the rectangle is missing.
+    """
+    if settings.bbox_crs and not settings.bbox:
+        raise UsageError("--bbox-crs is the CRS of --bbox; give both")
+
+
 class EngineOptions(TypedDict, total=False):
     """Keyword options of ``roadseg.predict.load_model``."""
 
@@ -175,10 +220,13 @@ class PredictOptions(EngineOptions, total=False):
     range: tuple[float, float] | None
     gsd: float | None
     bbox: tuple[float, float, float, float] | None
+    bbox_crs: str | None
     aoi: str | Path | None
     threshold: float | None
     dtype: PixelType
     grid: GridChoice
+    style: bool
+    co: Sequence[str]
     overwrite: bool
     overlap: int
     block: int

@@ -3,7 +3,7 @@
 Files are written to a staging folder; whoever asked for them publishes them when everything is finished.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -227,7 +227,7 @@ def check_layers_target(
 def publish_layers(
     output: Path,
     layers: Sequence[VectorLayer],
-    others: Mapping[Path, Callable[[Path], None]],
+    others: Mapping[Path, bytes],
     inputs: Sequence[Path],
     *,
     overwrite: bool,
@@ -239,7 +239,7 @@ def publish_layers(
     output, layers
         The GeoPackage.
     others
-        Other files, and what writes each to a path.
+        Other files, and what they hold.
     inputs
         Files that must not be overwritten.
     overwrite
@@ -253,8 +253,8 @@ def publish_layers(
     with locked([output, *others]), staging_folder(output) as folder:
         check_layers_target(output, [layer.name for layer in layers], [*others], inputs, overwrite=overwrite)
         write_geopackage(folder / output.name, layers, original=output)
-        for number, (target, write) in enumerate(others.items()):
+        for number, (target, data) in enumerate(others.items()):
             staged = folder / f"{number}{target.suffix}"
-            write(staged)
+            write_output(staged, data)
             publish(staged, target)
         publish(folder / output.name, output)
