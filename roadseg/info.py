@@ -12,7 +12,6 @@ from roadseg.model.likeness import unlike_training
 from roadseg.model.stages import training_stages
 from roadseg.raster.scene import Scene
 from roadseg.raster.scene_settings import SceneSettings
-from roadseg.settings import ArchitectureSettings, TrainSettings
 
 if TYPE_CHECKING:
     from roadseg.model.resunet import LayerRow
@@ -110,14 +109,12 @@ def model_layers(path: Path) -> "list[LayerRow]":
     return layer_table(network, card.window_px)
 
 
-def architecture_layers(architecture: ArchitectureSettings) -> "list[LayerRow]":
+def architecture_layers(width: int | None = None, upsample: str | None = None) -> "list[LayerRow]":
     """Return the layers of a network without its weights, for a window of 224 × 224 px and three bands."""
     from roadseg.model.resunet import ResUNet, layer_table
 
-    default = TrainSettings()
-    return layer_table(
-        ResUNet(width=architecture.width or default.width, upsample=architecture.upsample or default.upsample)
-    )
+    default = ModelCard("")
+    return layer_table(ResUNet(width=width or default.width, upsample=upsample or default.upsample))
 
 
 def describe_scene(properties: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -45,7 +45,7 @@ from roadseg.settings import (
     VectorOutputs,
 )
 from roadseg.settings.option import check_keywords, from_options, offered
-from roadseg.settings.predict import check_area
+from roadseg.settings.predict import check_combinations
 
 __all__ = ["LoadedModel", "PredictResult", "load_model", "predict"]
 
@@ -138,7 +138,7 @@ def predict(
     check_keywords("predict", options, PredictOptions)
     outputs = from_options(PredictOutputs, options, raster=Path(output))
     settings = from_options(PredictSettings, options)
-    check_area(settings)
+    check_combinations(str(output), settings)
     of_engine: Any = {name: value for name, value in options.items() if name in offered(EngineSettings)}
     if isinstance(model, LoadedModel) and of_engine:
         raise UsageError(f"the model is already loaded; give {', '.join(of_engine)} to load_model")

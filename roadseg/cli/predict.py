@@ -25,7 +25,7 @@ from roadseg.cli.terminal import (
 from roadseg.progress import Listener
 from roadseg.settings import EngineSettings, MachineSettings, PredictOutputs, PredictSettings
 from roadseg.settings.option import as_options, declared, from_options
-from roadseg.settings.predict import check_area
+from roadseg.settings.predict import check_combinations
 
 _OF_MACHINES = {one.option.flag or "" for one in declared(MachineSettings)}
 """Options that do not change the outputs; outputs do not store them."""
@@ -75,9 +75,7 @@ def predict(
     """
     check_stdout(output, as_json=as_json)
     with usage_errors():
-        check_area(from_options(PredictSettings, options))
-    if output == "-" and options["style"]:
-        usage("--style writes a file beside the raster; name a file with -o")
+        check_combinations(output, from_options(PredictSettings, options))
     with exit_statuses(verbose), terminal_listener(quiet=quiet, progress=progress, unit="Mpx") as listener:
         from roadseg.files.inputs import find_files
         from roadseg.files.outputs import make_folders, name_outputs

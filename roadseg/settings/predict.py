@@ -191,14 +191,16 @@ class PredictOutputs:
         return [path for path in (self.raster, self.mask, self.preview, self.vector) if path]
 
 
-def check_area(settings: PredictSettings) -> None:
-    """Refuse a CRS without the rectangle it belongs to.
+def check_combinations(output: str, settings: PredictSettings) -> None:
+    """Refuse options that only make sense with others.
 
     Raises
     ------
     UsageError
-        If the rectangle is missing.
+        If one of them is missing, or excludes another.
     """
+    if output == "-" and settings.style:
+        raise UsageError("--style writes a file beside the raster; name a file with -o")
     if settings.bbox_crs and not settings.bbox:
         raise UsageError("--bbox-crs is the CRS of --bbox; give both")
 
