@@ -6,19 +6,16 @@ graphs), the counts of all pairs are added and only then divided, and the scores
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
-import roadseg
-from roadseg.errors import OutputError, SceneError
 from roadseg.evaluation.networks import score_networks
-from roadseg.evaluation.pairs import ScoredPair, files_of_pairs, find_scored_pairs, is_vector_file
+from roadseg.evaluation.outputs import check_outputs, write_report
+from roadseg.evaluation.pairs import are_networks, find_scored_pairs
 from roadseg.evaluation.rasters import score_rasters
-from roadseg.evaluation.report import html, number
+from roadseg.evaluation.report import number
 from roadseg.evaluation.scores import Scores
-from roadseg.files.outputs import check_distinct, check_target, write_output
 from roadseg.progress import Listener
 from roadseg.settings import EvaluateOptions, EvaluateOutputs, EvaluateSettings
 from roadseg.settings.option import check_keywords, from_options
@@ -112,10 +109,9 @@ def evaluate_files(
     """
     outputs, settings, listener = outputs or EvaluateOutputs(), settings or EvaluateSettings(), listener or Listener()
     pairs, notes = find_scored_pairs(prediction, truth, outputs.images)
-    _check_outputs(outputs, settings, pairs)
-    if settings.network or _are_networks(pairs, prediction, truth):
-        if outputs.errors:
-            raise OutputError("--errors maps the errors of rasters; leave it out for networks")
+    networks = settings.network or are_networks(pairs, prediction, truth)
+    check_outputs(outputs, settings, pairs, networks=networks)
+    if networks:
         scores = score_networks(pairs, settings, listener)
     else:
         scores = score_rasters(pairs, settings, listener, error_maps=outputs.errors)
@@ -124,7 +120,7 @@ def evaluate_files(
     for note in scores.notes:
         listener.report(note)
     if outputs.report:
-        write_output(outputs.report, html(scores, version=roadseg.__version__).encode())
+        write_report(outputs.report, scores)
     return scores
 
 
@@ -139,29 +135,6 @@ def as_json(scores: Scores) -> dict[str, object]:
         "curves": [asdict(curve) for curve in scores.curves],
     }
     return {key: _without_nan(value) for key, value in plain.items()}
-
-
-def _are_networks(pairs: Sequence[ScoredPair], prediction: Path, truth: Path) -> bool:
-    """Return whether all files are vector files; a mix with rasters is an error."""
-    kinds = {is_vector_file(path) for pair in pairs for path in (pair.prediction, pair.truth)}
-    if len(kinds) > 1:
-        raise SceneError(
-            f"{prediction} and {truth} are a raster and a vector file; give two of one kind, or add --network"
-        )
-    return kinds == {True}
-
-
-def _check_outputs(outputs: EvaluateOutputs, settings: EvaluateSettings, pairs: Sequence[ScoredPair]) -> None:
-    check_distinct(outputs.paths())
-    inputs = files_of_pairs(pairs) if any(path.exists() for path in outputs.paths()) else []
-    for path in outputs.paths():
-        if len(pairs) > 1 and path == outputs.errors:
-            path.mkdir(exist_ok=True)
-            targets = [path / f"{pair.name}.tif" for pair in pairs]
-        else:
-            targets = [path]
-        for target in targets:
-            check_target(target, overwrite=settings.overwrite, inputs=inputs)
 
 
 def _without_nan(value: object) -> object:

@@ -109,12 +109,11 @@ def model_layers(path: Path) -> "list[LayerRow]":
     return layer_table(network, card.window_px)
 
 
-def architecture_layers(width: int | None = None, upsample: str | None = None) -> "list[LayerRow]":
-    """Return the layers of a network without its weights, for a window of 224 × 224 px and three bands."""
+def architecture_layers(**parameters: Any) -> "list[LayerRow]":
+    """Return the layers of a network without weights, for 224 × 224 px; ``width``, ``upsample`` as of ``ResUNet``."""
     from roadseg.model.resunet import ResUNet, layer_table
 
-    default = ModelCard("")
-    return layer_table(ResUNet(width=width or default.width, upsample=upsample or default.upsample))
+    return layer_table(ResUNet(**parameters))
 
 
 def describe_scene(properties: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -52,9 +52,9 @@ def info(
         from roadseg.info import bundled_models
 
         architecture = from_options(ArchitectureSettings, options)
-        if architecture.is_named and (target or model):
+        if architecture.chosen() and (target or model):
             usage("--width and --upsample show a network without a model file; leave the other arguments out")
-        if architecture.is_named:
+        if architecture.chosen():
             _show_architecture(architecture, as_json=as_json)
         elif target is None:
             _show_models(as_json=as_json)
@@ -115,7 +115,7 @@ def _show_raster(target: str, model: str | None, *, as_json: bool) -> None:
 def _show_architecture(architecture: ArchitectureSettings, *, as_json: bool) -> None:
     from roadseg.info import architecture_layers, layer_values
 
-    layers = layer_values(architecture_layers(architecture.width, architecture.upsample))
+    layers = layer_values(architecture_layers(**architecture.chosen()))
     if as_json:
         print_json("info", {"input": [3, 224, 224], **layers})
         return

@@ -77,3 +77,19 @@ def files_of_pairs(pairs: Sequence[ScoredPair]) -> list[Path]:
 def is_vector_file(path: Path) -> bool:
     """Return whether a path has the suffix of a vector file."""
     return path.suffix.lower() in VECTORS
+
+
+def are_networks(pairs: Sequence[ScoredPair], prediction: Path, truth: Path) -> bool:
+    """Return whether all files are vector files.
+
+    Raises
+    ------
+    SceneError
+        If some of them are rasters.
+    """
+    kinds = {is_vector_file(path) for pair in pairs for path in (pair.prediction, pair.truth)}
+    if len(kinds) > 1:
+        raise SceneError(
+            f"{prediction} and {truth} are a raster and a vector file; give two of one kind, or add --network"
+        )
+    return kinds == {True}

@@ -1,6 +1,6 @@
 """Options of ``roadseg info``."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated
 
 from roadseg.settings.option import Option
@@ -17,7 +17,6 @@ class ArchitectureSettings:
     ] = None
     upsample: Annotated[Upsampling | None, Option("--upsample", "Upsampling in the decoder.", "Architecture")] = None
 
-    @property
-    def is_named(self) -> bool:
-        """Whether anything was asked for."""
-        return self.width is not None or self.upsample is not None
+    def chosen(self) -> dict[str, int | str]:
+        """Return what was asked for, by name."""
+        return {name: value for name, value in asdict(self).items() if value is not None}

@@ -1,0 +1,48 @@
+"""What an evaluation writes: checks before any work, and the report."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import roadseg
+from roadseg.errors import OutputError
+from roadseg.evaluation.pairs import ScoredPair, files_of_pairs
+from roadseg.evaluation.report import html
+from roadseg.evaluation.scores import Scores
+from roadseg.files.outputs import check_distinct, check_local, check_target, write_output
+from roadseg.settings import EvaluateOutputs, EvaluateSettings
+
+
+def check_outputs(
+    outputs: EvaluateOutputs, settings: EvaluateSettings, pairs: Sequence[ScoredPair], *, networks: bool
+) -> None:
+    """Check before any work that the outputs may be written.
+
+    Raises
+    ------
+    OutputError
+        If one may not, two are the same file, or errors are to be mapped of networks.
+    """
+    if networks and outputs.errors:
+        raise OutputError("--errors maps the errors of rasters; leave it out for networks")
+    check_distinct(outputs.paths())
+    inputs = files_of_pairs(pairs) if any(path.exists() for path in outputs.paths()) else []
+    for path in outputs.paths():
+        if len(pairs) > 1 and path == outputs.errors:
+            check_local(path)
+            path.mkdir(exist_ok=True)
+            targets = [path / f"{pair.name}.tif" for pair in pairs]
+        else:
+            targets = [path]
+        for target in targets:
+            check_target(target, overwrite=settings.overwrite, inputs=inputs)
+
+
+def write_report(path: Path, scores: Scores) -> None:
+    """Write scores as a page.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    write_output(path, html(scores, version=roadseg.__version__).encode())
