@@ -27,6 +27,11 @@ def test_card_is_complete(name: str) -> None:
     assert card.width == network.width
     for text in (card.description, card.training_data, card.licence, card.attribution, card.hash, card.created):
         assert text
+    assert card.licence.startswith("Apache-2.0 (SPDX)")
+    assert "CC-BY-SA-2.0 or ODbL-1.0 (SPDX)" in card.licence
+    assert "no legal advice" in card.licence
+    assert card.attribution.startswith("© OpenStreetMap contributors")
+    assert "public domain" not in card.attribution  # no licence of the imagery is known
     assert {"relaxed break-even", "IoU"} <= {figure.name for figure in card.measurements}
     assert all(figure.command for figure in card.measurements)
     assert card.mean != (0.5, 0.5, 0.5)

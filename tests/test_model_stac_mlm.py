@@ -82,3 +82,12 @@ def test_four_bands_get_names_of_their_own():
     item = mlm_item(card, href="m.safetensors", size=1, sha256="00" * 32)
     assert violations(item) == []
     assert item["properties"]["mlm:input"][0]["bands"] == ["band1", "band2", "band3", "band4"]
+
+
+@pytest.mark.parametrize(
+    ("licence", "identifier"),
+    [("Apache-2.0 (SPDX), see NOTICE", "Apache-2.0"), ("CC-BY-4.0", "CC-BY-4.0"), ("ask me", "other"), ("", None)],
+)
+def test_a_licence_is_named_by_its_identifier(licence, identifier):
+    item = mlm_item(ModelCard("m", licence=licence, created="2026-01-01"), href="m.safetensors", size=1, sha256="00")
+    assert item["properties"].get("license") == identifier

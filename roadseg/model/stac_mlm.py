@@ -27,6 +27,9 @@ _STATISTICS = ("running_mean", "running_var")
 _ARTIFACTS = {"safetensors": "safetensors.torch.save_file", "onnx": "torch.onnx.export"}
 _MEDIA = {kind: f"application/octet-stream; application={kind}" for kind in _ARTIFACTS}
 
+_SPDX = re.compile(r"[A-Za-z][\w.+-]*-\d[\w.]*(?=$|[\s,;(])")
+"""An identifier such as Apache-2.0 or CC-BY-4.0, at the beginning of a text."""
+
 
 def mlm_item(card: ModelCard, *, href: str, size: int, sha256: str) -> dict[str, Any]:
     """Return a STAC item that describes a model, ready to be written as JSON.
@@ -70,7 +73,7 @@ def mlm_item(card: ModelCard, *, href: str, size: int, sha256: str) -> dict[str,
 
 def _properties(card: ModelCard) -> dict[str, Any]:
     size = card.window_px
-    known: Mapping[str, Any] = {"description": card.description, "license": card.licence}
+    known: Mapping[str, Any] = {"description": card.description, "license": _spdx(card.licence)}
     return {
         **{key: text for key, text in known.items() if text},
         "gsd": card.gsd_m,
@@ -124,3 +127,9 @@ def _band_names(count: int) -> list[str]:
 def _parameters(card: ModelCard) -> int:
     shapes = expected_shapes(card.bands, card.width)
     return sum(prod(shape) for name, shape in shapes.items() if not name.endswith(_STATISTICS))
+
+
+def _spdx(licence: str) -> str:
+    """Return the SPDX identifier that the text of a licence begins with, as STAC wants it; "other" if there is none."""
+    found = _SPDX.match(licence)
+    return found[0] if found else "other" if licence else ""

@@ -30,10 +30,11 @@ TRAINING_DATA = (
     "other landscapes"
 )
 LICENCE = (
-    "Apache-2.0, like the code; the labels it learned from come from OpenStreetMap and are under CC BY-SA 2.0 or "
-    "ODbL 1.0, depending on the date of the extract"
+    "Apache-2.0 (SPDX), on the reading that a trained model is a produced work of the data it learned from; see "
+    "NOTICE, which is no legal advice. The labels came from OpenStreetMap, under CC-BY-SA-2.0 or ODbL-1.0 (SPDX), "
+    "depending on the date of the extract"
 )
-ATTRIBUTION = "labels (c) OpenStreetMap contributors; imagery MassGIS/USGS, public domain"
+ATTRIBUTION = "© OpenStreetMap contributors, openstreetmap.org/copyright (labels); MassGIS and USGS (imagery)"
 DEV = (
     "Massachusetts Roads Dataset: 14 tiles (28 labelled Mpx) of the official training split, kept apart from those "
     "used for training; recipe, threshold and calibration were chosen on them"
