@@ -1,6 +1,6 @@
 """Draw the sample scene: an invented place, photographed from the air at 1 m per pixel.
 
-    python sample_data/make_sample.py [folder]
+    python sample_data/make_sample.py [folder [country]]
 
 The idea: paint from the ground up (soil, water, roads, buildings, cars, trees) with a colour and a height
 for everything, then let one sun and one camera make the picture. The truth comes from the same plan as the
@@ -10,6 +10,7 @@ out each time. plan.py says what lies where, objects.py what stands there, and p
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -34,6 +35,27 @@ CRS = "EPSG:26986"
 WEST, NORTH = 171_000.0, 903_000.0
 VOID = 255
 
+
+@dataclass(frozen=True)
+class Country:
+    """Colours of a country: its litter and lawns and how much of them greenery takes away, its fields, its roads."""
+
+    litter: tuple[float, float, float]
+    litter_green: tuple[float, float, float]
+    lawn: tuple[float, float, float]
+    lawn_green: tuple[float, float, float]
+    field_tint: tuple[float, float, float]
+    road: tuple[float, float, float]
+    verge: tuple[float, float, float]
+
+
+COUNTRIES = {
+    "spring": Country((114, 97, 83), (12, 2, 8), (122, 112, 92), (28, 6, 22), (1, 1, 1), (1, 1.01, 1.04), (146, 136, 118)),
+    "laterite": Country((176, 122, 84), (48, 4, 20), (168, 128, 84), (62, 6, 26), (1.3, 0.95, 0.75), (1.32, 0.92, 0.68),
+                        (188, 132, 92)),
+}  # fmt: skip
+"""Colours that the same place can be painted in; the sample scene is ``spring``."""
+
 FIELD_LOOK = {
     "ploughed": ((126, 108, 92), 5.7, 0.04), "meadow": ((98, 106, 76), 14.0, 0.02),
     "stubble": ((146, 134, 110), 6.0, 0.04), "brown": ((118, 103, 86), 9.0, 0.02),
@@ -41,15 +63,16 @@ FIELD_LOOK = {
 """For each kind of field: its colour, the spacing of its rows in metres and their contrast."""
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, country: str = "spring") -> None:
     """Lay out the place, photograph it and write the files."""
+    look = COUNTRIES[country]
     rng = np.random.default_rng(SEED)
     roads = plan.roads()
     paved = [road for road in roads if road.kind != "track"]
     from_road = distance_to([surface(road) for road in paved])
     canvas = Canvas(*(np.full(s, v, np.float32) for s, v in (((*SHAPE, 3), 90), (SHAPE, 0), (SHAPE, 1))))
-    paint_ground(rng, canvas, from_road)
-    paint_roads(rng, canvas, roads)
+    paint_ground(rng, canvas, from_road, look)
+    paint_roads(rng, canvas, roads, look)
     paint_buildings(rng, canvas, paved, from_road)
     for road in paved:
         objects.drive(rng, canvas, road)
@@ -87,16 +110,16 @@ def cover(outlines: Sequence[Sequence[plan.Point]]) -> Floats:
     return floats(np.max([paint.polygon([np.array(outline, float)], whole) for outline in outlines], axis=0))
 
 
-def paint_ground(rng: np.random.Generator, canvas: Canvas, from_road: Floats) -> None:
+def paint_ground(rng: np.random.Generator, canvas: Canvas, from_road: Floats, look: Country) -> None:
     """Lay leaf litter everywhere, then lawns and verges, fields and the river."""
     clouds, patches = fractal(rng, SHAPE, 160, 4), fractal(rng, SHAPE, 24, 2, 1.2)
     green = 1 / (1 + np.exp(-1.5 * clouds - patches))[..., None]
-    canvas.albedo[:] = floats([114, 97, 83]) - green * floats([12, 2, 8])
+    canvas.albedo[:] = floats(look.litter) - green * floats(look.litter_green)
     reach = np.where(cover(plan.SUBURBS) > 0.5, 42, 9) + 4 * patches
-    lawn = floats([122, 112, 92]) - green * floats([28, 6, 22])
+    lawn = floats(look.lawn) - green * floats(look.lawn_green)
     canvas.blend(np.clip((reach - from_road) / 6, 0, 1), lawn)
     for field in plan.FIELDS:
-        paint_field(canvas, field, clouds, patches)
+        paint_field(canvas, field, clouds, patches, look)
     away = distance_to([river(1)]) + 2.5 * clouds + 0.8 * patches
     for edge, softness, colour in ((30, 8, (118, 106, 84)), (21, 2, (84, 74, 60)), (19, 1, (34, 44, 40))):
         tone = (1 + 0.06 * patches)[..., None] * floats(colour)
@@ -104,7 +127,7 @@ def paint_ground(rng: np.random.Generator, canvas: Canvas, from_road: Floats) ->
     canvas.albedo *= (1 + 0.05 * patches + 0.06 * fractal(rng, SHAPE, 4, 1, 1.0))[..., None]
 
 
-def paint_field(canvas: Canvas, field: plan.Field, clouds: Floats, patches: Floats) -> None:
+def paint_field(canvas: Canvas, field: plan.Field, clouds: Floats, patches: Floats, look: Country) -> None:
     """Cover a field with soil or grass in wavering rows, its edge a little ragged."""
     outline = [np.array(field.outline, float)]
     spot = paint.bounds(outline, SHAPE)
@@ -114,12 +137,12 @@ def paint_field(canvas: Canvas, field: plan.Field, clouds: Floats, patches: Floa
     across = np.cos(turn) * x + np.sin(turn) * y + 1.2 * clouds
     rows = contrast * (0.8 + clouds) * np.sin(2 * np.pi / spacing * across)
     tone = 0.96 + rows + 0.02 * np.sin(0.11 * across + clouds) + 0.06 * clouds + 0.05 * patches
-    tint = floats(colour) + clouds[..., None] * floats([6, 3, 3])
+    tint = floats(colour) * floats(look.field_tint) + clouds[..., None] * floats([6, 3, 3])
     ragged = cv2.GaussianBlur(paint.polygon(outline, spot), (0, 0), 5) + 0.1 * patches
     canvas.blend(np.clip(4 * ragged - 1.5, 0, 1), floats(tint * tone[..., None]), spot)
 
 
-def paint_roads(rng: np.random.Generator, canvas: Canvas, roads: Sequence[Road]) -> None:
+def paint_roads(rng: np.random.Generator, canvas: Canvas, roads: Sequence[Road], look: Country) -> None:
     """Pave car parks and roads, the lesser ones first; banks rise to the bridges."""
     for points in plan.DRIVES:
         canvas.fill(rings(LineString(points).buffer(3)), (124, 126, 131))
@@ -134,20 +157,20 @@ def paint_roads(rng: np.random.Generator, canvas: Canvas, roads: Sequence[Road])
             bank = 5 * np.clip(1.2 - gap / 50, 0, 1) * np.clip(1.1 - away / 10, 0, 1)
             canvas.height = floats(np.maximum(canvas.height, bank * ((gap > 0) | (away < 1.2))))
         for road in alike:
-            pave(rng, canvas, road)
+            pave(rng, canvas, road, look)
             parapet = surface(road, wider=0.8).difference(surface(road))
             canvas.fill(rings(parapet.intersection(shapely.union_all(gaps))), (176, 174, 168), opacity=0.8)
 
 
-def pave(rng: np.random.Generator, canvas: Canvas, road: Road) -> None:
+def pave(rng: np.random.Generator, canvas: Canvas, road: Road, look: Country) -> None:
     """Draw one road: sandy edge, asphalt of its own age, mended patches, lane marks."""
     line = LineString(road.xy)
     if road.kind == "track":
         canvas.fill(rings(surface(road)), (164, 148, 124), opacity=0.85)
         canvas.fill(rings(surface(road, wider=-1.1)), (124, 118, 92), opacity=0.5)
         return
-    grey = np.array([1.0, 1.01, 1.04]) * rng.normal(146, 11)
-    canvas.fill(rings(surface(road, wider=1.2)), (146, 136, 118), opacity=0.4)
+    grey = np.array(look.road) * rng.normal(146, 11)
+    canvas.fill(rings(surface(road, wider=1.2)), look.verge, opacity=0.4)
     canvas.fill(rings(surface(road)), grey)
     for at in rng.uniform(0, line.length, int(line.length / 25)):
         piece = substring(line, at, at + rng.uniform(4, 50)).offset_curve(rng.uniform(-2.2, 2.2))
@@ -220,4 +243,4 @@ def write_lines(path: Path, roads: Sequence[Road]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent)
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent, *sys.argv[2:3])
