@@ -200,7 +200,10 @@ def adapt_model(
             require_gain(before.score, after.score, drawn)
         measured = measurements_before_after(before.score, after.score, ground.name, "area")
         save_model(output, model, card_of_adaptation(texts, card, ground, trainer, calibration, measured))
-    listener.report(f"{gain_in_words(before.score, after.score, 'area')} that were kept apart; see {drawn}")
+    listener.report(
+        f"{gain_in_words(before.score, after.score, 'area')} that were kept apart, after {trainer.step} "
+        f"steps; see {drawn}"
+    )
     elsewhere = score_elsewhere(other, before, after)
     if elsewhere:
         listener.report(f"elsewhere: {gain_in_words(*elsewhere, 'tile')} of the place named with --dev")

@@ -1,4 +1,4 @@
-"""Draws the three pictures of the README from the sample scene: the scene, the roads over it, the network in QGIS.
+"""Draws the pictures of the README: the sample scene, its roads and network, and another country before and after.
 
 python sample_data/draw_pictures.py [PYTHON OF QGIS]            # by default /usr/bin/python3
 
@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 import cv2
+import make_sample
 
 HERE = Path(__file__).parent
 ROWS, COLS = (0, 640), (40, 920)
@@ -25,8 +26,7 @@ def main(qgis_python: str = "/usr/bin/python3") -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         roads, network = folder / "roads.tif", folder / "roads.gpkg"
-        command = [sys.executable, "-m", "roadseg", "predict", HERE / "scene.tif", "-o", roads, "--vector", network]
-        subprocess.run([*command, "--preview", folder / "roads.png"], check=True)
+        _roadseg("predict", HERE / "scene.tif", "-o", roads, "--vector", network, "--preview", folder / "roads.png")
         _save("scene", cv2.imread(str(HERE / "scene.tif")))
         _save("roads", cv2.imread(str(folder / "roads.png")))
         import rasterio
@@ -39,6 +39,23 @@ def main(qgis_python: str = "/usr/bin/python3") -> None:
         words = [qgis_python, HERE / "render_in_qgis.py", picture, *SIZE, f"{left},{bottom},{right},{top}", *layers]
         subprocess.run([*map(str, words)], check=True)
         cv2.imwrite(str(picture), cv2.imread(str(picture)), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+        _adapted(folder)
+
+
+def _adapted(folder: Path) -> None:
+    """Paint the same place as another country, and draw what is found there before and after adapting."""
+    make_sample.main(folder, "laterite")
+    scene, model = folder / "scene.tif", folder / "mine.safetensors"
+    _roadseg("adapt", scene, "--labels", folder / "roads.gpkg", "--width-attribute", "width_m", "-o", model)
+    for name, which in (("before", "compact"), ("after", model)):
+        drawn = folder / f"{name}.png"
+        _roadseg("predict", scene, "-o", folder / f"{name}.tif", "--preview", drawn, "--model", which)
+        _roadseg("evaluate", folder / f"{name}.tif", folder / "mask.tif")
+        _save(name, cv2.imread(str(drawn)))
+
+
+def _roadseg(*words: object) -> None:
+    subprocess.run([sys.executable, "-m", "roadseg", *map(str, words)], check=True)
 
 
 def _save(name: str, pixels: "cv2.typing.MatLike") -> None:

@@ -29,6 +29,9 @@ _LARGEST_CROP, _SMALLEST_CROP = 160, 64
 _ENOUGH_PX = 300
 _MISSING_AFTER = 1 / 3
 
+_TIMES, _FEWEST_STEPS = 100, 150
+"""How often each pixel is learned from, about: more would be learning little ground by heart; and the fewest steps."""
+
 _SHARE = 0.85
 """Share of the trained weights in the model that is kept."""
 
@@ -41,7 +44,7 @@ def recipe_for(
     Parameters
     ----------
     settings
-        Steps and seed.
+        Most steps, and the seed.
     card
         Card of the model that is adapted.
     parts
@@ -52,6 +55,8 @@ def recipe_for(
         Whether roads may be missing from the labels.
     """
     side = int(np.median([min(tile.shape) for tile in parts.learn]))
+    crop = min(_LARGEST_CROP, max(_SMALLEST_CROP, side // 8 * 8))
+    pixels = sum(tile.shape[0] * tile.shape[1] for tile in parts.learn)
     precision = choose_precision("auto", device)
     if device.type == "cpu" and cpu_has_bfloat16():
         precision = "bfloat16"
@@ -61,9 +66,9 @@ def recipe_for(
         width=card.width,
         upsample="nearest" if card.upsample == "nearest" else "bilinear",
         pixel_m=card.gsd_m,
-        steps=settings.steps,
+        steps=min(settings.steps, max(_FEWEST_STEPS, round(_TIMES * pixels / (ADAPT.batch * crop**2)))),
         seed=settings.seed,
-        crop=min(_LARGEST_CROP, max(_SMALLEST_CROP, side // 8 * 8)),
+        crop=crop,
         precision=precision,
         missing_after=_MISSING_AFTER if rough else 1.0,
     )
