@@ -13,43 +13,22 @@ from typing import Any, Unpack
 
 from roadseg.files.lock import locked
 from roadseg.files.outputs import check_target
-from roadseg.model.card import find_model, read_card
-from roadseg.model.device import choose_device
-from roadseg.model.resunet import ResUNet
-from roadseg.model.weights import as_stored, load_model, save_model
 from roadseg.progress import Listener
 from roadseg.settings import AdaptOptions, AdaptSettings, CardTexts, DataSettings, TrainSettings
 from roadseg.settings.option import check_keywords, from_options
 from roadseg.training.adaptation import (
     blended,
-    calibrate_on,
-    card_of_adaptation,
-    original_engine,
+    calibrated,
+    find_original,
+    prepare_plots,
     recipe_for,
-    require_roads,
-    scorer_of,
+    write_adapted,
 )
-from roadseg.training.before_after import (
-    gain_in_words,
-    judge,
-    measurements_before_after,
-    picture,
-    require_gain,
-    score_elsewhere,
-)
-from roadseg.training.calibrate import engine_of
-from roadseg.training.data.labelled_plots import (
-    correct_shifts,
-    label_folder,
-    load_ground,
-    load_other_place,
-    with_uncertain_labels,
-)
+from roadseg.training.before_after import gain_in_words, judge, picture, require_gain, score_elsewhere
+from roadseg.training.data.labelled_plots import load_other_place
 from roadseg.training.data.pairs import training_files
-from roadseg.training.data.plots import split
 from roadseg.training.data.tiles import TileDataset
 from roadseg.training.dev_score import DevScore
-from roadseg.training.initial import initial_model
 from roadseg.training.loop import Trainer
 from roadseg.training.run_folder import RunFolder
 
@@ -148,62 +127,42 @@ def adapt_model(
     RoadsegError
         If the data cannot be used, the model has not become better, or the output cannot be written.
     """
-    started, path = time.monotonic(), find_model(settings.start)
-    card = read_card(path)
-    check_target(output, overwrite=settings.overwrite, inputs=_inputs(data, settings, path))
+    started, original = time.monotonic(), find_original(settings)
+    check_target(output, overwrite=settings.overwrite, inputs=_inputs(data, settings, original.path))
     with locked([output]), RunFolder(output, warn=listener.warn) as folder:
-        device, reason = choose_device(settings.device)
-        rough = settings.label_quality == "rough" or (settings.label_quality == "auto" and settings.labels is not None)
-        engine = original_engine(load_model(path)[0], card, device)
-        other = scorer_of(load_other_place(settings, card, listener), card)
-        with label_folder(folder.path) as drawn_labels:
-            ground = load_ground(data, settings, card, drawn_labels, listener)
-            if rough:
-                ground = correct_shifts(
-                    ground, lambda areas: scorer_of(areas, card).probabilities(engine), card.gsd_m, listener
-                )
-                ground = with_uncertain_labels(ground, card.gsd_m)
-            parts = split(ground.plots)
-            require_roads(parts, card.mean)
-        kept, clock = scorer_of(parts.score, card), time.monotonic()
-        before = judge(kept, engine, card.threshold)
+        engine = original.engine()
+        other = original.scorer(load_other_place(settings, original.card, listener))
+        plots, parts = prepare_plots(data, settings, original, engine, folder.path, listener)
+        kept, clock = original.scorer(parts.score), time.monotonic()
+        before = judge(kept, engine, original.card.threshold)
         reserve_s = _RESERVE * (time.monotonic() - clock)
-        recipe = recipe_for(settings, card, parts, device, rough=rough)
-
-        def start() -> ResUNet:
-            return initial_model(card.bands, replace(recipe, start=str(path)))[0]
-
         if settings.overwrite:
             folder.remove_checkpoints()
+        recipe = recipe_for(settings, original, parts)
         trainer = Trainer(
-            start().to(device),
+            original.network(recipe),
             TileDataset(parts.learn, crop=recipe.crop),
             recipe,
             folder.path,
-            statistics=(card.mean, card.std),
+            statistics=(original.card.mean, original.card.std),
             listener=listener,
         )
         listener.report(
-            f"adapting {card.name} to {ground.description()}; {parts.held_in_words()}; device "
-            f"{device} ({reason}), {recipe.precision}"
+            f"adapting {original.card.name} to {plots.description()}; {parts.held_in_words()}; device "
+            f"{original.device} ({original.reason}), {recipe.precision}"
         )
         listener.start(recipe.steps, trainer.step)
         trainer.run(lambda _: listener.advance(1), until=started + 60 * settings.minutes - reserve_s)
-        model = as_stored(blended(start(), trainer.averaged()), "float16")
-        calibration = calibrate_on(parts.calibration, model, card)
-        adapted = engine_of(model, card.mean, card.std, calibration=calibration)
-        after = judge(kept, adapted, 0.5)
+        model = blended(original, trainer)
+        after = judge(kept, calibrated(model, original, parts.calibration), 0.5)
         sheet = picture(kept, before, after)
         drawn = folder.draw("before_after.png", sheet) if sheet is not None else None
         folder.remove_checkpoints()
         if not settings.anyway:
             require_gain(before.score, after.score, drawn)
-        measured = measurements_before_after(before.score, after.score, ground.name, "area")
-        save_model(output, model, card_of_adaptation(texts, card, ground, trainer, calibration, measured))
-    listener.report(
-        f"{gain_in_words(before.score, after.score, 'area')} that were kept apart, after {trainer.step} "
-        f"steps; see {drawn}"
-    )
+        write_adapted(output, model, texts, original, plots, trainer, before, after)
+    gain = gain_in_words(before.score, after.score, "area")
+    listener.report(f"{gain} that were kept apart, after {trainer.step} steps; see {drawn}")
     elsewhere = score_elsewhere(other, before, after)
     if elsewhere:
         listener.report(f"elsewhere: {gain_in_words(*elsewhere, 'tile')} of the place named with --dev")

@@ -12,7 +12,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Unpack
 
-from roadseg.errors import counted
 from roadseg.files.lock import locked
 from roadseg.files.outputs import publish, staging_folder
 from roadseg.progress import Listener
@@ -20,7 +19,7 @@ from roadseg.raster.backdrop import open_backdrop
 from roadseg.raster.files import bounded_cache, local_files
 from roadseg.raster.picture import write_picture
 from roadseg.raster.probability import open_probability
-from roadseg.raster.tiles import join_tiles
+from roadseg.raster.tiles import join_tiles, mosaic_name
 from roadseg.roads.extract import ExtractionPlan, extract
 from roadseg.roads.files.outputs import check_target_crs, check_vector_targets, stage_vectors
 from roadseg.roads.files.write import SUFFIX_OF, SUFFIXES
@@ -139,7 +138,7 @@ def vectorize_raster(
     settings, listener = settings or VectorizeSettings(), listener or Listener()
     started = time.monotonic()
     paths = [str(one) for one in ([raster] if isinstance(raster, str | Path) else raster)]
-    path = paths[0] if len(paths) == 1 else f"the mosaic of {paths[0]} and {counted(len(paths) - 1, 'other')}"
+    path = mosaic_name(paths)
     check_outputs(paths, outputs, settings)
     with locked(outputs.paths() if outputs else ()) as lock, bounded_cache(), _working_folder(outputs) as folder:
         check_outputs(paths, outputs, settings)  # another run may have finished since

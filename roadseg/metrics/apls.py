@@ -10,6 +10,7 @@ line. The measure of this name in Sat2Graph and later papers is another one.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,6 @@ from scipy.sparse.csgraph import connected_components, dijkstra
 
 from roadseg.metrics.control_points import control_points, snap
 from roadseg.metrics.graph import EdgePoints, Floats, Ints, RoadGraph, adjacency, coordinates, morton_order
-from roadseg.progress import Advance
 
 SHORTEST_M = 1e-3
 """A path shorter than this is not compared."""
@@ -78,7 +78,7 @@ class AplsCounts:
         )
 
 
-def apls(truth: RoadGraph, prediction: RoadGraph, *, advance: Advance = lambda _: None) -> AplsCounts:
+def apls(truth: RoadGraph, prediction: RoadGraph, *, advance: Callable[[float], None] = lambda _: None) -> AplsCounts:
     """Compare the paths of two networks; `similarity` and `apls_score` make ratios of the result.
 
     Parameters
@@ -133,7 +133,7 @@ class _Side:
         return np.where(self.points.edge >= 0, label[self.graph.ends[self.points.edge, 0]], -1)
 
 
-def _one_way(graph: RoadGraph, other: RoadGraph, advance: Advance) -> PathCounts:
+def _one_way(graph: RoadGraph, other: RoadGraph, advance: Callable[[float], None]) -> PathCounts:
     if not len(graph.edges):
         advance(0.5)
         return PathCounts(0, 0.0, 0, 0)
@@ -147,7 +147,7 @@ def _one_way(graph: RoadGraph, other: RoadGraph, advance: Advance) -> PathCounts
     return PathCounts(int(pairs.sum()), float(penalty.sum()), len(points), len(points))
 
 
-def _estimate(here: _Side, there: _Side, advance: Advance) -> PathCounts:
+def _estimate(here: _Side, there: _Side, advance: Callable[[float], None]) -> PathCounts:
     """Count what the components of both networks settle, and estimate the rest from a sample.
 
     A pair joined here has the full penalty if no path joins it there, as if one of its points is not snapped. Only
@@ -174,7 +174,7 @@ def _estimate(here: _Side, there: _Side, advance: Advance) -> PathCounts:
 
 
 def _penalties(
-    here: _Side, there: _Side, sources: Ints, advance: Advance, group: Ints | None = None
+    here: _Side, there: _Side, sources: Ints, advance: Callable[[float], None], group: Ints | None = None
 ) -> tuple[Ints, Floats]:
     """Compare the paths from some control points to all of them, or to those of their group.
 

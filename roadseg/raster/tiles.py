@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape
 from affine import Affine
 from rasterio.crs import CRS
 
-from roadseg.errors import SceneError
+from roadseg.errors import SceneError, counted
 from roadseg.raster.encoding import ATTRIBUTION
 from roadseg.raster.road_raster import RoadRaster, TileFacts
 
@@ -22,6 +22,11 @@ _STORED = {
     "ROADSEG_THRESHOLD": "thresholds; give --threshold",
 }
 """Tags that tiles must agree on, and how to do without."""
+
+
+def mosaic_name(paths: Sequence[str]) -> str:
+    """Return the path of the only raster, or what to call the mosaic of several, in messages."""
+    return paths[0] if len(paths) == 1 else f"the mosaic of {paths[0]} and {counted(len(paths) - 1, 'other')}"
 
 
 def join_tiles(paths: Sequence[str], target: Path, *, given: Sequence[str] = ()) -> None:

@@ -54,6 +54,11 @@ class AdaptSettings(LabelSettings):
     )
     overwrite: Annotated[bool, Option("--overwrite", "Replace the model and discard a checkpoint.", "Output")] = False
 
+    @property
+    def labels_are_rough(self) -> bool:
+        """Whether labels may be wrong; masks are not unless said so."""
+        return self.label_quality == "rough" or (self.label_quality == "auto" and self.labels is not None)
+
 
 class AdaptOptions(TypedDict, total=False):
     """Keyword options of ``roadseg.adapt.adapt``; ``roadseg adapt --help`` says what each means."""

@@ -1,8 +1,9 @@
 """What adapting a model adds to training it: its recipe, its calibration on little ground, and its card."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,17 +11,27 @@ import torch
 import roadseg
 from roadseg.errors import TrainingError
 from roadseg.metrics.calibration import Calibration
-from roadseg.model.card import Measurement, ModelCard
-from roadseg.model.device import choose_precision, cpu_has_bfloat16
+from roadseg.model.card import ModelCard, find_model, read_card
+from roadseg.model.device import choose_device, choose_precision, cpu_has_bfloat16
 from roadseg.model.resunet import ResUNet
+from roadseg.model.weights import as_stored, load_model, save_model
 from roadseg.prediction.engines.torch import TorchEngine
-from roadseg.settings import AdaptSettings, CardTexts, EngineSettings, TrainSettings
+from roadseg.progress import Listener
+from roadseg.settings import AdaptSettings, CardTexts, TrainSettings
+from roadseg.training.before_after import Judged, measurements_before_after
 from roadseg.training.calibrate import engine_of
 from roadseg.training.card import complete_texts, recipe_for_card
 from roadseg.training.data.file_tiles import DevArea
-from roadseg.training.data.labelled_plots import LabelledPlots
-from roadseg.training.data.plots import SplitPlots
+from roadseg.training.data.labelled_plots import (
+    LabelledPlots,
+    correct_shifts,
+    label_folder,
+    load_ground,
+    with_uncertain_labels,
+)
+from roadseg.training.data.plots import SplitPlots, split
 from roadseg.training.dev_score import DevScorer
+from roadseg.training.initial import initial_model
 from roadseg.training.loop import Trainer
 from roadseg.training.recipes import ADAPT
 from roadseg.training.seen import seen_ranges
@@ -36,24 +47,94 @@ _SHARE = 0.85
 """Share of the trained weights in the model that is kept."""
 
 
-def recipe_for(
-    settings: AdaptSettings, card: ModelCard, parts: SplitPlots, device: torch.device, *, rough: bool
-) -> TrainSettings:
+@dataclass(frozen=True)
+class Original:
+    """The model that is adapted: its file and card, and the device to train on with the reason why."""
+
+    path: Path
+    card: ModelCard
+    device: torch.device
+    reason: str
+
+    def engine(self) -> TorchEngine:
+        """Return an engine that predicts as the model does."""
+        model, card = load_model(self.path)
+        calibration = Calibration(card.temperature, card.bias)
+        return engine_of(model.to(self.device), card.mean, card.std, calibration=calibration)
+
+    def network(self, recipe: TrainSettings) -> ResUNet:
+        """Return the network to train, on the device, its calibration part of its weights."""
+        return initial_model(self.card.bands, replace(recipe, start=str(self.path)))[0].to(self.device)
+
+    def scorer(self, areas: Sequence[DevArea]) -> DevScorer:
+        """Return a scorer of areas in the windows of the model."""
+        return DevScorer(areas, window_px=self.card.window_px)
+
+
+def find_original(settings: AdaptSettings) -> Original:
+    """Find the model to adapt and choose the device.
+
+    Raises
+    ------
+    ModelError, DeviceError
+        If there is no such model or device.
+    """
+    path = find_model(settings.start)
+    return Original(path, read_card(path), *choose_device(settings.device))
+
+
+def prepare_plots(
+    data: Sequence[Path],
+    settings: AdaptSettings,
+    original: Original,
+    engine: TorchEngine,
+    run: Path,
+    listener: Listener,
+) -> tuple[LabelledPlots, SplitPlots]:
+    """Read plots of the data, correct rough labels, and keep ground apart.
+
+    Parameters
+    ----------
+    data, settings
+        Where the labels come from, and how good they are.
+    original, engine
+        The model, which shows where rough labels belong.
+    run
+        Run folder, for masks drawn from labels; there are none in it after an error.
+    listener
+        Callbacks for messages.
+
+    Raises
+    ------
+    RoadsegError
+        If the data cannot be used or show too few roads.
+    """
+    card = original.card
+    with label_folder(run) as drawn:
+        found = load_ground(data, settings, card, drawn, listener)
+        if settings.labels_are_rough:
+            found = correct_shifts(
+                found, lambda areas: original.scorer(areas).probabilities(engine), card.gsd_m, listener
+            )
+            found = with_uncertain_labels(found, card.gsd_m)
+        parts = split(found.plots)
+        require_roads(parts, card.mean)
+    return found, parts
+
+
+def recipe_for(settings: AdaptSettings, original: Original, parts: SplitPlots) -> TrainSettings:
     """Return the settings to train with.
 
     Parameters
     ----------
     settings
-        Most steps, and the seed.
-    card
-        Card of the model that is adapted.
+        Most steps, the seed, and whether roads may be missing from the labels.
+    original
+        The model that is adapted, and the device.
     parts
         Plots to learn from; crops are not larger than they are.
-    device
-        Device to train on.
-    rough
-        Whether roads may be missing from the labels.
     """
+    card, device = original.card, original.device
     side = int(np.median([min(tile.shape) for tile in parts.learn]))
     crop = min(_LARGEST_CROP, max(_SMALLEST_CROP, side // 8 * 8))
     pixels = sum(tile.shape[0] * tile.shape[1] for tile in parts.learn)
@@ -70,35 +151,23 @@ def recipe_for(
         seed=settings.seed,
         crop=crop,
         precision=precision,
-        missing_after=_MISSING_AFTER if rough else 1.0,
+        missing_after=_MISSING_AFTER if settings.labels_are_rough else 1.0,
     )
 
 
-def original_engine(model: ResUNet, card: ModelCard, device: torch.device) -> TorchEngine:
-    """Return an engine that predicts as the model does that is adapted."""
-    return TorchEngine(
-        model, card.mean, card.std, EngineSettings(str(device)), temperature=card.temperature, bias=card.bias
-    )
-
-
-def blended(original: ResUNet, trained: ResUNet) -> ResUNet:
-    """Return the trained model with its weights and batch statistics drawn a little towards those it started from.
+def blended(original: Original, trainer: Trainer) -> ResUNet:
+    """Return the averaged model with its weights and batch statistics drawn a little towards those it started from.
 
     On the new imagery that costs next to nothing, elsewhere much less is forgotten. Source: Wortsman et al. 2022
     (arXiv:2109.01903, weight-space ensembles for fine-tuning).
     """
-    before = original.to(next(trained.parameters()).device).state_dict()
+    trained, before = trainer.averaged(), original.network(trainer.settings).state_dict()
     mixed = {
         name: before[name].lerp(value, _SHARE) if value.dtype.is_floating_point else value
         for name, value in trained.state_dict().items()
     }
     trained.load_state_dict(mixed)
-    return trained
-
-
-def scorer_of(areas: Sequence[DevArea], card: ModelCard) -> DevScorer:
-    """Return a scorer of areas in the windows of the model."""
-    return DevScorer(areas, window_px=card.window_px)
+    return as_stored(trained, "float16")
 
 
 def require_roads(parts: SplitPlots, fill: tuple[float, ...]) -> None:
@@ -117,35 +186,55 @@ def require_roads(parts: SplitPlots, fill: tuple[float, ...]) -> None:
         )
 
 
-def calibrate_on(areas: Sequence[DevArea], model: ResUNet, card: ModelCard) -> Calibration:
-    """Calibrate a model on areas; where they show too little, it stays as it is."""
-    if _road_px(areas, card.mean) < _ENOUGH_PX:
-        return Calibration()
-    engine = engine_of(model, card.mean, card.std)
-    return scorer_of(areas, card).calibrate(engine, "threshold")[0]
+def calibrated(model: ResUNet, original: Original, areas: Sequence[DevArea]) -> TorchEngine:
+    """Return an engine of a model, calibrated on areas; where they show too little, it stays as it is."""
+    card, calibration = original.card, Calibration()
+    if _road_px(areas, card.mean) >= _ENOUGH_PX:
+        engine = engine_of(model, card.mean, card.std)
+        calibration = original.scorer(areas).calibrate(engine, "threshold")[0]
+    return engine_of(model, card.mean, card.std, calibration=calibration)
 
 
-def card_of_adaptation(
+def write_adapted(
+    output: Path,
+    model: ResUNet,
     texts: CardTexts,
-    card: ModelCard,
-    ground: LabelledPlots,
+    original: Original,
+    plots: LabelledPlots,
     trainer: Trainer,
-    calibration: Calibration,
-    measured: Sequence[Measurement],
-) -> ModelCard:
-    """Return the card of an adapted model.
+    before: Judged,
+    after: Judged,
+) -> None:
+    """Write an adapted model with its card.
 
     Parameters
     ----------
+    output, model
+        File to write, and the model.
     texts
-        Texts that were given; they take precedence.
-    card
-        Card of the model that was adapted.
-    ground, trainer
-        What it learned from, and the finished run.
-    calibration, measured
-        Its calibration and its figures.
+        Texts for the card that were given; they take precedence.
+    original, plots, trainer
+        What was adapted, what it learned from, and the finished run.
+    before, after
+        Its figures and, in the engine, its calibration.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
     """
+    measured = measurements_before_after(before.score, after.score, plots.name, "area")
+    card = replace(
+        _card(texts, original.card, plots, trainer),
+        temperature=after.engine.temperature,
+        bias=after.engine.bias,
+        measurements=tuple(measured),
+    )
+    save_model(output, model, card, dtype="float16")
+
+
+def _card(texts: CardTexts, card: ModelCard, ground: LabelledPlots, trainer: Trainer) -> ModelCard:
+    """Return the card of an adapted model, before its calibration and figures are known."""
     meant = f"{card.name} adapted to {ground.name}; meant for imagery of such places, seasons and sensors only"
     texts = replace(texts, description=texts.description or meant)
     return ModelCard(
@@ -156,10 +245,7 @@ def card_of_adaptation(
         gsd_range_m=ground.gsd_range_m,
         window_px=card.window_px,
         seen=seen_ranges(trainer.tiles, trainer.settings),
-        temperature=calibration.temperature,
-        bias=calibration.bias,
         recipe=recipe_for_card(trainer.settings, card, steps_taken=trainer.step),
-        measurements=tuple(measured),
         roadseg_version=roadseg.__version__,
         created=datetime.now(UTC).date().isoformat(),
     )

@@ -177,8 +177,19 @@ def stage_vectors(
 def _stage_osm(roads: RoadNetwork, folder: Path, attribution: str) -> Path:
     """Write roads for map editors."""
     path = folder / "osm.geojson"
-    write_output(path, osm_of_layer(replace(road_layer(roads, ROADS), attribution=attribution)))
+    write_osm(path, replace(road_layer(roads, ROADS), attribution=attribution))
     return path
+
+
+def write_osm(path: Path, layer: VectorLayer) -> None:
+    """Write a layer of roads for map editors.
+
+    Raises
+    ------
+    SceneError, OutputError
+        If the layer has no CRS, or the file cannot be written.
+    """
+    write_output(path, osm_of_layer(layer))
 
 
 def osm_of_layer(layer: VectorLayer) -> bytes:
