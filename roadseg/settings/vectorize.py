@@ -141,14 +141,14 @@ class VectorOutputs:
     junctions: Annotated[
         Path | None, Option("--junctions", "File for the junctions; by default a layer of the GeoPackage.", "Output")
     ] = None
-    osm: Annotated[
-        Path | None,
-        Option("--osm", "Also write the roads for OpenStreetMap editors, as GeoJSON.", "Output"),
-    ] = None
     preview: Annotated[Path | None, Option("--preview", "Also draw the roads over the raster, as PNG.", "Output")] = (
         None
     )
     image: Annotated[Path | None, Option("--image", "Image to draw the roads over instead.", "Output")] = None
+    osm: Annotated[
+        Path | None,
+        Option("--osm", "Also write the roads for OpenStreetMap editors, as GeoJSON.", "Output"),
+    ] = None
 
     def paths(self) -> list[Path]:
         """Return the paths that are set."""
