@@ -38,11 +38,50 @@ def test_the_wheel_holds_models_types_and_licences(built):
     assert wheel.stat().st_size < (25e6 if any("resunet.safetensors" in name for name in names) else 8e6)
 
 
+def test_the_wheel_holds_the_plugins_of_qgis_and_rasterio(built):
+    wheel, _ = built
+    with zipfile.ZipFile(wheel) as file:
+        names = set(file.namelist())
+        entries = file.read(f"roadseg-{roadseg.__version__}.dist-info/entry_points.txt").decode()
+    plugin = {path.name for path in (ROOT / "roadseg/qgis").iterdir() if path.is_file()}
+    assert {"plugin.py", "metadata.txt", "probability.qml", "mask.qml"} <= plugin
+    assert {f"roadseg/qgis/{name}" for name in plugin} <= names
+    assert "[console_scripts]\nroadseg = {}\n".format(PROJECT["scripts"]["roadseg"]) in entries
+    assert "[rasterio.rio_plugins]\nroadseg = roadseg.cli.rio:roadseg\n" in entries
+
+
+def test_the_conda_recipe_asks_for_what_the_wheel_asks_for():
+    recipe = (ROOT / ".github/packaging/recipe.yaml").read_text()
+    named = {"opencv-python-headless": "py-opencv", "torch": "pytorch"}
+    wanted = dict(requirement.split(">=") for requirement in PROJECT["dependencies"])
+    listed = dict(re.findall(r"^    - ([\w-]+) >=([\d.]+)$", recipe.partition("  run:\n")[2], re.MULTILINE))
+    assert set(listed) == {named.get(name, name) for name in wanted}
+    for name, version in wanted.items():
+        assert version.startswith(listed[named.get(name, name)]), name
+    assert f'version: "{roadseg.__version__}"' in recipe
+    assert f'python_min: "{PROJECT["requires-python"].removeprefix(">=")}"' in recipe
+    assert f"license: {PROJECT['license']}\n" in recipe
+    for script in PROJECT["scripts"].items():
+        assert "      - {} = {}\n".format(*script) in recipe
+
+
+def test_the_image_is_built_from_what_is_there():
+    text = (ROOT / ".github/packaging/Dockerfile").read_text()
+    python = re.search(r"^FROM python:(3\.\d+)-slim$", text, re.MULTILINE)
+    assert python
+    assert f"Programming Language :: Python :: {python[1]}" in PROJECT["classifiers"]
+    assert all((ROOT / path).exists() for path in re.findall(r"/src/([\w./]*\w)", text))
+    (extra,) = re.findall(r"/src\[(\w+)\]", text)
+    assert extra in PROJECT["optional-dependencies"]
+    assert "ENTRYPOINT" in text
+
+
 def test_the_sdist_holds_what_the_tests_need(built):
     _, sdist = built
     with tarfile.open(sdist) as file:
         names = {name.partition("/")[2] for name in file.getnames()}
     needed = {"tests/worlds.py", "sample_data/scene.tif", ".ci/run", ".github/CONTRIBUTING.md", "README.md", "NOTICE"}
+    needed |= {".github/packaging/recipe.yaml", ".github/JSON.md", "sample_data/readme_scene.jpg"}
     assert needed <= names
     assert not {name for name in names if "__pycache__" in name or name.startswith((".git/", "tests/benchmarks/runs"))}
 
