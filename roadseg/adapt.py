@@ -34,8 +34,8 @@ from roadseg.training.run_folder import RunFolder
 
 __all__ = ["AdaptResult", "adapt"]
 
-_RESERVE = 2.5
-"""Time to calibrate, score and write a model, in times of scoring it."""
+_RESERVE, _RESERVE_S = 5.0, 5.0
+"""Time to calibrate, score, draw and write a model: in times of scoring it, and in seconds."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def adapt_model(
         plots, parts = prepare_plots(data, settings, original, engine, folder.path, listener)
         kept, clock = original.scorer(parts.score), time.monotonic()
         before = judge(kept, engine, original.card.threshold)
-        reserve_s = _RESERVE * (time.monotonic() - clock)
+        reserve_s = _RESERVE * (time.monotonic() - clock) + _RESERVE_S
         if settings.overwrite:
             folder.remove_checkpoints()
         recipe = recipe_for(settings, original, parts)
@@ -160,10 +160,11 @@ def adapt_model(
         folder.remove_checkpoints()
         if not settings.anyway:
             require_gain(before.score, after.score, drawn)
-        write_adapted(output, model, texts, original, plots, trainer, before, after)
+        kept_model = replace(after, engine=calibrated(model, original, (*parts.calibration, *parts.score)))
+        write_adapted(output, model, texts, original, plots, trainer, before, kept_model)
     gain = gain_in_words(before.score, after.score, "area")
     listener.report(f"{gain} that were kept apart, after {trainer.step} steps; see {drawn}")
-    elsewhere = score_elsewhere(other, before, after)
+    elsewhere = score_elsewhere(other, before, kept_model)
     if elsewhere:
         listener.report(f"elsewhere: {gain_in_words(*elsewhere, 'tile')} of the place named with --dev")
     seconds = round(time.monotonic() - started, 1)

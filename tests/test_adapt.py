@@ -165,7 +165,7 @@ def test_the_same_seed_gives_the_same_model_and_a_stopped_run_resumes(
 
 def test_the_time_given_ends_training(scene: Path, roads: Path, start: Path, tmp_path: Path) -> None:
     result = adapt(
-        scene, tmp_path / "mine.safetensors", labels=roads, model=str(start), steps=100_000, minutes=0.1, anyway=True
+        scene, tmp_path / "mine.safetensors", labels=roads, model=str(start), steps=100_000, minutes=0.2, anyway=True
     )
     assert 0 < result.steps < 100_000
     assert (tmp_path / "mine.safetensors").exists()

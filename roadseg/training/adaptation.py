@@ -216,7 +216,7 @@ def write_adapted(
     original, plots, trainer
         What was adapted, what it learned from, and the finished run.
     before, after
-        Its figures and, in the engine, its calibration.
+        Its figures and, in the engine, its calibration: on more areas than that of the figures.
 
     Raises
     ------

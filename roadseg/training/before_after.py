@@ -78,7 +78,7 @@ def picture(scorer: DevScorer, before: Judged, after: Judged) -> NDArray[np.uint
 def measurements_before_after(before: DevScore, after: DevScore, data: str, where: str) -> list[Measurement]:
     """Return the figures of a card about areas that were neither learned from nor calibrated on."""
     place = f"{counted(after.tiles, where)} of {data}, never learned from"
-    slack = "slack 3 px square at the default threshold, counts pooled"
+    slack = "slack 3 px square at the default threshold, counts pooled, before these areas joined the calibration"
     return [
         Measurement("relaxed F1", after.relaxed_f1, f"{slack}; {before.relaxed_f1:.4f} before adapting", place),
         Measurement("IoU", after.iou, f"of the road class at the default threshold; {before.iou:.4f} before", place),
