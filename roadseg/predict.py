@@ -5,7 +5,8 @@ chain for one scene.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Unpack
@@ -45,7 +46,7 @@ from roadseg.settings import (
     VectorOutputs,
 )
 from roadseg.settings.option import check_keywords, from_options, offered
-from roadseg.settings.predict import check_combinations
+from roadseg.settings.predict import check_combinations, check_machines
 
 __all__ = ["LoadedModel", "PredictResult", "load_model", "predict"]
 
@@ -142,9 +143,47 @@ def predict(
     of_engine: Any = {name: value for name, value in options.items() if name in offered(EngineSettings)}
     if isinstance(model, LoadedModel) and of_engine:
         raise UsageError(f"the model is already loaded; give {', '.join(of_engine)} to load_model")
-    loaded = model if isinstance(model, LoadedModel) else load_model(model, **of_engine)
-    share = from_options(MachineSettings, options).share
-    return predict_scene(str(scene), outputs, loaded, settings, command=command, share=share, listener=listener)
+    machines = from_options(MachineSettings, options)
+    with ready_model(model, machines, **of_engine) as loaded:
+        share = machines.share
+        return predict_scene(str(scene), outputs, loaded, settings, command=command, share=share, listener=listener)
+
+
+@contextmanager
+def ready_model(
+    model: str | Path | LoadedModel | None, machines: MachineSettings, **options: Unpack[EngineOptions]
+) -> Iterator[LoadedModel]:
+    """Context manager that loads a model, here or on the workers of a cluster.
+
+    Parameters
+    ----------
+    model
+        Model file or name of a bundled model; None loads the default one. A loaded model stays as it is.
+    machines
+        How the work is shared.
+    options
+        As of ``load_model``.
+
+    Raises
+    ------
+    ModelError, DeviceError
+        If there is no such model, device or cluster.
+    UsageError
+        If options exclude each other.
+    """
+    check_machines(machines)
+    if isinstance(model, LoadedModel):
+        if machines.dask:
+            raise UsageError("--dask loads the model on its workers; name the model instead of loading it")
+        yield model
+    elif machines.dask:
+        from roadseg.prediction.cluster import cluster_model
+
+        name = None if model is None else str(model)
+        with cluster_model(name, from_options(EngineSettings, options), machines) as remote:
+            yield remote
+    else:
+        yield load_model(model, **options)
 
 
 def predict_scene(
@@ -194,7 +233,10 @@ def predict_scene(
         prepared = prepare(scene, outputs, model, settings, listener)
         plan, found = prepared.plan, prepared.fingerprint
         with Partial(outputs.raster, found, start_over=settings.overwrite, check_lock=lock.check) as partial:
-            resumed = predict_blocks(scene, plan, model.engine, partial, listener)
+            if model.cluster:
+                resumed = model.cluster.predict_blocks(scene_path, outputs, settings, prepared, partial, listener)
+            else:
+                resumed = predict_blocks(scene, plan, model.engine, partial, listener)
             if plan.regrids:
                 regrid_blocks(scene, plan, partial, listener)
             known, road = (partial.total(plan.written[0], plan.blocks_out, tag) for tag in (KNOWN, ROAD))

@@ -42,6 +42,7 @@ ONLY_IN = {
     "qgis": ("roadseg.qgis.",),
     "onnx": ("roadseg.model.onnx_graph",),
     "onnxruntime": ("roadseg.prediction.engines.onnx",),
+    "distributed": ("roadseg.prediction.cluster",),
     "openvino": ("roadseg.prediction.engines.openvino",),
     "click": ("roadseg.cli.rio",),
     "pickle": (),

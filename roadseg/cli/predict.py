@@ -71,6 +71,7 @@ def predict(
     roadseg predict https://host/scene.tif --bbox 230000,890000,232000,892000 -o part.tif
     ls tiles/*.tif | roadseg predict - -o roads/ --json | jq .road_fraction
     roadseg predict state.vrt -o roads.tif --part 3/20
+    roadseg predict state.vrt -o roads.tif --dask tcp://scheduler:8786
     roadseg predict scene.tif -o - | gdal_translate /vsistdin/ out.jp2
     """
     check_stdout(output, as_json=as_json)
@@ -79,21 +80,21 @@ def predict(
     with exit_statuses(verbose), terminal_listener(quiet=quiet, progress=progress, unit="Mpx") as listener:
         from roadseg.files.inputs import find_files
         from roadseg.files.outputs import make_folders, name_outputs
-        from roadseg.predict import ENDINGS, has_all_blocks, load_model, scenes_of_part
+        from roadseg.predict import ENDINGS, has_all_blocks, ready_model, scenes_of_part
         from roadseg.predict import predict as predict_one
 
         found = find_files(expand_stdin(scenes))
         several = len(found) > 1 or output.endswith("/") or (output != "-" and Path(output).is_dir())
         if output == "-" and several:
             usage("-o - takes one scene")
-        share = from_options(MachineSettings, options).share
-        if output == "-" and share:
+        machines = from_options(MachineSettings, options)
+        if output == "-" and machines.part:
             usage("--part writes no output; name the file that the parts are for instead of -o -")
-        with stdout_file(output) as raster:
+        engine = given(EngineSettings, options)
+        with stdout_file(output) as raster, ready_model(model, machines, **engine) as loaded:
             outputs = from_options(PredictOutputs, options, raster=raster)
             jobs = name_outputs(found, outputs, ENDINGS) if several else [(found[0], outputs)]
-            loaded = load_model(model, **given(EngineSettings, options))
-            settings = given(PredictSettings, options) | given(MachineSettings, options)
+            settings = given(PredictSettings, options) | {"part": machines.part}
             if several:
                 make_folders(outputs.paths())
 
@@ -109,7 +110,7 @@ def predict(
                 if not has_all_blocks(targets):
                     process(scene, targets)
 
-            own, others = scenes_of_part(jobs, share)
+            own, others = scenes_of_part(jobs, machines.share)
             failed = for_each_file(own, process, listener=listener)
             for_each_file(others, help_with, listener=Listener())  # their own parts report what fails
             if output == "-" and not failed:

@@ -90,7 +90,7 @@ def vectorize(
 
             def process(raster: str, targets: VectorOutputs) -> None:
                 done = vectorize_one(
-                    raster if several else found, targets.vector, listener=listener, **settings, **as_options(targets)
+                    found if joined else raster, targets.vector, listener=listener, **settings, **as_options(targets)
                 )
                 listener.report(done.sentence())
                 if as_json:

@@ -37,10 +37,11 @@ def fingerprint(
 ) -> dict[str, object]:
     """Return what the blocks of a scene depend on, ready for JSON; ``states`` are those of the scene's files."""
     path = Path(scene.path)
+    files = [(str(file.resolve()), state) for file, state in states.items()]
     return {
         "roadseg version": roadseg.__version__,
         "scene": str(path.resolve()) if path.exists() else scene.path,
-        "scene size or date": _hash(json.dumps([(str(file), state) for file, state in states.items()]).encode()),
+        "scene size or date": _hash(json.dumps(files).encode()),
         "scene grid": [scene.grid.crs, list(scene.grid.transform), scene.grid.height, scene.grid.width],
         "bands": scene.bands,
         "stretch": scene.stretch,

@@ -21,7 +21,7 @@ from roadseg.prediction.engines.engine import Engine
 from roadseg.prediction.plan import ScenePlan
 from roadseg.progress import Listener
 from roadseg.raster.encoding import MASK, NODATA, Product, encode, threshold_mask
-from roadseg.raster.partial import Partial
+from roadseg.raster.partial import Partial, block_file, block_name
 from roadseg.raster.regrid import RegriddedRaster
 from roadseg.raster.scene import Scene
 from roadseg.windows import Block, PlannedBlock, Window
@@ -154,9 +154,15 @@ def join_predicted(plan: ScenePlan, partial: Partial) -> Path:
 
 
 def _store(partial: Partial, products: Sequence[Product], block: Block, threshold: float) -> None:
-    """Write a block's probability, the first of the products, and the mask if it is one of them."""
+    for name, data in block_files(products, block, threshold):
+        partial.put_file(name, data)
+
+
+def block_files(products: Sequence[Product], block: Block, threshold: float) -> Iterator[tuple[str, bytes]]:
+    """Yield the names and contents of a block's files: the probability, and the mask if it is one of the products."""
     values = encode(block.values, block.valid, products[0].dtype)
     mask = threshold_mask(values, threshold)
     counts = {KNOWN: int(np.count_nonzero(mask != NODATA)), ROAD: int(np.count_nonzero(mask == 1))}
     for product in products:
-        partial.put(product, block.window, mask if product is MASK else values, counts)
+        data = mask if product is MASK else values
+        yield block_name(product, block.window), block_file(product, block.window, data, counts)

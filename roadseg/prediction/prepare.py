@@ -41,8 +41,8 @@ def prepare(
     check_outputs(outputs, settings, [*states, *([model.path] if model.path else [])])
     if outputs.vector:
         check_target_crs(VectorOutputs(outputs.vector), VectorizeSettings(), scene.grid.crs)
-    aoi = polygon_area(scene.grid, *read_polygons(settings.aoi), scene.path) if settings.aoi else None
-    plan = plan_scene(scene, model.card, settings, outputs, aoi)
+    prepared = plan_blocks(scene, outputs, model, settings, states)
+    plan = prepared.plan
     listener.report(describe(scene, plan, model.card, model.engine.description))
     if settings.pixel_m is None and scene.grid.pixel_size_m() is None:
         listener.warn(
@@ -52,6 +52,21 @@ def prepare(
     warning = unlike_training_warning(scene, model.card)
     if warning:
         listener.warn(warning)
+    return prepared
+
+
+def plan_blocks(
+    scene: Scene, outputs: PredictOutputs, model: LoadedModel, settings: PredictSettings, states: FileStates
+) -> PreparedScene:
+    """Plan the blocks of a scene without a look at the outputs; the same wherever it is done.
+
+    Raises
+    ------
+    RoadsegError
+        If the scene, its area or the model do not fit.
+    """
+    aoi = polygon_area(scene.grid, *read_polygons(settings.aoi), scene.path) if settings.aoi else None
+    plan = plan_scene(scene, model.card, settings, outputs, aoi)
     return PreparedScene(plan, states, fingerprint(scene, plan, model, settings, states))
 
 

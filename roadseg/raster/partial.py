@@ -14,8 +14,8 @@ Every file appears whole or not at all, so the run can be killed at any moment a
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
@@ -118,16 +118,22 @@ class Partial:
         OutputError
             If the disk is full or gone, or another run works on the output.
         """
+        self.put_file(block_name(product, window), block_file(product, window, values, counts or {}))
+
+    def put_file(self, name: str, data: bytes) -> None:
+        """Store the file of a finished block, as ``block_file`` makes it; see ``put``."""
         self._check_lock()
-        with MemoryFile() as memory:
-            profile = _profile(product, window)
-            with rasterio.Env(GDAL_NUM_THREADS="1"), memory.open(**profile) as file:
-                file.write(values, 1)
-                file.update_tags(**(counts or {}))
-            try:
-                write_atomically(self._path(product, window), memory.getbuffer())
-            except OSError as error:
-                raise OutputError(f"cannot write to {self.folder} ({error.strerror}); {MAKE_ROOM}") from error
+        write_block(self.folder, name, data)
+
+    @contextmanager
+    def token(self, name: str) -> Iterator[str]:
+        """Context manager that keeps a file in the folder, by which other machines know that they see the same one."""
+        self._check_lock()
+        (self.folder / name).touch()
+        try:
+            yield name
+        finally:
+            (self.folder / name).unlink(missing_ok=True)
 
     def mark_complete(self) -> None:
         """Store that all blocks are finished, for ``is_complete``."""
@@ -221,8 +227,7 @@ class Partial:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _path(self, product: Product, window: Window) -> Path:
-        place = f"{window.row}_{window.col}_{window.height}_{window.width}"
-        return self.folder / f"{product.name}_{place}.tif"
+        return self.folder / block_name(product, window)
 
     def _paths(self, product: Product, blocks: Sequence[Window]) -> list[Path]:
         """Return the files of all planned blocks; raise OutputError if one is missing."""
@@ -233,6 +238,34 @@ class Partial:
                 f"{missing} of {len(paths)} finished blocks have vanished from {self.folder}; repeat the command"
             )
         return paths
+
+
+def block_name(product: Product, window: Window) -> str:
+    """Return the name of a block's file."""
+    return f"{product.name}_{window.row}_{window.col}_{window.height}_{window.width}.tif"
+
+
+def block_file(product: Product, window: Window, values: NDArray[Any], counts: Mapping[str, int]) -> bytes:
+    """Return the file of a finished block, (height, width), with counts that ``Partial.total`` adds up."""
+    with MemoryFile() as memory:
+        with rasterio.Env(GDAL_NUM_THREADS="1"), memory.open(**_profile(product, window)) as file:
+            file.write(values, 1)
+            file.update_tags(**counts)
+        return bytes(memory.getbuffer())
+
+
+def write_block(folder: Path, name: str, data: bytes) -> None:
+    """Write the file of a block.
+
+    Raises
+    ------
+    OutputError
+        If the disk is full or gone.
+    """
+    try:
+        write_atomically(folder / name, data)
+    except OSError as error:
+        raise OutputError(f"cannot write to {folder} ({error.strerror}); {MAKE_ROOM}") from error
 
 
 def partial_folder(output: Path) -> Path:

@@ -166,11 +166,34 @@ class MachineSettings:
         ),
     ] = None
 
+    dask: Annotated[
+        str | None,
+        Option("--dask", "Predict on a Dask cluster: address of its scheduler, or local.", _MACHINES, "ADDRESS"),
+    ] = None
+    workers: Annotated[
+        int | None,
+        Option("--workers", "Processes of --dask local; by default one per processor.", _MACHINES, "N", min=1),
+    ] = None
+
     @property
     def share(self) -> tuple[int, int] | None:
         """The index of the part, from 0, and the number of parts; None for all of the work."""
         number, _, count = (self.part or "").partition("/")
         return (int(number) - 1, int(count)) if number else None
+
+
+def check_machines(machines: MachineSettings) -> None:
+    """Refuse options that exclude each other.
+
+    Raises
+    ------
+    UsageError
+        If they do.
+    """
+    if machines.part and machines.dask:
+        raise UsageError("--part and --dask are two ways to share the work; choose one")
+    if machines.workers and machines.dask != "local":
+        raise UsageError("--workers is the number of processes of --dask local; give both, or neither")
 
 
 @dataclass(frozen=True)
@@ -233,6 +256,8 @@ class PredictOptions(EngineOptions, total=False):
     overlap: int
     block: int
     part: str | None
+    dask: str | None
+    workers: int | None
     vector: str | Path | None
     mask: str | Path | None
     preview: str | Path | None

@@ -3,13 +3,15 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from roadseg.model.card import ModelCard
-from roadseg.settings import Precision
+from roadseg.progress import Listener
+from roadseg.raster.partial import Partial
+from roadseg.settings import Precision, PredictOutputs, PredictSettings
 
 
 class Engine(Protocol):
@@ -32,10 +34,29 @@ class Engine(Protocol):
         """Map (n, bands, h, w) uint8, or float32 on a 0–1 scale, to (n, h, w) float32 in [0, 1]."""
 
 
+class BlockMap(Protocol):
+    """Predicts the blocks of a scene elsewhere; see ``cluster``."""
+
+    def predict_blocks(
+        self,
+        scene: str,
+        outputs: PredictOutputs,
+        settings: PredictSettings,
+        prepared: Any,
+        partial: Partial,
+        listener: Listener,
+    ) -> int:
+        """Predict the blocks of a prepared scene that are not finished; return how many were finished before."""
+
+
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model ready to predict: its engine, the card that says how to read a scene for it, and its file."""
+    """A model ready to predict: its engine, the card that says how to read a scene for it, and its file.
+
+    The engine of a model on a cluster only says what the workers have; ``cluster`` predicts blocks there.
+    """
 
     engine: Engine
     card: ModelCard
     path: Path | None = None
+    cluster: "BlockMap | None" = None
