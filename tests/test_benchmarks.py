@@ -18,6 +18,7 @@ FOLDER = Path(__file__).parent / "benchmarks"
 
 TINY = {
     "bench_areas": {"MPX": 0.04, "HEIGHT": 180, "WIDTH": 220, "PATTERN_PX": (320, 720)},
+    "bench_compare": {"CROSSINGS": 20},
     "bench_crops": {"LARGE_PX": 500, "PIECE_PX": 250, "TILE_PX": 300, "BATCH": 2, "BATCHES": 1},
     "bench_elsewhere": {},
     "bench_engines": {"WINDOWS": 1, "ROUNDS": 1},

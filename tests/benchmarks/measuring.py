@@ -37,7 +37,7 @@ class IdentityEngine:
     """Gives the first band back as the probability: everything is done but the network."""
 
     batch_size = 64
-    description = numerics = "benchmark engine"
+    description = library = device = precision = numerics = "benchmark engine"
 
     def __call__(self, batches: Iterable[NDArray[np.generic]]) -> Iterator[NDArray[np.float32]]:
         """Map (n, bands, h, w) to (n, h, w)."""
