@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from roadseg.evaluation.networks import score_networks
-from roadseg.evaluation.outputs import check_outputs, write_report
+from roadseg.evaluation.outputs import locked_outputs, write_report
 from roadseg.evaluation.pairs import are_networks, find_scored_pairs
 from roadseg.evaluation.rasters import score_rasters
 from roadseg.evaluation.report import number
@@ -110,17 +110,17 @@ def evaluate_files(
     outputs, settings, listener = outputs or EvaluateOutputs(), settings or EvaluateSettings(), listener or Listener()
     pairs, notes = find_scored_pairs(prediction, truth, outputs.images)
     networks = settings.network or are_networks(pairs, prediction, truth)
-    check_outputs(outputs, settings, pairs, networks=networks)
-    if networks:
-        scores = score_networks(pairs, settings, listener)
-    else:
-        scores = score_rasters(pairs, settings, listener, error_maps=outputs.errors)
-    inputs = {"command": command, "prediction": str(prediction), "truth": str(truth)}
-    scores = replace(scores, settings={**inputs, **scores.settings}, notes=[*notes, *scores.notes])
-    for note in scores.notes:
-        listener.report(note)
-    if outputs.report:
-        write_report(outputs.report, scores)
+    with locked_outputs(outputs, settings, pairs, networks=networks):
+        if networks:
+            scores = score_networks(pairs, settings, listener)
+        else:
+            scores = score_rasters(pairs, settings, listener, error_maps=outputs.errors)
+        inputs = {"command": command, "prediction": str(prediction), "truth": str(truth)}
+        scores = replace(scores, settings={**inputs, **scores.settings}, notes=[*notes, *scores.notes])
+        for note in scores.notes:
+            listener.report(note)
+        if outputs.report:
+            write_report(outputs.report, scores)
     return scores
 
 

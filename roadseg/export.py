@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roadseg.errors import ModelError, OutputError
+from roadseg.files.lock import locked
 from roadseg.files.outputs import check_target, write_output
 from roadseg.model.card import ModelCard, find_model
 from roadseg.model.stac_mlm import mlm_item
@@ -98,6 +99,13 @@ def export(
     settings, listener = from_options(ExportSettings, options), listener or Listener()
     output, path = Path(output), find_model(str(model) if model is not None else None)
     check_target(output, overwrite=settings.overwrite, inputs=[path])
+    with locked([output]):
+        check_target(output, overwrite=settings.overwrite, inputs=[path])
+        return _export(path, output, settings, listener)
+
+
+def _export(path: Path, output: Path, settings: ExportSettings, listener: Listener) -> ExportResult:
+    """Write the model, as ``export``, while the output is locked."""
     if output.suffix.lower() == ".json":
         return _export_item(path, output)
     if output.suffix.lower() != ".onnx":

@@ -72,7 +72,8 @@ def train(
     source = data_from_options(data, options, needed=settings.steps > 0)
     texts, target = from_options(CardTexts, options), Path(output)
     texts = replace(texts, name=texts.name or target.name.removesuffix(".safetensors"))
-    check_not_input(target, training_files(source, settings) if target.exists() else ())
+    config = [run.config] if run.config else []
+    check_not_input(target, [*training_files(source, settings), *config] if target.exists() else ())
     place: dict[str, Any] = {"device": run.device, "overwrite": run.overwrite, "listener": listener}
     if settings.steps > 0:
         return train_model(source, target, texts, settings, **place)

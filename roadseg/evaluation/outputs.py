@@ -1,6 +1,7 @@
 """What an evaluation writes: checks before any work, and the report."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import roadseg
@@ -8,8 +9,26 @@ from roadseg.errors import OutputError
 from roadseg.evaluation.pairs import ScoredPair, files_of_pairs
 from roadseg.evaluation.report import html
 from roadseg.evaluation.scores import Scores
+from roadseg.files.lock import locked
 from roadseg.files.outputs import check_distinct, check_local, check_target, write_output
 from roadseg.settings import EvaluateOutputs, EvaluateSettings
+
+
+@contextmanager
+def locked_outputs(
+    outputs: EvaluateOutputs, settings: EvaluateSettings, pairs: Sequence[ScoredPair], *, networks: bool
+) -> Iterator[None]:
+    """Context manager that locks the outputs, which may be written.
+
+    Raises
+    ------
+    OutputError
+        If one may not, or another run works on it.
+    """
+    check_outputs(outputs, settings, pairs, networks=networks)
+    with locked(outputs.paths()):
+        check_outputs(outputs, settings, pairs, networks=networks)  # another run may have finished since
+        yield
 
 
 def check_outputs(

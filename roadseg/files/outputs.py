@@ -66,17 +66,34 @@ def make_folders(paths: Iterable[Path]) -> None:
             raise OutputError(f"cannot create the folder {path} ({reason}); choose another place") from error
 
 
+_STAGING = "left-by-roadseg"
+"""Name of an empty file that marks a staging folder as one."""
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Remove the staging folders that killed runs left beside an output."""
+    prefix = f".{target.name}-"
+    with suppress(OSError):
+        for folder in [path for path in target.parent.iterdir() if path.name.startswith(prefix)]:
+            if not folder.is_symlink() and (folder / _STAGING).is_file():
+                shutil.rmtree(folder, ignore_errors=True)
+
+
 @contextmanager
 def staging_folder(target: Path) -> Iterator[Path]:
     """Context manager that yields a hidden folder beside an output, to write it in; the folder is removed on exit.
+
+    The caller holds the lock of the output: folders that killed runs have left are removed.
 
     Raises
     ------
     OutputError
         If it cannot be created.
     """
+    _remove_abandoned(target)
     try:
         folder = tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent, ignore_cleanup_errors=True)
+        (Path(folder.name) / _STAGING).touch()
     except OSError as error:
         raise OutputError(f"cannot write beside {target} ({error.strerror}); choose another place") from error
     with folder as name:
@@ -210,7 +227,8 @@ def write_atomically(path: Path, data: "bytes | memoryview[int]") -> None:
     """Write a file beside its path, flush it to the disk, then rename it."""
     beside = path.with_name(path.name + NEW)
     try:
-        with beside.open("wb") as file:
+        beside.unlink(missing_ok=True)  # what a killed run left, or a link that would be followed
+        with beside.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

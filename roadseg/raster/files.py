@@ -62,6 +62,8 @@ def open_input(path: str) -> DatasetReader:
     SceneError
         If it is missing, a folder, no raster, or its name is not UTF-8.
     """
+    if Path(path).is_fifo() or Path(path).is_char_device():
+        raise SceneError(f"{path} is a pipe or a device, which cannot be read twice; save it as a file")
     try:
         return open_raster(path)
     except UnicodeEncodeError as error:

@@ -13,6 +13,7 @@ Every file appears whole or not at all, so the run can be killed at any moment a
 """
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -74,6 +75,9 @@ class Partial:
         self.folder, self._check_lock = partial_folder(output), check_lock
         wanted = json.loads(json.dumps(fingerprint))
         marker = self.folder / _FINGERPRINT
+        foreign = self.folder if self.folder.is_symlink() else next(_foreign(self.folder), None)
+        if foreign:
+            raise OutputError(f"{foreign} is in the way and was not left by roadseg; move it")
         if marker.exists():
             differing = _differing(marker, wanted)
             if not differing:
@@ -221,10 +225,12 @@ class Partial:
             If another run works on the output: its blocks stay.
         """
         self._check_lock()
-        for path in self.folder.glob("*"):
+        foreign = set(_foreign(self.folder))
+        for path in set(self.folder.glob("*")) - foreign:
             if path.name not in {_FINGERPRINT, _PUBLISHED}:
                 path.unlink(missing_ok=True)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if not foreign:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _path(self, product: Product, window: Window) -> Path:
         return self.folder / block_name(product, window)
@@ -266,6 +272,22 @@ def write_block(folder: Path, name: str, data: bytes) -> None:
         write_atomically(folder / name, data)
     except OSError as error:
         raise OutputError(f"cannot write to {folder} ({error.strerror}); {MAKE_ROOM}") from error
+
+
+_BLOCK = re.compile(r"\w+_\d+_\d+_\d+_\d+\.tif|\w+\.cog\.tif")
+_SUFFIXES = {
+    *("", ".json", ".new", ".lock", ".vrt", ".bits", ".bin", ".png", ".ovr", ".tmp", ".xml", ".msk"),
+    *(".gpkg", ".gpkg-journal", ".gpkg-wal", ".gpkg-shm", ".fgb", ".geojson", ".geojsonl", ".parquet"),
+    *(".shp", ".shx", ".dbf", ".prj", ".cpg"),
+}
+
+
+def _foreign(folder: Path) -> Iterator[Path]:
+    """Yield what lies in the folder of blocks and cannot be of a run: links, folders, pictures, texts."""
+    for path in sorted(folder.glob("*")):
+        ours = _BLOCK.fullmatch(path.name) or path.suffix.lower() in _SUFFIXES
+        if path.is_symlink() or path.is_dir() or not ours:
+            yield path
 
 
 def partial_folder(output: Path) -> Path:

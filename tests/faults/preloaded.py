@@ -57,22 +57,44 @@ class Preloaded:
         self._process.wait()
         self._process.stdout.close()
 
-    def run(self, arguments: Sequence[object], folder: Path, *, timeout_s: float = 60) -> Outcome:
-        """Run a command in a folder."""
-        return self._ask({"arguments": [str(a) for a in arguments], "folder": str(folder), "timeout_s": timeout_s})
+    def run(self, arguments: Sequence[object], folder: Path, **limits: float) -> Outcome:
+        """Run a command in a folder.
+
+        Parameters
+        ----------
+        arguments, folder
+            The command, and where it runs.
+        limits
+            ``timeout_s``; ``kill_after_s`` kills it then; ``file_bytes`` is what the disk takes of a file.
+        """
+        return self.run_together([arguments], folder, **limits)[0]
+
+    def run_together(
+        self, commands: Sequence[Sequence[object]], folder: Path, *, apart_s: float = 0, **limits: float
+    ) -> list[Outcome]:
+        """Run commands at the same time, each started some time after the one before."""
+        runs = [
+            {"arguments": [str(a) for a in arguments], "delay_s": number * apart_s, **limits}
+            for number, arguments in enumerate(commands)
+        ]
+        return self._ask(runs, folder)
 
     def make_inputs(self, folder: Path) -> Outcome:
         """Write the inputs of the campaign to a folder; the process then imports all that this has needed."""
         modules = str(self._scratch / "modules")
-        return self._ask({"inputs": str(folder), "folder": str(folder), "timeout_s": 300, "modules": modules})
+        return self._ask([{"inputs": str(folder), "timeout_s": 300, "modules": modules}], folder)[0]
 
-    def _ask(self, request: dict[str, Any]) -> Outcome:
-        out, err = self._scratch / "stdout", self._scratch / "stderr"
-        self._process.stdin.write(json.dumps({**request, "stdout": str(out), "stderr": str(err)}) + "\n")
+    def _ask(self, runs: list[dict[str, Any]], folder: Path) -> list[Outcome]:
+        for number, run in enumerate(runs):
+            texts = {name: str(self._scratch / f"{name}-{number}") for name in ("stdout", "stderr")}
+            run |= {"folder": str(folder), "timeout_s": run.get("timeout_s", 60), **texts}
+        self._process.stdin.write(json.dumps(runs) + "\n")
         self._process.stdin.flush()
-        answer = json.loads(self._process.stdout.readline())
-        self.last = Outcome(stdout=_text(out), stderr=_text(err), **answer)
-        return self.last
+        answers = json.loads(self._process.stdout.readline())
+        return [
+            Outcome(stdout=_text(Path(run["stdout"])), stderr=_text(Path(run["stderr"])), **answer)
+            for run, answer in zip(runs, answers, strict=True)
+        ]
 
 
 def _text(path: Path) -> str:
@@ -83,32 +105,42 @@ def serve() -> None:
     """Answer requests until stdin ends; in a fork, run the command and leave."""
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
-        request = json.loads(line)
-        began = time.monotonic()
-        base_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        child = os.fork()
-        if not child:
-            _be_the_command(request)
-        hung = False
-        while not (ended := os.wait4(child, os.WNOHANG))[0]:
-            if time.monotonic() - began > request["timeout_s"]:
-                hung = True
-                os.killpg(child, signal.SIGKILL)
-                ended = os.wait4(child, 0)
-                break
-            time.sleep(0.002)
-        if "modules" in request:
-            _import(Path(request["modules"]).read_text().split())
-        _, status, usage = ended
-        seconds = usage.ru_utime + usage.ru_stime
-        answer = {
-            "status": os.waitstatus_to_exitcode(status),
-            "seconds": seconds,
-            "extra_mb": (usage.ru_maxrss - base_kb) / 1024,
-            "hung": hung,
-        }
-        answers.write(json.dumps(answer) + "\n")
+        answers.write(json.dumps(_run_all(json.loads(line))) + "\n")
         answers.flush()
+
+
+def _run_all(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Fork for each run when it is due; return how each ended."""
+    began, base_kb = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    waiting, going = dict(enumerate(runs)), dict[int, int]()
+    hung, done = set[int](), dict[int, dict[str, Any]]()
+    while waiting or going:
+        now = time.monotonic() - began
+        for number in [n for n, run in waiting.items() if run.get("delay_s", 0) <= now]:
+            run = waiting.pop(number)
+            child = os.fork()
+            if not child:
+                _be_the_command(run)
+            going[number] = child
+        for number, child in list(going.items()):
+            run, age = runs[number], now - runs[number].get("delay_s", 0)
+            if age > min(run["timeout_s"], run.get("kill_after_s", run["timeout_s"])):
+                hung |= {number} if age > run["timeout_s"] else set()
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
+            ended, status, usage = os.wait4(child, os.WNOHANG)
+            if ended:
+                del going[number]
+                done[number] = {
+                    "status": os.waitstatus_to_exitcode(status),
+                    "seconds": usage.ru_utime + usage.ru_stime,
+                    "extra_mb": (usage.ru_maxrss - base_kb) / 1024,
+                    "hung": number in hung,
+                }
+                if "modules" in run:
+                    _import(Path(run["modules"]).read_text().split())
+        time.sleep(0.002)
+    return [done[number] for number in range(len(runs))]
 
 
 def _be_the_command(request: dict[str, Any]) -> None:
@@ -126,6 +158,8 @@ def _be_the_command(request: dict[str, Any]) -> None:
         ):
             os.dup2(os.open(name, flags), number)
         resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
+        if "file_bytes" in request:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_bytes"], request["file_bytes"]))
         gc.enable()
         status = _status_of(_work(request))
         if "modules" in request:

@@ -4,7 +4,6 @@
 """
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,20 +13,6 @@ from preloaded import Preloaded
 
 CASES = 300 // len(KINDS)
 MANY = 10_000 // len(KINDS)
-
-
-@pytest.fixture(scope="module")
-def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Preloaded]:
-    with Preloaded(tmp_path_factory.mktemp("scratch")) as process:
-        yield process
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory, preloaded: Preloaded) -> Path:
-    folder = tmp_path_factory.mktemp("inputs")
-    made = preloaded.make_inputs(folder)
-    assert made.status == 0, made.stderr
-    return folder
 
 
 def assert_right(seeds: range, inputs: Path, tmp_path: Path, preloaded: Preloaded) -> None:

@@ -35,6 +35,8 @@ def geometry_layers(path: Path) -> dict[str, str]:
     """
     if not path.exists():
         raise SceneError(f"{path} does not exist; check the path")
+    if not path.is_file() and not path.is_dir():
+        raise SceneError(f"{path} is a pipe or a device, which cannot be read twice; save it as a file")
     with _opened(path) as pyogrio:
         layers = [(str(name), str(kind)) for name, kind in pyogrio.list_layers(path) if kind is not None]
     return {name: kind.removeprefix("2.5D ").split(" ", maxsplit=1)[0].upper() for name, kind in layers}

@@ -108,9 +108,9 @@ class BitPlane:
         with _opened(self.path, "r+b") as file:
             if state == _MIXED:
                 file.seek(self._slot(index))
-                file.write(packed.tobytes())
+                _write(file, packed.tobytes())
             file.seek(index)
-            file.write(bytes([state]))
+            _write(file, bytes([state]))
 
     def read(self, window: Window) -> Bytes:
         """Return the mask in any window as (height, width) uint8, 0 or 1; 0 beyond the raster."""
@@ -168,7 +168,7 @@ class RoadLevels:
         data = np.ascontiguousarray(levels).reshape(-1)[:whole].view(np.uint64)[np.flatnonzero(stored)]
         with _opened(self.path, "r+b") as file:
             file.seek(self._slot(block))
-            file.write(np.packbits(stored).tobytes() + data.tobytes())
+            _write(file, np.packbits(stored).tobytes() + data.tobytes())
 
     def read(self, block: Window, row: Ints, col: Ints) -> tuple[Bytes, Bools]:
         """Return (pixels,) the levels at row, col of a block, 0 where they are not stored, and whether they are."""
@@ -202,6 +202,17 @@ def set_bits(packed: Bytes) -> Ints:
 def _opened(path: Path, mode: str) -> FileIO:
     """Open a file without a buffer; it is created if it does not exist, for reading too."""
     return FileIO(path, mode, opener=lambda name, flags: os.open(name, flags | os.O_CREAT, 0o666))
+
+
+def _write(file: FileIO, data: bytes) -> None:
+    """Write all bytes: without a buffer, a disk that fills up takes only some of them, and the next write fails."""
+    rest = memoryview(data)
+    try:
+        while rest:
+            rest = rest[file.write(rest) :]
+    except OSError as error:
+        error.filename = file.name
+        raise
 
 
 def _state(file: FileIO, index: int) -> int:

@@ -1,0 +1,163 @@
+"""Killed at any moment, run at once, or with a disk that fills up: nothing is lost, and nothing is wrong at exit 0."""
+
+import hashlib
+import shutil
+from pathlib import Path
+from random import Random
+
+import pytest
+from campaign import states_in
+from inputs import PREDICT, TRAIN
+from preloaded import Preloaded
+
+COMMANDS = {
+    "predict": (["predict", "scene.tif", "--model", "m.safetensors", "-o", "o.tif", "--vector", "o.gpkg",
+                 "--preview", "o.png", "--mask", "k.tif", *PREDICT], ("o.tif", "o.gpkg", "o.png", "k.tif")),
+    "vectorize": (["vectorize", "roads.tif", "-o", "o.gpkg", "--preview", "o.png", "-q"], ("o.gpkg", "o.png")),
+    "train": (["train", "data.csv", "-o", "o.safetensors", *TRAIN], ("o.safetensors",)),
+    "compare": (["compare", "roads.gpkg", "truth.gpkg", "-o", "o.gpkg", "--preview", "o.png", "-q"],
+                ("o.gpkg", "o.png")),
+    "evaluate": (["evaluate", "roads.tif", "truth.tif", "--report", "o.html", "--errors", "o.tif", "-q"],
+                 ("o.html", "o.tif")),
+    "export": (["export", "m.safetensors", "-o", "o.json", "-q"], ("o.json",)),
+}  # fmt: skip
+"""Commands by verb, and what they write."""
+
+
+def fresh(inputs: Path, place: Path) -> Path:
+    shutil.rmtree(place, ignore_errors=True)
+    return Path(shutil.copytree(inputs, place))
+
+
+def content(folder: Path, names: tuple[str, ...]) -> dict[str, str]:
+    """Return the outputs by name; of those that hold the time or the date only that they are there, and their size."""
+    found = {}
+    for name in names:
+        data = (folder / name).read_bytes()
+        dated = name.endswith((".gpkg", ".safetensors", ".html"))
+        found[name] = str(len(data)) if dated else hashlib.sha256(data).hexdigest()
+    return found
+
+
+@pytest.fixture(scope="session")
+def whole(inputs: Path, tmp_path_factory: pytest.TempPathFactory, preloaded: Preloaded) -> dict[str, dict[str, str]]:
+    """Return what undisturbed commands write."""
+    found = {}
+    for verb, (command, outputs) in COMMANDS.items():
+        folder = fresh(inputs, tmp_path_factory.mktemp("whole") / verb)
+        assert preloaded.run(command, folder).status == 0
+        found[verb] = content(folder, outputs)
+    return found
+
+
+def assert_finished(verb: str, folder: Path, before: set[str], whole: dict[str, dict[str, str]]) -> None:
+    """Check that the outputs are those of an undisturbed run, and that nothing else is new."""
+    outputs = COMMANDS[verb][1]
+    assert content(folder, outputs) == whole[verb]
+    runs = {name for name in states_in(folder) if name.startswith("o.run/")}
+    assert set(states_in(folder)) - runs == before | set(outputs)
+
+
+def kill_and_repeat(verb: str, number: int, inputs: Path, folder: Path, preloaded: Preloaded, whole: dict) -> None:
+    """Kill a command at a random moment, once or twice, then repeat it to the end."""
+    random = Random(f"kill {verb} {number}")
+    command, outputs = COMMANDS[verb]
+    folder = fresh(inputs, folder)
+    before = set(states_in(folder))
+    for _ in range(random.choice((1, 1, 2))):
+        killed = preloaded.run(command, folder, kill_after_s=random.uniform(0.02, 0.6))
+        if killed.status == 0:
+            break
+        assert killed.status == -9, killed.stderr
+    if not all((folder / name).exists() for name in outputs):
+        again = preloaded.run(command, folder)
+        published = [name for name in outputs if (folder / name).exists()]
+        if again.status == 1 and "add --overwrite" in again.stderr:  # killed between two outputs, or after them
+            assert published, again.stderr
+            again = preloaded.run([*command, "--overwrite"], folder)
+        assert again.status == 0, (number, again.stderr)
+    elif verb in {"vectorize", "compare"}:  # killed after the outputs, before its folder was removed
+        assert preloaded.run([*command, "--overwrite"], folder).status == 0
+    elif (folder / "o.tif.partial").exists():
+        assert preloaded.run(command, folder).status == 0
+    locks = {name for name in states_in(folder) if name.endswith(".lock")}
+    if locks:  # killed after the outputs: the lock of a process that is gone
+        assert preloaded.run([*command, "--overwrite"], folder).status == 0
+    assert_finished(verb, folder, before, whole)
+
+
+@pytest.mark.parametrize("verb", ["predict", "vectorize", "train", "compare"])
+def test_killed_runs_are_repeated_to_the_same_outputs(verb, inputs, tmp_path, preloaded, whole):
+    for number in range(6):
+        kill_and_repeat(verb, number, inputs, tmp_path / "case", preloaded, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["predict", "vectorize", "train", "compare"])
+def test_many_killed_runs(verb, inputs, tmp_path, preloaded, whole):
+    for number in range(100, 150):
+        kill_and_repeat(verb, number, inputs, tmp_path / "case", preloaded, whole)
+
+
+def run_group(verb: str, number: int, inputs: Path, folder: Path, preloaded: Preloaded, whole: dict) -> None:
+    """Run a command several times at once: one run finishes, the others say so, or that the output exists."""
+    random = Random(f"group {verb} {number}")
+    folder = fresh(inputs, folder)
+    before = set(states_in(folder))
+    count, apart_s = random.choice((2, 3)), random.choice((0, 0.02, 0.1, 0.3))
+    outcomes = preloaded.run_together([COMMANDS[verb][0]] * count, folder, apart_s=apart_s)
+    assert sorted(outcome.status for outcome in outcomes) == [0] + [1] * (count - 1), outcomes
+    for outcome in outcomes:
+        if outcome.status:
+            assert (
+                "is being written by" in outcome.stderr
+                or "add --overwrite" in outcome.stderr
+                or ("has just begun" in outcome.stderr)
+            )
+            assert len(outcome.stderr.splitlines()) == 1
+    assert_finished(verb, folder, before, whole)
+
+
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_runs_at_once_do_not_disturb_each_other(verb, inputs, tmp_path, preloaded, whole):
+    for number in range(2):
+        run_group(verb, number, inputs, tmp_path / "case", preloaded, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_many_runs_at_once(verb, inputs, tmp_path, preloaded, whole):
+    for number in range(100, 110):
+        run_group(verb, number, inputs, tmp_path / "case", preloaded, whole)
+
+
+def fill_disk(verb: str, kib: int, inputs: Path, folder: Path, preloaded: Preloaded, whole: dict) -> int:
+    """Run a command on a disk that takes so much of a file; return its status."""
+    folder = fresh(inputs, folder)
+    before = states_in(folder)
+    outcome = preloaded.run(COMMANDS[verb][0], folder, file_bytes=kib * 1024)
+    lines = [
+        line for line in outcome.stderr.splitlines() if not line.startswith("_tiff")
+    ]  # libtiff prints those itself
+    assert outcome.status in {0, 1}, (kib, outcome.stderr)
+    if outcome.status == 0:
+        assert_finished(verb, folder, set(before), whole)
+        return 0
+    assert len(lines) == 1, (kib, outcome.stderr)
+    assert lines[0].startswith("roadseg: error: "), lines
+    after = {
+        name: state for name, state in states_in(folder).items() if not name.startswith(("o.tif.partial", "o.run/"))
+    }
+    assert after == before, kib
+    again = preloaded.run(COMMANDS[verb][0], folder)  # there is room again
+    assert again.status == 0, (kib, again.stderr)
+    assert_finished(verb, folder, set(before), whole)
+    return 1
+
+
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_a_full_disk_is_one_sentence_and_loses_nothing(verb, inputs, tmp_path, preloaded, whole):
+    sizes = (1, 2, 7, 20, 60, 100_000) if verb != "train" else (1, 7, 20, 100_000)
+    statuses = [fill_disk(verb, kib, inputs, tmp_path / "case", preloaded, whole) for kib in sizes]
+    assert statuses[0] == 1
+    assert statuses[-1] == 0
