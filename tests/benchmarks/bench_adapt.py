@@ -77,7 +77,9 @@ def placed(folder: Path, target: Path, pixel_m: float) -> Path:
     return target
 
 
-def lines_of(folder: Path, target: Path, *, drop: float, shift_m: float, jitter: float, seed: int) -> Path:
+def lines_of(
+    folder: Path, target: Path, *, drop: float, shift_m: float, offset_m: float, jitter: float, seed: int
+) -> Path:
     """Turn masks into one file of centre lines with a width by class, damaged as asked; damage in units of metres."""
     rng = np.random.default_rng(seed)
     lines: list[Any] = []
@@ -92,7 +94,8 @@ def lines_of(folder: Path, target: Path, *, drop: float, shift_m: float, jitter:
         vectorize(mask, made, overwrite=True, min_length=10)
         table = read_layer(made, "roads", columns=["width_m"])
         angle = rng.uniform(0, 2 * np.pi)
-        move = shift_m * per_metre * np.array([np.cos(angle), np.sin(angle)])
+        move = shift_m * np.array([np.cos(angle), np.sin(angle)]) + offset_m * np.array([0.8, 0.6])
+        move = move * per_metre
         for line, width in zip(table.geometries, table.columns["width_m"], strict=True):
             if rng.random() < drop:
                 continue
@@ -157,7 +160,10 @@ def main() -> None:
     parser.add_argument("--tiles", type=int, nargs="+", default=[0], help="numbers of tiles to learn from; 0 is all")
     parser.add_argument("--labels", choices=("masks", "lines"), default="masks")
     parser.add_argument("--drop", type=float, default=0.0, help="share of lines left out")
-    parser.add_argument("--shift", type=float, default=0.0, help="metres by which the lines of each tile are moved")
+    parser.add_argument(
+        "--shift", type=float, default=0.0, help="metres by which lines are moved, each tile its own way"
+    )
+    parser.add_argument("--offset", type=float, default=0.0, help="metres by which all lines are moved alike")
     parser.add_argument("--jitter", type=float, default=0.0, help="largest change of widths, as a share")
     parser.add_argument("--labels-are", default="auto")
     parser.add_argument("--minutes", type=float, default=30.0)
@@ -165,7 +171,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--model", default=None)
     given = parser.parse_args()
-    damage = {"drop": given.drop, "shift_m": given.shift, "jitter": given.jitter}
+    damage = {"drop": given.drop, "shift_m": given.shift, "offset_m": given.offset, "jitter": given.jitter}
     options = {"labels_are": given.labels_are, "minutes": given.minutes, "steps": given.steps, "model": given.model}
     rows = []
     for folder in folders():
