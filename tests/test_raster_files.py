@@ -1,6 +1,8 @@
 """Rasters are found and opened in one way, and GDAL's memory is bounded while they are worked on, and only then."""
 
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from rasterio.env import get_gdal_config
 from roadseg.errors import OutputError, SceneError
 from roadseg.files.inputs import match_stems
 from roadseg.files.outputs import writable_folder
-from roadseg.raster.files import bounded_cache
+from roadseg.raster.files import bounded_cache, open_input
 from roadseg.raster.road_raster import RoadRaster
 from roadseg.raster.scene import Scene
 from roadseg.raster.scene_settings import SceneSettings
@@ -41,6 +43,31 @@ def test_images_and_masks_are_refused_in_the_same_words(
     (tmp_path / "text.tif").write_text("no raster")
     with pytest.raises(SceneError, match=message):
         opened(tmp_path / name)
+
+
+@pytest.mark.parametrize(("retries", "requests"), [(None, 4), ("1", 2)])
+def test_a_server_that_is_busy_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, retries: str | None, requests: int
+) -> None:
+    asked = list[str]()
+
+    class Busy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(503)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setenv("GDAL_HTTP_RETRY_DELAY", "0.01")
+    if retries:
+        monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", retries)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Busy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(SceneError, match="not a raster"), bounded_cache():
+            open_input(f"/vsicurl_streaming/http://127.0.0.1:{server.server_port}/a.tif")
+        server.shutdown()
+    assert len(asked) == requests
 
 
 def test_files_are_matched_by_stem_whatever_their_ending(tmp_path: Path) -> None:

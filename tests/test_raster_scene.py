@@ -157,6 +157,7 @@ def ways_to_mark_nodata(folder):
         "nodata 255": write_raster(folder / "nodata255.tif", np.where(known, values, 255), nodata=255),
         "internal mask": write_raster(folder / "mask.tif", values, mask=known),
         "alpha": write_raster(folder / "alpha.tif", alpha, colours=rgba),
+        "alpha first": write_raster(folder / "abgr.tif", alpha[::-1], colours=rgba[::-1]),
         "alpha beside nodata": write_raster(folder / "both.tif", float_alpha, colours=rgba, nodata=255),
         "holes between sources": write_vrt(folder / "holes.vrt", 60, 80, [(left, 25, 0), (right, 0, 33)]),
         "nodata in a mosaic": write_vrt(
@@ -181,6 +182,7 @@ WAYS = [
     "nodata 255",
     "internal mask",
     "alpha",
+    "alpha first",
     "alpha beside nodata",
     "holes between sources",
     "nodata in a mosaic",

@@ -23,11 +23,12 @@ _NO_MOSAICS = {".tif", ".tiff", ".jp2", ".jpg", ".jpeg", ".png", ".img", ".ovr",
 
 
 def bounded_cache() -> rasterio.Env:
-    """Context manager in which GDAL's block cache stays small, unless the user set GDAL_CACHEMAX.
+    """Context manager in which GDAL's block cache stays small and remote reads are retried; the environment wins.
 
     GDAL's default is 5 % of the machine's memory; a small cache is also faster, because it fits the processor's.
     """
-    return rasterio.Env(**({} if "GDAL_CACHEMAX" in os.environ else {"GDAL_CACHEMAX": _CACHE_BYTES}))
+    options = {"GDAL_CACHEMAX": _CACHE_BYTES, "GDAL_HTTP_MAX_RETRY": 3, "GDAL_HTTP_RETRY_DELAY": 1}
+    return rasterio.Env(**{name: value for name, value in options.items() if name not in os.environ})
 
 
 class OpenFile:

@@ -64,9 +64,10 @@ class Validity:
         elif MaskFlags.nodata in flags:
             marks = [file.nodatavals[band - 1] for band in self.bands]
             valid &= np.any([band != mark for band, mark in zip(values, marks, strict=True)], axis=0)
-            if ColorInterp.alpha in file.colorinterp:  # GDAL ignores it where there is a nodata value
-                alpha = file.colorinterp.index(ColorInterp.alpha) + 1
-                valid &= file.read(alpha, window=place, out_shape=shape) > 0
+        if ColorInterp.alpha in file.colorinterp and MaskFlags.alpha not in flags:
+            # GDAL ignores it beside a nodata value or a mask, and where it is not the last band
+            alpha = file.colorinterp.index(ColorInterp.alpha) + 1
+            valid &= file.read(alpha, window=place, out_shape=shape) > 0
         if self.sources is not None:
             scale = np.array([file.height / self.shape[0], file.width / self.shape[1]] * 2)
             valid &= _covered(self.sources * scale, window, shape)
@@ -77,6 +78,8 @@ class Validity:
         if self.sources is not None:
             return "holes between the sources"
         flags = {flag.name for flag in file.mask_flag_enums[0]}
+        if "all_valid" in flags and ColorInterp.alpha in file.colorinterp:
+            return "alpha band"
         marks = {"alpha": "alpha band", "per_dataset": "mask band", "nodata": f"nodata {file.nodata}"}
         return next((text for flag, text in marks.items() if flag in flags), "none marked")
 
