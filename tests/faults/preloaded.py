@@ -24,6 +24,10 @@ _ADDRESS_SPACE = 6 << 30
 """More than a command may take, less than what would harm the machine."""
 
 
+_MOST_SECONDS = 60
+"""Processor time after which a command is taken to hang: on a busy machine the clock says little."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a command ended: exit status (minus the signal that killed it), what it printed, processor time, memory."""
@@ -65,7 +69,7 @@ class Preloaded:
         arguments, folder
             The command, and where it runs.
         limits
-            ``timeout_s``; ``kill_after_s`` kills it then; ``file_bytes`` is what the disk takes of a file.
+            ``timeout_s`` on the clock; ``kill_after_s`` kills it then; ``file_bytes`` is what the disk takes of a file.
         """
         return self.run_together([arguments], folder, **limits)[0]
 
@@ -87,7 +91,7 @@ class Preloaded:
     def _ask(self, runs: list[dict[str, Any]], folder: Path) -> list[Outcome]:
         for number, run in enumerate(runs):
             texts = {name: str(self._scratch / f"{name}-{number}") for name in ("stdout", "stderr")}
-            run |= {"folder": str(folder), "timeout_s": run.get("timeout_s", 60), **texts}
+            run |= {"folder": str(folder), "timeout_s": run.get("timeout_s", 600), **texts}
         self._process.stdin.write(json.dumps(runs) + "\n")
         self._process.stdin.flush()
         answers = json.loads(self._process.stdout.readline())
@@ -135,7 +139,7 @@ def _run_all(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
                     "status": os.waitstatus_to_exitcode(status),
                     "seconds": usage.ru_utime + usage.ru_stime,
                     "extra_mb": (usage.ru_maxrss - base_kb) / 1024,
-                    "hung": number in hung,
+                    "hung": number in hung or status & 0x7F == signal.SIGXCPU,
                 }
                 if "modules" in run:
                     _import(Path(run["modules"]).read_text().split())
@@ -158,6 +162,7 @@ def _be_the_command(request: dict[str, Any]) -> None:
         ):
             os.dup2(os.open(name, flags), number)
         resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
+        resource.setrlimit(resource.RLIMIT_CPU, (_MOST_SECONDS, _MOST_SECONDS))
         if "file_bytes" in request:
             resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_bytes"], request["file_bytes"]))
         gc.enable()
