@@ -37,7 +37,9 @@ from roadseg.training.recipes import ADAPT
 from roadseg.training.seen import seen_ranges
 
 _LARGEST_CROP, _SMALLEST_CROP = 160, 64
-_ENOUGH_PX = 300
+_FEW_PX = 1000
+"""Road pixels on which a calibration counts half."""
+
 _MISSING_AFTER = 1 / 3
 
 _TIMES, _FEWEST_STEPS = 100, 150
@@ -187,11 +189,12 @@ def require_roads(parts: SplitPlots, fill: tuple[float, ...]) -> None:
 
 
 def calibrated(model: ResUNet, original: Original, areas: Sequence[DevArea]) -> TorchEngine:
-    """Return an engine of a model, calibrated on areas; where they show too little, it stays as it is."""
-    card, calibration = original.card, Calibration()
-    if _road_px(areas, card.mean) >= _ENOUGH_PX:
-        engine = engine_of(model, card.mean, card.std)
-        calibration = original.scorer(areas).calibrate(engine, "threshold")[0]
+    """Return an engine of a model, calibrated on areas; the less road they show, the nearer to no calibration."""
+    card, calibration, road_px = original.card, Calibration(), _road_px(areas, original.card.mean)
+    if road_px:
+        found = original.scorer(areas).calibrate(engine_of(model, card.mean, card.std), "threshold")[0]
+        weight = road_px / (road_px + _FEW_PX)
+        calibration = Calibration(found.temperature**weight, found.bias * weight)
     return engine_of(model, card.mean, card.std, calibration=calibration)
 
 
