@@ -13,12 +13,14 @@ from typing import Any, Unpack
 
 from roadseg.errors import SceneError, UsageError, counted, shortened
 from roadseg.files.lock import locked
+from roadseg.files.outputs import name_outputs
 from roadseg.files.parts import check_unshared
 from roadseg.prediction.engines.choose import load
 from roadseg.prediction.engines.engine import LoadedModel
 from roadseg.prediction.fingerprint import FileStates, changed_files
 from roadseg.prediction.outputs import (
     Finished,
+    are_finished,
     draw_preview,
     probability_on_model_grid,
     provenance,
@@ -29,6 +31,7 @@ from roadseg.prediction.parts import own_and_others, predict_part, shared_partia
 from roadseg.prediction.pipeline import KNOWN, ROAD, predict_blocks, regrid_blocks
 from roadseg.prediction.plan import ScenePlan, scene_settings
 from roadseg.prediction.prepare import check_outputs, prepare
+from roadseg.prediction.scene_list import read_scene_list
 from roadseg.progress import Listener
 from roadseg.raster.files import bounded_cache
 from roadseg.raster.partial import Partial, is_complete, partial_folder
@@ -275,6 +278,24 @@ def scenes_of_part(
 ) -> tuple[Sequence[tuple[str, PredictOutputs]], Sequence[tuple[str, PredictOutputs]]]:
     """Return the scenes that are a part's own, and those of others that it may help with; a single scene is its own."""
     return own_and_others(jobs, *share) if share and len(jobs) > 1 else (jobs, [])
+
+
+def is_finished(scene: str, outputs: PredictOutputs, model: LoadedModel) -> bool:
+    """Return whether all outputs of a scene exist and were made of it by this model."""
+    return are_finished(scene, outputs, model.card)
+
+
+def listed_scenes(path: Path, outputs: PredictOutputs, asset: str | None) -> list[tuple[str, PredictOutputs]]:
+    """Return the scenes of a list with their outputs, as ``name_outputs`` does.
+
+    Raises
+    ------
+    SceneError
+        If the list cannot be read, or two scenes have the same name.
+    """
+    listed = read_scene_list(path, asset)
+    named = name_outputs([name for name, _ in listed], outputs, ENDINGS)
+    return [(scene, targets) for (_, scene), (_, targets) in zip(listed, named, strict=True)]
 
 
 def has_all_blocks(outputs: PredictOutputs) -> bool:

@@ -58,7 +58,7 @@ def test_options_stand_in_groups_and_fit_the_terminal(help_of, verb, columns):
 
 def test_what_a_command_requires_is_marked(help_of):
     text = re.sub(r"\s+", " ", " ".join(help_of("predict", 100)))
-    assert "[required] Output: -o, --output PATH Probability raster" in text
+    assert "Output: -o, --output PATH Probability raster" in text
     assert "for stdout. [required]" in text
 
 

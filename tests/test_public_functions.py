@@ -50,7 +50,17 @@ VERBS = {
     ),
 }
 MODULES = [roadseg.predict, roadseg.vectorize, roadseg.evaluate, roadseg.compare, roadseg.adapt, roadseg.train]
-ONLY_ON_THE_COMMAND_LINE = {"progress", "quiet", "verbose", "as_json", "check", "print_config"}
+ONLY_ON_THE_COMMAND_LINE = {
+    "scene_list",
+    "asset",
+    "summary",
+    "progress",
+    "quiet",
+    "verbose",
+    "as_json",
+    "check",
+    "print_config",
+}
 
 
 def as_text(kind, *, given=False):

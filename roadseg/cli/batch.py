@@ -1,9 +1,12 @@
 """Several inputs in one command: names on stdin, one input after the other, and the failures among them."""
 
+import json
 import sys
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
 
+import roadseg
 from roadseg.cli.streams import printable
 from roadseg.cli.terminal import fail
 from roadseg.errors import RoadsegError, UsageError
@@ -55,6 +58,46 @@ def fail_for(failed: Sequence[tuple[str, RoadsegError]], count: int, noun: str, 
     for _, error in failed if quiet else ():
         print(printable(f"roadseg: error: {error}"), file=sys.stderr)
     fail(f"{len(failed)} of {count} {noun} failed: {', '.join(name for name, _ in failed)}")
+
+
+def write_summary(
+    path: Path, done: Sequence[Mapping[str, Any]], skipped: Sequence[str], failed: Sequence[tuple[str, RoadsegError]]
+) -> None:
+    """Write the summary of a run.
+
+    Parameters
+    ----------
+    path
+        The JSON file; replaced if it exists.
+    done
+        Results of the scenes that were predicted.
+    skipped
+        Scenes whose outputs were there.
+    failed
+        Scenes that failed, with their errors.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    totals = {key: round(sum(result[key] for result in done), 3) for key in ("megapixels", "seconds")}
+    values = {
+        "version": 1,
+        "roadseg": roadseg.__version__,
+        "done": len(done),
+        "skipped": len(skipped),
+        "failed": len(failed),
+        **totals,
+        "scenes": [
+            *({"status": "done", **result} for result in done),
+            *({"status": "skipped", "scene": scene} for scene in skipped),
+            *({"status": "failed", "scene": scene, "error": str(error)} for scene, error in failed),
+        ],
+    }
+    from roadseg.files.outputs import write_output
+
+    write_output(path, json.dumps(values, ensure_ascii=False, indent=1).encode())
 
 
 def expand_stdin(names: Sequence[str]) -> list[str]:

@@ -31,7 +31,7 @@ class GroupedCommand(TyperCommand):
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write a section for each heading, in the order of its first option."""
         sections: dict[str, list[tuple[str, str]]] = {}
-        for param in self.get_params(ctx):
+        for param in sorted(self.get_params(ctx), key=lambda one: one.param_type_name != "argument"):
             record = param.get_help_record(ctx)
             if record and param.param_type_name == "argument":
                 name, text = record

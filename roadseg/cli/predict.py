@@ -1,11 +1,11 @@
 """``roadseg predict``."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from roadseg.cli.batch import expand_stdin, fail_for, for_each_file
+from roadseg.cli.batch import expand_stdin, fail_for, for_each_file, write_summary
 from roadseg.cli.options import MODEL, OUTPUT, given, with_options
 from roadseg.cli.terminal import (
     AsJson,
@@ -23,22 +23,19 @@ from roadseg.cli.terminal import (
     usage_errors,
 )
 from roadseg.progress import Listener
-from roadseg.settings import EngineSettings, MachineSettings, PredictOutputs, PredictSettings
+from roadseg.settings import BatchSettings, EngineSettings, MachineSettings, PredictOutputs, PredictSettings
 from roadseg.settings.option import as_options, declared, from_options
 from roadseg.settings.predict import check_combinations
+
+if TYPE_CHECKING:
+    from roadseg.predict import LoadedModel
 
 _OF_MACHINES = {one.option.flag or "" for one in declared(MachineSettings)}
 """Options that do not change the outputs; outputs do not store them."""
 
 
-@with_options(PredictOutputs, EngineSettings, PredictSettings, MachineSettings)
+@with_options(PredictOutputs, EngineSettings, PredictSettings, MachineSettings, BatchSettings)
 def predict(
-    scenes: Annotated[
-        list[str],
-        typer.Argument(
-            help="Images GDAL can open: files, URLs, /vsi… paths, patterns; - reads a list from stdin.",
-        ),
-    ],
     output: Annotated[
         str,
         typer.Option(
@@ -49,6 +46,13 @@ def predict(
             rich_help_panel=OUTPUT,
         ),
     ],
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="SCENES",
+            help="Images GDAL can open: files, URLs, /vsi… paths, patterns; - reads a list from stdin.",
+        ),
+    ] = None,
     model: Annotated[
         str | None, typer.Option(metavar="MODEL", help="Model file, or name of a bundled model.", rich_help_panel=MODEL)
     ] = None,
@@ -70,6 +74,7 @@ def predict(
     roadseg predict tiles/*.tif -o roads/
     roadseg predict https://host/scene.tif --bbox 230000,890000,232000,892000 -o part.tif
     ls tiles/*.tif | roadseg predict - -o roads/ --json | jq .road_fraction
+    roadseg predict --scenes tiles.csv -o roads/ --summary summary.json
     roadseg predict state.vrt -o roads.tif --part 3/20
     roadseg predict state.vrt -o roads.tif --dask tcp://scheduler:8786
     roadseg predict scene.tif -o - | gdal_translate /vsistdin/ out.jp2
@@ -78,43 +83,89 @@ def predict(
     with usage_errors():
         check_combinations(output, from_options(PredictSettings, options))
     with exit_statuses(verbose), terminal_listener(quiet=quiet, progress=progress, unit="Mpx") as listener:
-        from roadseg.files.inputs import find_files
-        from roadseg.files.outputs import make_folders, name_outputs
-        from roadseg.predict import ENDINGS, has_all_blocks, ready_model, scenes_of_part
-        from roadseg.predict import predict as predict_one
+        from roadseg.files.outputs import make_folders
+        from roadseg.predict import ready_model, scenes_of_part
 
-        found = find_files(expand_stdin(scenes))
-        several = len(found) > 1 or output.endswith("/") or (output != "-" and Path(output).is_dir())
-        if output == "-" and several:
-            usage("-o - takes one scene")
-        machines = from_options(MachineSettings, options)
-        if output == "-" and machines.part:
-            usage("--part writes no output; name the file that the parts are for instead of -o -")
-        engine = given(EngineSettings, options)
-        with stdout_file(output) as raster, ready_model(model, machines, **engine) as loaded:
+        batch, machines = from_options(BatchSettings, options), from_options(MachineSettings, options)
+        _check_stdout_takes_it(output, batch, machines)
+        with (
+            stdout_file(output) as raster,
+            ready_model(model, machines, **given(EngineSettings, options)) as loaded,
+        ):
             outputs = from_options(PredictOutputs, options, raster=raster)
-            jobs = name_outputs(found, outputs, ENDINGS) if several else [(found[0], outputs)]
-            settings = given(PredictSettings, options) | {"part": machines.part}
+            jobs, several = _jobs(names or [], batch, outputs, output)
             if several:
                 make_folders(outputs.paths())
-
-            def process(scene: str, targets: PredictOutputs) -> None:
-                places, command = as_options(targets), command_line(_OF_MACHINES)
-                done = predict_one(
-                    scene, targets.raster, model=loaded, command=command, listener=listener, **settings, **places
-                )
-                if as_json:
-                    print_json("predict", done.to_dict())
-
-            def help_with(scene: str, targets: PredictOutputs) -> None:
-                if not has_all_blocks(targets):
-                    process(scene, targets)
-
+            run = _Run(loaded, given(PredictSettings, options) | {"part": machines.part}, as_json, listener)
+            run.skips = bool(batch.scenes) and not options.get("overwrite")
             own, others = scenes_of_part(jobs, machines.share)
-            failed = for_each_file(own, process, listener=listener)
-            for_each_file(others, help_with, listener=Listener())  # their own parts report what fails
+            failed = for_each_file(own, run.predict, listener=listener)
+            for_each_file(others, run.help_with, listener=Listener())  # their own parts report what fails
             if output == "-" and not failed:
                 copy_to_stdout(raster)
+        if batch.summary:
+            write_summary(batch.summary, run.results, run.skipped, failed)
         if len(jobs) > 1:
-            listener.report(f"{len(own) - len(failed)} of {len(own)} scenes done")
+            before = f", {len(run.skipped)} of them before" if run.skipped else ""
+            listener.report(f"{len(own) - len(failed)} of {len(own)} scenes done{before}")
         fail_for(failed, len(own), "scenes", quiet=quiet)
+
+
+def _check_stdout_takes_it(output: str, batch: BatchSettings, machines: MachineSettings) -> None:
+    if output == "-" and batch.scenes:
+        usage("-o - takes one scene")
+    if output == "-" and machines.part:
+        usage("--part writes no output; name the file that the parts are for instead of -o -")
+
+
+def _jobs(
+    names: list[str], batch: BatchSettings, outputs: PredictOutputs, output: str
+) -> tuple[list[tuple[str, PredictOutputs]], bool]:
+    """Return the scenes with their outputs, and whether outputs go to folders."""
+    from roadseg.files.inputs import find_files
+    from roadseg.files.outputs import name_outputs
+    from roadseg.predict import ENDINGS, listed_scenes
+
+    if bool(names) == bool(batch.scenes):
+        usage("name scenes, or a list of them with --scenes")
+    if batch.scenes:
+        return listed_scenes(batch.scenes, outputs, batch.asset), True
+    found = find_files(expand_stdin(names))
+    several = len(found) > 1 or output.endswith("/") or (output != "-" and Path(output).is_dir())
+    if output == "-" and several:
+        usage("-o - takes one scene")
+    return (name_outputs(found, outputs, ENDINGS) if several else [(found[0], outputs)]), several
+
+
+class _Run:
+    """A run over scenes: what it predicted, and what it skipped because it was finished."""
+
+    def __init__(self, model: "LoadedModel", options: dict[str, Any], as_json: bool, listener: Listener) -> None:
+        self._model, self._options, self._as_json, self._listener = model, options, as_json, listener
+        self.skips = False
+        self.results: list[dict[str, Any]] = []
+        self.skipped: list[str] = []
+
+    def predict(self, scene: str, targets: PredictOutputs) -> None:
+        """Predict a scene, unless it is finished."""
+        from roadseg.predict import is_finished
+        from roadseg.predict import predict as predict_one
+
+        if self.skips and is_finished(scene, targets, self._model):
+            self.skipped.append(scene)
+            return
+        options = {**self._options, **as_options(targets)}
+        command = command_line(_OF_MACHINES)
+        done = predict_one(
+            scene, targets.raster, model=self._model, command=command, listener=self._listener, **options
+        )
+        self.results.append(done.to_dict())
+        if self._as_json:
+            print_json("predict", self.results[-1])
+
+    def help_with(self, scene: str, targets: PredictOutputs) -> None:
+        """Predict blocks of a scene of another part, unless it has all of them."""
+        from roadseg.predict import has_all_blocks
+
+        if not has_all_blocks(targets):
+            self.predict(scene, targets)

@@ -10,6 +10,7 @@ from roadseg.prediction.pipeline import join_predicted
 from roadseg.prediction.plan import ScenePlan
 from roadseg.raster.cog import write_cog
 from roadseg.raster.encoding import ATTRIBUTION, MASK, Product
+from roadseg.raster.files import stored_tags
 from roadseg.raster.partial import Partial
 from roadseg.raster.picture import overlay, preview_size, read_reduced, write_picture
 from roadseg.raster.probability import ProbabilityRaster
@@ -62,6 +63,14 @@ def probability_on_model_grid(plan: ScenePlan, partial: Partial) -> ProbabilityR
     grid = plan.grid_model.cropped(plan.area_model)
     joined = join_predicted(plan, partial)
     return ProbabilityRaster(joined, "probability", grid, grid, threshold=plan.threshold, area=plan.area)
+
+
+def are_finished(scene: str, outputs: PredictOutputs, card: ModelCard) -> bool:
+    """Return whether all outputs of a scene exist and its raster says that this model made it of this scene."""
+    if not all(path.exists() for path in outputs.paths()):
+        return False
+    tags = stored_tags(outputs.raster)
+    return (tags.get("ROADSEG_SCENE"), tags.get("ROADSEG_MODEL_HASH")) == (scene, card.hash)
 
 
 def provenance(scene: Scene, plan: ScenePlan, card: ModelCard, command: str) -> dict[str, str]:

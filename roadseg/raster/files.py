@@ -55,6 +55,15 @@ def open_raster(path: "str | PathLike[str]", **options: Any) -> DatasetReader:
             raise RasterioIOError("its description holds bytes that are not UTF-8") from error
 
 
+def stored_tags(path: Path) -> dict[str, str]:
+    """Return the metadata of a raster; empty if it is none."""
+    try:
+        with open_raster(path) as file:
+            return dict(file.tags())
+    except RasterioError:
+        return {}
+
+
 def open_input(path: str) -> DatasetReader:
     """Open a raster that a user named.
 

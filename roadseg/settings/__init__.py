@@ -11,6 +11,7 @@ from roadseg.settings.evaluate import EvaluateOptions, EvaluateOutputs, Evaluate
 from roadseg.settings.export import ExportOptions, ExportSettings, GraphPrecision
 from roadseg.settings.info import ArchitectureSettings
 from roadseg.settings.predict import (
+    BatchSettings,
     EngineName,
     EngineOptions,
     EngineSettings,
@@ -42,6 +43,7 @@ __all__ = [
     "AdaptSettings",
     "ArchitectureSettings",
     "AugmentSettings",
+    "BatchSettings",
     "CalibrationGoal",
     "CardTexts",
     "CompareOptions",

@@ -182,6 +182,20 @@ class MachineSettings:
         return (int(number) - 1, int(count)) if number else None
 
 
+@dataclass(frozen=True)
+class BatchSettings:
+    """Many scenes in one command."""
+
+    scenes: Annotated[
+        Path | None,
+        Option("--scenes", "List of scenes (.txt, .csv, .parquet, STAC .json); finished ones are skipped.", "Input"),
+    ] = None
+    asset: Annotated[str | None, Option("--asset", "Asset of STAC items that is the scene.", "Input", "NAME")] = None
+    summary: Annotated[
+        Path | None, Option("--summary", "Also write what was done with each scene, as JSON.", "Output")
+    ] = None
+
+
 def check_machines(machines: MachineSettings) -> None:
     """Refuse options that exclude each other.
 

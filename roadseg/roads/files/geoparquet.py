@@ -86,6 +86,27 @@ def read_geoparquet(path: Path, columns: Collection[str] | None) -> VectorTable 
     return VectorTable(geometries, found, crs if crs is None or isinstance(crs, str) else json.dumps(crs))
 
 
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a Parquet file without its geometries.
+
+    Raises
+    ------
+    SceneError
+        If pyarrow is not installed or the file cannot be read.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise SceneError("Parquet needs pyarrow; pip install 'roadseg[parquet]' adds it") from error
+    try:
+        columns = [name for name in pq.read_schema(path).names if name not in {"geometry", "bbox"}]
+        rows: list[dict[str, Any]] = pq.read_table(path, columns=columns).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise SceneError(f"{path} cannot be read ({error}); check the file") from error
+    return rows
+
+
 def _metadata(layer: VectorLayer, projjson: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the file's metadata on its geometries; a CRS of null means that it is not known."""
     column: dict[str, Any] = {

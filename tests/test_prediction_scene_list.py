@@ -1,0 +1,121 @@
+"""Many scenes from a list: where they lie, what they are called, and what is skipped."""
+
+import json
+from pathlib import Path
+
+import pytest
+from worlds import NORTH_UP, names_in
+
+from roadseg.errors import SceneError
+from roadseg.prediction.scene_list import read_scene_list
+
+
+def image(href, **more):
+    return {"href": href, "type": "image/tiff; application=geotiff; profile=cloud-optimized", **more}
+
+
+def item(name, **assets):
+    return {"type": "Feature", "id": name, "assets": assets}
+
+
+def write(folder, name, text):
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_text_and_tables(tmp_path):
+    expected = [("a/x.tif", f"{tmp_path}/a/x.tif"), ("https://h/y.tif", "https://h/y.tif?k=1")]
+    text = write(tmp_path, "list.txt", "a/x.tif\n\nhttps://h/y.tif?k=1\n")
+    assert read_scene_list(text) == expected
+    for column in ("href", "scene", "path", "url"):
+        table = write(tmp_path, "list.csv", f"\ufeffdate,{column}\n2020,a/x.tif\n2021,https://h/y.tif?k=1\n")
+        assert read_scene_list(table) == expected
+    named = write(tmp_path, "list.csv", "id,href\nfirst,/data/x.tif\n,/data/y.tif\n")
+    assert read_scene_list(named) == [("first.tif", "/data/x.tif"), ("/data/y.tif", "/data/y.tif")]
+
+
+def test_stac_items_give_their_image_or_the_asset_asked_for(tmp_path):
+    thumbnail = {"href": "t.png", "type": "image/png", "roles": ["thumbnail"]}
+    items = [item("A", visual=image("./a.tif"), thumb=thumbnail), item("B", visual=image("s3://b/b.tif"))]
+    path = write(tmp_path, "items.json", json.dumps({"type": "FeatureCollection", "features": items}))
+    assert read_scene_list(path) == [("A.tif", f"{tmp_path}/a.tif"), ("B.tif", "s3://b/b.tif")]
+    assert read_scene_list(write(tmp_path, "one.json", json.dumps({"features": items[:1]})), "thumb")[0][1].endswith(
+        "t.png"
+    )
+    two = json.dumps({"features": [item("C", red=image("r.tif"), nir=image("n.tif"))]})
+    path = write(tmp_path, "two.json", two)
+    with pytest.raises(
+        SceneError, match=r"the item C in .*two.json has the assets red, nir; name the image with --asset"
+    ):
+        read_scene_list(path)
+    assert read_scene_list(path, "nir") == [("C.tif", f"{tmp_path}/n.tif")]
+    with pytest.raises(SceneError, match="name the image with --asset"):
+        read_scene_list(path, "visual")
+
+
+def test_parquet(tmp_path):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(arrow.table({"href": ["a.tif"], "geometry": [b"x"]}), tmp_path / "l.parquet")
+    assert read_scene_list(tmp_path / "l.parquet") == [("a.tif", f"{tmp_path}/a.tif")]
+    rows = [item("A", visual=image("a.tif", roles=["visual"]))]
+    parquet.write_table(arrow.Table.from_pylist(rows), tmp_path / "s.parquet")
+    assert read_scene_list(tmp_path / "s.parquet") == [("A.tif", f"{tmp_path}/a.tif")]
+    (tmp_path / "no.parquet").write_text("no")
+    with pytest.raises(SceneError, match=r"no.parquet cannot be read"):
+        read_scene_list(tmp_path / "no.parquet")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("l.csv", "a,b\n1,2\n", "has a row without a scene; name the column href, scene, path or url"),
+        ("l.csv", "href\n", "lists no scene"),
+        ("l.txt", "\n", "lists no scene"),
+        ("l.json", "{}", "lists no scene"),
+        ("l.json", "[1]", "cannot be read as a list of scenes"),
+        ("l.json", "{", "cannot be read as a list of scenes"),
+        ("l.json", '{"features": [{"id": "A"}]}', "the item A in .* has no assets"),
+    ],
+)
+def test_what_is_no_list_is_one_sentence(tmp_path, name, text, message):
+    with pytest.raises(SceneError, match=message):
+        read_scene_list(write(tmp_path, name, text))
+    with pytest.raises(SceneError, match="cannot be read"):
+        read_scene_list(tmp_path / "none.csv")
+
+
+def test_the_command_skips_what_is_finished_and_sums_up(say, draw, tmp_path, model_file):
+    for name in "abc":
+        draw(70, 90, name=f"{name}.tif", transform=NORTH_UP)
+    table = write(tmp_path, "list.csv", "href\n" + "".join(f"{name}.tif\n" for name in "abcd"))
+    options = ["--model", model_file, "--device", "cpu", "-o", "roads", "--summary", "s.json"]
+    said = say("predict", "--scenes", table, *options, "--part", "1/2")
+    assert said.status == 0, said.stderr
+    assert names_in("roads") == [f"{name}.tif.partial" for name in "abc"]
+    first = say("predict", tmp_path / "a.tif", "-o", "roads/", "--model", model_file, "--device", "cpu")
+    assert first.status == 0, first.stderr
+    before = Path("roads/a.tif").stat().st_mtime_ns
+    said = say("predict", "--scenes", table, *options)
+    assert said.status == 1
+    assert "3 of 4 scenes done, 1 of them before" in said.stderr
+    assert "d.tif does not exist" in said.stderr
+    assert Path("roads/a.tif").stat().st_mtime_ns == before
+    summary = json.loads(Path("s.json").read_text())
+    assert (summary["done"], summary["skipped"], summary["failed"]) == (2, 1, 1)
+    assert summary["megapixels"] == pytest.approx(2 * 70 * 90 / 1e6, abs=1e-3)
+    assert [scene["status"] for scene in summary["scenes"]] == ["done", "done", "skipped", "failed"]
+    assert summary["scenes"][-1]["error"].endswith("d.tif does not exist; check the path")
+    other = say("predict", "--scenes", table, *options[2:], "--model", "compact", "--engine", "torch")
+    assert other.status == 1
+    assert "roads/a.tif exists; choose another name or add --overwrite" in other.stderr
+    assert names_in("roads") == ["a.tif", "b.tif", "c.tif"]
+
+
+def test_scenes_or_a_list_of_them(say):
+    for arguments in (["-o", "r.tif"], ["a.tif", "--scenes", "l.csv", "-o", "r/"]):
+        said = say("predict", *arguments)
+        assert said.status == 2
+        assert "name scenes, or a list of them with --scenes" in said.stderr
+    assert say("predict", "--scenes", "l.csv", "-o", "-").status == 2
