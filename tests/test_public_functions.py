@@ -51,7 +51,8 @@ VERBS = {
 }
 MODULES = [roadseg.predict, roadseg.vectorize, roadseg.evaluate, roadseg.compare, roadseg.adapt, roadseg.train]
 ONLY_ON_THE_COMMAND_LINE = {
-    "scene_list",
+    "names",
+    "scenes",
     "asset",
     "summary",
     "progress",
