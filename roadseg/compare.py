@@ -14,6 +14,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from roadseg.errors import counted
 from roadseg.evaluation.map_difference import split_by_match
 from roadseg.evaluation.map_lines import MapLines, bring_together, in_metres, read_map_lines, read_predicted_lines
 from roadseg.evaluation.map_picture import draw_difference
@@ -74,8 +75,8 @@ class CompareResult:
         """Return a summary in one line."""
         return (
             f"{self.missing_from_map_km:,.1f} km of predicted roads are missing from the map "
-            f"({self.missing_from_map:,} pieces), {self.not_seen_km:,.1f} km of the map were not seen "
-            f"({self.not_seen:,} pieces), {self.matched_km:,.1f} km match"
+            f"({counted(self.missing_from_map, 'piece')}), {self.not_seen_km:,.1f} km of the map were not seen "
+            f"({counted(self.not_seen, 'piece')}), {self.matched_km:,.1f} km match"
         )
 
 

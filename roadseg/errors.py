@@ -37,7 +37,7 @@ class TrainingError(RoadsegError):
 
 def counted(count: int, noun: str) -> str:
     """Return a number with its noun, in the plural unless the number is 1."""
-    return f"{count} {noun}" + ("s" if count != 1 else "")
+    return f"{count:,} {noun}" + ("s" if count != 1 else "")
 
 
 def shortened(names: Sequence[str], most: int = 8) -> str:

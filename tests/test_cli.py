@@ -1,6 +1,7 @@
 """The command line does what it says, says what went wrong in one sentence, and exits with the right status."""
 
 import json
+import os
 import random
 import re
 import shutil
@@ -535,3 +536,13 @@ def test_a_reader_that_goes_away_is_no_traceback(folder):
     assert "Traceback" not in done.stderr
     assert "Exception" not in done.stderr
     assert done.stdout.strip() in {"1", "141"}
+
+
+@pytest.mark.parametrize("words", [["info", "compact"], ["--help"]])
+def test_a_reader_that_has_seen_enough_is_no_error_to_speak_of(words):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as closed:
+        command = [sys.executable, "-m", "roadseg", *words]
+        done = subprocess.run(command, check=False, stdout=closed, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (1, b"")

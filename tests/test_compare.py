@@ -152,7 +152,7 @@ def test_the_command_prints_the_lengths_and_draws_a_picture(town, tmp_path):
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert (said["missing_from_map"], said["not_seen"]) == (1, 0)
-    assert "0.2 km of predicted roads are missing from the map (1 pieces)" in done.stderr
+    assert "0.2 km of predicted roads are missing from the map (1 piece)" in done.stderr
     picture = cv2.imread(str(tmp_path / "c.png"))
     assert max(picture.shape[:2]) == 2000
     assert (picture == (110, 0, 213)).all(axis=2).any()  # missing roads in blue, green, red

@@ -35,12 +35,18 @@ def main() -> None:
     except SystemExit as end:
         status = end.code
     except OSError as error:  # of text that is printed outside of ``exit_statuses``, such as help
-        print(f"roadseg: error: {system_sentence(error)}", file=sys.stderr)
+        _report(error)
     failure = flush_stdout()
     if failure and not status:
-        print(f"roadseg: error: {system_sentence(failure)}", file=sys.stderr)
+        _report(failure)
         status = 1
     sys.exit(status)
+
+
+def _report(error: OSError) -> None:
+    """Print what kept stdout from taking a text; a reader that has seen enough, as ``head`` has, is no reason to."""
+    if not isinstance(error, BrokenPipeError):
+        print(f"roadseg: error: {system_sentence(error)}", file=sys.stderr)
 
 
 def _show_version(on: bool) -> None:
