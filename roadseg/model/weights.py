@@ -52,8 +52,8 @@ def save_model(path: Path, network: ResUNet, card: ModelCard, *, dtype: WeightTy
     beside = path.with_name(path.name + ".new")
     try:
         beside.unlink(missing_ok=True)  # what a killed run left, or a link that would be followed
-        with beside.open("xb") as file:
-            file.write(save(tensors, {METADATA_KEY: card.to_json()}))  # save_file would set the mode 0600
+        beside.touch(exist_ok=False)
+        beside.write_bytes(save(tensors, {METADATA_KEY: card.to_json()}))  # save_file would set the mode 0600
         beside.replace(path)
     except (OSError, SafetensorError) as error:
         beside.unlink(missing_ok=True)
