@@ -156,7 +156,7 @@ def test_vectorize(tmp_path: Path, workers: int, to_all: bool) -> None:
     roads = (noise > 127).astype(np.uint8)
     write_raster(tmp_path / "noise.tif", roads[None], transform=NORTH_UP, nodata=255)
     process = start_roadseg(tmp_path, "vectorize", "noise.tif", "-o", "o.gpkg", "--block", "256", "--workers", workers)
-    wait_for(process, lambda: list(tmp_path.glob(".o.gpkg-*/*.bits")))
+    wait_for(process, lambda: list(tmp_path.glob(".o.gpkg-*/[!l]*")))
     (os.killpg if to_all else os.kill)(process.pid, signal.SIGTERM)
     assert_terminated(process, "starts over; nothing half-finished is left")
     assert [path.name for path in tmp_path.iterdir()] == ["noise.tif"]

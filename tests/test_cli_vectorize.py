@@ -202,7 +202,7 @@ def test_ctrl_c_leaves_nothing(tmp_path):
         tmp_path / "noise.tif", np.where(noise > 127, 250, 0).astype(np.uint8), transform=UTM_NORTH_UP, crs=UTM
     )
     process = start_roadseg(tmp_path, "vectorize", "noise.tif", "-o", "o.gpkg", "--block", "256")
-    while process.poll() is None and not list(tmp_path.glob(".o.gpkg-*/*.bits")):
+    while process.poll() is None and not list(tmp_path.glob(".o.gpkg-*/[!l]*")):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=300)
