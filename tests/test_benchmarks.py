@@ -22,6 +22,7 @@ TINY = {
     "bench_crops": {"LARGE_PX": 500, "PIECE_PX": 250, "TILE_PX": 300, "BATCH": 2, "BATCHES": 1},
     "bench_elsewhere": {},
     "bench_engines": {"WINDOWS": 1, "ROUNDS": 1},
+    "bench_adapt": {"STEPS": 1},
     "bench_memory": {
         "RUNS": (("roadseg predict", 250), ("roadseg predict", 300), ("plain script", 250)),
         "LIMIT_MB": 1e6,
@@ -87,7 +88,7 @@ def test_a_benchmark_runs(name, tmp_path, monkeypatch):
         monkeypatch.setattr(module, "shared_tiles", folders.get)
     if name == "bench_shift":
         monkeypatch.setattr(module, "tiles", folders.get)
-    if name == "bench_elsewhere":
+    if name in {"bench_elsewhere", "bench_adapt"}:
         monkeypatch.setattr(module, "folders", lambda: [folders["dev"]])
     monkeypatch.setenv("ROADSEG_PREDICTIONS", str(folders["dev"] / "predictions"))
     threads = cv2.getNumThreads()

@@ -48,7 +48,7 @@ def test_comes_back_from_what_a_checkpoint_says() -> None:
     history, other = TrainingHistory(settings), TrainingHistory(settings)
     scored(history, 1, 0.6)
     scored(history, 2, 0.5)
-    other.restore(history.metadata(), dict(WEIGHTS))
+    other.restore({**history.metadata(), "step": 2}, dict(WEIGHTS))
     assert other.metadata() == history.metadata()
     assert other.best is not None
     assert torch.equal(other.best[2]["w"], WEIGHTS["w"])

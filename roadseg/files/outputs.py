@@ -79,6 +79,10 @@ def _remove_abandoned(target: Path) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
+SCRATCH = "scratch-"
+"""How names of folders for intermediate results begin; a killed run may leave them among its blocks."""
+
+
 @contextmanager
 def staging_folder(target: Path) -> Iterator[Path]:
     """Context manager that yields a hidden folder beside an output, to write it in; the folder is removed on exit.

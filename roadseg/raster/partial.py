@@ -29,7 +29,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
 from roadseg.errors import OutputError
-from roadseg.files.outputs import NEW, publish, write_atomically
+from roadseg.files.outputs import NEW, SCRATCH, publish, write_atomically
 from roadseg.raster.cog import MAKE_ROOM
 from roadseg.raster.encoding import Product
 from roadseg.raster.files import open_raster
@@ -227,7 +227,9 @@ class Partial:
         self._check_lock()
         foreign = set(_foreign(self.folder))
         for path in set(self.folder.glob("*")) - foreign:
-            if path.name not in {_FINGERPRINT, _PUBLISHED}:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name not in {_FINGERPRINT, _PUBLISHED}:
                 path.unlink(missing_ok=True)
         if not foreign:
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -286,7 +288,8 @@ def _foreign(folder: Path) -> Iterator[Path]:
     """Yield what lies in the folder of blocks and cannot be of a run: links, folders, pictures, texts."""
     for path in sorted(folder.glob("*")):
         ours = _BLOCK.fullmatch(path.name) or path.suffix.lower() in _SUFFIXES
-        if path.is_symlink() or path.is_dir() or not ours:
+        scratch = path.name.startswith(SCRATCH)
+        if path.is_symlink() or (path.is_dir() and not scratch) or not (ours or scratch):
             yield path
 
 

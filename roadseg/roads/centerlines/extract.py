@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
+from roadseg.files.outputs import SCRATCH
 from roadseg.progress import Advance
 from roadseg.roads.centerlines.merge import MeasuredBlock, merge_blocks
 from roadseg.roads.centerlines.skeleton import Skeleton, thin_block
@@ -55,7 +56,7 @@ def extract_centerlines(
         Called with the number of megapixels finished since the last call.
     """
     grid = BlockGrid(height, width, block_px)
-    with WorkerPool(read, workers) as pool, TemporaryDirectory(dir=folder) as name:
+    with WorkerPool(read, workers) as pool, TemporaryDirectory(prefix=SCRATCH, dir=folder) as name:
         scratch = Path(name)
         mask = clean_blocks(pool, grid, cleaning, scratch, lambda mpx: on_block(mpx / 3), store_levels=True)
         return merge_blocks(_thin_and_trace(pool, mask, scratch, lambda mpx: on_block(mpx * 2 / 3)), width)

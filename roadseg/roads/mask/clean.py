@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from roadseg.files.outputs import SCRATCH
 from roadseg.progress import Advance
 from roadseg.ragged import ranges
 from roadseg.raster.encoding import NODATA
@@ -125,7 +126,7 @@ def clean_raster(
     on_block
         Called with the number of megapixels finished since the last call; they add up to the raster's.
     """
-    with WorkerPool(read, workers) as pool, TemporaryDirectory(dir=folder) as scratch:
+    with WorkerPool(read, workers) as pool, TemporaryDirectory(prefix=SCRATCH, dir=folder) as scratch:
         yield clean_blocks(pool, BlockGrid(height, width, block_px), cleaning, Path(scratch), on_block)
 
 
