@@ -120,7 +120,7 @@ def evaluate_files(
         for note in scores.notes:
             listener.report(note)
         if outputs.report:
-            write_report(outputs.report, scores)
+            write_report(outputs.report, scores, outputs.errors)
     return scores
 
 

@@ -56,12 +56,17 @@ def check_outputs(
             check_target(target, overwrite=settings.overwrite, inputs=inputs)
 
 
-def write_report(path: Path, scores: Scores) -> None:
-    """Write scores as a page.
+def write_report(path: Path, scores: Scores, error_map: Path | None = None) -> None:
+    """Write scores as a page; without it there is no map of errors either.
 
     Raises
     ------
     OutputError
         If it cannot be written.
     """
-    write_output(path, html(scores, version=roadseg.__version__).encode())
+    try:
+        write_output(path, html(scores, version=roadseg.__version__).encode())
+    except OutputError:
+        if error_map and error_map.is_file():
+            error_map.unlink(missing_ok=True)
+        raise

@@ -75,8 +75,13 @@ def _remove_abandoned(target: Path) -> None:
     prefix = f".{target.name}-"
     with suppress(OSError):
         for folder in [path for path in target.parent.iterdir() if path.name.startswith(prefix)]:
-            if not folder.is_symlink() and (folder / _STAGING).is_file():
+            if folder.is_symlink() or not folder.is_dir():
+                continue
+            if (folder / _STAGING).is_file():
                 shutil.rmtree(folder, ignore_errors=True)
+            else:
+                with suppress(OSError):
+                    folder.rmdir()  # a run killed before it could mark its folder left it empty
 
 
 SCRATCH = "scratch-"
