@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from worlds import write_raster
 
-from roadseg.info import describe_scene
+from roadseg.info import describe_scene, scene_properties
 from roadseg.model.card import ModelCard, read_card
 from roadseg.model.likeness import colour_statistics, outside_ranges, ranges_of, unlike_training
 from roadseg.model.weights import load_model, save_model
@@ -83,14 +83,14 @@ def test_predict_and_info_say_so_in_one_line(tmp_path: Path, model_file: Path) -
         predict(
             scene, tmp_path / f"{scene.stem}.out.tif", model=loaded, overlap=16, listener=Listener(warn=warned.append)
         )
-        told = dict(describe_scene(str(scene), str(model)))["for tiny"]
+        told = dict(describe_scene(scene_properties(str(scene), str(model))))["for tiny"]
         if alike:
             assert (warned, told) == ([], "within what it was trained on")
         else:
             assert len(warned) == 1
             assert "dark.tif is unlike the training data of tiny: band 1 darker" in warned[0]
             assert told.startswith("band 1 darker")
-    assert "no colours to compare" in dict(describe_scene(str(dark), str(model_file)))["for tiny"]
+    assert "no colours to compare" in dict(describe_scene(scene_properties(str(dark), str(model_file))))["for tiny"]
 
 
 def test_a_scene_without_known_pixels_is_like_any(tmp_path: Path) -> None:

@@ -79,10 +79,13 @@ def _remove_abandoned(target: Path) -> None:
                 continue
             if (folder / _STAGING).is_file():
                 shutil.rmtree(folder, ignore_errors=True)
-            else:
+            elif len(folder.name) == len(prefix) + _RANDOM:
                 with suppress(OSError):
                     folder.rmdir()  # a run killed before it could mark its folder left it empty
 
+
+_RANDOM = 8
+"""Number of letters that ``tempfile`` adds to a prefix."""
 
 SCRATCH = "scratch-"
 """How names of folders for intermediate results begin; a killed run may leave them among its blocks."""
@@ -100,12 +103,16 @@ def staging_folder(target: Path) -> Iterator[Path]:
         If it cannot be created.
     """
     _remove_abandoned(target)
+    cure = f"cannot write beside {target} ({{}}); choose another place"
     try:
         folder = tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent, ignore_cleanup_errors=True)
-        (Path(folder.name) / _STAGING).touch()
     except OSError as error:
-        raise OutputError(f"cannot write beside {target} ({error.strerror}); choose another place") from error
+        raise OutputError(cure.format(error.strerror)) from error
     with folder as name:
+        try:
+            (Path(name) / _STAGING).touch()
+        except OSError as error:
+            raise OutputError(cure.format(error.strerror)) from error
         yield Path(name)
 
 
