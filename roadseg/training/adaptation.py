@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import torch
 
-import roadseg
 from roadseg.errors import TrainingError
 from roadseg.metrics.calibration import Calibration
 from roadseg.model.card import ModelCard, find_model, read_card
@@ -19,7 +17,7 @@ from roadseg.prediction.engines.torch import TorchEngine
 from roadseg.progress import Listener
 from roadseg.settings import AdaptSettings, CardTexts, TrainSettings
 from roadseg.training.before_after import Judged, measurements_before_after
-from roadseg.training.calibrate import engine_of
+from roadseg.training.calibrate import CalibrationResult, engine_of, with_calibration
 from roadseg.training.card import complete_texts, recipe_for_card
 from roadseg.training.data.file_tiles import DevArea
 from roadseg.training.data.labelled_plots import (
@@ -227,12 +225,9 @@ def write_adapted(
         If it cannot be written.
     """
     measured = measurements_before_after(before.score, after.score, plots.name, "area")
-    card = replace(
-        _card(texts, original.card, plots, trainer),
-        temperature=after.engine.temperature,
-        bias=after.engine.bias,
-        measurements=tuple(measured),
-    )
+    logits = Calibration(after.engine.temperature, after.engine.bias)
+    card = _card(texts, original.card, plots, trainer)
+    card = with_calibration(card, CalibrationResult(logits, measured=tuple(measured)))
     save_model(output, model, card, dtype="float16")
 
 
@@ -249,8 +244,6 @@ def _card(texts: CardTexts, card: ModelCard, ground: LabelledPlots, trainer: Tra
         window_px=card.window_px,
         seen=seen_ranges(trainer.tiles, trainer.settings),
         recipe=recipe_for_card(trainer.settings, card, steps_taken=trainer.step),
-        roadseg_version=roadseg.__version__,
-        created=datetime.now(UTC).date().isoformat(),
     )
 
 

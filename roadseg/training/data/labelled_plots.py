@@ -17,14 +17,14 @@ from roadseg.progress import Listener
 from roadseg.raster.area import Area, polygon_area
 from roadseg.raster.grid import Grid
 from roadseg.roads.files.read import read_polygons
-from roadseg.settings import AdaptSettings, DataSettings, DevFolder
+from roadseg.settings import AdaptSettings, DevFolder
 from roadseg.training.data.file_tiles import DevArea, FileTile
-from roadseg.training.data.load import load_dev_areas
+from roadseg.training.data.load import load_dev_areas, open_for_model
 from roadseg.training.data.map_errors import REACH_M, find_shifts, probability_at_shifts, with_uncertain_edges
 from roadseg.training.data.masks import draw_parts, image_grids
 from roadseg.training.data.pairs import TilePair, find_images, find_tile_pairs
 from roadseg.training.data.plots import MOST, SIDE_PX, Plot, choose_with_roads, read_plots, shuffled, squares
-from roadseg.training.data.validate import at_gsd, gsd_range_of, open_pairs
+from roadseg.training.data.validate import at_gsd, gsd_range_of
 from roadseg.windows import Window
 
 Predict = Callable[[Sequence[DevArea]], Sequence[NDArray[np.float32]]]
@@ -83,16 +83,10 @@ def load_ground(
         parts = _drawn(data, settings, card.gsd_m, folder, listener)
     else:
         parts = {pair: None for place in data for split in find_tile_pairs(place) for pair in split}
-    used = settings.bands or (None if card.bands == 3 else tuple(range(1, card.bands + 1)))
-    opened = open_pairs(list(parts), DataSettings(bands=used), listener, None)
+    opened = open_for_model(list(parts), bands=card.bands, chosen=settings.bands, listener=listener)
     sized = [tile.with_pixel_size(settings.pixel_m) for tile in opened]
     scenes = {tile.pair: tile.grid for tile in opened}
     tiles = _inside_aoi(at_gsd(sized, card.gsd_m), settings.aoi)
-    wrong = next((tile for tile in tiles if tile.bands != card.bands), None)
-    if wrong:
-        raise TrainingError(
-            f"{wrong.name} gives {counted(wrong.bands, 'band')}, the model needs {card.bands}; choose them with --bands"
-        )
     plots = tuple(read_plots(_candidates(tiles, scenes, parts, settings.seed)))
     if not any((plot.label == 1).any() for plot in plots):
         where = settings.labels.name if settings.labels else "the masks"
@@ -121,7 +115,7 @@ def correct_shifts(ground: LabelledPlots, predict: Predict, gsd_m: float, listen
     predict
         Predicts areas, by a model that has not seen the labels.
     gsd_m
-        LabelledPlots resolution of the plots.
+        Ground resolution of the plots.
     listener
         Receives what was found.
     """

@@ -119,15 +119,40 @@ def load_dev_areas(
         If they cannot be used.
     """
     pairs = find_tile_pairs(place.path)
-    used = chosen or (None if bands == 3 else tuple(range(1, bands + 1)))
-    opened = open_pairs(pairs.dev or pairs.train, DataSettings(bands=used), listener, None)
+    opened = open_for_model(pairs.dev or pairs.train, bands=bands, chosen=chosen, listener=listener)
     tiles = at_gsd([tile.with_pixel_size(place.pixel_m) for tile in opened], gsd_m)
-    for tile in tiles:
-        if tile.bands != bands:
-            raise TrainingError(
-                f"{tile.name} gives {counted(tile.bands, 'band')}, the model needs {bands}; choose them with --bands"
-            )
     return tuple(DevArea(tile, tile.grid.window) for tile in tiles)
+
+
+def open_for_model(
+    pairs: Sequence[TilePair], *, bands: int, chosen: tuple[int, ...] | None, listener: Listener
+) -> list[FileTile]:
+    """Open pairs on their own grids, with the bands that a model needs.
+
+    Parameters
+    ----------
+    pairs
+        Images and masks.
+    bands
+        Number of bands that the model needs.
+    chosen
+        Bands to use; None takes red, green and blue for three bands, else the first ones.
+    listener
+        Callbacks for messages.
+
+    Raises
+    ------
+    RoadsegError
+        If a file cannot be used or gives another number of bands.
+    """
+    used = chosen or (None if bands == 3 else tuple(range(1, bands + 1)))
+    opened = open_pairs(pairs, DataSettings(bands=used), listener, None)
+    wrong = next((tile for tile in opened if tile.bands != bands), None)
+    if wrong:
+        raise TrainingError(
+            f"{wrong.name} gives {counted(wrong.bands, 'band')}, the model needs {bands}; choose them with --bands"
+        )
+    return opened
 
 
 def load_domains(

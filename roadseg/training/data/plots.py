@@ -79,7 +79,7 @@ class Plot:
     @property
     def road_share(self) -> float:
         """Share of road among its labelled pixels."""
-        return float((self.label == 1).sum() / max(1, (self.label != VOID).sum()))
+        return _road_share(self.label)
 
     def moved(self, shift: tuple[int, int]) -> "Plot":
         """Return the plot with labels moved by rows and columns."""
@@ -183,7 +183,7 @@ def _split_each(plots: Sequence[Plot]) -> SplitPlots:
     score: list[DevArea] = []
     for plot in plots:
         strips = [strip for strip in _strips(plot.window) if strip.area]
-        best = min(strips, key=lambda strip: abs(_share(plot, strip) - plot.road_share))
+        best = min(strips, key=lambda strip: abs(_road_share(plot.label[strip.slices(plot.window)]) - plot.road_share))
         for areas, window in zip((score, calibration), _halves(best), strict=True):
             areas.append(replace(plot.area, window=window))
     margin = min(_MARGIN_PX, *(max(2, min(plot.label.shape) // 16) for plot in plots))
@@ -218,8 +218,8 @@ def _halves(strip: Window) -> tuple[Window, Window]:
     return replace(strip, height=cut), replace(strip, row=strip.row + cut, height=strip.height - cut)
 
 
-def _share(plot: Plot, window: Window) -> float:
-    label = plot.label[window.slices(plot.window)]
+def _road_share(label: NDArray[np.uint8]) -> float:
+    """Return the share of road among labelled pixels."""
     return float((label == 1).sum() / max(1, (label != VOID).sum()))
 
 
