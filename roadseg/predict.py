@@ -36,8 +36,6 @@ from roadseg.progress import Listener
 from roadseg.raster.files import bounded_cache
 from roadseg.raster.partial import Partial, is_complete, partial_folder
 from roadseg.raster.scene import Scene
-from roadseg.roads.extract import ExtractionPlan, extract
-from roadseg.roads.files.outputs import stage_vectors
 from roadseg.settings import (
     EngineOptions,
     EngineSettings,
@@ -340,6 +338,9 @@ def _predict_part(
 
 def _extract_network(plan: ScenePlan, partial: Partial, target: Path, listener: Listener, attribution: str) -> Finished:
     """Extract the roads from the predicted probability into the partial folder."""
+    from roadseg.roads.extract import ExtractionPlan, extract
+    from roadseg.roads.files.outputs import stage_vectors
+
     raster = probability_on_model_grid(plan, partial)
     pixels = "" if raster.ground.in_metres else "; lengths and widths are in pixels"
     listener.report(f"extracting the road network{pixels}")

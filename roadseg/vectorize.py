@@ -10,24 +10,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from roadseg.files.lock import locked
 from roadseg.files.outputs import publish, staging_folder
 from roadseg.progress import Listener
-from roadseg.raster.backdrop import open_backdrop
 from roadseg.raster.files import bounded_cache, local_files
-from roadseg.raster.picture import write_picture
-from roadseg.raster.probability import open_probability
+from roadseg.raster.probability import ProbabilityRaster, open_probability
 from roadseg.raster.tiles import join_tiles, mosaic_name
 from roadseg.roads.extract import ExtractionPlan, extract
 from roadseg.roads.files.outputs import check_target_crs, check_vector_targets, stage_vectors
 from roadseg.roads.files.write import SUFFIX_OF, SUFFIXES
 from roadseg.roads.network import Roads
-from roadseg.roads.preview import draw_roads
 from roadseg.settings import VectorFormat, VectorizeOptions, VectorizeSettings, VectorOutputs
 from roadseg.settings.option import check_keywords, from_options, refuse_options
 from roadseg.settings.vectorize import check_combinations
+
+if TYPE_CHECKING:
+    from roadseg.raster.backdrop import Backdrop
 
 __all__ = ["VectorizeResult", "vectorize"]
 
@@ -144,7 +144,7 @@ def vectorize_raster(
         check_outputs(paths, outputs, settings)  # another run may have finished since
         opened, notes = open_probability(_joined(paths, settings, folder), pixel_m=settings.pixel_m)
         with closing(opened):
-            backdrop = open_backdrop(opened, outputs.image) if outputs and outputs.preview else None
+            backdrop = _backdrop(opened, outputs) if outputs else None
             if outputs:
                 check_target_crs(outputs, settings, opened.grid.crs)
             plan = ExtractionPlan(opened, settings)
@@ -158,8 +158,7 @@ def vectorize_raster(
             if outputs:
                 staged = stage_vectors(roads, outputs, settings.crs, folder, attribution=opened.attribution)
                 if outputs.preview and backdrop:
-                    write_picture(folder / "preview.png", draw_roads(roads, backdrop))
-                    staged.append((folder / "preview.png", outputs.preview))
+                    staged.append((_preview(roads, backdrop, folder), outputs.preview))
                 lock.check()
                 for file, target in staged:
                     publish(file, target)
@@ -189,6 +188,25 @@ def endings_of(outputs: VectorOutputs) -> dict[str, str]:
     """Return the extensions of the outputs of several rasters, which go to folders."""
     ending = SUFFIX_OF[outputs.format or "GeoPackage"]
     return {"vector": ending, "junctions": ending, "osm": ".geojson", "preview": ".png"}
+
+
+def _backdrop(raster: ProbabilityRaster, outputs: VectorOutputs) -> "Backdrop | None":
+    """Return what the roads are drawn over, if a preview is wanted."""
+    if not outputs.preview:
+        return None
+    from roadseg.raster.backdrop import open_backdrop
+
+    return open_backdrop(raster, outputs.image)
+
+
+def _preview(roads: Roads, backdrop: "Backdrop", folder: Path) -> Path:
+    """Draw the roads; return the path of the PNG."""
+    from roadseg.raster.picture import write_picture
+    from roadseg.roads.preview import draw_roads
+
+    picture = folder / "preview.png"
+    write_picture(picture, draw_roads(roads, backdrop))
+    return picture
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from commands import run_python
+from worlds import picture, write_raster
 
 import roadseg
 
@@ -203,6 +204,19 @@ def test_help_loads_none_of_the_libraries_that_do_the_work(verb):
 def test_the_package_itself_loads_none_of_them():
     code = "import roadseg, sys\nprint({'torch', 'rasterio', 'numpy', 'typer'} & set(sys.modules))"
     assert run_python(code).splitlines()[-1] == "set()"
+
+
+def test_a_prediction_loads_no_library_it_does_not_need(tmp_path):
+    scene = write_raster(tmp_path / "scene.tif", picture(60, 70))
+    code = (
+        f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from engines import Identity, model_of\nfrom roadseg.predict import predict\n"
+        f"predict({str(scene)!r}, {str(tmp_path / 'roads.tif')!r}, model=model_of(Identity()))\n"
+        "heavy = {'torch', 'scipy', 'shapely', 'pyogrio', 'cv2', 'tqdm', 'ssl', 'onnx', 'openvino', 'dask'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    assert run_python(code).splitlines() == ["[]"]
+    assert (tmp_path / "roads.tif").exists()
 
 
 def test_pyogrio_is_not_loaded_before_a_vector_file_is_opened():

@@ -124,8 +124,6 @@ def terminal_listener(*, quiet: bool, progress: bool | None, unit: str) -> Itera
     unit
         Unit of the work that the bar counts.
     """
-    from tqdm import tqdm
-
     shown = not quiet and (progress if progress is not None else sys.stderr.isatty())
     bars: list[Any] = []
 
@@ -136,9 +134,8 @@ def terminal_listener(*, quiet: bool, progress: bool | None, unit: str) -> Itera
     def start(total: float, done: float, unit: str = unit) -> None:
         close()
         pace.start(total, done, unit)
-        digits = ".1f" if unit == "Mpx" else ".0f"
-        form = f"{{l_bar}}{{bar}}| {{n:{digits}}}/{{total:{digits}}} {unit} [{{elapsed}}<{{remaining}}, {{rate_fmt}}]"
-        bars.append(tqdm(total=total, initial=done, unit=unit, bar_format=form, disable=not shown, file=sys.stderr))
+        if shown:
+            bars.append(_bar(total, done, unit))
 
     def advance(amount: float) -> None:
         if bars:
@@ -147,7 +144,8 @@ def terminal_listener(*, quiet: bool, progress: bool | None, unit: str) -> Itera
 
     def report(message: str) -> None:
         if not quiet:
-            tqdm.write(printable(f"roadseg: {message}"), file=sys.stderr)
+            write = bars[-1].write if bars else print  # above the bar
+            write(printable(f"roadseg: {message}"), file=sys.stderr)
 
     def warn(message: str) -> None:
         report(f"warning: {message}")
@@ -157,6 +155,14 @@ def terminal_listener(*, quiet: bool, progress: bool | None, unit: str) -> Itera
         yield Listener(report, warn, start, advance, INTERRUPTIONS.deferred)
     finally:
         close()
+
+
+def _bar(total: float, done: float, unit: str) -> Any:
+    from tqdm import tqdm
+
+    digits = ".1f" if unit == "Mpx" else ".0f"
+    form = f"{{l_bar}}{{bar}}| {{n:{digits}}}/{{total:{digits}}} {unit} [{{elapsed}}<{{remaining}}, {{rate_fmt}}]"
+    return tqdm(total=total, initial=done, unit=unit, bar_format=form, file=sys.stderr)
 
 
 class _Pace:

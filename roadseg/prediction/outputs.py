@@ -12,7 +12,6 @@ from roadseg.raster.cog import write_cog
 from roadseg.raster.encoding import ATTRIBUTION, MASK, Product
 from roadseg.raster.files import stored_tags
 from roadseg.raster.partial import Partial
-from roadseg.raster.picture import overlay, preview_size, read_reduced, write_picture
 from roadseg.raster.probability import ProbabilityRaster
 from roadseg.raster.scene import Scene
 from roadseg.settings import PredictOutputs
@@ -50,6 +49,8 @@ def write_styles(outputs: PredictOutputs, partial: Partial) -> Finished:
 
 def draw_preview(scene: Scene, plan: ScenePlan, partial: Partial) -> Path:
     """Draw the roads of the finished probability raster over the scene; return the path of the PNG."""
+    from roadseg.raster.picture import overlay, preview_size, read_reduced, write_picture
+
     height, width = preview_size(plan.area_out.height, plan.area_out.width)
     probability, _ = read_reduced(_cog(partial, plan.written[0]), height, width)
     rgb = scene.picture(plan.area.window, height, width)

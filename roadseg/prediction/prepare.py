@@ -13,8 +13,6 @@ from roadseg.progress import Listener
 from roadseg.raster.area import polygon_area
 from roadseg.raster.partial import interrupted_targets
 from roadseg.raster.scene import Scene
-from roadseg.roads.files.outputs import check_target_crs, check_vector_targets
-from roadseg.roads.files.read import read_polygons
 from roadseg.settings import PredictOutputs, PredictSettings, VectorizeSettings, VectorOutputs
 
 
@@ -40,6 +38,8 @@ def prepare(
     states = file_states(scene.local_files())
     check_outputs(outputs, settings, [*states, *([model.path] if model.path else [])])
     if outputs.vector:
+        from roadseg.roads.files.outputs import check_target_crs
+
         check_target_crs(VectorOutputs(outputs.vector), VectorizeSettings(), scene.grid.crs)
     prepared = plan_blocks(scene, outputs, model, settings, states)
     plan = prepared.plan
@@ -65,7 +65,11 @@ def plan_blocks(
     RoadsegError
         If the scene, its area or the model do not fit.
     """
-    aoi = polygon_area(scene.grid, *read_polygons(settings.aoi), scene.path) if settings.aoi else None
+    aoi = None
+    if settings.aoi:
+        from roadseg.roads.files.read import read_polygons
+
+        aoi = polygon_area(scene.grid, *read_polygons(settings.aoi), scene.path)
     plan = plan_scene(scene, model.card, settings, outputs, aoi)
     return PreparedScene(plan, states, fingerprint(scene, plan, model, settings, states))
 
@@ -85,6 +89,8 @@ def check_outputs(outputs: PredictOutputs, settings: PredictSettings, inputs: Se
     for target in targets:
         may_replace = settings.overwrite or target.resolve() in mine
         if target == outputs.vector:
+            from roadseg.roads.files.outputs import check_vector_targets
+
             check_vector_targets(VectorOutputs(target), VectorizeSettings(overwrite=may_replace), inputs)
         else:
             check_target(target, overwrite=may_replace, inputs=inputs)

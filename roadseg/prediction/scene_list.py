@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from roadseg.errors import SceneError, shortened
-from roadseg.roads.files.geoparquet import read_rows
 
 _PLACES = ("href", "scene", "path", "url")
 _NAMES = ("id", "name")
@@ -45,6 +44,8 @@ def read_scene_list(path: Path, asset: str | None = None) -> Listed:
         if kind in {".json", ".geojson"}:
             found = _items(json.loads(path.read_text(encoding="utf-8")).get("features", ()), path, asset)
         elif kind in {".parquet", ".geoparquet"}:
+            from roadseg.roads.files.geoparquet import read_rows
+
             found = _rows(read_rows(path), path, asset)
         elif kind == ".csv":
             with path.open(newline="", encoding="utf-8-sig") as file:

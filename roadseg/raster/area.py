@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import rasterio.features
 import rasterio.warp
-import shapely
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
@@ -114,6 +113,8 @@ def polygon_area(grid: Grid, polygons: Sequence[Any], crs: str | None, name: str
     SceneError
         If they lie outside the scene, or cannot be reprojected to its CRS.
     """
+    import shapely
+
     if crs is not None and grid.crs is None:
         raise SceneError(f"{name} has no CRS, so the polygons cannot be placed in it; use --bbox in its own units")
     if crs is not None and grid.crs is not None:

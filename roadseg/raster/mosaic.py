@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from html import escape
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 from roadseg.raster.encoding import Product
 from roadseg.raster.grid import Grid
@@ -35,7 +35,7 @@ def mosaic_vrt(
     """
     kind = _GDAL_TYPES[product.dtype]
     t = grid.transform
-    metadata = "".join(f'<MDI key="{key}">{escape(_UNWRITABLE.sub("?", value))}</MDI>' for key, value in tags.items())
+    metadata = "".join(f'<MDI key="{key}">{_escaped(value)}</MDI>' for key, value in tags.items())
     sources = "".join(
         f'<SimpleSource><SourceFilename relativeToVRT="1">{path.name}</SourceFilename><SourceBand>1</SourceBand>'
         f'<SourceProperties RasterXSize="{w.width}" RasterYSize="{w.height}" DataType="{kind}" '
@@ -48,13 +48,18 @@ def mosaic_vrt(
     scale = f"<Offset>0</Offset><Scale>{product.scale!r}</Scale>" if product.scale != 1 else ""
     return (
         f'<VRTDataset rasterXSize="{grid.width}" rasterYSize="{grid.height}">'
-        + (f"<SRS>{escape(grid.crs)}</SRS>" if grid.crs else "")
+        + (f"<SRS>{_escaped(grid.crs)}</SRS>" if grid.crs else "")
         + ("" if t.is_identity else f"<GeoTransform>{t.c!r},{t.a!r},{t.b!r},{t.f!r},{t.d!r},{t.e!r}</GeoTransform>")
         + f"<Metadata>{metadata}</Metadata>"
         f'<VRTRasterBand dataType="{kind}" band="1"><Description>{product.description}</Description>'
         f"<NoDataValue>{product.nodata}</NoDataValue>{_colours(product)}{scale}{sources}"
         "</VRTRasterBand></VRTDataset>"
     )
+
+
+def _escaped(text: str) -> str:
+    """Return a text as XML holds it."""
+    return escape(_UNWRITABLE.sub("?", text), quote=False)
 
 
 def _colours(product: Product) -> str:

@@ -4,8 +4,8 @@ Where tiles overlap, the later one counts, except for its nodata, as in a VRT by
 """
 
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 from affine import Affine
 from rasterio.crs import CRS
@@ -106,17 +106,17 @@ def _vrt(tiles: Sequence[TileFacts], tags: dict[str, str]) -> str:
             f'DataType="{_TYPES[tile.dtype]}" BlockXSize="512" BlockYSize="512"/>'
             f'<SrcRect xOff="0" yOff="0" {size}/><DstRect xOff="{col - left}" yOff="{row - top}" {size}/>'
         )
-        name = f'<SourceFilename relativeToVRT="0">{escape(tile.name)}</SourceFilename>'
+        name = f'<SourceFilename relativeToVRT="0">{escape(tile.name, quote=False)}</SourceFilename>'
         band += f"<ComplexSource>{name}<SourceBand>{tile.band}</SourceBand>{where}{kept}</ComplexSource>"
         masks += (
             f"<ComplexSource>{name}<SourceBand>mask,{tile.band}</SourceBand>{where}<NODATA>0</NODATA></ComplexSource>"
         )
-    metadata = "".join(f'<MDI key="{key}">{escape(value)}</MDI>' for key, value in tags.items())
+    metadata = "".join(f'<MDI key="{key}">{escape(value, quote=False)}</MDI>' for key, value in tags.items())
     nodata = f"<NoDataValue>{first.nodata}</NoDataValue>" if by_value else ""
     mask = "" if by_value else f'<MaskBand><VRTRasterBand dataType="Byte">{masks}</VRTRasterBand></MaskBand>'
     return (
         f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}">'
-        + (f"<SRS>{escape(first.grid.crs)}</SRS>" if first.grid.crs else "")
+        + (f"<SRS>{escape(first.grid.crs, quote=False)}</SRS>" if first.grid.crs else "")
         + f"<GeoTransform>{t.c!r},{t.a!r},{t.b!r},{t.f!r},{t.d!r},{t.e!r}</GeoTransform><Metadata>{metadata}</Metadata>"
         f'<VRTRasterBand dataType="{_TYPES[first.dtype]}" band="1">{nodata}'
         f"<Offset>{first.offset!r}</Offset><Scale>{first.scale!r}</Scale>{band}</VRTRasterBand>{mask}</VRTDataset>"

@@ -17,7 +17,6 @@ from roadseg.errors import SceneError
 from roadseg.progress import Listener
 from roadseg.raster.encoding import LEVELS
 from roadseg.raster.probability import ProbabilityRaster
-from roadseg.roads.areas.polygons import SIMPLIFY_PX, areas_to_ground, road_areas
 from roadseg.roads.centerlines.extract import extract_centerlines
 from roadseg.roads.centerlines.geometry import to_ground
 from roadseg.roads.mask.clean import Cleaning, clean_raster
@@ -91,6 +90,8 @@ class ExtractionPlan:
 
     def simplify_px(self) -> float:
         """Return how coarse the outlines of areas may get."""
+        from roadseg.roads.areas.polygons import SIMPLIFY_PX
+
         simplify_m = self.settings.simplify_m
         return SIMPLIFY_PX if simplify_m is None else simplify_m / self.raster.ground.pixel_side
 
@@ -132,6 +133,8 @@ def extract(plan: ExtractionPlan, folder: Path, listener: Listener) -> Roads:
         listener.report(f"{plan.settings.workers} workers were asked for; {processors()} are used, one per processor")
     listener.start(raster.grid.window.area / 1e6, 0)
     if plan.settings.geometry == "polygons":
+        from roadseg.roads.areas.polygons import areas_to_ground, road_areas
+
         half = replace(listener, advance=lambda megapixels: listener.advance(megapixels / 2))
         with clean_raster(raster, cleaning=cleaning, folder=folder, on_block=half.advance, **blocks) as mask:
             areas = road_areas(

@@ -1,17 +1,17 @@
 """Connected components of a mask by runs, the unbroken stretches of pixels in its rows; and of any pairs of numbers.
 
 A road mask of 1 Mpx has some ten thousand runs, so components (their size, their place, whether they touch the border)
-cost far less by runs than by pixels, and nothing where there is no road.
+cost far less by runs than by pixels, and nothing where there is no road. Labels are spread over links by NumPy alone,
+as fast as by SciPy, whose sparse matrices take a fifth of a second to load.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
-from roadseg.ragged import offsets, ranges
+from roadseg.ragged import ranges
 
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
@@ -106,15 +106,12 @@ def label_runs(runs: Runs, *, diagonal: bool) -> tuple[int, Int32s]:
         Whether pixels that share only a corner are neighbours.
     """
     # A run's neighbours in the next row lie side by side among the sorted runs: from the first that ends behind its
-    # start to the last that begins before its stop. They are the row of a sparse matrix in CSR form.
+    # start to the last that begins before its stop.
     below, reach = runs.width + 1, int(diagonal)
     first = np.searchsorted(runs.stop, runs.start + (below - reach), side="right")
     last = np.searchsorted(runs.start, runs.stop + (below + reach), side="left")
-    neighbours = ranges(first, last - first)
     size = len(runs.start)
-    graph = csr_array((np.ones(len(neighbours), np.int8), neighbours, offsets(last - first)), shape=(size, size))
-    count, labels = connected_components(graph, directed=False)
-    return int(count), labels
+    return _components(size, np.repeat(np.arange(size), last - first), ranges(first, last - first))
 
 
 def label_pairs(size: int, pairs: Ints) -> tuple[int, Ints]:
@@ -127,8 +124,23 @@ def label_pairs(size: int, pairs: Ints) -> tuple[int, Ints]:
     pairs
         (pairs, 2) int64: numbers that belong together; repetitions are allowed.
     """
-    if not size:
-        return 0, np.zeros(0, np.int64)
-    graph = csr_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), shape=(size, size))
-    count, labels = connected_components(graph, directed=False)
-    return int(count), labels.astype(np.int64)
+    count, labels = _components(size, pairs[:, 0], pairs[:, 1])
+    return count, labels.astype(np.int64)
+
+
+def _components(size: int, one: NDArray[Any], other: NDArray[Any]) -> tuple[int, Int32s]:
+    """Return the number of components, and the component of each number, in the order of their smallest numbers."""
+    # Every number refers to a smaller one of its component, or to itself. In each round the roots that are linked refer
+    # to the smallest one among them, then every number to its root; what remains are links between roots.
+    one, other = one.astype(np.int32), other.astype(np.int32)
+    root = np.arange(size, dtype=np.int32)
+    while len(one):
+        np.minimum.at(root, np.maximum(one, other), np.minimum(one, other))
+        while not np.array_equal(root, up := root[root]):
+            root = up
+        one, other = root[one], root[other]
+        apart = one != other
+        one, other = one[apart], other[apart]
+    is_root = root == np.arange(size, dtype=np.int32)
+    number = np.cumsum(is_root, dtype=np.int32) - np.int32(1)
+    return int(np.count_nonzero(is_root)), number[root]

@@ -3,13 +3,13 @@
 from dataclasses import fields, replace
 
 import numpy as np
-from scipy.spatial import KDTree
 
 from roadseg.ragged import reduce_ranges
 from roadseg.roads.pixel_graph import Bools, Floats, Ints, PixelGraph
 from roadseg.roads.repair.edges import NODE_CHUNK, PixelSize, chunks, degrees, polylines_of, take_edges
 from roadseg.roads.repair.ends import EdgeEnds, end_widths, measure_ends
 from roadseg.roads.repair.gap_evidence import DeadEnds, GapCandidates, concatenate, plausible
+from roadseg.roads.repair.near_pairs import near_pairs
 from roadseg.roads.repair.pixel_lines import line_pixels
 from roadseg.roads.repair.pixel_set import PixelSet, first_hit, graph_pixels, owners
 
@@ -82,9 +82,7 @@ def _pairs(
     """Return the gaps between dead ends that face each other."""
     points, width = graph.nodes[ends.node] * pixel_size, ends.end.width
     widest = min(float(width.max(initial=0)), max_gap)
-    near = KDTree(points).query_pairs(max_gap + widest, output_type="ndarray")
-    near = near[np.lexsort((near[:, 1], near[:, 0]))].astype(np.int64)
-    one, two = near.T
+    one, two = near_pairs(points, max_gap + widest).T
     apart = points[two] - points[one]
     gap = np.hypot(*apart.T) - (width[one] + width[two]) / 2
     turn_one, turn_two = _angle(ends.end.outward[one], apart), _angle(ends.end.outward[two], -apart)
