@@ -13,7 +13,6 @@ from engines import Identity, Stops, model_of
 from road_rasters import NEAR, draw_t, sorted_lengths
 from worlds import METRES, NORTH_UP, names_in, write_raster
 
-import roadseg.predict
 from roadseg.errors import DeviceError, OutputError, SceneError
 from roadseg.files.outputs import name_outputs
 from roadseg.predict import ENDINGS, predict_scene
@@ -117,12 +116,12 @@ def test_a_run_that_stops_has_neither_and_goes_on(scene, out):
     assert names_in(out.parent) == ["a.gpkg", "a.tif", "roads.gpkg", "roads.tif"]
 
 
-@pytest.mark.parametrize("place", ["extract", "stage_vectors"])
+@pytest.mark.parametrize("place", ["roads.extract.extract", "roads.files.outputs.stage_vectors"])
 def test_a_network_that_fails_leaves_no_raster_and_keeps_the_blocks(scene, out, monkeypatch, place):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(roadseg.predict, place, stop)
+    monkeypatch.setattr(f"roadseg.{place}", stop)
     with pytest.raises(KeyboardInterrupt):
         run(scene, out)
     assert names_in(out.parent) == ["roads.tif.partial"]
