@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from roadseg.errors import DeviceError
-from roadseg.model.device import choose_device, choose_precision, is_out_of_memory
+from roadseg.model.device import choose_device, choose_devices, choose_precision, is_out_of_memory
 
 
 @pytest.fixture
@@ -54,6 +54,29 @@ def test_an_unknown_device_lists_the_known(machine, wish):
     machine(cuda=4)
     with pytest.raises(DeviceError, match="choose auto, cpu, cuda, cuda:N or mps"):
         choose_device(wish)
+
+
+def test_cuda_stands_for_all_cuda_devices_unless_some_are_named(machine):
+    machine(cuda=3)
+    assert choose_devices("cuda") == (["cuda:0", "cuda:1", "cuda:2"], "as asked")
+    assert choose_devices("auto") == (["cuda:0", "cuda:1", "cuda:2"], "found Drawn GPU")
+    assert choose_devices("cuda:2,cuda:0") == (["cuda:2", "cuda:0"], "as asked")
+    assert choose_devices("cuda:1") == (["cuda:1"], "as asked")
+    with pytest.raises(DeviceError, match=r"no cuda:3; this machine has 3"):
+        choose_devices("cuda:0,cuda:3")
+    machine(cuda=1, mps=True)
+    assert choose_devices("cuda")[0] == ["cuda"]
+    assert choose_devices("auto")[0] == ["auto"]
+    assert choose_devices("mps")[0] == ["mps"]
+    machine()
+    assert choose_devices("cpu")[0] == ["cpu"]
+
+
+@pytest.mark.parametrize("wish", ["cuda:0,cuda:0", "cuda:0,cpu", "cuda,cuda:1", "cuda:0,", ",", "cpu,cpu"])
+def test_lists_of_devices_name_different_cuda_devices(machine, wish):
+    machine(cuda=2)
+    with pytest.raises(DeviceError, match="name each once, for example cuda:0,cuda:1"):
+        choose_devices(wish)
 
 
 def test_precision_fits_the_device_unless_asked_for(machine):

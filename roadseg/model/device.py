@@ -63,6 +63,33 @@ def choose_device(wanted: str) -> "tuple[torch.device, str]":
     return torch.device(wanted), "as asked"
 
 
+def choose_devices(wanted: str) -> tuple[list[str], str]:
+    """Return the names of all devices that a name stands for, and why they were chosen.
+
+    Parameters
+    ----------
+    wanted
+        As for ``choose_device``, or several CUDA devices: cuda:0,cuda:1. cuda and auto take all there are.
+
+    Raises
+    ------
+    DeviceError
+        If a name is unknown, or there is no such device.
+    """
+    import torch
+
+    names = wanted.split(",")
+    if len(names) > 1:
+        if len(set(names)) < len(names) or not all(re.fullmatch("cuda:[0-9]+", name) for name in names):
+            raise DeviceError(f"{wanted!r} are no CUDA devices; name each once, for example cuda:0,cuda:1")
+        for name in names:
+            choose_device(name)
+        return names, "as asked"
+    device, why = choose_device(wanted)
+    count = torch.cuda.device_count() if device.type == "cuda" and device.index is None else 1
+    return ([f"cuda:{index}" for index in range(count)] if count > 1 else [wanted]), why
+
+
 def choose_precision(wanted: Precision, device: "torch.device") -> Precision:
     """Return the number format for a device; auto takes the fastest one that keeps the accuracy."""
     import torch
@@ -81,9 +108,13 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
 def thread_count() -> int:
     """Return how many threads to compute with: the processors this process may use, or ``OMP_NUM_THREADS`` if fewer."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     wanted = os.environ.get("OMP_NUM_THREADS", "")
-    return min(allowed, int(wanted)) if wanted.isdecimal() and int(wanted) else allowed
+    return min(processor_count(), int(wanted)) if wanted.isdecimal() and int(wanted) else processor_count()
+
+
+def processor_count() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache

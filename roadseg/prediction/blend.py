@@ -34,8 +34,8 @@ def blend(probabilities: Iterable[Array | None], planned: PlannedBlock) -> Itera
     when the next one is computed.
     """
     size, core = planned.window_px, planned.core
-    shares_down = _shares(planned.row_starts, size)
-    shares_across = _shares(planned.col_starts, size)
+    shares_down = shares(planned.row_starts, size)
+    shares_across = shares(planned.col_starts, size)
     strips = _strips(iter(probabilities), planned, shares_across)
     cols = slice(core.col - planned.col_starts[0], core.col_stop - planned.col_starts[0])
     pending = np.empty((size, core.width), dtype=np.float32)  # rows that the next strip overlaps
@@ -90,14 +90,22 @@ def _shifted(pending: Array, rows: int) -> Array:
     return pending
 
 
-def _shares(starts: Sequence[int], size: int) -> list[Array]:
-    """Return, for each window of an axis, its share in the mean of all windows up to it, per pixel."""
+def shares(starts: Sequence[int], size: int) -> list[Array]:
+    """Return, for each window of an axis, its share in the mean of all windows up to it, per pixel.
+
+    Parameters
+    ----------
+    starts
+        First pixels of the windows.
+    size
+        Length of a window.
+    """
     weight = np.minimum(np.arange(1, size + 1), np.arange(size, 0, -1)).astype(np.float32)
-    shares = []
+    found = []
     for index, start in enumerate(starts):
         total = np.zeros(size, dtype=np.float32)
         for other in starts[: index + 1]:
             if other + size > start:
                 total[: other + size - start] += weight[start - other :]
-        shares.append(weight / total)
-    return shares
+        found.append(weight / total)
+    return found

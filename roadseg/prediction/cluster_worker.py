@@ -1,6 +1,6 @@
 """What a worker of a cluster does: one block after the other, of scenes that it opens once.
 
-job and number of a block ──▶ scene and model, opened once ──▶ predict_block ──▶ into the partial folder, if the
+job and number of a block ──▶ scene and model, opened once ──▶ predict_each ──▶ into the partial folder, if the
 worker sees it (its token is there); else the files of the block go back to the process that asked
 """
 
@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 
 from roadseg.errors import DeviceError, OutputError, RoadsegError, SceneError
 from roadseg.model.card import ModelCard
-from roadseg.prediction.block import predict_block
+from roadseg.prediction.block import predict_each
 from roadseg.prediction.engines.choose import load
 from roadseg.prediction.engines.engine import LoadedModel
+from roadseg.prediction.engines.group import engines_of
 from roadseg.prediction.fingerprint import file_states
 from roadseg.prediction.pipeline import block_files
 from roadseg.prediction.plan import scene_settings
 from roadseg.prediction.prepare import PreparedScene, plan_blocks
+from roadseg.prediction.reader import read_block
 from roadseg.raster.files import bounded_cache
 from roadseg.raster.partial import block_name, write_block
 from roadseg.raster.scene import Scene
@@ -134,10 +136,9 @@ def _predict(job: SceneJob, number: int) -> Files | None:
         return None
     with bounded_cache():
         with work.reading:
-            pixels = work.scene.read(planned.extent)
-        wanted = None if plan.regrids else plan.area.covers(plan.grid_out, planned.core)
+            pixels = read_block(work.scene, plan, planned)
         with work.predicting:
-            block = predict_block(pixels, planned, work.model.engine, wanted=wanted)
+            (block,) = predict_each([pixels], plan.layout, engines_of(work.model.engine)[0], plan.stored_as)
         del pixels
         files = list(block_files(plan.predicted, block, plan.threshold))
     if not work.shared:

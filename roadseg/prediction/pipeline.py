@@ -1,24 +1,27 @@
 """The blocks of a scene, from pixels to finished files.
 
-Three threads read, predict and write, with one block in flight between each two:
+Threads read, predict and write at the same time; what is read ahead and not yet written is bounded:
 
-    reader      read 1 │ read 2    │ read 3    │
-    this thread        │ predict 1 │ predict 2 │ predict 3 │
-    writer                         │ write 1   │ write 2   │ write 3
+    readers      read 1 │ read 2    │ read 3    │ read 4    │
+    engines               predict 1 │ predict 2 │ predict 3 │
+    writers                           write 1   │ write 2   │ write 3
 
 Finished blocks are never predicted again: what a stopped run left is skipped.
 """
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from roadseg.errors import SceneError
-from roadseg.prediction.block import predict_block
+from roadseg.prediction.block import predict_each
 from roadseg.prediction.engines.engine import Engine
+from roadseg.prediction.engines.group import on_each
 from roadseg.prediction.plan import ScenePlan
+from roadseg.prediction.reader import BlockReader
+from roadseg.prediction.writer import BlockWriter
 from roadseg.progress import Listener
 from roadseg.raster.encoding import MASK, NODATA, Product, encode, threshold_mask
 from roadseg.raster.partial import Partial, block_file, block_name
@@ -66,7 +69,7 @@ def map_blocks(
     scene, plan, engine, partial
         The scene, its plan, the model on its device, and where finished blocks go.
     todo
-        Blocks of the plan; asked for one by one, two ahead of the one that is being stored.
+        Blocks of the plan; asked for one by one, a few ahead of the one that is being stored.
     listener
         Called with megapixels finished.
     on_stored
@@ -93,6 +96,10 @@ def map_blocks(
         ) from error
 
 
+class _StoppedError(Exception):
+    """Another engine has failed, or the run was interrupted."""
+
+
 def _predict(
     scene: Scene,
     plan: ScenePlan,
@@ -101,34 +108,22 @@ def _predict(
     store: Callable[[Block], None],
     listener: Listener,
 ) -> None:
-    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-        writing: Future[None] | None = None
-        for planned, pixels in _read_ahead(reader, scene.read, todo):
-            # Of a block that will be regridded every pixel is needed: neighbours outside the area weigh in.
-            wanted = None if plan.regrids else plan.area.covers(plan.grid_out, planned.core)
-            block = predict_block(
-                pixels, planned, engine, wanted=wanted, on_rows=lambda count: listener.advance(count / 1e6)
-            )
-            if writing:
-                writing.result()
-            writing = writer.submit(store, block)
-            del block  # else it would stay in memory until the next one is predicted
-        if writing:
-            writing.result()
+    counting = threading.Lock()
+    with BlockWriter(store) as writer, BlockReader(scene, plan, todo) as blocks:
 
+        def on_rows(count: int) -> None:
+            with counting:
+                listener.advance(count / 1e6)
+            if blocks.stopped:
+                raise _StoppedError
 
-def _read_ahead(
-    reader: ThreadPoolExecutor, read: Callable[[Window], Block], todo: Iterable[PlannedBlock]
-) -> Iterator[tuple[PlannedBlock, Block]]:
-    """Yield blocks with their pixels while the next one is being read."""
-    ahead: list[tuple[PlannedBlock, Future[Block]]] = []
-    for block in todo:
-        ahead.append((block, reader.submit(read, block.extent)))
-        if len(ahead) > 1:
-            before, reading = ahead.pop(0)
-            yield before, reading.result()
-    for before, reading in ahead:
-        yield before, reading.result()
+        def work(one: Engine) -> None:
+            for block in predict_each(blocks, plan.layout, one, plan.stored_as, on_rows):
+                writer.put(block)
+                del block  # else it would stay in memory until the next one is predicted
+
+        blocks.wait_for_first()  # before the engine's turn, which another scene may use
+        on_each(engine, work, blocks.stop)
 
 
 def regrid_blocks(scene: Scene, plan: ScenePlan, partial: Partial, listener: Listener) -> None:
@@ -160,7 +155,8 @@ def _store(partial: Partial, products: Sequence[Product], block: Block, threshol
 
 def block_files(products: Sequence[Product], block: Block, threshold: float) -> Iterator[tuple[str, bytes]]:
     """Yield the names and contents of a block's files: the probability, and the mask if it is one of the products."""
-    values = encode(block.values, block.valid, products[0].dtype)
+    stored = block.values.dtype == np.uint8
+    values = block.values if stored else encode(block.values, block.valid, products[0].dtype)
     mask = threshold_mask(values, threshold)
     counts = {KNOWN: int(np.count_nonzero(mask != NODATA)), ROAD: int(np.count_nonzero(mask == 1))}
     for product in products:

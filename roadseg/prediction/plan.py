@@ -18,7 +18,7 @@ from roadseg.raster.grid import Grid
 from roadseg.raster.regrid import needed_window
 from roadseg.raster.scene import Scene
 from roadseg.raster.scene_settings import SceneSettings
-from roadseg.settings import PredictOutputs, PredictSettings
+from roadseg.settings import PixelType, PredictOutputs, PredictSettings
 from roadseg.windows import Plan, PlannedBlock, Window
 
 
@@ -72,6 +72,11 @@ class ScenePlan:
         whole = self.area.window
         layout = Plan(self.grid_out.height, self.grid_out.width, whole, block_px=self.layout.core_px)
         return tuple(block.core for block in layout.blocks())
+
+    @property
+    def stored_as(self) -> PixelType:
+        """The data type of predicted blocks."""
+        return "uint8" if self.predicted[0].dtype == "uint8" else "float32"
 
     @property
     def written(self) -> tuple[Product, ...]:

@@ -49,7 +49,10 @@ class EngineSettings:
     device: Annotated[
         str,
         Option(
-            "--device", "auto (CUDA, then MPS, then the CPU), cpu, cuda, cuda:N or mps.", "Model and device", "DEVICE"
+            "--device",
+            "auto (CUDA, then MPS, then the CPU), cpu, mps, cuda (all there are), cuda:N or cuda:N,cuda:M.",
+            "Model and device",
+            "DEVICE",
         ),
     ] = "auto"
     precision: Annotated[

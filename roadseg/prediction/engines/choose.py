@@ -12,8 +12,9 @@ from pathlib import Path
 
 from roadseg.errors import DeviceError, ModelError
 from roadseg.model.card import ModelCard, find_model
-from roadseg.model.device import choose_device, cpu_has_bfloat16, may_have_gpu
+from roadseg.model.device import choose_device, choose_devices, cpu_has_bfloat16, may_have_gpu
 from roadseg.prediction.engines.engine import Engine, LoadedModel
+from roadseg.prediction.engines.group import EngineGroup
 from roadseg.settings import EngineName, EngineSettings
 
 _PACKAGES: dict[EngineName, tuple[str, ...]] = {
@@ -102,8 +103,14 @@ def _by_torch(path: Path, settings: EngineSettings) -> LoadedModel:
     from roadseg.prediction.engines.torch import TorchEngine
 
     network, card = load_model(path)
-    engine = TorchEngine(network, card.mean, card.std, settings, temperature=card.temperature, bias=card.bias)
-    return LoadedModel(engine, card, path)
+    devices, why = choose_devices(settings.device)
+    engines = [
+        TorchEngine(
+            network, card.mean, card.std, replace(settings, device=one), temperature=card.temperature, bias=card.bias
+        )
+        for one in devices
+    ]
+    return LoadedModel(engines[0] if len(engines) == 1 else EngineGroup(engines, why), card, path)
 
 
 def _by_graph(path: Path, name: EngineName, settings: EngineSettings) -> LoadedModel:

@@ -1,17 +1,19 @@
 """What an engine is: anything that maps batches of windows to road probabilities."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from roadseg.model.card import ModelCard
+from roadseg.prediction.prepared_block import PreparedBlock
 from roadseg.progress import Listener
 from roadseg.raster.partial import Partial
-from roadseg.settings import Precision, PredictOutputs, PredictSettings
+from roadseg.settings import PixelType, Precision, PredictOutputs, PredictSettings
+from roadseg.windows import Block
 
 
 class Engine(Protocol):
@@ -32,6 +34,16 @@ class Engine(Protocol):
 
     def __call__(self, batches: Iterable[NDArray[np.generic]]) -> Iterator[NDArray[np.float32]]:
         """Map (n, bands, h, w) uint8, or float32 on a 0–1 scale, to (n, h, w) float32 in [0, 1]."""
+
+
+@runtime_checkable
+class StreamingEngine(Engine, Protocol):
+    """An engine whose device cuts windows out of blocks and blends them, so that only pixels and bytes are copied."""
+
+    def predict_blocks(
+        self, blocks: Iterable[PreparedBlock], dtype: PixelType, on_rows: Callable[[int], None] = lambda _: None
+    ) -> Iterator[Block]:
+        """Yield the cores of blocks as ``predict_block`` returns them; at most two windows overlap on each axis."""
 
 
 class BlockMap(Protocol):

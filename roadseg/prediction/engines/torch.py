@@ -1,6 +1,6 @@
 """The engine that runs a ResUNet with PyTorch, on a CPU, CUDA or MPS.
 
-On CUDA one batch is always in flight:
+The device takes whole blocks (``torch_blocks``). Of windows that the host has cut, CUDA has one batch in flight:
 
     host      send 1 │ send 2    │ blend 1, send 3 │ blend 2, send 4 │
     device           │ predict 1 │ predict 2       │ predict 3       │
@@ -9,7 +9,7 @@ When the device runs out of memory the batch size is halved, for this batch and 
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 
 import numpy as np
@@ -20,10 +20,13 @@ from torch import Tensor, nn
 from roadseg.errors import DeviceError
 from roadseg.model.device import choose_device, choose_precision, cpu_has_bfloat16, is_out_of_memory
 from roadseg.model.resunet import ResUNet, road_probability
-from roadseg.settings import EngineSettings, Precision
+from roadseg.prediction.engines.torch_blocks import BlockStream
+from roadseg.prediction.engines.torch_transfers import Transfers
+from roadseg.prediction.prepared_block import PreparedBlock
+from roadseg.settings import EngineSettings, PixelType, Precision
+from roadseg.windows import Block
 
 Array = NDArray[np.float32]
-_Pending = tuple[Tensor, torch.cuda.Event | None]
 
 _BATCH = {"cpu": 1, "cuda": 64, "mps": 8}
 _WINDOW_BYTES_PER_CHANNEL = 12 * 4 * 224 * 224
@@ -73,6 +76,7 @@ class TorchEngine:
             self.precision = "bfloat16"
         self.batch_size = settings.batch_size or choose_batch(self._device, network.width)
         self.device = str(self._device)
+        self._transfers = Transfers(self._device)
         self.mean, self.std, self.temperature, self.bias = mean, std, temperature, bias
         self.tta = settings.tta
         prepared = _in_precision(for_prediction(network), self.precision)
@@ -88,31 +92,37 @@ class TorchEngine:
         DeviceError
             If the device has too little memory for even one window.
         """
-        ahead: _Pending | None = None
+        ahead: Callable[[], Array] | None = None
         for batch in batches:
-            started = self._start(torch.from_numpy(batch))
+            started = self._transfers.down(self._predict(self._transfers.up(batch)))
             if ahead is not None:
-                yield self._finish(*ahead)
+                yield ahead()
             ahead = started
         if ahead is not None:
-            yield self._finish(*ahead)
+            yield ahead()
 
-    def _start(self, windows: Tensor) -> _Pending:
-        """Launch the prediction and the copy back to the host, without waiting for either."""
-        probability = self._predict(windows)
-        if self._device.type != "cuda":
-            return probability, None
-        answer = probability.to("cpu", non_blocking=True)  # into pinned memory
-        return answer, torch.cuda.current_stream(self._device).record_event()
+    def predict_blocks(
+        self, blocks: Iterable[PreparedBlock], dtype: PixelType, on_rows: Callable[[int], None] = lambda _: None
+    ) -> Iterator[Block]:
+        """Yield the cores of blocks, whose windows are cut and blended on the device.
 
-    def _finish(self, probability: Tensor, arrived: torch.cuda.Event | None) -> Array:
-        """Wait for the copy on the host."""
-        if arrived is not None:
-            arrived.synchronize()
-        return probability.cpu().numpy()
+        Raises
+        ------
+        ModelError
+            If the network returns NaN for a valid pixel.
+        DeviceError
+            If the device has too little memory.
+        """
+        stream = BlockStream(self._predict, lambda: self.batch_size, self._transfers, dtype)
+        try:
+            yield from stream(blocks, on_rows)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise self._no_memory() from error
 
     def _predict(self, windows: Tensor) -> Tensor:
-        """Predict windows, ``batch_size`` at a time; halve it when memory runs out."""
+        """Predict windows on the device, ``batch_size`` at a time; halve it when memory runs out."""
         done: list[Tensor] = []
         first = 0
         while first < len(windows):
@@ -123,9 +133,7 @@ class TorchEngine:
                 if not is_out_of_memory(error):
                     raise
                 if len(part) == 1:
-                    raise DeviceError(
-                        f"{self._device} has no memory for even one window; free some, or use --device cpu"
-                    ) from error
+                    raise self._no_memory() from error
             else:
                 first += len(part)
                 continue
@@ -135,11 +143,12 @@ class TorchEngine:
                 torch.cuda.empty_cache()
         return done[0] if len(done) == 1 else torch.cat(done)
 
+    def _no_memory(self) -> DeviceError:
+        return DeviceError(f"{self._device} has no memory for even one window; free some, or use --device cpu")
+
     @torch.inference_mode()
-    def _forward(self, windows: Tensor) -> Tensor:
-        """Map (n, bands, h, w) on the host to (n, h, w) on the device."""
-        on_cuda = self._device.type == "cuda"
-        pixels = (windows.pin_memory() if on_cuda else windows).to(self._device, non_blocking=on_cuda)
+    def _forward(self, pixels: Tensor) -> Tensor:
+        """Map (n, bands, h, w) to (n, h, w), both on the device."""
         with _without_tf32():
             return self._symmetric(pixels) if self.tta else self._probability(pixels)
 

@@ -1,0 +1,131 @@
+"""Reading blocks ahead, in several threads with a dataset each.
+
+    thread 1   read 1 │ read 3 │ read 5 │
+    thread 2   read 2 │ read 4 │ read 6 │
+    engine              predict 1 │ predict 2 │ predict 3 │      never waits, unless reading is slower
+
+A dataset is used by one thread at a time. How many threads there are depends on the processors, not on the scene, so
+memory is bounded; each block that is read ahead takes about 150 MB at the default block size.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
+from queue import LifoQueue
+from typing import Self
+
+from roadseg.model.device import processor_count
+from roadseg.prediction.plan import ScenePlan
+from roadseg.prediction.prepared_block import PreparedBlock, prepare_block
+from roadseg.raster.scene import Scene
+from roadseg.windows import PlannedBlock
+
+_MOST_THREADS = 4
+
+
+class BlockReader:
+    """An iterator of blocks that are ready to predict, which any number of threads may share; a context manager.
+
+    Parameters
+    ----------
+    scene
+        An open scene; until the reader is closed nobody else may use it.
+    plan
+        Its plan.
+    todo
+        Blocks of the plan; asked for one by one, one more ahead than there are threads.
+    threads
+        Number of threads; by default one for every four processors, up to four.
+    """
+
+    def __init__(
+        self, scene: Scene, plan: ScenePlan, todo: Iterable[PlannedBlock], *, threads: int | None = None
+    ) -> None:
+        self._scene, self._plan, self._todo = scene, plan, iter(todo)
+        self.threads = threads or min(_MOST_THREADS, max(1, processor_count() // 4))
+        self._pool = ThreadPoolExecutor(self.threads, "roadseg-read")
+        self._ahead: deque[Future[PreparedBlock]] = deque()
+        self._turn, self.stopped = threading.Lock(), False
+        self._opened: list[Scene] = []
+        self._idle: LifoQueue[Scene | None] = LifoQueue()
+        for one in (*(None for _ in range(self.threads - 1)), scene):  # the others are opened when they are needed
+            self._idle.put(one)
+
+    def __enter__(self) -> Self:
+        with self._turn:
+            self._read_ahead()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self._pool.shutdown(cancel_futures=True)
+        for scene in self._opened:
+            scene.close()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> PreparedBlock:
+        """Return the next block, once it is read.
+
+        Raises
+        ------
+        SceneError
+            If the scene cannot be read there.
+        """
+        with self._turn:
+            self._read_ahead()
+            if self.stopped or not self._ahead:
+                raise StopIteration
+            reading = self._ahead.popleft()
+            self._read_ahead()
+        return reading.result()
+
+    def wait_for_first(self) -> None:
+        """Wait until the next block is read, or cannot be."""
+        with self._turn:
+            reading = self._ahead[0] if self._ahead else None
+        if reading:
+            wait([reading])
+
+    def stop(self) -> None:
+        """Yield no more blocks."""
+        self.stopped = True
+
+    def _read_ahead(self) -> None:
+        while not self.stopped and len(self._ahead) <= self.threads:
+            planned = next(self._todo, None)
+            if planned is None:
+                return
+            self._ahead.append(self._pool.submit(self._read, planned))
+
+    def _read(self, planned: PlannedBlock) -> PreparedBlock:
+        scene = self._idle.get()
+        try:
+            if scene is None:
+                scene = self._again()
+            return read_block(scene, self._plan, planned)
+        finally:
+            self._idle.put(scene)
+
+    def _again(self) -> Scene:
+        """Open the scene once more, with the same stretch."""
+        settings = self._scene.settings
+        again = Scene(self._scene.path, replace(settings, stretch=self._scene.stretch or settings.stretch))
+        self._opened.append(again)
+        return again
+
+
+def read_block(scene: Scene, plan: ScenePlan, planned: PlannedBlock) -> PreparedBlock:
+    """Read a block and settle what to predict of it.
+
+    Raises
+    ------
+    SceneError
+        If the scene cannot be read there.
+    """
+    # Of a block that will be regridded every pixel is needed: neighbours outside the area weigh in.
+    wanted = None if plan.regrids else plan.area.covers(plan.grid_out, planned.core)
+    return prepare_block(scene.read(planned.extent), planned, wanted)
