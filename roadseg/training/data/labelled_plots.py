@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from shapely import MultiPolygon, Polygon
 
 from roadseg.errors import RoadsegError, SceneError, TrainingError, counted
 from roadseg.files.outputs import writable_folder
 from roadseg.model.card import ModelCard
 from roadseg.progress import Listener
-from roadseg.raster.area import Area, polygon_area
+from roadseg.raster.area import polygon_area
 from roadseg.raster.grid import Grid
 from roadseg.roads.files.read import read_polygons
 from roadseg.settings import AdaptSettings, DevFolder
@@ -29,6 +30,9 @@ from roadseg.windows import Window
 
 Predict = Callable[[Sequence[DevArea]], Sequence[NDArray[np.float32]]]
 """Returns the probability of road in areas, (height, width) float32 each."""
+
+_Polygons = tuple[Sequence[Polygon | MultiPolygon], str | None]
+"""An area of interest: polygons, and their CRS."""
 
 
 @dataclass(frozen=True)
@@ -79,14 +83,15 @@ def load_ground(
         If the data cannot be used or hold no labels.
     """
     parts: Mapping[TilePair, Sequence[Window] | None]
+    aoi = read_polygons(settings.aoi) if settings.aoi else None
     if settings.labels:
-        parts = _drawn(data, settings, card.gsd_m, folder, listener)
+        parts = _drawn(data, settings, aoi, card.gsd_m, folder, listener)
     else:
         parts = {pair: None for place in data for split in find_tile_pairs(place) for pair in split}
     opened = open_for_model(list(parts), bands=card.bands, chosen=settings.bands, listener=listener)
     sized = [tile.with_pixel_size(settings.pixel_m) for tile in opened]
     scenes = {tile.pair: tile.grid for tile in opened}
-    tiles = _inside_aoi(at_gsd(sized, card.gsd_m), settings.aoi)
+    tiles = _inside_aoi(at_gsd(sized, card.gsd_m), aoi)
     plots = tuple(read_plots(_candidates(tiles, scenes, parts, settings.seed)))
     if not any((plot.label == 1).any() for plot in plots):
         where = settings.labels.name if settings.labels else "the masks"
@@ -159,7 +164,12 @@ def load_other_place(settings: AdaptSettings, card: ModelCard, listener: Listene
 
 
 def _drawn(
-    data: Sequence[Path], settings: AdaptSettings, gsd_m: float, folder: Path, listener: Listener
+    data: Sequence[Path],
+    settings: AdaptSettings,
+    aoi: _Polygons | None,
+    gsd_m: float,
+    folder: Path,
+    listener: Listener,
 ) -> dict[TilePair, list[Window]]:
     """Draw the labels in the plots of scenes, and return these plots."""
     images = find_images(data)
@@ -170,7 +180,7 @@ def _drawn(
         pixel = grid.pixel_size_m()
         size_m = settings.pixel_m or (float(np.mean(pixel)) if pixel else gsd_m)
         side = max(1, round(SIDE_PX * gsd_m / size_m))
-        window = _area(grid, settings.aoi, str(image)).window if settings.aoi else grid.window
+        window = polygon_area(grid, *aoi, str(image)).window if aoi else grid.window
         return choose_with_roads(squares(window, side), settings.seed, most)
 
     ready: AbstractContextManager[object] = (
@@ -180,11 +190,7 @@ def _drawn(
         return draw_parts(grids, settings, folder, choose, listener)
 
 
-def _area(grid: Grid, aoi: Path, name: str) -> Area:
-    return polygon_area(grid, *read_polygons(aoi), name)
-
-
-def _inside_aoi(tiles: Sequence[FileTile], aoi: Path | None) -> list[FileTile]:
+def _inside_aoi(tiles: Sequence[FileTile], aoi: _Polygons | None) -> list[FileTile]:
     """Return the tiles that an area of interest touches, void outside of it.
 
     Raises
@@ -197,7 +203,7 @@ def _inside_aoi(tiles: Sequence[FileTile], aoi: Path | None) -> list[FileTile]:
     found, errors = [], []
     for tile in tiles:
         try:
-            found.append(replace(tile, aoi=_area(tile.grid, aoi, tile.name)))
+            found.append(replace(tile, aoi=polygon_area(tile.grid, *aoi, tile.name)))
         except SceneError as error:
             errors.append(error)
     if not found:
