@@ -3,11 +3,13 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from roadseg.errors import counted
-from roadseg.model.card import Measurement, ModelCard, bundled_models, find_model, read_card
+from roadseg.errors import ModelError, counted
+from roadseg.model import card as cards
+from roadseg.model.card import Measurement, ModelCard, bundled_models, find_model
 from roadseg.model.likeness import unlike_training
 from roadseg.model.stages import training_stages
 from roadseg.raster.scene import Scene
@@ -47,7 +49,7 @@ class BundledModel:
 def list_models() -> list[BundledModel]:
     """Return the bundled models."""
     default = find_model(None) if bundled_models() else None
-    return [BundledModel(name, path, read_card(path), path == default) for name, path in bundled_models().items()]
+    return [BundledModel(name, path, cards.read_card(path), path == default) for name, path in bundled_models().items()]
 
 
 def layer_values(layers: "Sequence[LayerRow]") -> dict[str, Any]:
@@ -100,11 +102,40 @@ def group_measurements(card: ModelCard) -> dict[str, dict[str, list[Measurement]
     return groups
 
 
+def read_card(path: Path) -> ModelCard:
+    """Return the card of a model file, ``.safetensors`` or ``.onnx``, without its weights.
+
+    Raises
+    ------
+    ModelError
+        If it is no model file, damaged, or has no card, or ONNX is not installed.
+    """
+    if path.suffix.lower() != ".onnx":
+        return cards.read_card(path)
+    if find_spec("onnx") is None:
+        raise ModelError("ONNX is not installed; pip install 'roadseg[onnx]' adds it")
+    from roadseg.model.onnx_graph import read_onnx_card
+
+    return read_onnx_card(path)
+
+
 def model_layers(path: Path) -> "list[LayerRow]":
-    """Return the layers of a model file, in the order they are computed, for one of its windows."""
-    from roadseg.model.resunet import layer_table
+    """Return the layers of a model file, in the order they are computed, for one of its windows.
+
+    Those of an ONNX file are the layers of the network that it was exported from, as its card describes it.
+    """
+    import torch
+
+    from roadseg.model.resunet import ResUNet, layer_table
     from roadseg.model.weights import load_model
 
+    if path.suffix.lower() == ".onnx":
+        card = read_card(path)
+        with torch.device("meta"):  # shapes alone: the file says any width
+            network = ResUNet(
+                bands=card.bands, width=card.width, upsample="nearest" if card.upsample == "nearest" else "bilinear"
+            )
+            return layer_table(network, card.window_px)
     network, card = load_model(path)
     return layer_table(network, card.window_px)
 

@@ -1,5 +1,6 @@
 """Model cards as readable lines: nothing twice, nothing wider than the terminal."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from commands import roadseg
 
+from roadseg.export import export
 from roadseg.info import describe_card, describe_recipe, group_measurements
 from roadseg.model.card import Measurement, ModelCard, find_model, read_card
 from roadseg.model.resunet import ResUNet
@@ -136,3 +138,17 @@ def test_the_layers_of_a_network_need_no_model_file() -> None:
     both = roadseg("info", "compact", "--width", 64)
     assert both.returncode == 2
     assert "leave the other arguments out" in both.stderr
+
+
+def test_an_onnx_file_says_what_its_model_file_says(model_file: Path, tmp_path: Path) -> None:
+    export(model_file, tmp_path / "m.onnx")
+    stored, exported = (
+        json.loads(roadseg("info", path, "--json").stdout) for path in (model_file, tmp_path / "m.onnx")
+    )
+    assert exported.pop("model") == str(tmp_path / "m.onnx")
+    assert stored.pop("model") == str(model_file)
+    assert exported == stored
+    (tmp_path / "bad.onnx").write_bytes(b"words")
+    done = roadseg("info", tmp_path / "bad.onnx")
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "is not an ONNX model" in done.stderr

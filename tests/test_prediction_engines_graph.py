@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from roadseg.errors import DeviceError, ModelError
+from roadseg.export import export
 from roadseg.model.device import thread_count
 from roadseg.prediction.engines import choose
 from roadseg.prediction.engines.choose import choose_engine, load
@@ -58,7 +59,6 @@ def test_floats_and_bytes_mean_the_same(name, model_file):
 
 @pytest.mark.parametrize("name", GRAPH_ENGINES)
 def test_an_exported_model_predicts_by_itself(name, model_file, tmp_path):
-    from roadseg.export import export
 
     exported = export(model_file, tmp_path / "tiny.onnx").output
     batch = windows(2)
@@ -156,3 +156,36 @@ def test_model_and_device_may_come_from_the_environment(model_file, monkeypatch)
     monkeypatch.setenv("ROADSEG_DEVICE", "toaster")
     with pytest.raises(DeviceError, match="toaster"):
         load(None, EngineSettings(engine="torch"))
+
+
+def _shape_of_a_weight(graph):
+    weight = next(one for one in graph.initializer if one.name.endswith("norm1.bias"))
+    weight.dims[0] = 2**62
+
+
+def _operator(graph):
+    next(node for node in graph.node if node.op_type == "Relu").op_type = "Loop"
+
+
+def _weight_of_another_layer(graph):
+    node = next(node for node in graph.node if node.op_type == "Conv")
+    node.input[1] = next(one.name for one in graph.initializer if len(one.dims) == 1)
+
+
+def _one_channel(graph):
+    graph.node[-1].input[0] = graph.node[-1].input[1]
+    del graph.node[-1].input[1]
+
+
+@pytest.mark.parametrize("name", GRAPH_ENGINES)
+@pytest.mark.parametrize("damage", [_shape_of_a_weight, _operator, _weight_of_another_layer, _one_channel])
+def test_a_damaged_graph_is_one_sentence(name, damage, model_file, tmp_path):
+    """Each of these was a traceback of the library."""
+    onnx = pytest.importorskip("onnx")
+    path = tmp_path / "m.onnx"
+    export(model_file, path)
+    model = onnx.load(path)
+    damage(model.graph)
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match=r"the ONNX model (cannot be run|answers) .*; export it again with"):
+        answers(name, path, [windows(2)])

@@ -43,7 +43,7 @@ def info(
     \b
     roadseg info
     roadseg info compact
-    roadseg info my_model.safetensors
+    roadseg info my_model.safetensors        (or .onnx)
     roadseg info scene.tif
     roadseg info scene.tif --model compact
     roadseg info --width 64 --upsample nearest
@@ -58,7 +58,7 @@ def info(
             _show_architecture(architecture, as_json=as_json)
         elif target is None:
             _show_models(as_json=as_json)
-        elif target in bundled_models() or target.endswith(".safetensors"):
+        elif target in bundled_models() or target.lower().endswith((".safetensors", ".onnx")):
             _show_model(target, as_json=as_json)
         else:
             _show_raster(target, model, as_json=as_json)

@@ -41,11 +41,10 @@ class Case:
 
 
 def case_of(seed: int) -> Case:
-    """Return the case of a seed; the kinds take turns."""
-    kind = KINDS[seed % len(KINDS)]
-    random = Random(f"case {seed}")
-    command = random.choice(COMMANDS[kind])
-    return Case(seed, kind, command, random.choice(command.files))
+    """Return the case of a seed; the kinds take turns, and so do the commands of a kind."""
+    kind, turn = KINDS[seed % len(KINDS)], seed // len(KINDS)
+    command = COMMANDS[kind][turn % len(COMMANDS[kind])]
+    return Case(seed, kind, command, Random(f"case {seed}").choice(command.files))
 
 
 def run_case(case: Case, inputs: Path, place: Path, preloaded: Preloaded) -> list[str]:
@@ -62,27 +61,34 @@ def run_control(command: Command, inputs: Path, place: Path, preloaded: Preloade
 
 def run_command(command: Command, folder: Path, preloaded: Preloaded, statuses: "set[int] | None" = None) -> list[str]:
     """Run a command in a folder and return what was wrong."""
-    before = states_in(folder)
+    before, around = states_in(folder), {path.name for path in folder.parent.iterdir()}
     outcome = preloaded.run(command.arguments, folder)
     after = states_in(folder)
-    problems = [*wrong_words(outcome, statuses or {0, 1}), *_wrong_cost(outcome)]
+    many = "--scenes" in command.arguments
+    problems = [*wrong_words(outcome, statuses or {0, 1}, many=many), *_wrong_cost(outcome)]
     if outcome.status == 70:
         problems.append(f"raised at {_place(preloaded.run([*command.arguments, '-vv'], folder).stderr)}")
-    changed = {name for name in {*before, *after} if before.get(name) != after.get(name)}
-    made = {name for name in changed if name not in before}
-    expected = set(command.outputs) if outcome.status == 0 or "--check" in command.arguments else set()
-    beside = {f"{Path(name).stem}.run/" for name in command.outputs} | {"o.masks/"}
+    made, changed = after.keys() - before.keys(), [name for name in before if before[name] != after.get(name)]
     if outcome.status == 0:
-        made = {name for name in made if not any(name.startswith(folder) for folder in beside)}
-        changed = {name for name in changed if not any(name.startswith(folder) for folder in beside)}
-        problems += [f"exit 0 without {name}" for name in sorted(expected - set(after))]
-    problems += [f"left behind: {name}" for name in sorted(made - expected)]
-    problems += [f"changed: {name}" for name in sorted(changed - made)]
-    return problems
+        problems += [f"exit 0 without {name}" for name in sorted(set(command.outputs) - after.keys())]
+    problems += [f"left behind: {name}" for name in sorted(made) if not _may_make(command, name, outcome.status)]
+    problems += [f"changed: {name}" for name in changed if not _may_make(command, name, outcome.status)]
+    return problems + [f"made outside: {path.name}" for path in folder.parent.iterdir() if path.name not in around]
 
 
-def wrong_words(outcome: Outcome, statuses: set[int]) -> list[str]:
-    """Return what is wrong with the exit status and what was printed."""
+def _may_make(command: Command, name: str, status: int) -> bool:
+    """Whether a command that ended with this status may leave this file: outputs, and what belongs to them."""
+    if "--scenes" in command.arguments:  # the outputs of the scenes that were good
+        return not name.endswith((".new", ".lock", ".partial/"))
+    if status and "--check" not in command.arguments:
+        return False
+    folders = [name for name in command.outputs if name.endswith("/")]
+    beside = () if status else (*(f"{Path(name).stem}.run/" for name in command.outputs), "o.masks/", *folders)
+    return name in command.outputs or name.startswith(beside)
+
+
+def wrong_words(outcome: Outcome, statuses: set[int], *, many: bool = False) -> list[str]:
+    """Return what is wrong with the exit status and what was printed; of many scenes, each may have its sentence."""
     lines = [line for line in outcome.stderr.splitlines() if line.strip()]
     last = lines[-1] if lines else ""
     if outcome.hung:
@@ -93,9 +99,9 @@ def wrong_words(outcome: Outcome, statuses: set[int]) -> list[str]:
     if outcome.status == 0 and lines:
         problems.append(f"exit 0 says: {lines[0]}")
     if outcome.status == 1:
-        if len(lines) != 1 or not last.startswith("roadseg: error: "):
+        if (len(lines) != 1 and not many) or not all(line.startswith("roadseg: error: ") for line in lines or [""]):
             problems.append(f"{len(lines)} lines: {lines[0] if lines else ''} … {last}")
-        elif last.endswith("-vv shows where") or len(last) > 1000:
+        elif last.endswith("-vv shows where") or max(map(len, lines)) > 1000:
             problems.append(f"no sentence: {last[:300]}")
         if _CONTROL.search(outcome.stderr):
             problems.append(f"control characters: {last!r}")

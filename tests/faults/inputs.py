@@ -1,6 +1,7 @@
 """Good inputs of every kind that roadseg reads, as small as they can be, and the commands that read them."""
 
 import contextlib
+import json
 import os
 import shutil
 import sys
@@ -12,8 +13,28 @@ import numpy as np
 
 NAMES = ("a", "b")
 TRAIN = ["--width", "2", "--steps", "2", "--batch", "1", "--crop", "16", "--device", "cpu", "-q"]
+LITTLE = ["--width", "2", "--batch", "1", "--crop", "16", "--minutes", "0.005", "--device", "cpu", "-q"]
 WIDE = "--road-width 6 --cache o.masks"
+ADAPT = ["--model", "m.safetensors", "--steps", "2", "--minutes", "9", "--anyway", "--device", "cpu", "-q"]
 PREDICT = ["--engine", "torch", "--device", "cpu", "--block", "224", "--overlap", "16", "-q"]
+ONNX = ["--engine", "onnx", "--block", "224", "--overlap", "16", "-q"]
+SCENES = {
+    "scenes.csv": "id,href\nfirst,scene.tif\nsecond,deep.tif\n",
+    "scenes.txt": "scene.tif\ndeep.tif\n",
+    "items.json": json.dumps(
+        {
+            "type": "FeatureCollection",
+            "features": [
+                {
+                    "type": "Feature",
+                    "id": name,
+                    "assets": {"visual": {"href": f"{name}.tif", "type": "image/tiff", "roles": ["data"]}},
+                }
+                for name in ("scene", "deep")
+            ],
+        }
+    ),
+}
 CONFIG = """steps = 1
 width = 2
 batch = 1
@@ -70,6 +91,7 @@ def _on_vectors(kind: str) -> list[Command]:
 _PIXELS = [
     ("predict {0} --model m.safetensors -o o.tif --vector o.gpkg --preview o.png", "o.tif o.gpkg o.png", PREDICT),
     ("predict {0} --model m.safetensors -o o.tif --mask k.tif --grid model", "o.tif k.tif", PREDICT),
+    ("predict {0} --model m.safetensors -o o.tif --part 1/2", "o.tif.partial/", PREDICT),
     ("info {0}", "", []),
     ("info {0} --model m.safetensors", "", []),
 ]
@@ -98,6 +120,7 @@ COMMANDS: dict[str, list[Command]] = {
         _command("truth.tif", "evaluate roads.tif truth.tif -q"),
         _command("images/a.tif masks/a.tif", "train data.csv -o o.safetensors", "o.safetensors", TRAIN),
         _command("images/a.tif masks/a.tif", "train data.csv -o o --check -q", "o.check.png"),
+        _command("images/a.tif masks/a.tif", "adapt data.csv -o o.safetensors", "o.safetensors", ADAPT),
     ],
     "VRT": [*_on_rasters(_PIXELS, "scene.vrt"), *_on_rasters(_ROADS, "roads.vrt")],
     "safetensors": [
@@ -105,21 +128,41 @@ COMMANDS: dict[str, list[Command]] = {
         _command("m.safetensors", "info m.safetensors"),
         _command("m.safetensors", "info scene.tif --model m.safetensors"),
         _command("m.safetensors", "export m.safetensors -o o.json -q", "o.json"),
+        _command("m.safetensors", "adapt data.csv -o o.safetensors", "o.safetensors", ADAPT),
         _command("m.safetensors", "train data.csv --from m.safetensors -o o.safetensors", "o.safetensors", TRAIN),
         _command(
             "m.safetensors", "train data.csv --set teacher=m.safetensors -o o.safetensors", "o.safetensors", TRAIN
         ),
         _command("m.safetensors", "train --from m.safetensors --steps 0 --dev . -o o.safetensors -q", "o.safetensors"),
     ],
+    "ONNX": [
+        _command("m.onnx", "predict scene.tif --model m.onnx -o o.tif", "o.tif", ONNX),
+        _command("m.onnx", "predict scene.tif --model m.onnx -o o.tif --part 2/2", "o.tif.partial/", ONNX),
+        _command("m.onnx", "info m.onnx"),
+        _command("m.onnx", "info scene.tif --model m.onnx"),
+    ],
+    "scene list": [
+        _command(name, f"predict --scenes {name} -o out --summary s.json --model m.safetensors", "out/ s.json", PREDICT)
+        for name in SCENES
+    ],
     "checkpoint": [
         _command("t.run/checkpoint-1.safetensors", "train data.csv -o t.safetensors", "t.safetensors", TRAIN),
     ],
-    "GPKG": _on_vectors("GPKG"),
+    "GPKG": [
+        *_on_vectors("GPKG"),
+        _command(
+            "roads.gpkg aoi.gpkg",
+            "adapt scene.tif --labels roads.gpkg --road-width 6 --aoi aoi.gpkg -o o.safetensors",
+            "o.safetensors",
+            ADAPT,
+        ),
+    ],
     "GeoJSON": _on_vectors("GeoJSON"),
     "Shapefile": _on_vectors("Shapefile"),
     "CSV": [
         _command("data.csv", "train data.csv -o o.safetensors", "o.safetensors", TRAIN),
         _command("data.csv", "train data.csv -o o --check -q", "o.check.png"),
+        _command("data.csv", "adapt data.csv -o o.safetensors", "o.safetensors", ADAPT),
         _command(
             "widths.csv",
             "train --images scene.tif --labels roads.geojson --width-table widths.csv --cache o.masks -o o --check -q",
@@ -127,9 +170,7 @@ COMMANDS: dict[str, list[Command]] = {
         ),
     ],
     "TOML": [
-        _command(
-            "config.toml", "train data.csv --config config.toml -o o.safetensors --device cpu -q", "o.safetensors"
-        ),
+        _command("config.toml", "train data.csv --config config.toml -o o.safetensors", "o.safetensors", LITTLE),
         _command("config.toml", "train --config config.toml --print-config"),
         _command(
             "widths.toml",
@@ -139,6 +180,10 @@ COMMANDS: dict[str, list[Command]] = {
     ],
 }
 """The commands by the format of the file that is mutated."""
+
+
+def _all_commands() -> list[Command]:
+    return [command for commands in COMMANDS.values() for command in commands]
 
 
 def make_inputs(folder: Path) -> None:
@@ -172,16 +217,26 @@ def make_inputs(folder: Path) -> None:
     Path("widths.csv").write_text("class,width_m\nresidential,6\nprimary,12.5\n")
     Path("widths.toml").write_text("residential = 6\nprimary = 12.5\n")
     Path("config.toml").write_text(CONFIG)
+    for name, text in SCENES.items():
+        Path(name).write_text(text)
     _make_vectors()
     _make_model()
+    _run("export", "m.safetensors", "-o", "m.onnx", "-q")
     _run("train", "data.csv", "-o", "t.safetensors", *TRAIN, "--minutes", "0.00001")
     if not Path("t.run/checkpoint-1.safetensors").exists():
         raise RuntimeError("training left no checkpoint")
     with tempfile.TemporaryDirectory() as elsewhere:
-        for kind, number in (("GeoTIFF", 0), ("GeoTIFF", 11), ("GPKG", 1), ("GPKG", 2), ("safetensors", 3)):
-            shutil.copytree(folder, elsewhere, dirs_exist_ok=True)
-            os.chdir(elsewhere)
-            _run(*COMMANDS[kind][number].arguments)
+        shutil.copytree(folder, elsewhere, dirs_exist_ok=True)
+        os.chdir(elsewhere)
+        for verb, words in (
+            ("predict", "--preview"),
+            ("evaluate", "--report"),
+            ("compare", "--preview"),
+            ("adapt", ""),
+        ):
+            for path in Path().glob("o.*"):
+                path.unlink() if path.is_file() else shutil.rmtree(path)
+            _run(*next(c.arguments for c in _all_commands() if c.arguments[0] == verb and words in (*c.arguments, "")))
 
 
 def _make_vectors() -> None:

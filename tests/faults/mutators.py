@@ -277,11 +277,60 @@ def _mutate_toml(path: Path, random: Random) -> str:
     return lines[at]
 
 
+def _mutate_list(path: Path, random: Random) -> str:
+    """Change a list of scenes: a cell, a line, or a value of the STAC items."""
+    if path.suffix == ".json":
+        return _mutate_geojson(path, random)
+    return _mutate_csv(path, random)
+
+
+def _mutate_onnx(path: Path, random: Random) -> str:
+    """Change the card, a name, an operator, a number of a node, or the shape or values of a weight."""
+    import onnx
+
+    model = onnx.load(path)
+    graph = model.graph
+    match random.randrange(7):
+        case 0 | 1:
+            entry = random.choice(model.metadata_props)
+            value = json.loads(entry.value)
+            inner = isinstance(value, dict | list) and bool(value)
+            done = f"{entry.key}: " + (_mutate_json_value(value, random) if inner else "replaced")
+            entry.value = json.dumps(value) if inner else random.choice(_TEXTS[:-1])
+        case 2:
+            node = random.choice(graph.node)
+            node.op_type = random.choice(("Relu", "Conv", "Sigmoid", "Reshape", "Nothing", "", "Loop", "Concat"))
+            done = f"an operator becomes {node.op_type}"
+        case 3:
+            node = random.choice(graph.node)
+            names = random.choice((node.input, node.output))
+            names[random.randrange(len(names))] = random.choice(("", "nothing", *(n.name for n in graph.initializer)))
+            done = f"a name of {node.op_type} becomes {list(names)}"
+        case 4:
+            weight = random.choice(graph.initializer)
+            if weight.dims:
+                weight.dims[random.randrange(len(weight.dims))] = random.choice((0, 1, 3, -1, 2**31, 2**62))
+            done = f"{weight.name} has the shape {list(weight.dims)}"
+        case 5:
+            weight = random.choice(graph.initializer)
+            weight.data_type = random.choice((0, 1, 2, 7, 8, 10, 11, 99))
+            done = f"{weight.name} has the type {weight.data_type}"
+        case _:
+            value = random.choice((*graph.input, *graph.output))
+            size = random.choice(value.type.tensor_type.shape.dim)
+            size.dim_value = random.choice((0, 1, 2, 3, 7, 225, 2**31))
+            done = f"{value.name} has a side of {size.dim_value}"
+    path.write_bytes(model.SerializeToString())
+    return done
+
+
 _AWARE: dict[str, Callable[[Path, Random], str]] = {
     "GeoTIFF": _mutate_tiff,
     "VRT": _mutate_vrt,
     "safetensors": _mutate_safetensors,
     "checkpoint": _mutate_safetensors,
+    "ONNX": _mutate_onnx,
+    "scene list": _mutate_list,
     "GPKG": _mutate_gpkg,
     "GeoJSON": _mutate_geojson,
     "Shapefile": _mutate_shapefile,

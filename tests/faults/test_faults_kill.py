@@ -5,11 +5,13 @@ import shutil
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pyogrio
 import pytest
 from campaign import states_in
-from inputs import PREDICT, TRAIN
+from inputs import ADAPT, PREDICT, TRAIN
 from preloaded import Preloaded
+from worlds import NORTH_UP, picture, write_raster
 
 COMMANDS = {
     "predict": (["predict", "scene.tif", "--model", "m.safetensors", "-o", "o.tif", "--vector", "o.gpkg",
@@ -20,6 +22,7 @@ COMMANDS = {
                 ("o.gpkg", "o.png")),
     "evaluate": (["evaluate", "roads.tif", "truth.tif", "--report", "o.html", "--errors", "o.tif", "-q"],
                  ("o.html", "o.tif")),
+    "adapt": (["adapt", "data.csv", "-o", "o.safetensors", *ADAPT], ("o.safetensors",)),
     "export": (["export", "m.safetensors", "-o", "o.json", "-q"], ("o.json",)),
 }  # fmt: skip
 """Commands by verb, and what they write."""
@@ -101,17 +104,54 @@ def kill_and_repeat(verb: str, number: int, inputs: Path, folder: Path, preloade
     assert_finished(verb, folder, before, whole)
 
 
-@pytest.mark.parametrize("verb", ["predict", "vectorize", "train", "compare"])
+SLOWER = "adapt"
+"""Takes a second and more; only killed in the default run."""
+
+QUICK = tuple(verb for verb in COMMANDS if verb != SLOWER)
+KILLED = ("predict", "vectorize", "train", "compare", "adapt")
+
+
+@pytest.mark.parametrize("verb", KILLED)
 def test_killed_runs_are_repeated_to_the_same_outputs(verb, inputs, tmp_path, preloaded, whole):
-    for number in range(6):
+    for number in range(2):
         kill_and_repeat(verb, number, inputs, tmp_path / "case", preloaded, whole)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("verb", ["predict", "vectorize", "train", "compare"])
+@pytest.mark.parametrize("verb", KILLED)
 def test_many_killed_runs(verb, inputs, tmp_path, preloaded, whole):
-    for number in range(100, 150):
+    for number in range(100, 140):
         kill_and_repeat(verb, number, inputs, tmp_path / "case", preloaded, whole)
+
+
+def kill_parts_and_finish(number: int, inputs: Path, folder: Path, preloaded: Preloaded) -> None:
+    """Kill two parts, run a third one to its end; the command without a part makes the outputs of one run."""
+    random = Random(f"parts {number}")
+    command, outputs = COMMANDS["predict"]
+    folder, alone = fresh(inputs, folder), fresh(inputs, folder.with_name("alone"))
+    for place in (folder, alone):
+        pixels = picture(300, 410, seed=number).astype(np.uint8)  # 2 × 2 blocks
+        write_raster(place / "scene.tif", pixels, transform=NORTH_UP)
+    assert preloaded.run(command, alone).status == 0
+    before = set(states_in(folder))
+    parts = [[*command, "--part", f"{part}/3"] for part in (1, 2, 3)]
+    killed = preloaded.run_together(parts[:2], folder, apart_s=0.1, kill_after_s=random.uniform(0.05, 0.6))
+    assert {outcome.status for outcome in killed} <= {0, -9}, killed
+    assert preloaded.run(parts[2], folder).status == 0
+    last = preloaded.run(command, folder)
+    assert last.status == 0, last.stderr
+    assert content(folder, outputs) == content(alone, outputs)
+    assert set(states_in(folder)) == before | set(outputs)
+
+
+def test_killed_parts_are_taken_over(inputs, tmp_path, preloaded):
+    kill_parts_and_finish(0, inputs, tmp_path / "case", preloaded)
+
+
+@pytest.mark.slow
+def test_many_killed_parts(inputs, tmp_path, preloaded):
+    for number in range(100, 130):
+        kill_parts_and_finish(number, inputs, tmp_path / "case", preloaded)
 
 
 def run_group(verb: str, number: int, inputs: Path, folder: Path, preloaded: Preloaded, whole: dict) -> None:
@@ -133,16 +173,15 @@ def run_group(verb: str, number: int, inputs: Path, folder: Path, preloaded: Pre
     assert_finished(verb, folder, before, whole)
 
 
-@pytest.mark.parametrize("verb", COMMANDS)
+@pytest.mark.parametrize("verb", QUICK)
 def test_runs_at_once_do_not_disturb_each_other(verb, inputs, tmp_path, preloaded, whole):
-    for number in range(2):
-        run_group(verb, number, inputs, tmp_path / "case", preloaded, whole)
+    run_group(verb, 0, inputs, tmp_path / "case", preloaded, whole)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", COMMANDS)
 def test_many_runs_at_once(verb, inputs, tmp_path, preloaded, whole):
-    for number in range(100, 110):
+    for number in range(100, 109):
         run_group(verb, number, inputs, tmp_path / "case", preloaded, whole)
 
 
@@ -170,9 +209,15 @@ def fill_disk(verb: str, kib: int, inputs: Path, folder: Path, preloaded: Preloa
     return 1
 
 
-@pytest.mark.parametrize("verb", COMMANDS)
+@pytest.mark.parametrize("verb", QUICK)
 def test_a_full_disk_is_one_sentence_and_loses_nothing(verb, inputs, tmp_path, preloaded, whole):
-    sizes = (1, 2, 7, 20, 60, 100_000) if verb != "train" else (1, 7, 20, 100_000)
-    statuses = [fill_disk(verb, kib, inputs, tmp_path / "case", preloaded, whole) for kib in sizes]
+    statuses = [fill_disk(verb, kib, inputs, tmp_path / "case", preloaded, whole) for kib in (1, 20, 100_000)]
     assert statuses[0] == 1
     assert statuses[-1] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_disks_of_many_sizes(verb, inputs, tmp_path, preloaded, whole):
+    for kib in (1, 2, 3, 5, 7, 12, 30, 60, 100, 200):
+        fill_disk(verb, kib, inputs, tmp_path / "case", preloaded, whole)

@@ -1,9 +1,15 @@
 """What the engines that run an exported graph on the CPU share."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from roadseg.errors import DeviceError
+from roadseg.errors import DeviceError, ModelError, RoadsegError
+
+_LONGEST = 300
 
 
 def require_cpu(engine: str, device: str) -> None:
@@ -17,3 +23,38 @@ def to_unit_scale(pixels: NDArray[np.generic]) -> NDArray[np.float32]:
     if pixels.dtype == np.uint8:
         return pixels.astype(np.float32) / np.float32(255)
     return pixels.astype(np.float32, copy=False)
+
+
+@contextmanager
+def damaged_graphs_refused() -> Iterator[None]:
+    """Context manager in which a graph is loaded or run: whatever a library raises about it becomes one sentence.
+
+    Raises
+    ------
+    ModelError
+        If the graph cannot be loaded or run, for instance because its file is damaged.
+    """
+    try:
+        yield
+    except (RoadsegError, MemoryError):
+        raise
+    except Exception as error:  # the libraries' errors have no common ancestor but this one
+        reason = " ".join(str(error).split())[:_LONGEST].rstrip(".")
+        raise ModelError(f"the ONNX model cannot be run ({reason}); export it again with roadseg export") from error
+
+
+def probability_of_road(answer: NDArray[Any], windows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the second channel of what a graph answers, (n, h, w) float32, for windows (n, bands, h, w).
+
+    Raises
+    ------
+    ModelError
+        If the answer has another shape or number format.
+    """
+    expected = (len(windows), 2, *windows.shape[2:])
+    if answer.shape != expected or answer.dtype != np.float32:
+        raise ModelError(
+            f"the ONNX model answers {list(answer.shape)} {answer.dtype} instead of {list(expected)} float32; export "
+            f"it again with roadseg export"
+        )
+    return answer[:, 1]

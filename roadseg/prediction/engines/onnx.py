@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 
 from roadseg.errors import DeviceError
 from roadseg.model.device import thread_count
-from roadseg.prediction.engines.graph import require_cpu, to_unit_scale
+from roadseg.prediction.engines.graph import (
+    damaged_graphs_refused,
+    probability_of_road,
+    require_cpu,
+    to_unit_scale,
+)
 from roadseg.prediction.engines.symmetries import mean_over_symmetries
 from roadseg.settings import EngineSettings, Precision
 
@@ -37,6 +42,8 @@ class OnnxEngine:
     ------
     DeviceError
         If another device or precision than this engine offers is asked for, or ONNX Runtime is not installed.
+    ModelError
+        If the graph cannot be loaded.
     """
 
     library, device = "onnx", "cpu"
@@ -61,9 +68,13 @@ class OnnxEngine:
             yield mean_over_symmetries(self._predict, windows) if self._symmetric else self._predict(windows)
 
     def _predict(self, windows: Array) -> Array:
-        parts = range(0, len(windows), self.batch_size)
-        answers = [self._session.run(None, {"image": windows[i : i + self.batch_size]})[0][:, 1] for i in parts]
+        starts = range(0, len(windows), self.batch_size)
+        answers = [self._run(windows[start : start + self.batch_size]) for start in starts]
         return answers[0] if len(answers) == 1 else np.concatenate(answers)
+
+    def _run(self, windows: Array) -> Array:
+        with damaged_graphs_refused():
+            return probability_of_road(self._session.run(None, {"image": windows})[0], windows)
 
 
 def _session(graph: bytes, threads: int) -> Any:
@@ -74,4 +85,5 @@ def _session(graph: bytes, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors only; they are raised as well
-    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    with damaged_graphs_refused():
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

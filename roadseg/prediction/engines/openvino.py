@@ -12,7 +12,12 @@ from numpy.typing import NDArray
 
 from roadseg.errors import DeviceError
 from roadseg.model.device import cpu_has_bfloat16, thread_count
-from roadseg.prediction.engines.graph import require_cpu, to_unit_scale
+from roadseg.prediction.engines.graph import (
+    damaged_graphs_refused,
+    probability_of_road,
+    require_cpu,
+    to_unit_scale,
+)
 from roadseg.prediction.engines.symmetries import mean_over_symmetries
 from roadseg.settings import EngineSettings, Precision
 
@@ -40,6 +45,8 @@ class OpenVinoEngine:
     ------
     DeviceError
         If another device or precision than this engine offers is asked for, or OpenVINO is not installed.
+    ModelError
+        If the graph cannot be loaded.
     """
 
     library, device = "openvino", "cpu"
@@ -73,25 +80,27 @@ class OpenVinoEngine:
         """Start each batch before the one in front of it is handed out; two requests take turns."""
         idle, busy = [self._model.create_infer_request() for _ in range(2)], []
         for batch in batches:
-            request = idle.pop()
-            request.start_async({"image": to_unit_scale(batch)}, share_inputs=False)
-            busy.append(request)
+            request, windows = idle.pop(), to_unit_scale(batch)
+            with damaged_graphs_refused():
+                request.start_async({"image": windows}, share_inputs=False)
+            busy.append((request, windows))
             if len(busy) == 2:
-                idle.append(busy.pop(0))
-                yield _answer(idle[-1])
-        for request in busy:
-            yield _answer(request)
+                idle.append(busy[0][0])
+                yield _answer(*busy.pop(0))
+        for request, windows in busy:
+            yield _answer(request, windows)
 
     def _infer(self, request: Any, windows: Array) -> Array:
-        request.infer({"image": windows})
-        return _answer(request)
+        with damaged_graphs_refused():
+            request.start_async({"image": windows}, share_inputs=False)
+        return _answer(request, windows)
 
 
-def _answer(request: Any) -> Array:
+def _answer(request: Any, windows: Array) -> Array:
     """Wait for a request and return its probability of road, (n, h, w) float32."""
-    request.wait()
-    answer: Array = request.get_output_tensor(0).data[:, 1].copy()
-    return answer
+    with damaged_graphs_refused():
+        request.wait()
+        return probability_of_road(request.get_output_tensor(0).data, windows).copy()
 
 
 def _compiled(graph: bytes, precision: str, threads: int) -> Any:
@@ -105,4 +114,5 @@ def _compiled(graph: bytes, precision: str, threads: int) -> Any:
         "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "LATENCY",
     }
-    return core.compile_model(core.read_model(graph), "CPU", settings)
+    with damaged_graphs_refused():
+        return core.compile_model(core.read_model(graph), "CPU", settings)
