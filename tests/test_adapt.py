@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from commands import Said
 from shapely import LineString
 from worlds import names_in, write_raster
 
-from roadseg.adapt import adapt
+from roadseg.adapt import AdaptResult, adapt
 from roadseg.errors import OutputError, TrainingError
 from roadseg.files.lock import locked
 from roadseg.model.card import ModelCard, read_card
@@ -61,17 +62,40 @@ def write_roads(path: Path, lines: list[LineString], *, crs: str | None = UTM, p
     return path
 
 
-@pytest.fixture
-def scene(tmp_path: Path) -> Path:
+def write_scene(place: Path) -> Path:
     """Write a scene of 320 m."""
     image, _ = draw(streets())
-    return write_raster(tmp_path / "scene.tif", image, crs=UTM, transform=Affine(1, 0, CORNER[0], 0, -1, CORNER[1]))
+    return write_raster(place / "scene.tif", image, crs=UTM, transform=Affine(1, 0, CORNER[0], 0, -1, CORNER[1]))
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Path:
+    """Write the scene into the test's folder."""
+    return write_scene(tmp_path)
 
 
 @pytest.fixture
 def roads(tmp_path: Path) -> Path:
     """Write its roads."""
     return write_roads(tmp_path / "roads.gpkg", streets())
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """The bundled model adapted to the scene: the folder with all files, the result, and what was said."""
+
+    place: Path
+    result: AdaptResult
+    said: list[str]
+
+
+@pytest.fixture(scope="module")
+def adapted(tmp_path_factory: pytest.TempPathFactory) -> Adapted:
+    """Adapt the bundled model to the scene and its roads."""
+    place, said = tmp_path_factory.mktemp("adapted"), []
+    scene, roads = write_scene(place), write_roads(place / "roads.gpkg", streets())
+    output, listener = place / "mine.safetensors", Listener(said.append)
+    return Adapted(place, adapt(scene, output, labels=roads, steps=25, labels_are="exact", listener=listener), said)
 
 
 @pytest.fixture(scope="module")
@@ -96,14 +120,13 @@ def folder(tmp_path: Path, count: int = 3, *, crs: str | None = UTM) -> Path:
     return place
 
 
-def test_a_map_makes_a_model_that_finds_the_roads(scene: Path, roads: Path, tmp_path: Path) -> None:
-    said: list[str] = []
-    output = tmp_path / "mine.safetensors"
-    result = adapt(scene, output, labels=roads, steps=25, labels_are="exact", listener=Listener(said.append))
+def test_a_map_makes_a_model_that_finds_the_roads(adapted: Adapted) -> None:
+    place, result, said = adapted.place, adapted.result, adapted.said
+    output = place / "mine.safetensors"
     assert result.after.relaxed_f1 > max(0.8, result.before.relaxed_f1 + 0.1)
     assert result.steps == 25
-    assert names_in(tmp_path) == ["mine.run", "mine.safetensors", "roads.gpkg", "scene.tif"]
-    assert names_in(tmp_path / "mine.run") == ["before_after.png", "labels"]
+    assert names_in(place) == ["mine.run", "mine.safetensors", "roads.gpkg", "scene.tif"]
+    assert names_in(place / "mine.run") == ["before_after.png", "labels"]
     assert cv2.imread(str(result.picture)) is not None
     card = load_model(output)[1]
     assert (card.name, card.width, card.gsd_range_m) == ("mine", 16, (1.0, 1.0))
@@ -120,16 +143,15 @@ def test_a_map_makes_a_model_that_finds_the_roads(scene: Path, roads: Path, tmp_
 def test_masks_without_crs_and_a_place_that_is_only_scored(start: Path, tmp_path: Path) -> None:
     tiles = folder(tmp_path, crs=None)
     other = folder(tmp_path / "other", 1, crs=None)
-    result = adapt(tiles, tmp_path / "mine.safetensors", gsd=1.0, model=str(start), dev=other, steps=60, anyway=True)
+    result = adapt(tiles, tmp_path / "mine.safetensors", gsd=1.0, model=str(start), dev=other, steps=5, anyway=True)
     assert result.elsewhere_before is not None
     assert result.elsewhere_after is not None
     assert (result.before.tiles, result.elsewhere_after.tiles) == (3, 1)
     assert json.loads(json.dumps(result.to_dict()))["output"] == str(tmp_path / "mine.safetensors")
 
 
-def test_a_map_that_lies_metres_off_is_brought_onto_the_roads(scene: Path, roads: Path, tmp_path: Path) -> None:
-    good, said = tmp_path / "good.safetensors", []
-    adapt(scene, good, labels=roads, steps=25, labels_are="exact")
+def test_a_map_that_lies_metres_off_is_brought_onto_the_roads(scene: Path, adapted: Adapted, tmp_path: Path) -> None:
+    good, said = adapted.place / "mine.safetensors", []
     off = write_roads(tmp_path / "off.gpkg", [shapely.affinity.translate(line, 6, 5) for line in streets()])
     result = adapt(
         scene, tmp_path / "mine.safetensors", labels=off, model=str(good), steps=1, listener=Listener(said.append),
@@ -144,7 +166,7 @@ def test_a_map_that_lies_metres_off_is_brought_onto_the_roads(scene: Path, roads
 def test_the_same_seed_gives_the_same_model_and_a_stopped_run_resumes(
     scene: Path, roads: Path, start: Path, tmp_path: Path
 ) -> None:
-    options: dict[str, Any] = {"labels": roads, "model": str(start), "steps": 8, "anyway": True}
+    options: dict[str, Any] = {"labels": roads, "model": str(start), "steps": 4, "anyway": True}
     cards = []
 
     def stop(_: float) -> None:
