@@ -121,6 +121,20 @@ def test_a_coordinate_that_is_not_finite_is_refused(tmp_path):
         write(path, [LineString([(0, 0), (np.nan, 1)])])
     with pytest.raises(SceneError, match="not a finite number"):
         read_lines(path)
+    with np.errstate(invalid="ignore"):
+        write(path, [Polygon([(0, 0), (np.nan, 1), (1, 1)])], kind="Polygon")
+    with pytest.raises(SceneError, match="not a finite number; repair that polygon"):
+        read_polygons(path)
+
+
+def test_a_polygon_that_crosses_itself_comes_back_valid(tmp_path):
+    path = tmp_path / "bow.gpkg"
+    good = box(10, 10, 13, 12)
+    write(path, [Polygon([(0, 0), (2, 2), (2, 0), (0, 2)]), good], kind="Polygon")
+    polygons = read_polygons(path)[0]
+    assert good in polygons
+    assert all(polygon.is_valid for polygon in polygons)
+    assert sum(polygon.area for polygon in polygons) == pytest.approx(2 + good.area)
 
 
 def test_a_missing_crs_comes_back_as_none(tmp_path):

@@ -117,7 +117,7 @@ def bring_together(predicted: MapLines, mapped: MapLines, settings: CompareSetti
         polygons, crs = read_polygons(settings.aoi)
         shape = shapely.union_all(polygons)
         if crs and predicted.crs and not same_crs(crs, predicted.crs):
-            shape = shapely.transform(shape, lambda xy: reproject(xy, crs, str(predicted.crs)))
+            shape = shapely.make_valid(shapely.transform(shape, lambda xy: reproject(xy, crs, str(predicted.crs))))
         predicted = _clipped(predicted, shape)
     else:
         shape = _surroundings(predicted)

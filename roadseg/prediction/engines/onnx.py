@@ -84,6 +84,6 @@ def _session(graph: bytes, threads: int) -> Any:
         raise DeviceError("ONNX Runtime is not installed; pip install 'roadseg[onnx]' adds it") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 3  # errors only; they are raised as well
+    options.log_severity_level = 4  # its errors are raised as well
     with damaged_graphs_refused():
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

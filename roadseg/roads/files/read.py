@@ -85,7 +85,7 @@ def read_layer(
 
 
 def read_polygons(path: Path, *, layer: str | None = None) -> tuple[list[Polygon | MultiPolygon], str | None]:
-    """Read the polygons of a vector file.
+    """Read the polygons of a vector file; those that cross themselves come back as the valid ones they are made of.
 
     Parameters
     ----------
@@ -101,9 +101,15 @@ def read_polygons(path: Path, *, layer: str | None = None) -> tuple[list[Polygon
     Raises
     ------
     SceneError
-        If the file cannot be read, holds no polygon, or holds polygons in several layers.
+        If the file cannot be read, holds no polygon, holds polygons in several layers, or has a coordinate that is
+        not finite.
     """
     geometries, crs = _read_kinds(path, _POLYGONS, "polygons", layer)
+    _check_finite(geometries, path, "polygon")
+    broken = ~shapely.is_valid(geometries)
+    if broken.any():
+        mended = shapely.get_parts(shapely.make_valid(geometries[broken], method="structure"))
+        geometries = np.concatenate([geometries[~broken], _of_kinds(mended, _POLYGONS)])
     if len(geometries) == 0:
         raise SceneError(f"{path} holds no polygons; give a file with at least one")
     return list(geometries), crs
@@ -132,9 +138,8 @@ def read_lines(path: Path, *, layer: str | None = None) -> tuple[list[NDArray[np
         or has a coordinate that is not finite.
     """
     geometries, crs = _read_kinds(path, _LINES, "lines", layer)
+    _check_finite(geometries, path, "line")
     xy, line = shapely.get_coordinates(shapely.get_parts(geometries), return_index=True)
-    if not np.isfinite(xy).all():
-        raise SceneError(f"{path} holds a coordinate that is not a finite number; repair that line first")
     return ([] if len(xy) == 0 else np.split(xy, np.flatnonzero(np.diff(line)) + 1)), crs
 
 
@@ -155,6 +160,11 @@ def _read_kinds(
         if declared[name] in allowed and shapely.is_missing(table.geometries).all():
             return _NO_GEOMETRIES, table.crs
     raise SceneError(f"{path} holds no {noun}; give a file that does")
+
+
+def _check_finite(geometries: NDArray[np.object_], path: Path, noun: str) -> None:
+    if not np.isfinite(shapely.get_coordinates(geometries)).all():
+        raise SceneError(f"{path} holds a coordinate that is not a finite number; repair that {noun} first")
 
 
 def _of_kinds(geometries: NDArray[np.object_], kinds: tuple[shapely.GeometryType, ...]) -> NDArray[np.object_]:
