@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+from commands import run_python
 
 from roadseg.errors import DeviceError, ModelError
 from roadseg.export import export
@@ -48,6 +49,23 @@ def test_answers_stay_what_they_are_when_the_next_batch_is_computed(name, model_
     kept = answers(name, model_file, batches)
     again = [answers(name, model_file, [batch])[0] for batch in batches]
     assert all(np.array_equal(one, other) for one, other in zip(kept, again, strict=True))
+
+
+@pytest.mark.skipif(not choose.is_installed("openvino"), reason="openvino is missing")
+def test_ctrl_c_after_two_openvino_engines_is_no_crash(model_file):
+    """OpenVINO's runtimes leave a freed stack for signals if they go in the order in which they came."""
+    code = f"""
+import faulthandler, gc, signal
+from roadseg.prediction.engines.choose import load
+from roadseg.settings import EngineSettings
+faulthandler.enable()
+first, second = (load({str(model_file)!r}, EngineSettings(engine="openvino")) for _ in range(2))
+del first; gc.collect()
+del second; gc.collect()
+signal.signal(signal.SIGINT, lambda *_: print("handled"))
+signal.raise_signal(signal.SIGINT)
+"""
+    assert run_python(code) == "handled\n"
 
 
 @pytest.mark.parametrize("name", GRAPH_ENGINES)

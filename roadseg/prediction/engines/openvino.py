@@ -5,6 +5,7 @@ are computed one after the other by all threads; the next ones are gathered and 
 """
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -103,12 +104,22 @@ def _answer(request: Any, windows: Array) -> Array:
         return probability_of_road(request.get_output_tensor(0).data, windows).copy()
 
 
-def _compiled(graph: bytes, precision: str, threads: int) -> Any:
+@cache
+def _core() -> Any:
+    """Return OpenVINO's runtime, one for the whole process.
+
+    Each runtime gives the thread a stack for signals of its own and takes it away again when it goes: of two, the one
+    that goes last would leave a stack that the other one freed, and the next Ctrl-C would end Python by SIGSEGV.
+    """
     try:
         import openvino
     except ImportError as error:
         raise DeviceError("OpenVINO is not installed; pip install 'roadseg[openvino]' adds it") from error
-    core = openvino.Core()
+    return openvino.Core()
+
+
+def _compiled(graph: bytes, precision: str, threads: int) -> Any:
+    core = _core()
     settings = {
         "INFERENCE_PRECISION_HINT": precision,
         "INFERENCE_NUM_THREADS": threads,

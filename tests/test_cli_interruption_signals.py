@@ -1,7 +1,4 @@
-"""SIGINT and SIGTERM in the process of the tests, as handlers see them; commands are tried in test_cli_interruption.py.
-
-These run first: raised in a process in which native libraries have threads, they have crashed it now and then.
-"""
+"""SIGINT and SIGTERM in the process of the tests, as handlers see them; test_cli_interruption.py tries commands."""
 
 import signal
 import threading
