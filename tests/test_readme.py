@@ -97,7 +97,7 @@ def test_a_model_of_ones_own_is_as_good_as_promised(tmp_path: Path) -> None:
 def test_test_command_is_there_for_ci() -> None:
     found = re.search(r"<!-- test command -->\n```sh\n(.*)\n```", README)
     assert found
-    assert found.group(1).endswith("pytest")
+    assert found.group(1).endswith("pytest -n auto")
 
 
 @pytest.mark.parametrize("verb", sorted({shlex.split(command)[1] for command in COMMANDS}))
