@@ -73,6 +73,13 @@ def test_parquet(tmp_path):
         ("l.csv", "a,b\n1,2\n", "has a row without a scene; name the column href, scene, path or url"),
         ("l.csv", "href\n", "lists no scene"),
         ("l.txt", "\n", "lists no scene"),
+        ("l.txt", "a\0b.tif\n", "holds NUL bytes"),
+        ("l.csv", "href\na\0b.tif\n", "holds NUL bytes|cannot be read"),
+        (
+            "l.json",
+            '{"features": [{"assets": {"a": {"href": "a", "type": "image/tiff", "roles": [[]]}}}]}',
+            "cannot be read",
+        ),
         ("l.json", "{}", "lists no scene"),
         ("l.json", "[1]", "cannot be read as a list of scenes"),
         ("l.json", "{", "cannot be read as a list of scenes"),

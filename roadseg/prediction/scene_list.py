@@ -53,10 +53,12 @@ def read_scene_list(path: Path, asset: str | None = None) -> Listed:
         else:
             lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
             found = [(line.partition("?")[0], line) for line in lines if line]
-    except (OSError, ValueError, AttributeError, csv.Error) as error:
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError, csv.Error) as error:
         raise SceneError(f"{path} cannot be read as a list of scenes ({error}); check the file") from error
     if not found:
         raise SceneError(f"{path} lists no scene; is it a table, a STAC ItemCollection or a text with one per line?")
+    if any("\0" in name + scene for name, scene in found):
+        raise SceneError(f"{path} holds NUL bytes, which no path has; is it a text in UTF-8?")
     return [(name, _place(scene, path)) for name, scene in found]
 
 
