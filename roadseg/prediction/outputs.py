@@ -9,7 +9,8 @@ from roadseg.model.card import ModelCard
 from roadseg.prediction.pipeline import join_predicted
 from roadseg.prediction.plan import ScenePlan
 from roadseg.raster.cog import write_cog
-from roadseg.raster.encoding import ATTRIBUTION, MASK, Product
+from roadseg.raster.cog_tiles import join_tiles
+from roadseg.raster.encoding import ATTRIBUTION, Product
 from roadseg.raster.files import stored_tags
 from roadseg.raster.partial import Partial
 from roadseg.raster.probability import ProbabilityRaster
@@ -24,9 +25,11 @@ def write_rasters(plan: ScenePlan, partial: Partial, tags: dict[str, str], creat
     """Join the blocks to cloud-optimized GeoTIFFs: the probability first, then the mask, if there is one."""
     grid, finished = plan.grid_out.cropped(plan.area_out), []
     for product, target in plan.rasters:
-        joined = partial.mosaic(product, plan.blocks_out, grid, plan.area_out, tags)
         path = _cog(partial, product)
-        write_cog(joined, path, overviews="NEAREST" if product is MASK else "AVERAGE", creation=creation)
+        files = partial.files(product, plan.blocks_out)
+        if not (product.as_tiles and join_tiles(path, product, files, grid, plan.area_out, tags)):
+            joined = partial.mosaic(product, plan.blocks_out, grid, plan.area_out, tags)
+            write_cog(joined, path, overviews=product.resampling, creation=creation)
         finished.append((path, target))
     return finished
 

@@ -160,5 +160,5 @@ def block_files(products: Sequence[Product], block: Block, threshold: float) -> 
     mask = threshold_mask(values, threshold)
     counts = {KNOWN: int(np.count_nonzero(mask != NODATA)), ROAD: int(np.count_nonzero(mask == 1))}
     for product in products:
-        data = mask if product is MASK else values
+        data = mask if product.name == MASK.name else values
         yield block_name(product, block.window), block_file(product, block.window, data, counts)

@@ -13,6 +13,7 @@ from roadseg.errors import ModelError
 from roadseg.model.card import ModelCard
 from roadseg.model.likeness import unlike_training
 from roadseg.raster.area import Area, rectangle_area
+from roadseg.raster.cog_tiles import fits_tiles
 from roadseg.raster.encoding import MASK, Product, probability_product
 from roadseg.raster.grid import Grid
 from roadseg.raster.regrid import needed_window
@@ -128,7 +129,7 @@ def plan_scene(
     regrids = scaled and settings.grid == "scene"
     probability = probability_product(settings.dtype)
     rasters = [(probability, outputs.raster), *([(MASK, outputs.mask)] if outputs.mask else [])]
-    return ScenePlan(
+    plan = ScenePlan(
         area=area,
         grid_model=scene.grid_model,
         area_model=area_model,
@@ -146,6 +147,17 @@ def plan_scene(
         rasters=tuple(rasters),
         threshold=card.threshold if settings.threshold is None else settings.threshold,
     )
+    return plan if settings.creation else _in_tiles(plan)
+
+
+def _in_tiles(plan: ScenePlan) -> ScenePlan:
+    """Return a plan whose blocks hold the tiles of the finished files, where they fit."""
+    rasters = tuple(
+        (replace(product, as_tiles=fits_tiles(product, plan.area_out, plan.blocks_out)), path)
+        for product, path in plan.rasters
+    )
+    predicted = plan.predicted if plan.regrids else tuple(product for product, _ in rasters)
+    return replace(plan, rasters=rasters, predicted=predicted)
 
 
 def describe(scene: Scene, plan: ScenePlan, card: ModelCard, engine: str) -> str:

@@ -44,6 +44,7 @@ def write_cog(source: Path, target: Path, *, overviews: str = "AVERAGE", creatio
         "overview_resampling": overviews,
         "bigtiff": "IF_SAFER",
         "sparse_ok": "TRUE",
+        "overviews": "IGNORE_EXISTING",
         "num_threads": "ALL_CPUS",
     }
     asked = {key.lower(): value for key, _, value in (option.partition("=") for option in creation)}

@@ -39,6 +39,8 @@ class Product:
         Factor from stored values to what they mean.
     colours
         Red, green and blue by value, from 0, for a colour table; empty for shades of grey.
+    as_tiles
+        Whether blocks hold the tiles of the finished file, see ``cog_tiles``.
     """
 
     name: str
@@ -46,11 +48,17 @@ class Product:
     description: str
     scale: float = 1.0
     colours: tuple[tuple[int, int, int], ...] = ()
+    as_tiles: bool = False
 
     @property
     def nodata(self) -> float:
         """The value of nodata pixels."""
         return NODATA if self.dtype == "uint8" else float("nan")
+
+    @property
+    def resampling(self) -> str:
+        """How overviews are made, in GDAL's words."""
+        return "NEAREST" if self.colours else "AVERAGE"
 
 
 def probability_product(dtype: str) -> Product:

@@ -16,7 +16,13 @@ _GDAL_TYPES = {"uint8": "Byte", "float32": "Float32"}
 
 
 def mosaic_vrt(
-    product: Product, blocks: Iterable[tuple[Path, Window]], grid: Grid, area: Window, tags: Mapping[str, str]
+    product: Product,
+    blocks: Iterable[tuple[Path, Window]],
+    grid: Grid,
+    area: Window,
+    tags: Mapping[str, str],
+    *,
+    overview: int = 0,
 ) -> str:
     """Return a VRT of blocks that lie in the same folder.
 
@@ -32,18 +38,23 @@ def mosaic_vrt(
         The pixels that the blocks cover.
     tags
         Metadata of the raster.
+    overview
+        Which overview of the blocks to show, the first one with 1; 0 is their full resolution. ``grid`` is as much
+        smaller, ``area`` and the places of blocks are not.
     """
     kind = _GDAL_TYPES[product.dtype]
     t = grid.transform
     metadata = "".join(f'<MDI key="{key}">{_escaped(value)}</MDI>' for key, value in tags.items())
+    level = f'<OpenOptions><OOI key="OVERVIEW_LEVEL">{overview - 1}</OOI></OpenOptions>' if overview else ""
+    places = ((path, [n >> overview for n in _place(w, area)]) for path, w in blocks)
     sources = "".join(
-        f'<SimpleSource><SourceFilename relativeToVRT="1">{path.name}</SourceFilename><SourceBand>1</SourceBand>'
-        f'<SourceProperties RasterXSize="{w.width}" RasterYSize="{w.height}" DataType="{kind}" '
+        f'<SimpleSource><SourceFilename relativeToVRT="1">{path.name}</SourceFilename>{level}<SourceBand>1</SourceBand>'
+        f'<SourceProperties RasterXSize="{width}" RasterYSize="{height}" DataType="{kind}" '
         f'BlockXSize="512" BlockYSize="512"/>'
-        f'<SrcRect xOff="0" yOff="0" xSize="{w.width}" ySize="{w.height}"/>'
-        f'<DstRect xOff="{w.col - area.col}" yOff="{w.row - area.row}" xSize="{w.width}" ySize="{w.height}"/>'
+        f'<SrcRect xOff="0" yOff="0" xSize="{width}" ySize="{height}"/>'
+        f'<DstRect xOff="{col}" yOff="{row}" xSize="{width}" ySize="{height}"/>'
         "</SimpleSource>"
-        for path, w in blocks
+        for path, (row, col, height, width) in places
     )
     scale = f"<Offset>0</Offset><Scale>{product.scale!r}</Scale>" if product.scale != 1 else ""
     return (
@@ -55,6 +66,11 @@ def mosaic_vrt(
         f"<NoDataValue>{product.nodata}</NoDataValue>{_colours(product)}{scale}{sources}"
         "</VRTRasterBand></VRTDataset>"
     )
+
+
+def _place(window: Window, area: Window) -> tuple[int, int, int, int]:
+    """Return row, col, height and width of a window in an area."""
+    return window.row - area.row, window.col - area.col, window.height, window.width
 
 
 def _escaped(text: str) -> str:

@@ -31,6 +31,7 @@ from rasterio.io import MemoryFile
 from roadseg.errors import OutputError
 from roadseg.files.outputs import NEW, SCRATCH, publish, write_atomically
 from roadseg.raster.cog import MAKE_ROOM
+from roadseg.raster.cog_tiles import tiled_block
 from roadseg.raster.encoding import Product
 from roadseg.raster.files import open_raster
 from roadseg.raster.grid import Grid
@@ -144,6 +145,16 @@ class Partial:
         self._check_lock()
         (self.folder / _COMPLETE).touch()
 
+    def files(self, product: Product, blocks: Sequence[Window]) -> list[tuple[Path, Window]]:
+        """Return the files of all planned blocks of a product, and where they lie.
+
+        Raises
+        ------
+        OutputError
+            If one is missing: the raster would have a hole.
+        """
+        return list(zip(self._paths(product, blocks), blocks, strict=True))
+
     def mosaic(
         self, product: Product, blocks: Sequence[Window], grid: Grid, area: Window, tags: Mapping[str, str]
     ) -> Path:
@@ -171,7 +182,7 @@ class Partial:
         OutputError
             If a block is missing: the raster would have a hole.
         """
-        files = list(zip(self._paths(product, blocks), blocks, strict=True))
+        files = self.files(product, blocks)
         path = self.folder / f"{product.name}.vrt"
         write_atomically(path, mosaic_vrt(product, files, grid, area, tags).encode())
         return path
@@ -255,6 +266,8 @@ def block_name(product: Product, window: Window) -> str:
 
 def block_file(product: Product, window: Window, values: NDArray[Any], counts: Mapping[str, int]) -> bytes:
     """Return the file of a finished block, (height, width), with counts that ``Partial.total`` adds up."""
+    if product.as_tiles:
+        return tiled_block(product, window, values, counts)
     with MemoryFile() as memory:
         with rasterio.Env(GDAL_NUM_THREADS="1"), memory.open(**_profile(product, window)) as file:
             file.write(values, 1)

@@ -19,7 +19,7 @@ import pytest
 import rasterio
 
 from roadseg import predict
-from roadseg.prediction import block, outputs, pipeline
+from roadseg.prediction import block, pipeline
 from roadseg.prediction.reader import BlockReader
 from roadseg.raster.encoding import dequantize
 from roadseg.raster.scene import Scene
@@ -36,7 +36,7 @@ PARTS = (
     (Scene, "read", "read", False),
     (block, "_predict", "windows, blend, quantize", False),
     (pipeline, "_store", "store", False),
-    (outputs, "write_cog", "COG with overviews", True),
+    (predict, "write_rasters", "COG with overviews", True),
     (predict, "predict", WHOLE, True),
 )
 

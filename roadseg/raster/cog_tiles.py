@@ -1,0 +1,280 @@
+"""Cloud-optimized GeoTIFFs joined from the finished tiles of blocks: no pixel is compressed twice.
+
+Blocks of a whole number of 512 px tiles hold the very tiles of the final file, compressed, and those of the overviews 2
+and 4, whose pixels come from one block too. Joining copies bytes. Overviews from 8 on are made of the overview 4, a
+sixteenth of the pixels. Tags, colours and the order of everything are those of a small file that GDAL writes. About
+0.5 ms per megapixel where GDAL's driver takes 10 to 15.
+"""
+
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.io import MemoryFile
+
+from roadseg.errors import OutputError
+from roadseg.raster.cog import MAKE_ROOM, write_cog
+from roadseg.raster.encoding import NODATA, Product
+from roadseg.raster.grid import Grid
+from roadseg.raster.mosaic import mosaic_vrt
+from roadseg.raster.tiff import (
+    COMPRESSION,
+    HEIGHT,
+    NEW_SUBFILE_TYPE,
+    PREDICTOR,
+    TILE_HEIGHT,
+    TILE_WIDTH,
+    WIDTH,
+    Directory,
+    Tag,
+    Tiles,
+    compose,
+    read_directories,
+    tiles_of,
+)
+from roadseg.windows import Window
+
+Bytes = NDArray[np.uint8]
+
+TILE_PX = 512
+
+_STORED = 2
+"""Overviews that blocks hold: 2 and 4."""
+
+_ALIGNED_PX = TILE_PX << _STORED
+_DEFLATE = 8
+_STRIP_ROWS = 64
+
+
+def overview_count(height: int, width: int) -> int:
+    """Return how many overviews a COG has: each half as large, until one fits into a tile."""
+    side, count = max(height, width), 0
+    while side > TILE_PX:
+        side, count = side // 2, count + 1
+    return count
+
+
+def fits_tiles(product: Product, area: Window, blocks: Iterable[Window]) -> bool:
+    """Return whether the raster of an area can be joined from the tiles of its blocks, with the overviews of GDAL.
+
+    GDAL averages the overview before, but picks nearest pixels from the full resolution: then all must be whole numbers
+    of pixels apart.
+    """
+    if product.dtype != "uint8":
+        return False
+    count = overview_count(area.height, area.width)
+    whole = 1 << (count if product.resampling == "NEAREST" else min(_STORED, count))
+    if area.height % whole or area.width % whole:
+        return False
+    return not any((block.row - area.row) % _ALIGNED_PX or (block.col - area.col) % _ALIGNED_PX for block in blocks)
+
+
+def tiled_block(product: Product, window: Window, values: Bytes, counts: Mapping[str, int]) -> bytes:
+    """Return the file of a finished block, (height, width) uint8: a GeoTIFF of the final tiles and their overviews.
+
+    Parameters
+    ----------
+    product
+        What the values are.
+    window
+        Place of the block.
+    values
+        (height, width) uint8.
+    counts
+        Numbers to store with it.
+    """
+    halve, levels = _nearest if product.resampling == "NEAREST" else _average, [values]
+    while len(levels) <= _STORED and not (levels[-1].shape[0] % 2 or levels[-1].shape[1] % 2):
+        levels.append(halve(levels[-1]))
+    place = rasterio.Affine(1, 0, window.col, 0, -1, -1 - window.row)  # GDAL warns at the origin
+    files = [_compressed(product, level, place, counts if number == 0 else {}) for number, level in enumerate(levels)]
+    directories = [read_directories(io.BytesIO(file))[1][0] for file in files]
+    reduced = Tag(4, 1, (1).to_bytes(4, "little"))
+    directories[1:] = [Directory(directory.tags | {NEW_SUBFILE_TYPE: reduced}) for directory in directories[1:]]
+    whole = io.BytesIO()
+    parts = [(directory, tiles_of(directory, number)) for number, directory in enumerate(directories)]
+    compose(whole, parts, lambda file, offset, length: files[file][offset : offset + length])
+    return whole.getvalue()
+
+
+def join_tiles(
+    target: Path,
+    product: Product,
+    blocks: Sequence[tuple[Path, Window]],
+    grid: Grid,
+    area: Window,
+    tags: Mapping[str, str],
+) -> bool:
+    """Join the files of blocks to a cloud-optimized GeoTIFF, as ``write_cog`` would write it.
+
+    Parameters
+    ----------
+    target
+        Path of the COG.
+    product
+        What it holds.
+    blocks
+        Files of the blocks, and where each lies.
+    grid
+        Grid of ``area``.
+    area
+        The pixels that the blocks cover.
+    tags
+        Metadata of the raster.
+
+    Returns
+    -------
+    Whether it was written: not if the blocks hold no tiles that fit together.
+
+    Raises
+    ------
+    OutputError
+        If the disk is full or a block cannot be read.
+    """
+    levels = _stored_levels(blocks, area, min(_STORED, overview_count(area.height, area.width)))
+    if not levels:
+        return False
+    try:
+        with ExitStack() as stack:
+            paths = [path for path, _ in blocks]
+            structure, first, overview = _template(paths[0].parent, product, grid, tags)
+            parts = [
+                ((overview if level else first).resized(grid.height >> level, grid.width >> level), tiles)
+                for level, tiles in enumerate(levels)
+            ]
+            if overview_count(area.height, area.width) > _STORED:
+                paths.append(_reduced(paths[0].parent, product, blocks, grid, area))
+                stack.callback(paths[-1].unlink)
+                with paths[-1].open("rb") as file:
+                    smaller = read_directories(file)[1][1:]
+                parts += [(directory, tiles_of(directory, len(blocks))) for directory in smaller]
+            with target.open("wb") as file:
+                compose(file, parts, _reader(paths, stack), structure=structure)
+    except OSError as error:
+        target.unlink(missing_ok=True)
+        raise OutputError(f"cannot write {target} ({error.strerror or error}); {MAKE_ROOM}") from error
+    return True
+
+
+def _average(values: Bytes) -> Bytes:
+    """Return the means of squares of 2 × 2 levels, halves rounded up; nodata does not count."""
+    half = np.empty((values.shape[0] // 2, values.shape[1] // 2), np.uint8)
+    for row in range(0, len(half), _STRIP_ROWS):
+        strip = values[2 * row : 2 * (row + _STRIP_ROWS)]
+        if strip.max() < NODATA:
+            rows = strip[0::2].astype(np.uint16) + strip[1::2]
+            half[row : row + _STRIP_ROWS] = (rows[:, 0::2] + rows[:, 1::2] + 2) >> 2
+            continue
+        valid = strip != NODATA
+        known = np.where(valid, strip, 0).astype(np.uint16)
+        total, count = (
+            part[0::2, 0::2] + part[0::2, 1::2] + part[1::2, 0::2] + part[1::2, 1::2]
+            for part in (known, valid.astype(np.uint16))
+        )
+        mean = (2 * total + count) // np.maximum(2 * count, 1)
+        half[row : row + _STRIP_ROWS] = np.where(count > 0, mean, NODATA)
+    return half
+
+
+def _nearest(values: Bytes) -> Bytes:
+    """Return the upper left pixels of squares of 2 × 2."""
+    return np.ascontiguousarray(values[::2, ::2])
+
+
+def _compressed(product: Product, values: Bytes, place: rasterio.Affine, counts: Mapping[str, int]) -> bytes:
+    """Return a GeoTIFF with the tiles of an array; those of nothing but nodata are left out."""
+    profile = {"driver": "GTiff", "count": 1, "dtype": product.dtype, "nodata": product.nodata, "transform": place}
+    tiling = {"tiled": True, "blockxsize": TILE_PX, "blockysize": TILE_PX, "compress": "DEFLATE", "zlevel": 1}
+    size = {"height": values.shape[0], "width": values.shape[1], "sparse_ok": True}
+    with MemoryFile() as memory:
+        with rasterio.Env(GDAL_NUM_THREADS="1"), memory.open(**profile, **tiling, **size) as file:
+            file.write(values, 1)
+            file.update_tags(**counts)
+        return bytes(memory.getbuffer())
+
+
+def _stored_levels(blocks: Sequence[tuple[Path, Window]], area: Window, count: int) -> list[Tiles]:
+    """Return the tiles of all blocks: full resolution, then overviews; empty if they do not fit together."""
+    places = [
+        np.full((3, -(-(area.height >> level) // TILE_PX), -(-(area.width >> level) // TILE_PX)), -1, np.int64)
+        for level in range(count + 1)
+    ]
+    for number, (path, window) in enumerate(blocks):
+        row, col = window.row - area.row, window.col - area.col
+        directories = _directories(path)
+        if row % _ALIGNED_PX or col % _ALIGNED_PX or not _holds_tiles(directories, window, count):
+            return []
+        for level, directory in enumerate(directories[: count + 1]):
+            tiles = tiles_of(directory, number)
+            rows, cols = -(-(window.height >> level) // TILE_PX), -(-(window.width >> level) // TILE_PX)
+            top, left = (row >> level) // TILE_PX, (col >> level) // TILE_PX
+            found = np.stack([tiles.file, tiles.offset, tiles.length]).reshape(3, rows, cols)
+            places[level][:, top : top + rows, left : left + cols] = found
+    return [Tiles(*place.reshape(3, -1)) for place in places]
+
+
+def _directories(path: Path) -> list[Directory]:
+    """Return the directories of a block's file; none if it is damaged."""
+    with path.open("rb") as file, suppress(ValueError):
+        return read_directories(file)[1]
+    return []
+
+
+def _holds_tiles(directories: Sequence[Directory], window: Window, count: int) -> bool:
+    """Return whether a block's file has the tiles of its full resolution and overviews as the final file needs them."""
+    if len(directories) <= count:
+        return False
+    wanted = {COMPRESSION: _DEFLATE, TILE_WIDTH: TILE_PX, TILE_HEIGHT: TILE_PX, PREDICTOR: 1}
+    return all(
+        directory.number(HEIGHT) == window.height >> level
+        and directory.number(WIDTH) == window.width >> level
+        and all(directory.number(tag, default=1) == value for tag, value in wanted.items())
+        for level, directory in enumerate(directories[: count + 1])
+    )
+
+
+def _template(
+    folder: Path, product: Product, grid: Grid, tags: Mapping[str, str]
+) -> tuple[bytes, Directory, Directory]:
+    """Return the structure of a COG that GDAL writes, and its directories: full resolution and overview."""
+    side = TILE_PX + 8  # one overview
+    small = Grid(grid.crs, grid.transform, side, side)
+    made = _by_gdal(folder, product, "empty", mosaic_vrt(product, [], small, small.window, tags))
+    with made.open("rb") as file:
+        structure, (first, overview) = read_directories(file)
+    made.unlink()
+    return structure, first, overview
+
+
+def _reduced(folder: Path, product: Product, blocks: Sequence[tuple[Path, Window]], grid: Grid, area: Window) -> Path:
+    """Write a COG of the overview 4, whose overviews are the smaller ones; return its path."""
+    grid = grid.scaled(grid.height >> _STORED, grid.width >> _STORED)
+    return _by_gdal(folder, product, "reduced", mosaic_vrt(product, blocks, grid, area, {}, overview=_STORED))
+
+
+def _by_gdal(folder: Path, product: Product, name: str, vrt: str) -> Path:
+    mosaic, made = folder / f"{product.name}_{name}.vrt", folder / f"{product.name}_{name}.cog.tif"
+    mosaic.write_text(vrt, encoding="utf-8")
+    write_cog(mosaic, made, overviews=product.resampling)
+    mosaic.unlink()
+    return made
+
+
+def _reader(paths: Sequence[Path], stack: ExitStack) -> Callable[[int, int, int], bytes]:
+    """Return what reads bytes of files; they are open until the stack is closed."""
+    opened: dict[int, BinaryIO] = {}
+
+    def read(file: int, offset: int, length: int) -> bytes:
+        if file not in opened:
+            if len(opened) >= 200:
+                opened.pop(next(iter(opened))).close()
+            opened[file] = stack.enter_context(paths[file].open("rb", buffering=0))
+        opened[file].seek(offset)
+        return opened[file].read(length)
+
+    return read
