@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from road_rasters import UTM_NORTH_UP, draw_t, write_levels
 from training_tiles import make_folder
+from worlds import NORTH_UP, picture, write_raster
 
 import roadseg
+from roadseg.cli import app
 from roadseg.cli.terminal import JSON_VERSION
 
 TEXT = (Path(__file__).parent.parent / ".github/JSON.md").read_text()
@@ -53,54 +56,73 @@ def test_the_common_keys_are_documented():
     assert documented("# What") == COMMON
 
 
-def test_predict(printed, draw, model_file):
-    options = ["--model", model_file, "--device", "cpu", "--precision", "float32", "--engine", "torch"]
-    values = printed("predict", draw(70, 90), "-o", "roads.tif", *options)
-    assert set(values) - COMMON == documented("## predict")
-    assert (values["device"], values["precision"], values["engine"]) == ("cpu", "float32", "torch")
-    assert (values["model"], len(values["model_hash"])) == ("tiny", 64)
+DATA, LITTLE = ("data", "--device", "cpu"), ("--width", 2, "--batch", 2, "--crop", 32, "--steps", 1)
+PREDICT = ("--device", "cpu", "--precision", "float32", "--engine", "torch")
+TRAIN = ("train", *DATA, "-o", "m.safetensors", *LITTLE)
+DOCUMENTS = [
+    ("## predict", ("predict", "scene.tif", "-o", "roads.tif", "--model", "tiny.safetensors", *PREDICT)),
+    ("## vectorize", ("vectorize", "p.tif", "-o", "roads.gpkg")),
+    ("## compare", ("compare", "p.tif", "roads.geojson", "-o", "changes.gpkg")),
+    ("## evaluate", ("evaluate", "p.tif", "t.tif", "--report", "report.html")),
+    ("## adapt", ("adapt", *DATA, "-o", "a.safetensors", "--model", "tiny.safetensors", "--steps", 2, "--anyway")),
+    ("## train", (*TRAIN, "--dev", "dev", "--set", "warmup_steps=1")),
+    ("With `--check`", (*TRAIN, "--check")),
+    ("## export", ("export", "tiny.safetensors", "-o", "item.json")),
+    ("Without an argument", ("info",)),
+    ("Of a raster", ("info", "scene.tif", "--model", "tiny.safetensors")),
+    ("## qgis install", ("qgis", "install")),
+]
+"""Commands, and where JSON.md documents what they print; a model's card is below."""
+
+VALUES = {
+    "## predict": {"device": "cpu", "precision": "float32", "engine": "torch", "model": "tiny", "blocks_missing": 0},
+    "## vectorize": {"roads": 3},
+    "## compare": {"preview": None},
+    "## evaluate": {"outputs": {"report": "report.html"}},
+    "## adapt": {"output": "a.safetensors", "steps": 2, "elsewhere_before": None, "elsewhere_after": None},
+    "## train": {"finished": True, "steps": 1},
+    "## export": {"format": "STAC-MLM"},
+    "## qgis install": {"profile": "default"},
+}
 
 
-def test_vectorize(printed, rasters):
-    values = printed("vectorize", rasters[0], "-o", "roads.gpkg")
-    assert set(values) - COMMON == documented("## vectorize")
-    assert values["roads"] == 3
+@pytest.mark.parametrize(("heading", "command"), DOCUMENTS, ids=[" ".join(map(str, c[:2])) for _, c in DOCUMENTS])
+def test_a_document_has_just_the_keys_that_are_documented(heading, command, printed, rasters, model_file, monkeypatch):
+    rasters[0].rename("p.tif")
+    rasters[1].rename("t.tif")
+    monkeypatch.setenv("HOME", str(Path.cwd()))
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    Path("tiny.safetensors").symlink_to(model_file)
+    write_raster(Path("scene.tif"), picture(70, 90).astype(np.uint8), transform=NORTH_UP)
+    if heading == "## compare":
+        printed("vectorize", "p.tif", "-o", "roads.geojson")
+    if "data" in command:
+        make_folder(Path("data"), ("a", "b"))
+        make_folder(Path("dev"), ("c",))
+    values = printed(*command)
+    assert set(values) - COMMON == documented(heading)
+    wanted = VALUES.get(heading, {})
+    assert {key: values[key] for key in wanted} == wanted
 
 
-def test_compare(printed, rasters, say):
-    say("vectorize", rasters[0], "-o", "roads.gpkg")
-    values = printed("compare", rasters[0], "roads.gpkg", "-o", "changes.gpkg")
-    assert set(values) - COMMON == documented("## compare")
-    assert values["preview"] is None
+def test_every_command_is_documented_and_tried():
+    command = typer.main.get_command(app)
+    names = {name if name != "qgis" else "qgis install" for name in command.commands}
+    sections = set(re.findall(r"^## (.*)$", TEXT, re.MULTILINE))
+    assert sections == names
+    tried = {" ".join(map(str, arguments[: 1 + (arguments[0] == "qgis")])) for _, arguments in DOCUMENTS}
+    assert tried == names
+    for name, one in command.commands.items():
+        options = {
+            flag for option in (one.commands["install"] if name == "qgis" else one).params for flag in option.opts
+        }
+        assert "--json" in options, name
 
 
-def test_evaluate(printed, rasters):
-    values = printed("evaluate", *rasters, "--report", "report.html")
-    assert set(values) - COMMON == documented("## evaluate")
-    assert values["outputs"] == {"report": "report.html"}
-    assert values["curves"]
-
-
-def test_train_and_its_check(printed, tmp_path):
-    data, dev = make_folder(tmp_path / "data", ("a", "b")), make_folder(tmp_path / "dev", ("c",))
-    common = ["train", data, "-o", "m.safetensors", "--width", 2, "--batch", 2, "--crop", 32, "--steps", 1]
-    assert set(printed(*common, "--check")) - COMMON == documented("With `--check`")
-    values = printed(*common, "--dev", dev, "--device", "cpu", "--set", "warmup_steps=1")
-    assert set(values) - COMMON == documented("## train")
-    assert values["dev"]["tiles"] == 1
-
-
-def test_export(printed, model_file):
-    assert set(printed("export", model_file, "-o", "item.json")) - COMMON == documented("## export")
-
-
-def test_info(printed, draw, model_file):
-    scene = draw(70, 90)
-    assert set(printed("info")) - COMMON == documented("Without an argument")
+def test_info_of_a_model_and_of_an_architecture(printed, model_file):
     architecture = printed("info", "--width", 64, "--upsample", "nearest")
     model = printed("info", model_file)
     assert set(model) | set(architecture) == documented("Of a model") | COMMON
-    assert set(printed("info", scene, "--model", model_file)) - COMMON == documented("Of a raster")
     assert architecture["parameters"] == sum(layer["parameters"] for layer in architecture["layers"]) == 8_220_993
     assert architecture["layers"][0]["output"] == [64, 224, 224]
     assert model["card"]["name"] == "tiny"

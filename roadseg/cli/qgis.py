@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from roadseg.cli.terminal import fail
+from roadseg.cli.terminal import AsJson, fail, print_json
 
 app = typer.Typer(help="The QGIS plugin: roadseg in the Processing toolbox.", no_args_is_help=True)
 
@@ -20,6 +20,8 @@ def _group() -> None:
 @app.command()
 def install(
     profile: Annotated[str, typer.Option("--profile", help="Name of the QGIS profile.")] = "default",
+    *,
+    as_json: AsJson = False,
 ) -> None:
     """Install the plugin into a QGIS profile, to start this very roadseg.
 
@@ -29,12 +31,16 @@ def install(
     """
     from roadseg.qgis import install as plugin
 
+    executable = _executable()
     try:
-        target = plugin.install(profile, _executable())
+        target = plugin.install(profile, executable)
     except ValueError as error:
         fail(str(error))
     except OSError as error:
         fail(f"cannot write {error.filename} ({error.strerror}); check the profile's folder")
+    if as_json:
+        print_json("qgis", {"profile": profile, "plugin": str(target), "executable": str(executable)})
+        return
     print(f"installed in {target}; enable it in QGIS under Plugins, Manage and Install Plugins, Installed: roadseg")
 
 
