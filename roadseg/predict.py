@@ -28,9 +28,10 @@ from roadseg.prediction.outputs import (
     write_styles,
 )
 from roadseg.prediction.parts import own_and_others, predict_part, shared_partial
-from roadseg.prediction.pipeline import KNOWN, ROAD, predict_blocks, regrid_blocks
+from roadseg.prediction.pipeline import KNOWN, ROAD, regrid_blocks
 from roadseg.prediction.plan import ScenePlan, scene_settings
 from roadseg.prediction.prepare import check_outputs, prepare
+from roadseg.prediction.scales import predict_scales
 from roadseg.prediction.scene_list import read_scene_list
 from roadseg.progress import Listener
 from roadseg.raster.files import bounded_cache
@@ -47,7 +48,7 @@ from roadseg.settings import (
     VectorOutputs,
 )
 from roadseg.settings.option import check_keywords, from_options, offered
-from roadseg.settings.predict import check_combinations, check_machines
+from roadseg.settings.predict import check_combinations, check_machines, check_scales
 
 __all__ = ["LoadedModel", "PredictResult", "load_model", "predict"]
 
@@ -223,6 +224,7 @@ def predict_scene(
     """
     listener, started = listener or Listener(), time.monotonic()
     check_outputs(outputs, settings, [Path(scene_path), *([model.path] if model.path else [])])
+    check_scales(settings, shared=bool(share or model.cluster))
     if share:
         return _predict_part(scene_path, outputs, model, settings, share, listener)
     with (
@@ -237,7 +239,7 @@ def predict_scene(
             if model.cluster:
                 resumed = model.cluster.predict_blocks(scene_path, outputs, settings, prepared, partial, listener)
             else:
-                resumed = predict_blocks(scene, plan, model.engine, partial, listener)
+                resumed = predict_scales(scene, plan, model.engine, partial, settings.other_scales, listener)
             if plan.regrids:
                 regrid_blocks(scene, plan, partial, listener)
             known, road = (partial.total(plan.written[0], plan.blocks_out, tag) for tag in (KNOWN, ROAD))

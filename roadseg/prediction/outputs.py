@@ -84,7 +84,7 @@ def provenance(scene: Scene, plan: ScenePlan, card: ModelCard, command: str) -> 
         "ROADSEG_MODEL": card.name,
         "ROADSEG_MODEL_HASH": card.hash,
         "ROADSEG_THRESHOLD": f"{plan.threshold:g}",
-        "ROADSEG_GSD_M": f"{card.gsd_m:g}",
+        "ROADSEG_GSD_M": f"{scene.settings.gsd_m:g}",
         "ROADSEG_SCENE": scene.path,
         "ROADSEG_COMMAND": command,
         **({ATTRIBUTION: card.attribution} if card.attribution else {}),

@@ -33,8 +33,22 @@ KNOWN, ROAD = "KNOWN", "ROAD"
 """Tags of block files: numbers of valid pixels and of road pixels."""
 
 
-def predict_blocks(scene: Scene, plan: ScenePlan, engine: Engine, partial: Partial, listener: Listener) -> int:
+def predict_blocks(
+    scene: Scene,
+    plan: ScenePlan,
+    engine: Engine,
+    partial: Partial,
+    listener: Listener,
+    finish: Callable[[Block], Block] = lambda block: block,
+) -> int:
     """Predict the blocks that are not finished yet.
+
+    Parameters
+    ----------
+    scene, plan, engine, partial, listener
+        As for ``map_blocks``.
+    finish
+        Called with each predicted block, in other threads; returns what is stored.
 
     Returns
     -------
@@ -49,7 +63,7 @@ def predict_blocks(scene: Scene, plan: ScenePlan, engine: Engine, partial: Parti
     todo = [block for block in blocks if not partial.has(plan.predicted, block.core)]
     remaining, total = sum(block.core.area for block in todo) / 1e6, plan.area_model.area / 1e6
     listener.start(total, total - remaining)
-    map_blocks(scene, plan, engine, partial, todo, listener)
+    map_blocks(scene, plan, engine, partial, todo, listener, finish=finish)
     return len(blocks) - len(todo)
 
 
@@ -60,6 +74,8 @@ def map_blocks(
     partial: Partial,
     todo: Iterable[PlannedBlock],
     listener: Listener,
+    *,
+    finish: Callable[[Block], Block] = lambda block: block,
     on_stored: Callable[[Window], None] = lambda _: None,
 ) -> None:
     """Predict blocks and store them.
@@ -72,6 +88,8 @@ def map_blocks(
         Blocks of the plan; asked for one by one, a few ahead of the one that is being stored.
     listener
         Called with megapixels finished.
+    finish
+        Called with each predicted block, in other threads; returns what is stored.
     on_stored
         Called with the core of each stored block, in another thread.
 
@@ -82,7 +100,7 @@ def map_blocks(
     """
 
     def store(block: Block) -> None:
-        _store(partial, plan.predicted, block, plan.threshold)
+        _store(partial, plan.predicted, finish(block), plan.threshold)
         on_stored(block.window)
 
     try:

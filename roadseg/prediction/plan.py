@@ -90,7 +90,7 @@ def scene_settings(card: ModelCard, settings: PredictSettings) -> SceneSettings:
     return SceneSettings(
         bands=settings.bands,
         band_count=card.bands,
-        gsd_m=card.gsd_m,
+        gsd_m=card.gsd_m * settings.scale,
         pixel_m=settings.pixel_m,
         value_range=settings.value_range,
         fill=card.mean,
@@ -174,7 +174,7 @@ def describe(scene: Scene, plan: ScenePlan, card: ModelCard, engine: str) -> str
     pixel = scene.settings.pixel_m or scene.grid.mean_pixel_m()
     ground = f" of {pixel:.3g} m" if pixel else ""
     scaled = scene.grid_model != scene.grid
-    scale = f"read at {card.gsd_m:g} m (× {scene.gsd_factors[1]:.3f})" if scaled else "used as they are"
+    scale = f"read at {scene.settings.gsd_m:g} m (× {scene.gsd_factors[1]:.3f})" if scaled else "used as they are"
     bands = ",".join(map(str, scene.bands))
     layout = plan.layout
     return (

@@ -3,11 +3,12 @@
     pytest -m benchmark -s tests/benchmarks/bench_elsewhere.py
     PYTHONPATH=tests python tests/benchmarks/bench_elsewhere.py --model mine.safetensors --every 2
     PYTHONPATH=tests python tests/benchmarks/bench_elsewhere.py --thresholds 0.1 0.2 0.5 --read-at 1 0.63
+    PYTHONPATH=tests python tests/benchmarks/bench_elsewhere.py --scales 1 0.63
 
 Needs the folder ``elsewhere`` beside the repository: folders of images/ and masks/ whose names end in their pixel size
 in centimetres. Every image goes through ``roadseg predict`` and is scored on its own pixels with a slack of 3 m; counts
 are pooled in a folder, every folder has the same weight in the mean. ``--read-at`` feeds images at other pixels than
-the model's, in metres; several are predicted one by one.
+the model's, in metres; several are predicted one by one. ``--scales`` takes their mean, like ``roadseg predict``.
 """
 
 import argparse
@@ -39,7 +40,7 @@ def folders() -> list[Path]:
     return sorted(path.iterdir())
 
 
-def scored(folder: Path, model: LoadedModel, *, every: int) -> Scores:
+def scored(folder: Path, model: LoadedModel, *, every: int, scales: Sequence[float] = (1,)) -> Scores:
     """Predict every n-th image of a folder and score them."""
     images = sorted((folder / "images").iterdir())[::every]
     with rasterio.open(images[0]) as file:
@@ -52,7 +53,7 @@ def scored(folder: Path, model: LoadedModel, *, every: int) -> Scores:
         for image in images:
             mask = next((folder / "masks").glob(f"{image.stem}.*"))
             (truth / mask.name).symlink_to(mask)
-            predict(image, found / f"{image.stem}.tif", model=model, gsd=pixel_m)
+            predict(image, found / f"{image.stem}.tif", model=model, gsd=pixel_m, scales=scales)
         return evaluate(found, truth, slack=slack, cldice=False).scores
 
 
@@ -71,16 +72,23 @@ def figures(scores: Scores, thresholds: Sequence[float]) -> list[float]:
 
 
 def table(
-    name: str, *, every: int, thresholds: Sequence[float], read_at: float | None = None, precision: str = "bfloat16"
+    name: str,
+    *,
+    every: int,
+    thresholds: Sequence[float],
+    read_at: float | None = None,
+    scales: Sequence[float] = (1,),
+    precision: str = "bfloat16",
 ) -> np.ndarray:
     """Print the table of a model and return its figures, a row per folder and their mean."""
     network, card = read_model(name)
     wanted = [*(thresholds or [card.threshold])]
     model = LoadedModel(engine_for(network, card, precision), replace(card, gsd_m=read_at or card.gsd_m))
-    rows = {folder.name: figures(scored(folder, model, every=every), wanted) for folder in folders()}
+    rows = {folder.name: figures(scored(folder, model, every=every, scales=scales), wanted) for folder in folders()}
     rows["mean"] = list(np.mean(list(rows.values()), axis=0))
     head = ["folder", *(f"F1 at {t:.3f}" for t in wanted), "F1 at the best", "break-even", "best IoU", "recall"]
-    title = f"{card.name}, read at {read_at or card.gsd_m:g} m, every {every}. image, slack {SLACK_M:g} m"
+    sizes = " and ".join(f"{(read_at or card.gsd_m) * scale:g}" for scale in scales)
+    title = f"{card.name}, read at {sizes} m, every {every}. image, slack {SLACK_M:g} m"
     measuring.show(title, [head, *([key, *(f"{v:.3f}" for v in row)] for key, row in rows.items())])
     return np.array(list(rows.values()))
 
@@ -100,6 +108,7 @@ if __name__ == "__main__":
     parser.add_argument("--every", type=int, default=1, help="take every n-th image of a folder")
     parser.add_argument("--thresholds", type=float, nargs="+", default=[], help="instead of the card's")
     parser.add_argument("--read-at", type=float, nargs="+", default=[None], help="metres per pixel to read at")
+    parser.add_argument("--scales", type=float, nargs="+", default=[1], help="take the mean of several pixel sizes")
     given = parser.parse_args()
     for metres in given.read_at:
-        table(given.model, every=given.every, thresholds=given.thresholds, read_at=metres)
+        table(given.model, every=given.every, thresholds=given.thresholds, read_at=metres, scales=given.scales)

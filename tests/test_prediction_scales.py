@@ -1,0 +1,92 @@
+"""The mean of several scales: what it is the mean of, where it is known, and that a stopped run goes on."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from engines import Constant, Identity, model_of
+from worlds import NORTH_UP, names_in, picture, read_band, write_raster
+
+from roadseg.errors import SceneError, UsageError
+from roadseg.predict import PredictResult, predict_scene
+from roadseg.progress import Listener
+from roadseg.settings import PredictOutputs, PredictSettings
+
+SIDE = 230
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Path:
+    values = picture(SIDE, SIDE + 40).astype(np.uint8)
+    values[:, 90:140, 100:180] = 7  # nodata
+    return write_raster(tmp_path / "scene.tif", values, transform=NORTH_UP, nodata=7)
+
+
+def run(scene: Path, output: Path, *scales: float, engine: Any = None, **options: Any) -> PredictResult:
+    model = model_of(engine or Identity(), window_px=64)
+    of_run = {name: options.pop(name) for name in ("listener", "share") if name in options}
+    asked = {"overlap_px": 16, "block_px": 96, "dtype": "float32", "scales": scales, **options}
+    return predict_scene(str(scene), PredictOutputs(output), model, PredictSettings(**asked), **of_run)
+
+
+def test_it_is_the_mean_of_what_each_scale_gives_alone(scene: Path, tmp_path: Path) -> None:
+    one, finer, both, stored = (tmp_path / name for name in ("one.tif", "finer.tif", "both.tif", "bytes.tif"))
+    run(scene, one, 1.0)
+    run(scene, finer, 0.63)
+    run(scene, both, 1.0, 0.63)
+    run(scene, stored, 1.0, 0.63, dtype="uint8")
+    each = [read_band(path) for path in (one, finer)]
+    assert np.nanmax(np.abs(each[0] - each[1])) > 0.02
+    assert np.array_equal(np.isnan(read_band(both)), np.isnan(each[0]))
+    np.testing.assert_allclose(read_band(both), np.mean(each, axis=0), atol=1e-6)
+    known = ~np.isnan(each[0])
+    assert np.array_equal(read_band(stored) == 255, ~known)
+    assert np.abs(read_band(stored)[known] / 254 - read_band(both)[known]).max() < 1.6 / 254
+    assert names_in(tmp_path) == ["both.tif", "bytes.tif", "finer.tif", "one.tif", "scene.tif"]
+
+
+@pytest.mark.parametrize("value", [0.37, 1.0])
+def test_a_constant_network_gives_its_value_everywhere(scene: Path, tmp_path: Path, value: float) -> None:
+    run(scene, tmp_path / "roads.tif", 1.0, 0.5, 2.0, engine=Constant(value))
+    values = read_band(tmp_path / "roads.tif")
+    np.testing.assert_allclose(values[~np.isnan(values)], value, rtol=1e-6)
+
+
+def test_only_an_area_is_predicted_and_gives_the_same_there(scene: Path, tmp_path: Path) -> None:
+    with rasterio.open(scene) as file:
+        left, bottom, right, top = file.bounds
+    middle = (left + 60.0, bottom + 70.0, right - 50.0, top - 30.0)
+    run(scene, tmp_path / "whole.tif", 1.0, 0.63)
+    run(scene, tmp_path / "part.tif", 1.0, 0.63, bbox=middle)
+    assert np.array_equal(
+        read_band(tmp_path / "part.tif"), read_band(tmp_path / "whole.tif")[30:-70, 60:-50], equal_nan=True
+    )
+
+
+@pytest.mark.parametrize("after_mpx", [0.02, 0.17])
+def test_a_stopped_run_goes_on_to_the_same_bytes(scene: Path, tmp_path: Path, after_mpx: float) -> None:
+    done = 0.0
+
+    def stop(mpx: float) -> None:
+        nonlocal done
+        done += mpx
+        if done > after_mpx:
+            raise KeyboardInterrupt
+
+    whole, stopped = tmp_path / "whole.tif", tmp_path / "stopped.tif"
+    run(scene, whole, 1.0, 0.63)
+    with pytest.raises(KeyboardInterrupt):
+        run(scene, stopped, 1.0, 0.63, listener=Listener(advance=stop))
+    assert names_in(tmp_path) == ["scene.tif", "stopped.tif.partial", "whole.tif"]
+    run(scene, stopped, 1.0, 0.63)
+    assert stopped.read_bytes() == whole.read_bytes()
+
+
+def test_what_cannot_be_done_is_said(scene: Path, tmp_path: Path) -> None:
+    with pytest.raises(SceneError, match=r"same pixels at two of the --scales.*leave one out, or give the size"):
+        run(scene, tmp_path / "roads.tif", 1.0, 0.95)
+    with pytest.raises(UsageError, match=r"cannot be shared by --part or --dask; give one"):
+        run(scene, tmp_path / "roads.tif", 1.0, 0.63, share=(0, 2))
+    assert names_in(tmp_path) == ["scene.tif"]
