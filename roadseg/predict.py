@@ -5,13 +5,13 @@ chain for one scene.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, TypeVar, Unpack
 
-from roadseg.errors import SceneError, UsageError, counted, shortened
+from roadseg.errors import RoadsegError, SceneError, UsageError, counted, shortened
 from roadseg.files.lock import locked
 from roadseg.files.outputs import name_outputs
 from roadseg.files.parts import check_unshared
@@ -27,6 +27,7 @@ from roadseg.prediction.outputs import (
     write_rasters,
     write_styles,
 )
+from roadseg.prediction.overlap import overlapped
 from roadseg.prediction.parts import own_and_others, predict_part, shared_partial
 from roadseg.prediction.pipeline import KNOWN, ROAD, regrid_blocks
 from roadseg.prediction.plan import ScenePlan, scene_settings
@@ -51,6 +52,8 @@ from roadseg.settings.option import check_keywords, from_options, offered
 from roadseg.settings.predict import check_combinations, check_machines, check_scales
 
 __all__ = ["LoadedModel", "PredictResult", "load_model", "predict"]
+
+Result = TypeVar("Result")
 
 ENDINGS = {"raster": ".tif", "mask": ".tif", "preview": ".png", "vector": ".gpkg"}
 """Extensions of the outputs of several scenes, which go to folders."""
@@ -296,6 +299,21 @@ def listed_scenes(path: Path, outputs: PredictOutputs, asset: str | None) -> lis
     listed = read_scene_list(path, asset)
     named = name_outputs([name for name, _ in listed], outputs, ENDINGS)
     return [(scene, targets) for (_, scene), (_, targets) in zip(listed, named, strict=True)]
+
+
+def process_scenes(
+    jobs: Sequence[tuple[str, PredictOutputs]],
+    process: Callable[[tuple[str, PredictOutputs], Listener], Result],
+    listener: Listener,
+) -> Iterator[Result | RoadsegError]:
+    """Yield what ``process`` makes of each scene, in order, or the error by which it failed; some run at once.
+
+    Raises
+    ------
+    UsageError
+        If an option does not fit; it would fail for every scene.
+    """
+    return overlapped(jobs, process, listener)
 
 
 def has_all_blocks(outputs: PredictOutputs) -> bool:

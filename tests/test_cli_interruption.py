@@ -60,6 +60,22 @@ def test_predict(tmp_path: Path, model_file: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"scene.tif", "roads.tif", "roads.gpkg"}
 
 
+def test_predict_many_scenes(tmp_path: Path, model_file: Path) -> None:
+    names = [f"{number}.tif" for number in range(5)]
+    for number, name in enumerate(names):
+        scene = picture(600, 700 - 300 * (number == 0), seed=number).astype(np.uint8)
+        write_raster(tmp_path / name, scene, transform=NORTH_UP)
+    command = ["predict", *names, "-o", "out", "--model", model_file, "--overlap", "16", "--device", "cpu"]
+    process = start_roadseg(tmp_path, *command)
+    wait_for(process, lambda: list(tmp_path.glob("out/*.tif.lock")))
+    process.send_signal(signal.SIGTERM)
+    assert_terminated(process, "resumes from here")
+    assert not list(tmp_path.glob("out/*.lock"))
+    again = roadseg(*command, "--overwrite", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+
+
 @pytest.mark.parametrize(("workers", "to_all"), [(1, False), (2, False), (2, True)])
 def test_vectorize(tmp_path: Path, workers: int, to_all: bool) -> None:
     noise = cv2.GaussianBlur(np.random.default_rng(0).uniform(0, 254, (3000, 3000)).astype(np.float32), (0, 0), 4)

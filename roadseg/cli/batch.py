@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,16 +33,29 @@ def for_each_file(
     -------
     The inputs that failed, with their errors.
     """
-    failed: list[tuple[str, RoadsegError]] = []
-    for name, job in jobs:
+
+    def outcome(name: str, job: Job) -> RoadsegError | None:
         try:
             process(name, job)
         except UsageError:
             raise  # an option that does not fit fails for every input
         except RoadsegError as error:
+            return error
+        return None
+
+    return failures(jobs, (outcome(name, job) for name, job in jobs), listener=listener)
+
+
+def failures(
+    jobs: Sequence[tuple[str, Job]], outcomes: Iterable[object], *, listener: Listener
+) -> list[tuple[str, RoadsegError]]:
+    """Return the inputs that failed, with their errors: those outcomes that are errors; warn of each as it comes."""
+    failed: list[tuple[str, RoadsegError]] = []
+    for (name, _), outcome in zip(jobs, outcomes, strict=True):
+        if isinstance(outcome, RoadsegError):
             if len(jobs) > 1:
-                listener.warn(str(error))
-            failed.append((name, error))
+                listener.warn(str(outcome))
+            failed.append((name, outcome))
     return failed
 
 

@@ -1,11 +1,12 @@
 """``roadseg predict``."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from roadseg.cli.batch import expand_stdin, fail_for, for_each_file, write_summary
+from roadseg.cli.batch import expand_stdin, fail_for, failures, for_each_file, write_summary
 from roadseg.cli.options import MODEL, OUTPUT, given, with_options
 from roadseg.cli.terminal import (
     AsJson,
@@ -22,6 +23,7 @@ from roadseg.cli.terminal import (
     usage,
     usage_errors,
 )
+from roadseg.errors import RoadsegError
 from roadseg.progress import Listener
 from roadseg.settings import BatchSettings, EngineSettings, MachineSettings, PredictOutputs, PredictSettings
 from roadseg.settings.option import as_options, declared, from_options
@@ -99,7 +101,10 @@ def predict(
             run = _Run(loaded, given(PredictSettings, options) | {"part": machines.part}, as_json, listener)
             run.skips = bool(batch.scenes) and not options.get("overwrite")
             own, others = scenes_of_part(jobs, machines.share)
-            failed = for_each_file(own, run.predict, listener=listener)
+            if len(own) > 1 and not machines.share and not machines.dask:
+                failed = failures(own, run.predict_overlapped(own), listener=listener)
+            else:
+                failed = for_each_file(own, run.predict, listener=listener)
             for_each_file(others, run.help_with, listener=Listener())  # their own parts report what fails
             if output == "-" and not failed:
                 copy_to_stdout(raster)
@@ -148,20 +153,18 @@ class _Run:
 
     def predict(self, scene: str, targets: PredictOutputs) -> None:
         """Predict a scene, unless it is finished."""
-        from roadseg.predict import is_finished
-        from roadseg.predict import predict as predict_one
+        self._note(scene, self._predicted((scene, targets), self._listener))
 
-        if self.skips and is_finished(scene, targets, self._model):
-            self.skipped.append(scene)
-            return
-        options = {**self._options, **as_options(targets)}
-        command = command_line(_OF_MACHINES)
-        done = predict_one(
-            scene, targets.raster, model=self._model, command=command, listener=self._listener, **options
-        )
-        self.results.append(done.to_dict())
-        if self._as_json:
-            print_json("predict", self.results[-1])
+    def predict_overlapped(self, jobs: Sequence[tuple[str, PredictOutputs]]) -> Iterator[RoadsegError | None]:
+        """Predict scenes, unless they are finished, some at once; yield None or an error for each, in order."""
+        from roadseg.predict import process_scenes
+
+        for (scene, _), done in zip(jobs, process_scenes(jobs, self._predicted, self._listener), strict=True):
+            if isinstance(done, RoadsegError):
+                yield done
+            else:
+                self._note(scene, done)
+                yield None
 
     def help_with(self, scene: str, targets: PredictOutputs) -> None:
         """Predict blocks of a scene of another part, unless it has all of them."""
@@ -169,3 +172,25 @@ class _Run:
 
         if not has_all_blocks(targets):
             self.predict(scene, targets)
+
+    def _predicted(self, job: tuple[str, PredictOutputs], listener: Listener) -> dict[str, Any] | None:
+        """Predict a scene and return the result; None if it was finished."""
+        from roadseg.predict import is_finished
+        from roadseg.predict import predict as predict_one
+
+        scene, targets = job
+        if self.skips and is_finished(scene, targets, self._model):
+            return None
+        options = {**self._options, **as_options(targets)}
+        command = command_line(_OF_MACHINES)
+        done = predict_one(scene, targets.raster, model=self._model, command=command, listener=listener, **options)
+        return done.to_dict()
+
+    def _note(self, scene: str, result: dict[str, Any] | None) -> None:
+        """Keep a result, and print it as JSON."""
+        if result is None:
+            self.skipped.append(scene)
+            return
+        self.results.append(result)
+        if self._as_json:
+            print_json("predict", result)

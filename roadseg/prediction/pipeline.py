@@ -140,7 +140,8 @@ def _predict(
                 writer.put(block)
                 del block  # else it would stay in memory until the next one is predicted
 
-        blocks.wait_for_first()  # before the engine's turn, which another scene may use
+        if len(plan.blocks) == 1:
+            blocks.wait_for_first()  # while the engine is another scene's; more blocks would take too much memory
         on_each(engine, work, blocks.stop)
 
 

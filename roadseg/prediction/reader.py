@@ -54,8 +54,6 @@ class BlockReader:
             self._idle.put(one)
 
     def __enter__(self) -> Self:
-        with self._turn:
-            self._read_ahead()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -84,8 +82,9 @@ class BlockReader:
         return reading.result()
 
     def wait_for_first(self) -> None:
-        """Wait until the next block is read, or cannot be."""
+        """Begin to read, and wait until the first block is read or cannot be."""
         with self._turn:
+            self._read_ahead()
             reading = self._ahead[0] if self._ahead else None
         if reading:
             wait([reading])

@@ -2,6 +2,7 @@
 
 import os
 import re
+import threading
 import warnings
 from collections.abc import Iterable
 from contextlib import suppress
@@ -14,6 +15,9 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOEr
 from rasterio.io import DatasetReader
 
 from roadseg.errors import SceneError
+
+_WARNINGS = threading.Lock()
+"""Filters of warnings belong to all threads: only one at a time may change them."""
 
 _CACHE_BYTES = 128 << 20
 _MOSAIC_LEVELS = 8
@@ -47,7 +51,7 @@ class OpenFile:
 
 def open_raster(path: "str | PathLike[str]", **options: Any) -> DatasetReader:
     """Open a raster for reading, without a warning if it is not georeferenced."""
-    with warnings.catch_warnings():
+    with _WARNINGS, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
             return rasterio.open(path, **options)
