@@ -49,7 +49,7 @@ def test_it_is_the_mean_of_what_each_scale_gives_alone(scene: Path, tmp_path: Pa
 
 @pytest.mark.parametrize("value", [0.37, 1.0])
 def test_a_constant_network_gives_its_value_everywhere(scene: Path, tmp_path: Path, value: float) -> None:
-    run(scene, tmp_path / "roads.tif", 1.0, 0.5, 2.0, engine=Constant(value))
+    run(scene, tmp_path / "roads.tif", 1.0, 0.5, 2.0, engine=Constant(value), block_px=6144)
     values = read_band(tmp_path / "roads.tif")
     np.testing.assert_allclose(values[~np.isnan(values)], value, rtol=1e-6)
 

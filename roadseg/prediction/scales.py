@@ -98,5 +98,5 @@ def _plan_scale(plan: ScenePlan, scene: Scene, name: str) -> ScenePlan:
         grid_out=plan.grid_model,
         area_out=plan.area_model,
         layout=replace(plan.layout, height=scene.grid_model.height, width=scene.grid_model.width, area=area),
-        predicted=(replace(plan.predicted[0], name=name),),
+        predicted=(replace(plan.predicted[0], name=name, as_tiles=False),),
     )
