@@ -50,6 +50,10 @@ _ALIGNED_PX = TILE_PX << _STORED
 _DEFLATE = 8
 _STRIP_ROWS = 64
 
+_COUNTS, _TOTALS = np.ogrid[:5, : 4 * 255]
+_MEANS = np.where(_COUNTS > 0, (2 * _TOTALS + _COUNTS) // np.maximum(2 * _COUNTS, 1), NODATA).astype(np.uint8)
+"""Mean of ``count`` levels with the sum ``total``, halves rounded up: ``_MEANS[count, total]``."""
+
 
 def overview_count(height: int, width: int) -> int:
     """Return how many overviews a COG has: each half as large, until one fits into a tile."""
@@ -170,14 +174,11 @@ def _average(values: Bytes) -> Bytes:
             rows = strip[0::2].astype(np.uint16) + strip[1::2]
             half[row : row + _STRIP_ROWS] = (rows[:, 0::2] + rows[:, 1::2] + 2) >> 2
             continue
-        valid = strip != NODATA
-        known = np.where(valid, strip, 0).astype(np.uint16)
-        total, count = (
-            part[0::2, 0::2] + part[0::2, 1::2] + part[1::2, 0::2] + part[1::2, 1::2]
-            for part in (known, valid.astype(np.uint16))
-        )
-        mean = (2 * total + count) // np.maximum(2 * count, 1)
-        half[row : row + _STRIP_ROWS] = np.where(count > 0, mean, NODATA)
+        valid = (strip != NODATA).view(np.uint8)
+        known = strip * valid
+        rows, counts = known[0::2].astype(np.uint16) + known[1::2], valid[0::2] + valid[1::2]
+        total, count = rows[:, 0::2] + rows[:, 1::2], counts[:, 0::2] + counts[:, 1::2]
+        half[row : row + _STRIP_ROWS] = _MEANS[count, total]
     return half
 
 

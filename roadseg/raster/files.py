@@ -35,6 +35,11 @@ def bounded_cache() -> rasterio.Env:
     return rasterio.Env(**{name: value for name, value in options.items() if name not in os.environ})
 
 
+def many_threads() -> rasterio.Env:
+    """Context manager in which GeoTIFFs are opened that decompress on all processors; the environment wins."""
+    return rasterio.Env(**({} if "GDAL_NUM_THREADS" in os.environ else {"GDAL_NUM_THREADS": "ALL_CPUS"}))
+
+
 class OpenFile:
     """Base of objects that hold files open; a ``with`` statement closes them."""
 

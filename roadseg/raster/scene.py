@@ -16,7 +16,7 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterWindow
 
 from roadseg.errors import SceneError
-from roadseg.raster.files import OpenFile, local_files, open_input, open_raster, reason
+from roadseg.raster.files import OpenFile, local_files, many_threads, open_input, open_raster, reason
 from roadseg.raster.grid import Grid
 from roadseg.raster.resample import resample, taps
 from roadseg.raster.scene_settings import SceneSettings, choose_bands, choose_grid
@@ -59,7 +59,8 @@ class Scene(OpenFile):
 
     def __init__(self, path: str, settings: SceneSettings) -> None:
         self.path, self.settings = path, settings
-        self._file = open_input(path)
+        with many_threads():
+            self._file = open_input(path)
         try:
             self._prepare()
         except (RasterioError, SceneError) as error:
@@ -195,7 +196,8 @@ class Scene(OpenFile):
         levels = self._file.overviews(self.bands[0])
         usable = [index for index, level in enumerate(levels) if level <= shrink]
         if usable:
-            self._source = open_raster(self.path, overview_level=usable[-1])
+            with many_threads():
+                self._source = open_raster(self.path, overview_level=usable[-1])
 
     def _choose_stretch(self) -> tuple[tuple[float, float], ...]:
         """Return (low, high) per band: as set, or percentiles 2 and 98 of a decimated read."""

@@ -37,7 +37,7 @@ PARTS = (
     (block, "_predict", "windows, blend, quantize", False),
     (pipeline, "_store", "store", False),
     (predict, "write_rasters", "COG with overviews", True),
-    (predict, "predict", WHOLE, True),
+    (predict, "predict_scene", WHOLE, True),
 )
 
 
