@@ -23,8 +23,8 @@ def tiles() -> TileDataset:
     return TileDataset([MemoryTile("drawn", image, label, np.ones(label.shape, dtype=bool))], crop=32)
 
 
-def trainer(folder: Path, settings: TrainSettings = SETTINGS, **options: Any) -> Trainer:
+def trainer(folder: Path, settings: TrainSettings = SETTINGS, *, device: str = "cpu", **options: Any) -> Trainer:
     """Set up a training run of the same random weights each time."""
     folder.mkdir(exist_ok=True)
     torch.manual_seed(0)
-    return Trainer(ResUNet(width=settings.width), tiles(), settings, folder, **options)
+    return Trainer(ResUNet(width=settings.width).to(device), tiles(), settings, folder, **options)

@@ -11,6 +11,7 @@ arXiv:1711.10684.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import get_args
 
 import torch
@@ -158,13 +159,15 @@ def normalize(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     (n, bands, height, width) float32 with about zero mean and unit variance per band.
     """
     scale = 255.0 if pixels.dtype == torch.uint8 else 1.0
-    shape = (1, -1, 1, 1)
+    offset, spread = (_per_band(tuple(n * scale for n in numbers), pixels.device) for numbers in (mean, std))
+    return (pixels.float() - offset).div_(spread)
 
-    def per_band(numbers: Sequence[float]) -> Tensor:
-        on_host = torch.tensor([n * scale for n in numbers]).view(shape)
-        return on_host.to(pixels.device, non_blocking=pixels.is_cuda)  # blocking, each batch would wait for the last
 
-    return (pixels.float() - per_band(mean)).div_(per_band(std))
+@lru_cache(maxsize=8)
+def _per_band(numbers: tuple[float, ...], device: torch.device) -> Tensor:
+    """Return numbers on a device, (1, bands, 1, 1); copied again, each batch would wait for the last."""
+    with torch.inference_mode(mode=False):  # training uses it, too
+        return torch.tensor(numbers).view(1, -1, 1, 1).to(device)
 
 
 def road_probability(

@@ -258,9 +258,14 @@ def _colour_matrix(mean: Tensor, settings: AugmentSettings, drawn: dict[str, Ten
 
 def _hue_rotation(angle: Tensor) -> Tensor:
     """Return rotations about the grey axis by angles (n, 1, 1), (n, 3, 3), with Rodrigues' formula."""
-    cross = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]).to(angle.device) / math.sqrt(3)
     cos, sin = angle.cos(), angle.sin()
-    return cos * torch.eye(3, device=angle.device) + sin * cross + (1 - cos) / 3
+    return cos * torch.eye(3, device=angle.device) + sin * _grey_axis(angle.device) + (1 - cos) / 3
+
+
+@lru_cache(maxsize=2)
+def _grey_axis(device: torch.device) -> Tensor:
+    """Return the matrix of the cross product with the unit vector of greys; copied again, each step would wait."""
+    return torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]).to(device) / math.sqrt(3)
 
 
 def _shadow_depth(side: int, drawn: dict[str, Tensor]) -> Tensor:
