@@ -65,6 +65,17 @@ def test_the_conda_recipe_asks_for_what_the_wheel_asks_for():
         assert "      - {} = {}\n".format(*script) in recipe
 
 
+def test_changelog_and_citation_name_the_version():
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    headings = re.findall(r"^## (.*)$", changelog, re.MULTILINE)
+    assert headings[0] == "[Unreleased]"
+    released = re.fullmatch(r"\[([\d.]+)\] - (\d{4}-\d\d-\d\d)", headings[1])
+    assert released, headings[1]
+    assert released[1] == roadseg.__version__
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {released[1]}\ndate-released: {released[2]}\n" in citation
+
+
 def test_the_image_is_built_from_what_is_there():
     text = (ROOT / ".github/packaging/Dockerfile").read_text()
     python = re.search(r"^FROM python:(3\.\d+)-slim$", text, re.MULTILINE)
