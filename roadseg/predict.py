@@ -32,8 +32,8 @@ from roadseg.prediction.parts import own_and_others, predict_part, shared_partia
 from roadseg.prediction.pipeline import KNOWN, ROAD, regrid_blocks
 from roadseg.prediction.plan import ScenePlan, scene_settings
 from roadseg.prediction.prepare import check_outputs, prepare
-from roadseg.prediction.scales import predict_scales
 from roadseg.prediction.scene_list import read_scene_list
+from roadseg.prediction.views import predict_views
 from roadseg.progress import Listener
 from roadseg.raster.files import bounded_cache
 from roadseg.raster.partial import Partial, is_complete, partial_folder
@@ -49,13 +49,13 @@ from roadseg.settings import (
     VectorOutputs,
 )
 from roadseg.settings.option import check_keywords, from_options, offered
-from roadseg.settings.predict import check_combinations, check_machines, check_scales
+from roadseg.settings.predict import check_combinations, check_machines, check_views
 
 __all__ = ["LoadedModel", "PredictResult", "load_model", "predict"]
 
 Result = TypeVar("Result")
 
-ENDINGS = {"raster": ".tif", "mask": ".tif", "preview": ".png", "vector": ".gpkg"}
+ENDINGS = {"raster": ".tif", "mask": ".tif", "uncertainty": ".tif", "preview": ".png", "vector": ".gpkg"}
 """Extensions of the outputs of several scenes, which go to folders."""
 
 
@@ -227,7 +227,7 @@ def predict_scene(
     """
     listener, started = listener or Listener(), time.monotonic()
     check_outputs(outputs, settings, [Path(scene_path), *([model.path] if model.path else [])])
-    check_scales(settings, shared=bool(share or model.cluster))
+    check_views(outputs, settings, shared=bool(share or model.cluster), tta="symmetric" in model.engine.numerics)
     if share:
         return _predict_part(scene_path, outputs, model, settings, share, listener)
     with (
@@ -242,7 +242,7 @@ def predict_scene(
             if model.cluster:
                 resumed = model.cluster.predict_blocks(scene_path, outputs, settings, prepared, partial, listener)
             else:
-                resumed = predict_scales(scene, plan, model.engine, partial, settings.other_scales, listener)
+                resumed = predict_views(scene, plan, model.engine, partial, settings.other_scales, listener)
             if plan.regrids:
                 regrid_blocks(scene, plan, partial, listener)
             known, road = (partial.total(plan.written[0], plan.blocks_out, tag) for tag in (KNOWN, ROAD))

@@ -54,7 +54,7 @@ def fingerprint(
         "block size": plan.layout.core_px,
         "type": settings.dtype,
         "grid": settings.grid,
-        "outputs": [product.name for product in plan.written],
+        "outputs": [product.name for product in (*plan.written, *([plan.spread] if plan.spread else []))],
         "threshold": plan.threshold,
     }
 

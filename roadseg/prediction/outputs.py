@@ -22,9 +22,9 @@ Finished = list[tuple[Path, Path]]
 
 
 def write_rasters(plan: ScenePlan, partial: Partial, tags: dict[str, str], creation: Sequence[str]) -> Finished:
-    """Join the blocks to cloud-optimized GeoTIFFs: the probability first, then the mask, if there is one."""
+    """Join the blocks to cloud-optimized GeoTIFFs: the probability first, then the mask and the uncertainty, if any."""
     grid, finished = plan.grid_out.cropped(plan.area_out), []
-    for product, target in plan.rasters:
+    for product, target in (*plan.rasters, *([plan.uncertainty] if plan.uncertainty else [])):
         path = _cog(partial, product)
         files = partial.files(product, plan.blocks_out)
         if not (product.as_tiles and join_tiles(path, product, files, grid, plan.area_out, tags)):

@@ -147,24 +147,35 @@ def _predict(
 
 def regrid_blocks(scene: Scene, plan: ScenePlan, partial: Partial, listener: Listener) -> None:
     """Resample the finished blocks from the model's grid to the scene's, block by block."""
-    grid, blocks = scene.grid, plan.blocks_out
-    listener.report(f"resampling to the scene's grid, {len(blocks)} block(s)")
-    source = join_predicted(plan, partial)
-    with RegriddedRaster(source, plan.grid_model, plan.area_model, grid) as regridded:
-        for window in (window for window in blocks if not partial.has(plan.written, window)):
+    listener.report(f"resampling to the scene's grid, {len(plan.blocks_out)} block(s)")
+    for block in _regridded(scene, plan, plan.predicted[0], partial, plan.written):
+        _store(partial, plan.written, block, plan.threshold)
+    if plan.uncertainty and plan.spread:
+        product = plan.uncertainty[0]
+        for block in _regridded(scene, plan, plan.spread, partial, [product]):
+            partial.put(product, block.window, encode(block.values, block.valid, product.dtype))
+
+
+def _regridded(
+    scene: Scene, plan: ScenePlan, product: Product, partial: Partial, written: Sequence[Product]
+) -> Iterator[Block]:
+    """Yield the blocks of the outputs, resampled from a predicted product, that are not written yet."""
+    source = join_predicted(plan, partial, product)
+    with RegriddedRaster(source, plan.grid_model, plan.area_model, plan.grid_out) as regridded:
+        for window in (window for window in plan.blocks_out if not partial.has(written, window)):
             values, valid = regridded.read(window)
             valid &= scene.read_valid(window)
-            wanted = plan.area.covers(grid, window)
+            wanted = plan.area.covers(plan.grid_out, window)
             if wanted is not None:
                 valid &= wanted
-            _store(partial, plan.written, Block(window, values, valid), plan.threshold)
+            yield Block(window, values, valid)
 
 
-def join_predicted(plan: ScenePlan, partial: Partial) -> Path:
-    """Join the predicted probability on the model's grid; return the path of the VRT."""
+def join_predicted(plan: ScenePlan, partial: Partial, product: Product | None = None) -> Path:
+    """Join the blocks on the model's grid, of the probability or another product; return the path of the VRT."""
     cores = [block.core for block in plan.blocks]
     grid = plan.grid_model.cropped(plan.area_model)
-    return partial.mosaic(plan.predicted[0], cores, grid, plan.area_model, {})
+    return partial.mosaic(product or plan.predicted[0], cores, grid, plan.area_model, {})
 
 
 def _store(partial: Partial, products: Sequence[Product], block: Block, threshold: float) -> None:

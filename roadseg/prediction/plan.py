@@ -14,7 +14,7 @@ from roadseg.model.card import ModelCard
 from roadseg.model.likeness import unlike_training
 from roadseg.raster.area import Area, rectangle_area
 from roadseg.raster.cog_tiles import fits_tiles
-from roadseg.raster.encoding import MASK, Product, probability_product
+from roadseg.raster.encoding import MASK, Product, probability_product, uncertainty_product
 from roadseg.raster.grid import Grid
 from roadseg.raster.regrid import needed_window
 from roadseg.raster.scene import Scene
@@ -43,6 +43,8 @@ class ScenePlan:
         The output rasters and their paths; the probability comes first.
     threshold
         Probability from which a pixel is road.
+    uncertainty
+        The raster of uncertainty and its path, if it is wanted.
     """
 
     area: Area
@@ -54,6 +56,7 @@ class ScenePlan:
     predicted: tuple[Product, ...]
     rasters: tuple[tuple[Product, Path], ...]
     threshold: float
+    uncertainty: tuple[Product, Path] | None = None
 
     @property
     def regrids(self) -> bool:
@@ -78,6 +81,14 @@ class ScenePlan:
     def stored_as(self) -> PixelType:
         """The data type of predicted blocks."""
         return "uint8" if self.predicted[0].dtype == "uint8" else "float32"
+
+    @property
+    def spread(self) -> Product | None:
+        """What is stored of the uncertainty of each predicted block, if anything."""
+        if self.uncertainty is None:
+            return None
+        product = self.uncertainty[0]
+        return replace(product, name="model_uncertainty") if self.regrids else product
 
     @property
     def written(self) -> tuple[Product, ...]:
@@ -146,6 +157,7 @@ def plan_scene(
         predicted=(replace(probability, name="model"),) if regrids else tuple(product for product, _ in rasters),
         rasters=tuple(rasters),
         threshold=card.threshold if settings.threshold is None else settings.threshold,
+        uncertainty=(uncertainty_product(settings.dtype), outputs.uncertainty) if outputs.uncertainty else None,
     )
     return plan if settings.creation else _in_tiles(plan)
 

@@ -4,7 +4,7 @@ Probability p is stored as round(p × 254), with 255 for nodata; a scale of 1/25
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,11 @@ class Product:
 def probability_product(dtype: str) -> Product:
     """Return the probability raster: uint8 with scale 1/254, or float32."""
     return Product("probability", dtype, "road probability", 1 / LEVELS if dtype == "uint8" else 1.0)
+
+
+def uncertainty_product(dtype: str) -> Product:
+    """Return the standard deviation of the probability over several predictions, stored like the probability."""
+    return replace(probability_product(dtype), name="uncertainty", description="standard deviation of road probability")
 
 
 MASK = Product("mask", "uint8", "road mask: 1 road, 0 not road", colours=((255, 255, 255), (213, 0, 110)))

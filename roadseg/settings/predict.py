@@ -237,18 +237,6 @@ def check_machines(machines: MachineSettings) -> None:
         raise UsageError("--workers is the number of processes of --dask local; give both, or neither")
 
 
-def check_scales(settings: PredictSettings, *, shared: bool) -> None:
-    """Refuse several scales where the work is shared: each block needs all blocks around it at the other scales.
-
-    Raises
-    ------
-    UsageError
-        If both are asked for.
-    """
-    if shared and settings.other_scales:
-        raise UsageError("--scales with several values cannot be shared by --part or --dask; give one, or one process")
-
-
 @dataclass(frozen=True)
 class PredictOutputs:
     """Where results go: the probability raster and, if asked for, a mask, a road network and a picture."""
@@ -261,10 +249,30 @@ class PredictOutputs:
     vector: Annotated[Path | None, Option("--vector", "Also write the road network, such as roads.gpkg.", "Output")] = (
         None
     )
+    uncertainty: Annotated[
+        Path | None,
+        Option("--uncertainty", "Also write how far two predictions, or those of --scales, are apart.", "Output"),
+    ] = None
 
     def paths(self) -> list[Path]:
         """Return the paths that are set."""
-        return [path for path in (self.raster, self.mask, self.preview, self.vector) if path]
+        return [path for path in (self.raster, self.mask, self.uncertainty, self.preview, self.vector) if path]
+
+
+def check_views(outputs: PredictOutputs, settings: PredictSettings, *, shared: bool, tta: bool) -> None:
+    """Refuse what needs several predictions of the whole scene where it cannot be had.
+
+    Raises
+    ------
+    UsageError
+        If the work is shared, or test-time augmentation leaves no differences.
+    """
+    several = [("--scales with several values", settings.other_scales), ("--uncertainty", outputs.uncertainty)]
+    for name, asked in several:
+        if shared and asked:
+            raise UsageError(f"{name} cannot be shared by --part or --dask; leave one of them out")
+    if tta and outputs.uncertainty and not settings.other_scales:
+        raise UsageError("--tta averages what --uncertainty compares; leave one out, or compare --scales 1,0.63")
 
 
 def check_combinations(output: str, settings: PredictSettings) -> None:
@@ -314,4 +322,5 @@ class PredictOptions(EngineOptions, total=False):
     workers: int | None
     vector: str | Path | None
     mask: str | Path | None
+    uncertainty: str | Path | None
     preview: str | Path | None

@@ -122,7 +122,7 @@ def test_blocks_take_as_long_as_their_slowest_stage(tmp_path):
                 patch.setattr(BlockReader, "__init__", noted)
                 clock.watch(patch, Scene, "read", "read")
                 clock.watch(patch, pipeline, "_store", "store")
-                clock.watch(patch, predict, "predict_scales", "blocks")
+                clock.watch(patch, predict, "predict_views", "blocks")
                 predict.predict_scene(
                     str(scene),
                     PredictOutputs(tmp_path / "roads.tif"),

@@ -80,6 +80,13 @@ _turns: WeakKeyDictionary[Engine, threading.Lock] = WeakKeyDictionary()
 _turns_lock = threading.Lock()
 
 
+def share_turn(engine: Engine, other: Engine) -> None:
+    """Let an engine wait for its turn together with another one, which it uses."""
+    lock = turn_of(other)
+    with _turns_lock:
+        _turns[engine] = lock
+
+
 def turn_of(engine: Engine) -> threading.Lock:
     """Return the lock that a caller holds while it uses an engine."""
     with _turns_lock:

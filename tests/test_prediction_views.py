@@ -1,4 +1,4 @@
-"""The mean of several scales: what it is the mean of, where it is known, and that a stopped run goes on."""
+"""Several views of a scene: what the mean and the uncertainty are of, where they are known; stopped runs go on."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
-from engines import Constant, Identity, model_of
+from engines import Constant, Identity, Placed, model_of
 from worlds import NORTH_UP, names_in, picture, read_band, write_raster
 
 from roadseg.errors import SceneError, UsageError
@@ -27,8 +27,9 @@ def scene(tmp_path: Path) -> Path:
 def run(scene: Path, output: Path, *scales: float, engine: Any = None, **options: Any) -> PredictResult:
     model = model_of(engine or Identity(), window_px=64)
     of_run = {name: options.pop(name) for name in ("listener", "share") if name in options}
-    asked = {"overlap_px": 16, "block_px": 96, "dtype": "float32", "scales": scales, **options}
-    return predict_scene(str(scene), PredictOutputs(output), model, PredictSettings(**asked), **of_run)
+    outputs = PredictOutputs(output, uncertainty=options.pop("uncertainty", None))
+    asked = {"overlap_px": 16, "block_px": 96, "dtype": "float32", "scales": scales or None, **options}
+    return predict_scene(str(scene), outputs, model, PredictSettings(**asked), **of_run)
 
 
 def test_it_is_the_mean_of_what_each_scale_gives_alone(scene: Path, tmp_path: Path) -> None:
@@ -87,6 +88,56 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(scene: Path, tmp_path: Path, af
 def test_what_cannot_be_done_is_said(scene: Path, tmp_path: Path) -> None:
     with pytest.raises(SceneError, match=r"same pixels at two of the --scales.*leave one out, or give the size"):
         run(scene, tmp_path / "roads.tif", 1.0, 0.95)
-    with pytest.raises(UsageError, match=r"cannot be shared by --part or --dask; give one"):
+    with pytest.raises(UsageError, match=r"cannot be shared by --part or --dask; leave one"):
         run(scene, tmp_path / "roads.tif", 1.0, 0.63, share=(0, 2))
     assert names_in(tmp_path) == ["scene.tif"]
+
+
+class Darker(Identity):
+    """Answers less in the upper half of each window, so that a turned window has another answer."""
+
+    def __call__(self, batches: Any) -> Any:
+        for answer in super().__call__(batches):
+            changed = answer.copy()
+            changed[:, : answer.shape[1] // 2] *= 0.5
+            yield changed
+
+
+def test_uncertainty_is_how_far_a_window_and_its_turned_self_are_apart(scene: Path, tmp_path: Path) -> None:
+    plain, both, spread = (tmp_path / name for name in ("plain.tif", "both.tif", "spread.tif"))
+    run(scene, plain, engine=Darker())
+    run(scene, both, engine=Darker(), uncertainty=spread)
+    assert np.array_equal(read_band(both), read_band(plain), equal_nan=True)  # the probability stays what it is
+    apart = read_band(spread)
+    assert np.array_equal(np.isnan(apart), np.isnan(read_band(plain)))
+    inner = apart[1:8, 1:8]  # of the first window alone: p/2 as it is, p turned
+    np.testing.assert_allclose(inner, read_band(plain)[1:8, 1:8] / 2, atol=1e-6)
+    run(scene, tmp_path / "same.tif", uncertainty=tmp_path / "none.tif")
+    assert np.nanmax(read_band(tmp_path / "none.tif")) < 1e-6  # the identity sees the same upside down
+    with rasterio.open(spread) as file:
+        assert file.descriptions == ("standard deviation of road probability",)
+        assert file.tags()["ROADSEG_SCENE"] == str(scene)
+
+
+def test_uncertainty_of_two_scales_is_half_their_distance_on_the_grid_of_the_output(
+    scene: Path, tmp_path: Path
+) -> None:
+    one, both, spread = (tmp_path / name for name in ("one.tif", "both.tif", "spread.tif"))
+    run(scene, one, 2.0, grid="model", engine=Placed())
+    run(scene, both, 2.0, 1.0, grid="model", uncertainty=spread, engine=Placed())
+    apart = read_band(spread)
+    np.testing.assert_allclose(apart, np.abs(read_band(one) - read_band(both)), atol=1e-6)
+    assert np.nanmax(apart) > 0.02
+    run(scene, both, 2.0, 1.0, uncertainty=spread, engine=Placed(), dtype="uint8", overwrite=True)
+    with rasterio.open(both) as probability, rasterio.open(spread) as finer, rasterio.open(scene) as seen:
+        assert (finer.shape, finer.transform, finer.nodata) == (seen.shape, seen.transform, 255)
+        assert np.array_equal(finer.read(1) == 255, probability.read(1) == 255)
+        levels = finer.read(1)
+    assert (levels[levels != 255] / 254).mean() == pytest.approx(np.nanmean(apart), rel=0.1)
+
+
+def test_test_time_augmentation_leaves_nothing_to_compare(scene: Path, tmp_path: Path) -> None:
+    engine = Identity()
+    engine.numerics = "cpu float32 symmetric"
+    with pytest.raises(UsageError, match=r"--tta averages what --uncertainty compares; leave one out"):
+        run(scene, tmp_path / "roads.tif", engine=engine, uncertainty=tmp_path / "spread.tif")
