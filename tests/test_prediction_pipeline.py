@@ -49,11 +49,11 @@ def test_reading_and_storing_cost_no_time_beside_a_slower_engine(draw, tmp_path,
     read, store = Scene.read, pipeline._store
 
     def slow_read(scene, window):
-        time.sleep(0.04)
+        time.sleep(0.08)
         return read(scene, window)
 
     def slow_store(*args):
-        time.sleep(0.04)
+        time.sleep(0.08)
         return store(*args)
 
     scene = draw(480, 480)
@@ -69,9 +69,9 @@ def test_reading_and_storing_cost_no_time_beside_a_slower_engine(draw, tmp_path,
         span["s"] = time.perf_counter() - started
 
     monkeypatch.setattr(pipeline, "_predict", timed)
-    result = predict(scene, tmp_path / "roads.tif", model=model_of(Slow(0.06)), **BLOCK)
+    result = predict(scene, tmp_path / "roads.tif", model=model_of(Slow(0.12)), **BLOCK)
     assert result.blocks == 9
-    assert span["s"] < 9 * (0.06 + 0.04)  # one after the other they take 9 times 0.14 s
+    assert span["s"] < 9 * (0.12 + 0.08)  # one after the other they take 9 times 0.28 s
     assert (read_band(tmp_path / "roads.tif") == read_band(tmp_path / "warm.tif")).all()
 
 
