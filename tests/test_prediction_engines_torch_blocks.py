@@ -209,8 +209,11 @@ def test_no_memory_for_pixels_is_an_error_of_the_device(network, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(engine._transfers, "up", full)
+    blocks = blocks_of(plan, *world(60, 70))
     with pytest.raises(DeviceError, match="memory"):
-        streamed(engine, plan, blocks_of(plan, *world(60, 70)), "uint8")
+        streamed(engine, plan, blocks, "uint8")
+    with pytest.raises(DeviceError, match="memory"):
+        predict_block(*blocks[0][:2], engine)
 
 
 @pytest.mark.cuda

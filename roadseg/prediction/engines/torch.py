@@ -10,7 +10,7 @@ When the device runs out of memory the batch size is halved, for this batch and 
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 import torch
@@ -93,13 +93,14 @@ class TorchEngine:
             If the device has too little memory for even one window.
         """
         ahead: Callable[[], Array] | None = None
-        for batch in batches:
-            started = self._transfers.down(self._predict(self._transfers.up(batch)))
+        with self._memory_errors():
+            for batch in batches:
+                started = self._transfers.down(self._predict(self._transfers.up(batch)))
+                if ahead is not None:
+                    yield ahead()
+                ahead = started
             if ahead is not None:
                 yield ahead()
-            ahead = started
-        if ahead is not None:
-            yield ahead()
 
     def predict_blocks(
         self, blocks: Iterable[PreparedBlock], dtype: PixelType, on_rows: Callable[[int], None] = lambda _: None
@@ -114,12 +115,8 @@ class TorchEngine:
             If the device has too little memory.
         """
         stream = BlockStream(self._predict, lambda: self.batch_size, self._transfers, dtype)
-        try:
+        with self._memory_errors():
             yield from stream(blocks, on_rows)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            raise self._no_memory() from error
 
     def _predict(self, windows: Tensor) -> Tensor:
         """Predict windows on the device, ``batch_size`` at a time; halve it when memory runs out."""
@@ -130,10 +127,8 @@ class TorchEngine:
             try:
                 done.append(self._forward(part))
             except RuntimeError as error:
-                if not is_out_of_memory(error):
+                if not is_out_of_memory(error) or len(part) == 1:
                     raise
-                if len(part) == 1:
-                    raise self._no_memory() from error
             else:
                 first += len(part)
                 continue
@@ -143,8 +138,16 @@ class TorchEngine:
                 torch.cuda.empty_cache()
         return done[0] if len(done) == 1 else torch.cat(done)
 
-    def _no_memory(self) -> DeviceError:
-        return DeviceError(f"{self._device} has no memory for even one window; free some, or use --device cpu")
+    @contextmanager
+    def _memory_errors(self) -> Iterator[None]:
+        """Context manager that turns a lack of memory, of whatever part of the work, into a DeviceError."""
+        try:
+            yield
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            words = f"{self._device} has no memory for even one window; free some, or use --device cpu"
+            raise DeviceError(words) from error
 
     @torch.inference_mode()
     def _forward(self, pixels: Tensor) -> Tensor:

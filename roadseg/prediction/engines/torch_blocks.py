@@ -203,7 +203,7 @@ class BlockStream:
         if self._dtype != "uint8":
             return probability
         levels = (probability * LEVELS).round_().clamp_(0, LEVELS)
-        return levels.nan_to_num_(nan=NODATA).to(torch.uint8)
+        return torch.where(probability.isnan(), float(NODATA), levels).to(torch.uint8)
 
 
 def _checked(values: NDArray[Any], useful: NDArray[np.bool_]) -> NDArray[Any]:
