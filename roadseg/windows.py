@@ -162,6 +162,12 @@ class Plan:
         """Side of a block's core: a whole number of strides."""
         return max(1, self.block_px // self.stride_px) * self.stride_px
 
+    @property
+    def window_count(self) -> int:
+        """Number of windows of the lattice that touch the area, however it is cut into blocks."""
+        rows = self._starts(self.area.row, self.area.row_stop, self.height)
+        return len(rows) * len(self._starts(self.area.col, self.area.col_stop, self.width))
+
     def blocks(self) -> Iterator[PlannedBlock]:
         """Yield the blocks that touch the area, row by row; their cores tile it exactly."""
         step = self.core_px

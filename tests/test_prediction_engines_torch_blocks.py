@@ -137,6 +137,19 @@ def test_batches_have_one_size_and_run_on_across_rows_and_blocks(network):
         assert (difference > 0).mean() < 1e-4
 
 
+def test_batches_of_small_scenes_are_smaller_however_they_are_cut(network):
+    values, valid = world(70, 100)
+    sizes = set()
+    for block_px in (28, 56, 1_000):
+        plan = Plan(70, 100, Window(3, 0, 60, 95), WINDOW, 28, block_px)
+        assert plan.window_count == 3 * 4
+        engine, seen = engine_of(network, batch=64), []
+        engine.network.register_forward_pre_hook(lambda _, pixels, seen=seen: seen.append(len(pixels[0])))
+        streamed(engine, plan, blocks_of(plan, values, valid), "uint8")
+        sizes |= set(seen)
+    assert sizes == {16}
+
+
 def test_blocks_come_as_they_are_asked_for(network):
     plan = Plan(120, 250, whole(120, 250), WINDOW, 28, 140)
     blocks, asked = blocks_of(plan, *world(120, 250)), []

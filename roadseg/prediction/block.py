@@ -72,7 +72,7 @@ def predict_each(
     An engine that blends on its device takes all of them as one stream, unless windows overlap by more than half.
     """
     if isinstance(engine, StreamingEngine) and layout.window_px <= 2 * layout.stride_px:
-        yield from engine.predict_blocks(blocks, dtype, on_rows)
+        yield from engine.predict_blocks(blocks, layout, dtype, on_rows)
         return
     for block in blocks:
         done = _predict(block, engine, dtype, on_rows)

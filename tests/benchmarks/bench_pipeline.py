@@ -74,7 +74,7 @@ class Waiting(measuring.IdentityEngine):
     def __init__(self, window_ms):
         self.window_ms, self.busy_s, self.waits_s = window_ms, 0.0, []
 
-    def predict_blocks(self, blocks, dtype, on_rows):
+    def predict_blocks(self, blocks, layout, dtype, on_rows):
         """Yield the cores of blocks."""
         blocks = iter(blocks)
         while True:

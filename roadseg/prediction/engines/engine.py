@@ -13,7 +13,7 @@ from roadseg.prediction.prepared_block import PreparedBlock
 from roadseg.progress import Listener
 from roadseg.raster.partial import Partial
 from roadseg.settings import PixelType, Precision, PredictOutputs, PredictSettings
-from roadseg.windows import Block
+from roadseg.windows import Block, Plan
 
 
 class Engine(Protocol):
@@ -41,9 +41,9 @@ class StreamingEngine(Engine, Protocol):
     """An engine whose device cuts windows out of blocks and blends them, so that only pixels and bytes are copied."""
 
     def predict_blocks(
-        self, blocks: Iterable[PreparedBlock], dtype: PixelType, on_rows: Callable[[int], None] = lambda _: None
+        self, blocks: Iterable[PreparedBlock], layout: Plan, dtype: PixelType, on_rows: Callable[[int], None]
     ) -> Iterator[Block]:
-        """Yield the cores of blocks as ``predict_block`` returns them; at most two windows overlap on each axis."""
+        """Yield the cores of a plan's blocks as ``predict_block`` does; at most two windows overlap on each axis."""
 
 
 class BlockMap(Protocol):

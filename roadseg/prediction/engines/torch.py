@@ -24,7 +24,7 @@ from roadseg.prediction.engines.torch_blocks import BlockStream
 from roadseg.prediction.engines.torch_transfers import Transfers
 from roadseg.prediction.prepared_block import PreparedBlock
 from roadseg.settings import EngineSettings, PixelType, Precision
-from roadseg.windows import Block
+from roadseg.windows import Block, Plan
 
 Array = NDArray[np.float32]
 
@@ -103,9 +103,11 @@ class TorchEngine:
                 yield ahead()
 
     def predict_blocks(
-        self, blocks: Iterable[PreparedBlock], dtype: PixelType, on_rows: Callable[[int], None] = lambda _: None
+        self, blocks: Iterable[PreparedBlock], layout: Plan, dtype: PixelType, on_rows: Callable[[int], None]
     ) -> Iterator[Block]:
-        """Yield the cores of blocks, whose windows are cut and blended on the device.
+        """Yield the cores of a plan's blocks, whose windows are cut and blended on the device.
+
+        Batches are smaller where the plan has few windows: their size follows from the plan, not from its blocks.
 
         Raises
         ------
@@ -114,7 +116,8 @@ class TorchEngine:
         DeviceError
             If the device has too little memory.
         """
-        stream = BlockStream(self._predict, lambda: self.batch_size, self._transfers, dtype)
+        most = 1 << (layout.window_count - 1).bit_length()
+        stream = BlockStream(self._predict, lambda: min(self.batch_size, most), self._transfers, dtype)
         with self._memory_errors():
             yield from stream(blocks, on_rows)
 
