@@ -1,14 +1,18 @@
 """A device that takes whole blocks gives the bytes that the host gives."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
+from waiting_copies import WaitingCopies
 from worlds import picture, whole
 
 from roadseg.errors import DeviceError, ModelError
 from roadseg.model.resunet import ResUNet
 from roadseg.prediction.block import predict_block, predict_each
 from roadseg.prediction.engines.torch import TorchEngine
+from roadseg.prediction.engines.torch_blocks import BlockStream
 from roadseg.prediction.prepared_block import prepare_block
 from roadseg.settings import EngineSettings
 from roadseg.windows import Block, Plan, Window, reflected
@@ -227,6 +231,42 @@ def test_no_memory_for_pixels_is_an_error_of_the_device(network, monkeypatch):
         streamed(engine, plan, blocks, "uint8")
     with pytest.raises(DeviceError, match="memory"):
         predict_block(*blocks[0][:2], engine)
+
+
+class Nowhere:
+    """Copies to the meta device and back, where all numbers are 0."""
+
+    device = torch.device("meta")
+
+    def __init__(self):
+        self.ups = self.downs = 0
+
+    def up(self, values):
+        self.ups += 1
+        return torch.empty(values.shape, dtype=torch.from_numpy(values).dtype, device="meta")
+
+    def down(self, values):
+        self.downs += 1
+        return lambda: np.zeros(values.shape, dtype=np.uint8)
+
+
+def test_the_host_waits_for_results_alone(network, monkeypatch):
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # which does not know the meta device
+    plan = Plan(HEIGHT, WIDTH, whole(HEIGHT, WIDTH), WINDOW, 28, 112)
+    engine = engine_of(network, batch=8)
+    engine.network.to("meta")
+    blocks = [prepare_block(*block) for block in blocks_of(plan, *world())]
+    transfers = Nowhere()
+    stream = BlockStream(engine._predict, lambda: 8, transfers, "uint8")
+    list(stream(blocks[:1], lambda _: None))  # what stays the same goes to the device once
+    transfers.ups = transfers.downs = 0
+    with WaitingCopies() as copies:
+        got = list(stream(blocks, lambda _: None))
+    assert copies.found == []
+    assert [block.window for block in got] == [block.planned.core for block in blocks]
+    rows = sum(len(block.needed) for block in blocks)
+    assert transfers.ups == rows
+    assert 0 < transfers.downs <= rows
 
 
 @pytest.mark.cuda

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 from training_runs import SETTINGS, trainer
+from waiting_copies import WaitingCopies
 
 from roadseg.model.resunet import ResUNet
 from roadseg.settings import AugmentSettings, TrainSettings
@@ -24,26 +24,6 @@ CUDA = pytest.param(
     "cuda",
     marks=[pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")],
 )
-
-
-class WaitingCopies(TorchDispatchMode):
-    """Notes operations that would wait for a device: copies between it and the host, and numbers read from it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), options: Any = None) -> Any:
-        options, name = options or {}, str(operation)
-        if name.startswith("aten._to_copy") and not options.get("non_blocking"):
-            target = options.get("device") or args[0].device
-            if torch.device(target).type != args[0].device.type:
-                self.found.append(f"{name} {tuple(args[0].shape)}")
-        if name.startswith("aten.copy_") and args[0].device.type != args[1].device.type:
-            self.found.append(f"{name} {tuple(args[1].shape)}")
-        if name.startswith("aten._local_scalar_dense") and args[0].device.type == "meta":
-            self.found.append(name)
-        return operation(*args, **options)
 
 
 @pytest.mark.filterwarnings("ignore:.*no-op:UserWarning")
