@@ -23,7 +23,7 @@ from roadseg.windows import Window
 Number = TypeVar("Number", float, NDArray[np.float64])
 
 _WGS84_RADIUS_M = 6_378_137.0
-_WGS84_ECCENTRICITY_SQUARED = 0.00669437999014
+WGS84_ECCENTRICITY_SQUARED = 0.00669437999014
 
 
 @dataclass(frozen=True)
@@ -146,8 +146,8 @@ def units_per_metre(crs: str, x: float, y: float) -> tuple[float, float] | None:
 
 def radii_of_curvature(sin_latitude: Number) -> tuple[Number, Number]:
     """Return the radii of the WGS 84 ellipsoid in metres, along the meridian and across it, for floats or arrays."""
-    w2 = 1 - _WGS84_ECCENTRICITY_SQUARED * sin_latitude**2
-    return _WGS84_RADIUS_M * (1 - _WGS84_ECCENTRICITY_SQUARED) / w2**1.5, _WGS84_RADIUS_M / np.sqrt(w2)
+    w2 = 1 - WGS84_ECCENTRICITY_SQUARED * sin_latitude**2
+    return _WGS84_RADIUS_M * (1 - WGS84_ECCENTRICITY_SQUARED) / w2**1.5, _WGS84_RADIUS_M / np.sqrt(w2)
 
 
 def _ground_distance_m(lon0: float, lat0: float, lon1: float, lat1: float) -> float:

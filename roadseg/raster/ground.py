@@ -2,7 +2,9 @@
 
 The length of a step varies over a raster in degrees, feet or the stretched metres of Web Mercator. It is measured
 on the WGS 84 ellipsoid at the points of a lattice, some 65 × 65 over the raster, and interpolated between them,
-which is exact to a few parts in 100,000 for rasters of a country's size. What gets a ``Ground`` needs no CRS library.
+which is exact to a few parts in 100,000 for rasters of a country's size. Interpolated are the squared lengths of the
+steps and their product (the metric tensor), as east and north turn around a pole. What gets a ``Ground`` needs no CRS
+library.
 """
 
 import math
@@ -14,13 +16,13 @@ from numpy.typing import NDArray
 
 from roadseg.errors import SceneError
 from roadseg.raster.crs import DEGREES, reproject
-from roadseg.raster.grid import Grid, radii_of_curvature
+from roadseg.raster.grid import WGS84_ECCENTRICITY_SQUARED, Grid, radii_of_curvature
 
 Floats = NDArray[np.float64]
 
 Steps = Callable[[Floats], Floats]
-"""From (n, 2) row, col to (n, 2, 2) metres: how far east and north (first axis) one pixel down and one pixel to the
-right (second axis) are."""
+"""From (n, 2) row, col to (n, 2, 2) metres: how far one pixel down and one pixel to the right (second axis) lead in two
+directions at right angles (first axis), which may differ from place to place. Lengths, angles and areas are true."""
 
 Transform = tuple[float, float, float, float, float, float]
 """a, b, c, d, e, f: x = a col + b row + c, y = d col + e row + f; (0, 0) is the raster's upper left corner."""
@@ -65,7 +67,7 @@ class Ground:
         return np.stack([a * col + b * row + c, d * col + e * row + f], axis=1)
 
     def metres(self, pixels: Floats) -> Floats:
-        """Return (n, 2, 2) metres east and north of a step down and of one to the right, as ``Steps`` does."""
+        """Return (n, 2, 2) metres that a step down and one to the right lead in two directions, as ``Steps`` does."""
         if self.steps is not None:
             return self.steps(pixels)
         return np.broadcast_to(np.diag(self.pixel_size), (len(pixels), 2, 2))
@@ -116,12 +118,11 @@ def metre_steps(transform: Transform, shape: tuple[int, int], to_degrees: Callab
     reach = [max(size / _CELLS / 2, 16.0) for size in shape]
     moves = np.array([[reach[0], 0], [-reach[0], 0], [0, reach[1]], [0, -reach[1]]])
     around = (lattice[..., None, :] + moves).reshape(-1, 2) - 0.5
-    degrees = to_degrees(Ground(transform=transform).xy(around)).reshape(*lattice.shape[:2], 4, 2)
-    span = degrees[:, :, 0::2] - degrees[:, :, 1::2]  # (rows, cols, down | right, lon | lat)
-    span[..., 0] = (span[..., 0] + 180) % 360 - 180
-    east, north = _metres_per_degree(degrees[..., 1].mean(axis=2))
-    per_step = span * np.stack([east, north], axis=-1)[:, :, None] / (2 * np.array(reach)[:, None])
-    return _Lattice(np.swapaxes(per_step, 2, 3), shape)
+    degrees = to_degrees(Ground(transform=transform).xy(around))
+    points = _in_space(degrees).reshape(*lattice.shape[:2], 4, 3)
+    down, right = np.moveaxis(points[:, :, 0::2] - points[:, :, 1::2], 2, 0) / (2 * np.array(reach)).reshape(2, 1, 1, 1)
+    products = [(down * down).sum(axis=2), (down * right).sum(axis=2), (right * right).sum(axis=2)]
+    return _Lattice(np.stack(products, axis=2), shape)
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,8 @@ class _Lattice:
     Parameters
     ----------
     table
-        (rows + 1, cols + 1, east | north, down | right) float64 metres, at the corners of rows × cols equal cells.
+        (rows + 1, cols + 1, 3) float64 square metres, at the corners of rows × cols equal cells: the step down times
+        itself, times the step to the right, and the latter times itself (scalar products).
     shape
         Rows and columns of the raster.
     """
@@ -143,15 +145,22 @@ class _Lattice:
         cells = self.table.shape[0] - 1, self.table.shape[1] - 1
         at = [(pixels[:, i] + 0.5) / self.shape[i] * cells[i] for i in (0, 1)]
         row, col = (np.clip(at[i].astype(np.int64), 0, cells[i] - 1) for i in (0, 1))
-        down, right = (np.clip(at[i] - cell, 0, 1)[:, None, None] for i, cell in enumerate((row, col)))
+        down, right = (np.clip(at[i] - cell, 0, 1)[:, None] for i, cell in enumerate((row, col)))
         upper = self.table[row, col] * (1 - right) + self.table[row, col + 1] * right
         lower = self.table[row + 1, col] * (1 - right) + self.table[row + 1, col + 1] * right
-        bilinear: Floats = upper * (1 - down) + lower * down
-        return bilinear
+        down_down, down_right, right_right = (upper * (1 - down) + lower * down).T
+        # The step down leads in the first direction, so that the one to the right has a part in each.
+        length = np.sqrt(down_down)
+        along = down_right / length
+        across = np.sqrt(np.maximum(right_right - along**2, 0))
+        return np.stack([np.stack([length, along], axis=1), np.stack([np.zeros_like(length), across], axis=1)], axis=1)
 
 
-def _metres_per_degree(latitude: Floats) -> tuple[Floats, Floats]:
-    """Return the lengths of a degree of longitude and of latitude, from the ellipsoid's radii of curvature."""
-    lat = np.radians(latitude)
-    meridian, normal = radii_of_curvature(np.sin(lat))
-    return np.radians(normal * np.cos(lat)), np.radians(meridian)
+def _in_space(degrees: Floats) -> Floats:
+    """Return (n, 3) metres from the centre of the Earth of (n, 2) longitude, latitude on the ellipsoid."""
+    lon, lat = np.radians(degrees).T
+    _, normal = radii_of_curvature(np.sin(lat))
+    across = normal * np.cos(lat)
+    return np.stack(
+        [across * np.cos(lon), across * np.sin(lon), normal * (1 - WGS84_ECCENTRICITY_SQUARED) * np.sin(lat)], axis=1
+    )
