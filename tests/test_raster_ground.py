@@ -1,4 +1,4 @@
-"""Steps of pixels in metres: true to the ellipsoid wherever a raster lies, also at a pole, where east and north turn."""
+"""Steps of pixels in metres: true to the ellipsoid wherever a raster lies, also at a pole, where directions turn."""
 
 import numpy as np
 import pytest
