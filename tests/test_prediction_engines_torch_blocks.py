@@ -252,10 +252,10 @@ class Nowhere:
 
 def test_the_host_waits_for_results_alone(network, monkeypatch):
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # which does not know the meta device
-    plan = Plan(HEIGHT, WIDTH, whole(HEIGHT, WIDTH), WINDOW, 28, 112)
+    plan = Plan(60, 90, whole(60, 90), WINDOW, 28, 56)
     engine = engine_of(network, batch=8)
     engine.network.to("meta")
-    blocks = [prepare_block(*block) for block in blocks_of(plan, *world())]
+    blocks = [prepare_block(*block) for block in blocks_of(plan, *world(60, 90))]
     transfers = Nowhere()
     stream = BlockStream(engine._predict, lambda: 8, transfers, "uint8")
     list(stream(blocks[:1], lambda _: None))  # what stays the same goes to the device once
