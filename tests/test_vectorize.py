@@ -152,6 +152,7 @@ def test_masks_give_the_same_network_without_probabilities(tmp_path, road):
 @pytest.mark.parametrize("geometry", ["lines", "polygons"])
 def test_neither_blocks_nor_workers_show_in_the_file(tmp_path, settings, geometry, monkeypatch):
     monkeypatch.setattr("roadseg.roads.extract.processors", lambda: 2)
+    monkeypatch.setattr("roadseg.roads.extract._FEW_PLACES", 0)
     path = write_levels(tmp_path / "t.tif", draw_t())
     files = []
     for name, how in (("a", {}), ("b", settings)):

@@ -5,12 +5,13 @@ import re
 import threading
 import warnings
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self
 
 import rasterio
+import rasterio.env
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.io import DatasetReader
 
@@ -26,13 +27,17 @@ _NAME_PARTS = re.compile(r'/vsi\w+/|[,:?&=<>{}"]')
 _NO_MOSAICS = {".tif", ".tiff", ".jp2", ".jpg", ".jpeg", ".png", ".img", ".ovr", ".xml"}
 
 
-def bounded_cache() -> rasterio.Env:
+def bounded_cache() -> AbstractContextManager[Any]:
     """Context manager in which GDAL's block cache stays small and remote reads are retried; the environment wins.
 
-    GDAL's default is 5 % of the machine's memory; a small cache is also faster, because it fits the processor's.
+    GDAL's default is 5 % of the machine's memory; a small cache is also faster, because it fits the processor's. Inside
+    of another one it does nothing: settling the options takes longer than reading a tile.
     """
     options = {"GDAL_CACHEMAX": _CACHE_BYTES, "GDAL_HTTP_MAX_RETRY": 3, "GDAL_HTTP_RETRY_DELAY": 1}
-    return rasterio.Env(**{name: value for name, value in options.items() if name not in os.environ})
+    wanted = {name: value for name, value in options.items() if name not in os.environ}
+    is_set = rasterio.env.hasenv() and wanted.items() <= rasterio.env.getenv().items()
+    context: AbstractContextManager[Any] = nullcontext() if is_set else rasterio.Env(**wanted)
+    return context
 
 
 def many_threads() -> rasterio.Env:

@@ -94,7 +94,11 @@ class ProbabilityRaster:
             If values do not fit the kind, or the file is damaged.
         """
         with bounded_cache():
-            values = self._read(window)
+            return self._wanted(window)
+
+    def _wanted(self, window: Window) -> Bytes:
+        """Return a window with nodata outside the area."""
+        values = self._read(window)
         wanted = self.area.covers(self.grid, window) if self.area else None
         if wanted is not None:
             values[~wanted] = NODATA
@@ -108,10 +112,12 @@ class ProbabilityRaster:
         tile = places // _TILE_PX
         order = np.lexsort((tile[:, 1], tile[:, 0], ~inside))[: int(inside.sum())]
         changes = np.flatnonzero((np.diff(tile[order], axis=0) != 0).any(axis=1)) + 1
-        for group in np.split(order, changes) if len(order) else ():
-            (row, col), (last_row, last_col) = places[group].min(axis=0).tolist(), places[group].max(axis=0).tolist()
-            values = self(Window(row, col, last_row - row + 1, last_col - col + 1))
-            levels[group] = values[places[group, 0] - row, places[group, 1] - col]
+        with bounded_cache():
+            for group in np.split(order, changes) if len(order) else ():
+                inner = places[group]
+                (row, col), (last_row, last_col) = inner.min(axis=0).tolist(), inner.max(axis=0).tolist()
+                values = self._wanted(Window(row, col, last_row - row + 1, last_col - col + 1))
+                levels[group] = values[inner[:, 0] - row, inner[:, 1] - col]
         return levels
 
     def close(self) -> None:

@@ -9,17 +9,21 @@ Settings in metres become pixels here and nowhere else.
 import math
 import os
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from roadseg.errors import SceneError
 from roadseg.progress import Listener
 from roadseg.raster.encoding import LEVELS
 from roadseg.raster.probability import ProbabilityRaster
-from roadseg.roads.centerlines.extract import extract_centerlines
+from roadseg.roads.centerlines.extract import centerlines_of
 from roadseg.roads.centerlines.geometry import to_ground
 from roadseg.roads.mask.clean import Cleaning, clean_raster
+from roadseg.roads.mask.store import BlockGrid
+from roadseg.roads.mask.workers import WorkerPool
 from roadseg.roads.network import Roads
 from roadseg.roads.repair.repair import RepairLimits, repair
 from roadseg.settings import VectorizeSettings
@@ -141,9 +145,31 @@ def extract(plan: ExtractionPlan, folder: Path, listener: Listener) -> Roads:
                 mask, simplify_px=plan.simplify_px(), on_block=lambda window: half.advance(window.area / 1e6), **blocks
             )
         return areas_to_ground(areas, ground)
-    traced = extract_centerlines(raster, cleaning=cleaning, folder=folder, on_block=listener.advance, **blocks)
-    repaired = repair(traced, plan.repairs(), pixel_size=ground.pixel_size, levels_at=raster.at)
+    grid = BlockGrid(blocks["height"], blocks["width"], blocks["block_px"])
+    with WorkerPool(raster, blocks["workers"]) as pool:
+        traced = centerlines_of(pool, grid, cleaning, folder, listener.advance)
+        levels_at = partial(_levels_at, pool)
+        repaired = repair(traced, plan.repairs(), pixel_size=ground.pixel_size, levels_at=levels_at)
     return to_ground(repaired, ground, simplify=plan.settings.simplify_m, probability=not raster.is_mask)
+
+
+_FEW_PLACES = 10_000
+"""So many are read at once by this process."""
+
+
+def _levels_at(pool: WorkerPool, places: NDArray[np.int32]) -> NDArray[np.uint8]:
+    """Return the levels of the pool's raster at (n, 2) row, col; each worker reads some rows of it."""
+    if pool.workers == 1 or len(places) <= _FEW_PLACES:
+        return _levels(pool.shared, places)
+    parts = np.array_split(np.argsort(places[:, 0], kind="stable"), 4 * pool.workers)
+    levels = np.empty(len(places), np.uint8)
+    for part, found in zip(parts, pool.map(_levels, (places[part] for part in parts)), strict=True):
+        levels[part] = found
+    return levels
+
+
+def _levels(raster: ProbabilityRaster, places: NDArray[np.int32]) -> NDArray[np.uint8]:
+    return raster.at(places)
 
 
 def processors() -> int:

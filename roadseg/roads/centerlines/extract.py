@@ -55,11 +55,18 @@ def extract_centerlines(
     on_block
         Called with the number of megapixels finished since the last call.
     """
-    grid = BlockGrid(height, width, block_px)
-    with WorkerPool(read, workers) as pool, TemporaryDirectory(prefix=SCRATCH, dir=folder) as name:
+    with WorkerPool(read, workers) as pool:
+        return centerlines_of(pool, BlockGrid(height, width, block_px), cleaning, folder, on_block)
+
+
+def centerlines_of(
+    pool: WorkerPool, grid: BlockGrid, cleaning: Cleaning, folder: Path | None, on_block: Advance
+) -> PixelGraph:
+    """Return the centerlines of the roads on a raster, with a pool that shares its ``read``; see above."""
+    with TemporaryDirectory(prefix=SCRATCH, dir=folder) as name:
         scratch = Path(name)
         mask = clean_blocks(pool, grid, cleaning, scratch, lambda mpx: on_block(mpx / 3), store_levels=True)
-        return merge_blocks(_thin_and_trace(pool, mask, scratch, lambda mpx: on_block(mpx * 2 / 3)), width)
+        return merge_blocks(_thin_and_trace(pool, mask, scratch, lambda mpx: on_block(mpx * 2 / 3)), grid.width)
 
 
 def _thin_and_trace(pool: WorkerPool, mask: CleanMask, folder: Path, on_block: Advance) -> list[MeasuredBlock]:
