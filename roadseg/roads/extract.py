@@ -147,10 +147,18 @@ def extract(plan: ExtractionPlan, folder: Path, listener: Listener) -> Roads:
         return areas_to_ground(areas, ground)
     grid = BlockGrid(blocks["height"], blocks["width"], blocks["block_px"])
     with WorkerPool(raster, blocks["workers"]) as pool:
-        traced = centerlines_of(pool, grid, cleaning, folder, listener.advance)
-        levels_at = partial(_levels_at, pool)
-        repaired = repair(traced, plan.repairs(), pixel_size=ground.pixel_size, levels_at=levels_at)
-    return to_ground(repaired, ground, simplify=plan.settings.simplify_m, probability=not raster.is_mask)
+        # Nothing here keeps the graph of a stage: it is freed as soon as the next stage has its own.
+        return to_ground(
+            repair(
+                centerlines_of(pool, grid, cleaning, folder, listener.advance),
+                plan.repairs(),
+                pixel_size=ground.pixel_size,
+                levels_at=partial(_levels_at, pool),
+            ),
+            ground,
+            simplify=plan.settings.simplify_m,
+            probability=not raster.is_mask,
+        )
 
 
 _FEW_PLACES = 10_000
