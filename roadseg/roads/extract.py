@@ -158,6 +158,7 @@ def extract(plan: ExtractionPlan, folder: Path, listener: Listener) -> Roads:
             ground,
             simplify=plan.settings.simplify_m,
             probability=not raster.is_mask,
+            pool=pool,
         )
 
 

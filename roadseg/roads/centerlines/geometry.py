@@ -6,11 +6,16 @@ width of a road is its area over its length, away from its ends, where other roa
 the ground, so oblong and sheared pixels need no special case.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
 import numpy as np
 import shapely
 
 from roadseg.ragged import offsets, ranges, reduce_ranges
 from roadseg.raster.ground import Ground
+from roadseg.roads.mask.workers import WorkerPool
 from roadseg.roads.network import RoadNetwork
 from roadseg.roads.pixel_graph import Bools, Floats, Ints, PixelGraph
 from roadseg.roads.repair.edges import (
@@ -37,7 +42,12 @@ _ROUNDING_M = 1e-9
 
 
 def to_ground(
-    graph: PixelGraph, ground: Ground, *, simplify: float | None = None, probability: bool = True
+    graph: PixelGraph,
+    ground: Ground,
+    *,
+    simplify: float | None = None,
+    probability: bool = True,
+    pool: WorkerPool | None = None,
 ) -> RoadNetwork:
     """Smooth the edges of a graph, project them to the ground and measure them.
 
@@ -51,15 +61,16 @@ def to_ground(
         Tolerance of the simplification in metres; 0 keeps all vertices, None takes 0.75 px (of the longer side).
     probability
         Whether the levels are probabilities; otherwise, as for a mask, the network's are NaN.
+    pool
+        Workers to share the edges among; the result does not depend on them.
     """
     graph = in_canonical_order(graph)
     tolerance = SIMPLIFY_PX * max(ground.pixel_size) if simplify is None else simplify
     nodes, double = ground.xy(graph.nodes), _is_double(graph.ends)
     parts = list(chunks(graph.starts[1:])) or [slice(0, 0)]
-    measured = [
-        _measured(edge_range(graph, part), double[part], nodes, ground, tolerance, probability=probability)
-        for part in parts
-    ]
+    pieces = (_piece(edge_range(graph, part), double[part], nodes) for part in parts)
+    measure = partial(_measured, ground=ground, tolerance=tolerance, probability=probability)
+    measured = pool.map(partial(_of_shared, measure), pieces) if pool else map(measure, pieces)
     vertices, counts, length, width, mean, least = map(np.concatenate, zip(*measured, strict=True))
     return RoadNetwork(
         crs=ground.crs,
@@ -79,10 +90,31 @@ def to_ground(
     )
 
 
-def _measured(
-    graph: PixelGraph, double: Bools, nodes: Floats, ground: Ground, tolerance: float, *, probability: bool
-) -> tuple[Floats, Ints, Floats, Floats, Floats, Floats]:
+@dataclass(frozen=True)
+class _Piece:
+    """Some edges with the nodes they use, whether another edge joins the same nodes, and the nodes on the ground."""
+
+    graph: PixelGraph
+    double: Bools
+    nodes: Floats
+
+
+def _piece(edges: PixelGraph, double: Bools, nodes: Floats) -> _Piece:
+    used, ends = np.unique(edges.ends, return_inverse=True)
+    graph = replace(edges, nodes=edges.nodes[used], at_border=edges.at_border[used], ends=ends.reshape(-1, 2))
+    return _Piece(graph, double, nodes[used])
+
+
+_Measured = tuple[Floats, Ints, Floats, Floats, Floats, Floats]
+
+
+def _of_shared(measure: Callable[[_Piece], _Measured], _: object, piece: _Piece) -> _Measured:
+    return measure(piece)
+
+
+def _measured(piece: _Piece, *, ground: Ground, tolerance: float, probability: bool) -> _Measured:
     """Return some edges on the ground: vertices, their number per edge, lengths, widths, mean and least probability."""
+    graph, double, nodes = piece.graph, piece.double, piece.nodes
     raw = polylines_of(graph)
     smooth = smoothed(raw)
     kept, starts = _simplified(graph, smooth * ground.pixel_size, raw.starts, double, tolerance)
