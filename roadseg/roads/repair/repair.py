@@ -58,16 +58,21 @@ def repair(
     -------
     A graph without nodes of degree two, except where seen and inferred or areal edges meet, and one on each ring.
     """
-    graph = contract(in_canonical_order(graph))
+    # Graphs are handed over: a function may free the one it gets as soon as it has another, so none is held here.
+    held = [graph]
+    del graph
+    held.append(in_canonical_order(held.pop()))
+    held.append(contract(held.pop()))
     if limits.spur != 0:
-        graph = prune_spurs(graph, margin=limits.spur or 0.0, pixel_size=pixel_size)
+        held.append(prune_spurs(held.pop(), margin=limits.spur or 0.0, pixel_size=pixel_size))
     if limits.max_gap > 0:
-        graph = drop_small_components(graph, length=limits.min_length / 2, pixel_size=pixel_size)
-        graph = close_gaps(
-            graph, limits.max_gap, road_level=limits.road_level, pixel_size=pixel_size, levels_at=levels_at
-        )
+        held.append(drop_small_components(held.pop(), length=limits.min_length / 2, pixel_size=pixel_size))
+        level, gap = limits.road_level, limits.max_gap
+        held.append(close_gaps(held.pop(), gap, road_level=level, pixel_size=pixel_size, levels_at=levels_at))
     if limits.merge_junctions:
-        graph = merge_junctions(contract(graph), pixel_size=pixel_size)
+        held.append(contract(held.pop()))
+        held.append(merge_junctions(held.pop(), pixel_size=pixel_size))
     if limits.min_length > 0:
-        graph = drop_small_components(graph, length=limits.min_length, pixel_size=pixel_size)
-    return in_canonical_order(contract(graph))
+        held.append(drop_small_components(held.pop(), length=limits.min_length, pixel_size=pixel_size))
+    held.append(contract(held.pop()))
+    return in_canonical_order(held.pop())
