@@ -8,8 +8,8 @@ import torch
 from worlds import picture, stitch, whole
 
 from roadseg.errors import DeviceError
+from roadseg.model import device
 from roadseg.model.resunet import ResUNet, normalize, road_probability
-from roadseg.prediction.engines import torch as torch_engine
 from roadseg.prediction.engines.torch import TorchEngine, choose_batch, for_prediction
 from roadseg.settings import EngineSettings
 from roadseg.windows import Plan
@@ -275,7 +275,7 @@ def test_tta_answers_alike_however_a_window_is_turned() -> None:
 
 @pytest.mark.parametrize(("has_bfloat16", "expected"), [(True, "bfloat16"), (False, "float32")])
 def test_cpus_that_compute_in_bfloat16_do_so_by_default(has_bfloat16, expected, network, monkeypatch):
-    monkeypatch.setattr(torch_engine, "cpu_has_bfloat16", lambda: has_bfloat16)
+    monkeypatch.setattr(device, "cpu_has_bfloat16", lambda: has_bfloat16)
     engine = engine_of(network, precision="auto")
     assert expected in engine.description
     assert expected in engine.numerics

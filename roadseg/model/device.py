@@ -101,6 +101,12 @@ def choose_precision(wanted: Precision, device: "torch.device") -> Precision:
     return "bfloat16" if torch.cuda.get_device_capability(device)[0] >= 8 else "float16"
 
 
+def fastest_precision(wanted: Precision, device: "torch.device") -> Precision:
+    """Return the number format for a device like ``choose_precision``, and bfloat16 on CPUs that compute in it."""
+    chosen = choose_precision(wanted, device)
+    return "bfloat16" if wanted == "auto" and device.type == "cpu" and cpu_has_bfloat16() else chosen
+
+
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Return whether an error of torch means that there was too little memory, on any device."""
     return type(error).__name__ == "OutOfMemoryError" or any(part in str(error) for part in _OUT_OF_MEMORY)

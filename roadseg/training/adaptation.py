@@ -10,7 +10,7 @@ import torch
 from roadseg.errors import TrainingError
 from roadseg.metrics.calibration import Calibration
 from roadseg.model.card import ModelCard, find_model, read_card
-from roadseg.model.device import choose_device, choose_precision, cpu_has_bfloat16
+from roadseg.model.device import choose_device, fastest_precision
 from roadseg.model.resunet import ResUNet
 from roadseg.model.weights import as_stored, load_model, save_model
 from roadseg.prediction.engines.torch import TorchEngine
@@ -138,9 +138,6 @@ def recipe_for(settings: AdaptSettings, original: Original, parts: SplitPlots) -
     side = int(np.median([min(tile.shape) for tile in parts.learn]))
     crop = min(_LARGEST_CROP, max(_SMALLEST_CROP, side // 8 * 8))
     pixels = sum(tile.shape[0] * tile.shape[1] for tile in parts.learn)
-    precision = choose_precision("auto", device)
-    if device.type == "cpu" and cpu_has_bfloat16():
-        precision = "bfloat16"
     return replace(
         ADAPT,
         start=card.name,
@@ -150,7 +147,7 @@ def recipe_for(settings: AdaptSettings, original: Original, parts: SplitPlots) -
         steps=min(settings.steps, max(_FEWEST_STEPS, round(_TIMES * pixels / (ADAPT.batch * crop**2)))),
         seed=settings.seed,
         crop=crop,
-        precision=precision,
+        precision=fastest_precision("auto", device),
         missing_after=_MISSING_AFTER if settings.labels_are_rough else 1.0,
     )
 

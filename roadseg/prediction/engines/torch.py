@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from roadseg.errors import DeviceError
-from roadseg.model.device import choose_device, choose_precision, cpu_has_bfloat16, is_out_of_memory
+from roadseg.model.device import choose_device, fastest_precision, is_out_of_memory
 from roadseg.model.resunet import ResUNet, road_probability
 from roadseg.prediction.engines.torch_blocks import BlockStream
 from roadseg.prediction.engines.torch_transfers import Transfers
@@ -71,9 +71,7 @@ class TorchEngine:
         bias: float = 0.0,
     ) -> None:
         self._device, why = choose_device(settings.device)
-        self.precision = choose_precision(settings.precision, self._device)
-        if settings.precision == "auto" and self._device.type == "cpu" and cpu_has_bfloat16():
-            self.precision = "bfloat16"
+        self.precision = fastest_precision(settings.precision, self._device)
         self.batch_size = settings.batch_size or choose_batch(self._device, network.width)
         self.device = str(self._device)
         self._transfers = Transfers(self._device)
