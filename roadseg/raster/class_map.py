@@ -60,7 +60,10 @@ def class_map(
             file.write_colormap(1, {value: (*rgb, 255) for value, rgb in colours.items()})
             file.update_tags(**tags)
             yield write
-        write_cog(draft, finished, overviews="MODE")
+        try:
+            write_cog(draft, finished, overviews="MODE")
+        except OutputError as error:
+            raise OutputError(f"cannot write {path}, probably for want of room; make some and try again") from error
         publish(finished, path)
     finally:
         draft.unlink(missing_ok=True)

@@ -91,6 +91,8 @@ class Preloaded:
     def _ask(self, runs: list[dict[str, Any]], folder: Path) -> list[Outcome]:
         for number, run in enumerate(runs):
             texts = {name: str(self._scratch / f"{name}-{number}") for name in ("stdout", "stderr")}
+            for text in texts.values():
+                Path(text).unlink(missing_ok=True)
             run |= {"folder": str(folder), "timeout_s": run.get("timeout_s", 600), **texts}
         self._process.stdin.write(json.dumps(runs) + "\n")
         self._process.stdin.flush()
@@ -102,6 +104,9 @@ class Preloaded:
 
 
 def _text(path: Path) -> str:
+    """Return what a command printed; one that was killed before it began has no file."""
+    if not path.exists():
+        return ""
     return path.read_text("utf-8", "backslashreplace")
 
 

@@ -11,7 +11,7 @@ from campaign import KINDS, case_of, run_case, run_control
 from inputs import COMMANDS
 from preloaded import Preloaded
 
-FEWEST = 8
+FEWEST = 6
 """Cases of a kind in the default run, if it has not more commands: each of them reads a mutated file once."""
 
 MANY = 10_000 // len(KINDS) + 1
@@ -30,8 +30,8 @@ def assert_right(seeds: range, inputs: Path, tmp_path: Path, preloaded: Preloade
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_good_inputs_succeed(kind: str, inputs: Path, tmp_path: Path, preloaded: Preloaded) -> None:
-    for command in {command.arguments[0]: command for command in COMMANDS[kind]}.values():  # one of each verb
-        assert not run_control(command, inputs, tmp_path / "case", preloaded), command
+    command = COMMANDS[kind][0]
+    assert not run_control(command, inputs, tmp_path / "case", preloaded), command
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -105,7 +105,7 @@ def kill_and_repeat(verb: str, number: int, inputs: Path, folder: Path, preloade
 
 
 SLOWER = "adapt"
-"""Takes a second and more; only killed in the default run."""
+"""Takes a second and more: killed once in the default run, and no more."""
 
 QUICK = tuple(verb for verb in COMMANDS if verb != SLOWER)
 KILLED = ("predict", "vectorize", "train", "compare", "adapt")
@@ -113,7 +113,7 @@ KILLED = ("predict", "vectorize", "train", "compare", "adapt")
 
 @pytest.mark.parametrize("verb", KILLED)
 def test_killed_runs_are_repeated_to_the_same_outputs(verb, inputs, tmp_path, preloaded, whole):
-    for number in range(2):
+    for number in range(1 if verb == SLOWER else 2):
         kill_and_repeat(verb, number, inputs, tmp_path / "case", preloaded, whole)
 
 
@@ -199,6 +199,7 @@ def fill_disk(verb: str, kib: int, inputs: Path, folder: Path, preloaded: Preloa
         return 0
     assert len(lines) == 1, (kib, outcome.stderr)
     assert lines[0].startswith("roadseg: error: "), lines
+    assert "not recognized" not in lines[0], lines  # what GDAL says of its own half-written file is no help
     after = {
         name: state for name, state in states_in(folder).items() if not name.startswith(("o.tif.partial", "o.run/"))
     }
