@@ -22,6 +22,9 @@ from roadseg.roads.files.layers import Box, VectorTable
 
 _LINES = (shapely.GeometryType.LINESTRING, shapely.GeometryType.MULTILINESTRING)
 _POLYGONS = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
+_LONGEST = 300
+"""Most characters of GDAL's messages, which repeat names of any length."""
+
 _NO_GEOMETRIES = np.empty(0, dtype=object)
 
 
@@ -184,4 +187,5 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         yield pyogrio
     except (*damage, shapely.errors.ShapelyError, UnicodeError, ValueError, OverflowError) as error:
-        raise SceneError(f"{path} cannot be read as a vector file ({error}); repair it, or give another") from error
+        reason = str(error)[:_LONGEST]
+        raise SceneError(f"{path} cannot be read as a vector file ({reason}); repair it, or give another") from error
