@@ -163,7 +163,7 @@ def adapt_model(
         kept_model = replace(after, engine=calibrated(model, original, (*parts.calibration, *parts.score)))
         write_adapted(output, model, texts, original, plots, trainer, before, kept_model)
     gain = gain_in_words(before.score, after.score, "area")
-    listener.report(f"{gain} that were kept apart, after {trainer.step} steps; see {drawn}")
+    listener.report(f"{gain} kept apart, after {trainer.step} steps; see {drawn}")
     elsewhere = score_elsewhere(other, before, kept_model)
     if elsewhere:
         listener.report(f"elsewhere: {gain_in_words(*elsewhere, 'tile')} of the place named with --dev")
