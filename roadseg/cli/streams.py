@@ -4,6 +4,7 @@ import errno
 import io
 import logging
 import os
+import re
 import sys
 import unicodedata
 import warnings
@@ -15,9 +16,17 @@ from typing import Any
 _UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Unicode categories of what steers a terminal, hides, or ends a line: controls, formats, surrogates, separators."""
 
+_WORD = 250
+_ENDLESS = re.compile(rf"\S{{{_WORD + 100},}}")
+"""Words that are cut to ``_WORD`` characters."""
+
 
 def printable(text: str) -> str:
-    """Return a text with control characters escaped: file names and metadata must not steer the terminal."""
+    """Return a text with control characters escaped and endless words cut.
+
+    File names and metadata must neither steer the terminal nor fill it.
+    """
+    text = _ENDLESS.sub(lambda word: word[0][:_WORD] + "…", text)
     if text.isprintable():
         return text
     unsafe = (unicodedata.category(character) in _UNSAFE for character in text)
@@ -32,7 +41,9 @@ def system_sentence(error: MemoryError | OSError) -> str:
     if isinstance(error, MemoryError):
         return "there is not enough memory; close other programs, or make --block or --batch smaller"
     what = f"{error.filename} cannot be used" if error.filename else "reading or writing failed"
-    cure = "make room" if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} else "check it, -vv shows where"
+    cures = {errno.ENAMETOOLONG: "give it a shorter name"}
+    cures |= dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room")
+    cure = cures.get(error.errno or 0, "check it, -vv shows where")
     return f"{what} ({error.strerror or error}); {cure}"
 
 

@@ -23,6 +23,7 @@ from roadseg.metrics.error_classes import COLOURS, classify
 from roadseg.progress import Listener
 from roadseg.raster.class_map import WriteClasses, class_map
 from roadseg.raster.grid import Grid
+from roadseg.raster.probability import positive_number
 from roadseg.raster.scene import Scene
 from roadseg.raster.scene_settings import SceneSettings
 from roadseg.settings import EvaluateSettings
@@ -186,9 +187,8 @@ def _threshold(settings: EvaluateSettings, stored: set[str]) -> tuple[float, str
     """Return the threshold and where it comes from."""
     if settings.threshold is not None:
         return settings.threshold, "given"
-    if len(stored) == 1 and "" not in stored:
-        return float(next(iter(stored))), "stored in the predictions"
-    return 0.5, "default"
+    number = positive_number(next(iter(stored))) if len(stored) == 1 else None
+    return (0.5, "default") if number is None else (number, "stored in the predictions")
 
 
 def _undefined(total: pixels.PixelCounts, level: int) -> list[str]:

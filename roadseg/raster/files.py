@@ -1,5 +1,6 @@
 """Opening rasters, and how much memory GDAL may use for them."""
 
+import math
 import os
 import re
 import threading
@@ -12,6 +13,7 @@ from typing import Any, Self
 
 import rasterio
 import rasterio.env
+from rasterio._err import CPLE_BaseError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.io import DatasetReader
 
@@ -64,9 +66,22 @@ def open_raster(path: "str | PathLike[str]", **options: Any) -> DatasetReader:
     with _WARNINGS, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
-            return rasterio.open(path, **options)
+            file = rasterio.open(path, **options)
         except UnicodeDecodeError as error:
             raise RasterioIOError("its description holds bytes that are not UTF-8") from error
+        try:
+            _check_description(file)
+        except (CPLE_BaseError, UnicodeDecodeError) as error:
+            file.close()
+            raise RasterioIOError(f"its description is damaged: {error}") from error
+        return file
+
+
+def _check_description(file: DatasetReader) -> None:
+    """Read what a file says of itself; raise CPLE_BaseError or UnicodeDecodeError where that is damaged."""
+    _ = file.colorinterp, file.tags(), file.tags(ns="xml:VRT") if file.driver == "VRT" else None
+    if not all(map(math.isfinite, file.transform)):
+        raise CPLE_BaseError(0, 0, "its geotransform holds a number that is not finite")
 
 
 def stored_tags(path: Path) -> dict[str, str]:

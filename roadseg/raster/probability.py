@@ -203,7 +203,7 @@ def open_probability(path: Path | str, *, pixel_m: float | None = None) -> tuple
     with bounded_cache(), RoadRaster(path) as raster:
         grid, credit = _extraction_grid(raster, pixel_m), raster.tags.get(ATTRIBUTION, "")
         if raster.is_scaled:
-            threshold = _number(raster.tags.get("ROADSEG_THRESHOLD"))
+            threshold = positive_number(raster.tags.get("ROADSEG_THRESHOLD"))
             return ProbabilityRaster(
                 path, "probability", raster.grid, grid, threshold=threshold, attribution=credit
             ), []
@@ -217,7 +217,7 @@ _MOST_ENLARGED = 64
 
 def _extraction_grid(raster: RoadRaster, pixel_m: float | None) -> Grid:
     own = raster.grid.pixel_size_m()
-    wanted = pixel_m or _number(raster.tags.get("ROADSEG_GSD_M"))
+    wanted = pixel_m or positive_number(raster.tags.get("ROADSEG_GSD_M"))
     if own is None or wanted is None:
         if pixel_m:
             raise SceneError(
@@ -233,7 +233,7 @@ def _extraction_grid(raster: RoadRaster, pixel_m: float | None) -> Grid:
     return model_grid(raster.grid, gsd_m=wanted, pixel_m=own)
 
 
-def _number(text: str | None) -> float | None:
+def positive_number(text: str | None) -> float | None:
     """Return the positive number in a tag, or None."""
     try:
         number = float(text or "")

@@ -109,7 +109,8 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
         with safe_open(path, "pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             metadata = json.loads((file.metadata() or {})["roadseg"])
-        if metadata["step"] != max(steps):
+        finite = (tensor.isfinite().all() for tensor in tensors.values())
+        if metadata["step"] != max(steps) or not all(finite):
             raise ValueError
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         raise TrainingError(f"{path} is not a checkpoint of roadseg; move it away to start again") from error

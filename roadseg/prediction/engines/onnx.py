@@ -82,6 +82,7 @@ def _session(graph: bytes, threads: int) -> Any:
         import onnxruntime
     except ImportError as error:
         raise DeviceError("ONNX Runtime is not installed; pip install 'roadseg[onnx]' adds it") from error
+    onnxruntime.set_default_logger_severity(4)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4  # its errors are raised as well

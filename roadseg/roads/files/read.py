@@ -25,6 +25,9 @@ _POLYGONS = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
 _LONGEST = 300
 """Most characters of GDAL's messages, which repeat names of any length."""
 
+_FARTHEST = 1e9
+"""Largest coordinate on Earth in any unit of a CRS, generously."""
+
 _NO_GEOMETRIES = np.empty(0, dtype=object)
 
 
@@ -76,6 +79,8 @@ def read_layer(
         meta, _, wkb, values = pyogrio.raw.read(path, layer=layer, columns=wanted, force_2d=True, bbox=box)
         with np.errstate(invalid="ignore"):
             geometries: NDArray[np.object_] = shapely.from_wkb(wkb)
+        if (np.abs(shapely.get_coordinates(geometries)) > _FARTHEST).any():
+            raise SceneError(f"{path} holds a coordinate that lies nowhere on Earth; repair it, or give its true CRS")
     attributes = {str(name): value.tolist() for name, value in zip(meta["fields"], values, strict=True)}
     bounds = about["total_bounds"]
     return VectorTable(
@@ -186,6 +191,7 @@ def _opened(path: Path) -> Iterator[Any]:
     damage = (DataSourceError, DataLayerError, FeatureError, FieldError, GeometryError, CRSError)
     try:
         yield pyogrio
-    except (*damage, shapely.errors.ShapelyError, UnicodeError, ValueError, OverflowError) as error:
+    # pyogrio stumbles over some damaged CRS with UnboundLocalError
+    except (*damage, shapely.errors.ShapelyError, UnboundLocalError, ValueError, OverflowError) as error:
         reason = str(error)[:_LONGEST]
         raise SceneError(f"{path} cannot be read as a vector file ({reason}); repair it, or give another") from error
