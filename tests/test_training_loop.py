@@ -251,8 +251,10 @@ def test_loss_that_is_no_number_stops_with_the_cure(tmp_path: Path, at: int) -> 
     spoil(Step(0, 0.0, 0.0))
     with pytest.raises(TrainingError, match=rf"at step {at}; .*smaller --learning-rate"):
         work.run(spoil)
-    kept = checkpoint.read_checkpoint(tmp_path)
-    assert (kept is None) == (at == 0)
+    assert len(list(tmp_path.glob("checkpoint-*.safetensors"))) == bool(at)
+    if at:  # it was spoiled before it was written
+        with pytest.raises(TrainingError, match="holds numbers that are not finite; move it away"):
+            checkpoint.read_checkpoint(tmp_path)
 
 
 def test_too_little_memory_takes_the_batch_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,7 +99,7 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
     Raises
     ------
     TrainingError
-        If it is damaged.
+        If it is damaged or holds numbers that are not finite.
     """
     steps = _steps(folder)
     if not steps:
@@ -109,11 +109,12 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
         with safe_open(path, "pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             metadata = json.loads((file.metadata() or {})["roadseg"])
-        finite = (tensor.isfinite().all() for tensor in tensors.values())
-        if metadata["step"] != max(steps) or not all(finite):
+        if metadata["step"] != max(steps):
             raise ValueError
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         raise TrainingError(f"{path} is not a checkpoint of roadseg; move it away to start again") from error
+    if not all(tensor.isfinite().all() for tensor in tensors.values()):
+        raise TrainingError(f"{path} holds numbers that are not finite; move it away to start again")
     return Checkpoint(path, tensors, metadata)
 
 
