@@ -9,7 +9,7 @@ the model is not sure.
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -27,11 +27,12 @@ from roadseg.raster.encoding import dequantize, encode
 from roadseg.raster.partial import Partial
 from roadseg.raster.regrid import RegriddedRaster, needed_window
 from roadseg.raster.scene import Scene
-from roadseg.windows import Block, Window
+from roadseg.windows import Block, Window, square_windows
 
 Array = NDArray[np.float32]
 
-_STRIP_PX = 512
+_PART_PX = 2048
+"""Side of the parts of a block that are put together at once, which bounds memory."""
 
 
 def predict_views(
@@ -92,7 +93,7 @@ class _Together:
         spread = self._plan.spread
         mean = np.empty_like(block.values) if self._is_mean else block.values
         apart = np.empty(block.valid.shape, dtype=spread.dtype) if spread else None
-        for part in _strips(block.window):
+        for part in square_windows(block.window, _PART_PX):
             place = part.slices(block.window)
             answers, known = self._answers(part, block.values[place], block.valid[place])
             count = np.maximum(known.sum(axis=0), 1).astype(np.float32)
@@ -114,11 +115,6 @@ class _Together:
         known = np.stack([valid, *(where for _, where in others)])
         answers = np.stack([own, *(probability for probability, _ in others)])
         return np.where(known, answers, np.float32(0)), known
-
-
-def _strips(window: Window) -> Iterator[Window]:
-    for row in range(window.row, window.row_stop, _STRIP_PX):
-        yield Window(row, window.col, _STRIP_PX, window.width).intersection(window)
 
 
 def _like(plan: ScenePlan, name: str) -> ScenePlan:

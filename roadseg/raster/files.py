@@ -66,22 +66,27 @@ def open_raster(path: "str | PathLike[str]", **options: Any) -> DatasetReader:
     with _WARNINGS, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
-            file = rasterio.open(path, **options)
+            return rasterio.open(path, **options)
         except UnicodeDecodeError as error:
             raise RasterioIOError("its description holds bytes that are not UTF-8") from error
-        try:
-            _check_description(file)
-        except (CPLE_BaseError, UnicodeDecodeError) as error:
-            file.close()
-            raise RasterioIOError(f"its description is damaged: {error}") from error
-        return file
 
 
-def _check_description(file: DatasetReader) -> None:
-    """Read what a file says of itself; raise CPLE_BaseError or UnicodeDecodeError where that is damaged."""
-    _ = file.colorinterp, file.tags(), file.tags(ns="xml:VRT") if file.driver == "VRT" else None
-    if not all(map(math.isfinite, file.transform)):
-        raise CPLE_BaseError(0, 0, "its geotransform holds a number that is not finite")
+def _described(file: DatasetReader) -> DatasetReader:
+    """Return a file of which all that it says of itself can be read; our own files need no such look.
+
+    Raises
+    ------
+    RasterioIOError
+        If something of it is damaged; the file is closed.
+    """
+    try:
+        _ = file.colorinterp, file.tags(), file.tags(ns="xml:VRT") if file.driver == "VRT" else None
+        if not all(map(math.isfinite, file.transform)):
+            raise RasterioIOError("its geotransform holds a number that is not finite")
+    except (CPLE_BaseError, UnicodeDecodeError, RasterioIOError) as error:
+        file.close()
+        raise RasterioIOError(f"its description is damaged: {error}") from error
+    return file
 
 
 def stored_tags(path: Path) -> dict[str, str]:
@@ -89,7 +94,7 @@ def stored_tags(path: Path) -> dict[str, str]:
     try:
         with open_raster(path) as file:
             return dict(file.tags())
-    except RasterioError:
+    except (RasterioError, UnicodeDecodeError):
         return {}
 
 
@@ -104,7 +109,7 @@ def open_input(path: str) -> DatasetReader:
     if Path(path).is_fifo() or Path(path).is_char_device():
         raise SceneError(f"{path} is a pipe or a device, which cannot be read twice; save it as a file")
     try:
-        return open_raster(path)
+        return _described(open_raster(path))
     except UnicodeEncodeError as error:
         raise SceneError(f"{path!a} is no name that GDAL can read, because it is not UTF-8; rename it") from error
     except RasterioError as error:
