@@ -68,11 +68,9 @@ def test_foreign_files_in_a_partial_folder_stay(say, scene, secret, model_file, 
 
 def test_a_staging_folder_of_a_killed_run_goes_with_the_next_run(say, secret):
     write_levels("roads.tif", draw_t())
-    context = staging_folder(Path("o.gpkg"))
-    folder = context.__enter__()
-    (folder / "road.bits").write_bytes(b"1")
-    abandoned = Path(".o.gpkg-abcd1234")
-    folder.rename(abandoned)  # as if the process were gone
+    with staging_folder(Path("o.gpkg")) as folder:
+        (folder / "road.bits").write_bytes(b"1")
+        folder.rename(".o.gpkg-abcd1234")  # so that it stays, as if the process were gone
     mine, other = Path(".o.gpkg-mine"), Path(".other.gpkg-abcd1234")
     for kept in (mine, other):
         kept.mkdir()
