@@ -5,18 +5,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from roadseg.errors import ModelError, counted
 from roadseg.model import card as cards
 from roadseg.model.card import Measurement, ModelCard, bundled_models, find_model
+from roadseg.model.layers import LayerRow, layer_table
 from roadseg.model.likeness import unlike_training
 from roadseg.model.stages import training_stages
+from roadseg.model.stored_weights import read_weights
 from roadseg.raster.scene import Scene
 from roadseg.raster.scene_settings import SceneSettings
-
-if TYPE_CHECKING:
-    from roadseg.model.resunet import LayerRow
+from roadseg.settings import ArchitectureSettings
 
 __all__ = [
     "BundledModel",
@@ -52,7 +52,7 @@ def list_models() -> list[BundledModel]:
     return [BundledModel(name, path, cards.read_card(path), path == default) for name, path in bundled_models().items()]
 
 
-def layer_values(layers: "Sequence[LayerRow]") -> dict[str, Any]:
+def layer_values(layers: Sequence[LayerRow]) -> dict[str, Any]:
     """Return layers and the number of all their parameters, ready for JSON; sizes are channels, height, width."""
     rows = [
         {"layer": layer.name, "kind": layer.kind, "output": list(layer.shape), "parameters": layer.parameters}
@@ -119,32 +119,23 @@ def read_card(path: Path) -> ModelCard:
     return read_onnx_card(path)
 
 
-def model_layers(path: Path) -> "list[LayerRow]":
+def model_layers(path: Path) -> list[LayerRow]:
     """Return the layers of a model file, in the order they are computed, for one of its windows.
 
     Those of an ONNX file are the layers of the network that it was exported from, as its card describes it.
+
+    Raises
+    ------
+    ModelError
+        If the file is damaged or its weights do not fit its card.
     """
-    import torch
-
-    from roadseg.model.resunet import ResUNet, layer_table
-    from roadseg.model.weights import load_model
-
-    if path.suffix.lower() == ".onnx":
-        card = read_card(path)
-        with torch.device("meta"):  # shapes alone: the file says any width
-            network = ResUNet(
-                bands=card.bands, width=card.width, upsample="nearest" if card.upsample == "nearest" else "bilinear"
-            )
-            return layer_table(network, card.window_px)
-    network, card = load_model(path)
-    return layer_table(network, card.window_px)
+    card = read_card(path) if path.suffix.lower() == ".onnx" else read_weights(path)[1]
+    return layer_table(bands=card.bands, width=card.width, size=card.window_px)
 
 
-def architecture_layers(**parameters: Any) -> "list[LayerRow]":
-    """Return the layers of a network without weights, for 224 × 224 px; ``width``, ``upsample`` as of ``ResUNet``."""
-    from roadseg.model.resunet import ResUNet, layer_table
-
-    return layer_table(ResUNet(**parameters))
+def architecture_layers(architecture: ArchitectureSettings) -> list[LayerRow]:
+    """Return the layers of a network without a model file, for 3 bands of 224 × 224 px."""
+    return layer_table() if architecture.width is None else layer_table(width=architecture.width)
 
 
 def describe_scene(properties: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as f
 
-from roadseg.model.resunet import ResUNet, layer_table, normalize, parameter_count
+from roadseg.model.resunet import ResUNet, normalize, parameter_count
 
 
 def norm(w, name, x):
@@ -74,25 +74,6 @@ def test_width_64_has_the_parameters_of_the_specification():
     assert parameter_count(network) == 8_220_993
     names = {name.rsplit(".", 1)[1] for name, _ in network.named_parameters()}
     assert names == {"weight", "bias"}
-
-
-@pytest.mark.parametrize("options", [{"width": 16}, {"width": 3, "bands": 4, "upsample": "nearest"}])
-def test_the_layer_table_adds_up(options):
-    network = ResUNet(**options)
-    table = layer_table(network, 64)
-    assert sum(layer.parameters for layer in table) == parameter_count(network)
-    assert table[-1].shape == (1, 64, 64)
-    bridge = next(layer for layer in table if layer.name == "bridge.conv2")
-    assert bridge.shape == (8 * network.width, 8, 8)
-    assert network.training
-
-
-def test_the_layer_table_leaves_the_statistics_alone():
-    network = lively(width=2)
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    layer_table(network, 32)
-    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    assert not any(module._forward_hooks for module in network.modules())
 
 
 @pytest.mark.parametrize("options", [{"width": 0}, {"bands": 0}, {"upsample": "bicubic"}])

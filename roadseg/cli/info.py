@@ -115,7 +115,7 @@ def _show_raster(target: str, model: str | None, *, as_json: bool) -> None:
 def _show_architecture(architecture: ArchitectureSettings, *, as_json: bool) -> None:
     from roadseg.info import architecture_layers, layer_values
 
-    layers = layer_values(architecture_layers(**architecture.chosen()))
+    layers = layer_values(architecture_layers(architecture))
     if as_json:
         print_json("info", {"input": [3, 224, 224], **layers})
         return

@@ -9,8 +9,7 @@ Source: Z. Zhang, Q. Liu, Y. Wang, "Road Extraction by Deep Residual U-Net", IEE
 arXiv:1711.10684.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import get_args
 
@@ -193,37 +192,3 @@ def road_probability(
     with torch.autocast(pixels.device.type, dtype=dtype, enabled=dtype != torch.float32):
         logits = network(x)
     return torch.sigmoid(logits[:, 0].float() / temperature + bias)  # (n, height, width)
-
-
-@dataclass(frozen=True)
-class LayerRow:
-    """A row of the layer table: dotted name, kind, output (channels, height, width), parameters."""
-
-    name: str
-    kind: str
-    shape: tuple[int, ...]
-    parameters: int
-
-
-def layer_table(network: ResUNet, size: int = 224) -> list[LayerRow]:
-    """Return the layers in the order they are computed, for one ``size`` × ``size`` window."""
-    table: list[LayerRow] = []
-    hooks = [
-        module.register_forward_hook(_recorder(name, table))
-        for name, module in network.named_modules()
-        if not list(module.children())
-    ]
-    was_training = network.training
-    with torch.no_grad():
-        network.eval()(torch.zeros(1, network.bands, size, size))
-    network.train(was_training)
-    for hook in hooks:
-        hook.remove()
-    return table
-
-
-def _recorder(name: str, table: list[LayerRow]) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-    def record(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
-        table.append(LayerRow(name, type(module).__name__, tuple(output.shape[1:]), parameter_count(module)))
-
-    return record
