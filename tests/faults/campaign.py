@@ -69,11 +69,16 @@ def run_command(command: Command, folder: Path, preloaded: Preloaded, statuses: 
     if outcome.status == 70:
         problems.append(f"raised at {_place(preloaded.run([*command.arguments, '-vv'], folder).stderr)}")
     made, changed = after.keys() - before.keys(), [name for name in before if before[name] != after.get(name)]
-    if outcome.status == 0:
+    if outcome.status == 0 and not _stopped_by_the_clock(command, made):
         problems += [f"exit 0 without {name}" for name in sorted(set(command.outputs) - after.keys())]
     problems += [f"left behind: {name}" for name in sorted(made) if not _may_make(command, name, outcome.status)]
     problems += [f"changed: {name}" for name in changed if not _may_make(command, name, outcome.status)]
     return problems + [f"made outside: {path.name}" for path in folder.parent.iterdir() if path.name not in around]
+
+
+def _stopped_by_the_clock(command: Command, made: set[str]) -> bool:
+    """Whether training that may take so many minutes has saved its step for the next run instead of the model."""
+    return "--minutes" in command.arguments and any("checkpoint-" in name for name in made)
 
 
 def _may_make(command: Command, name: str, status: int) -> bool:
