@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from roadseg.errors import ModelError, OutputError
 from roadseg.files.lock import locked
-from roadseg.files.outputs import check_target, write_output
+from roadseg.files.outputs import as_utf8, check_target, write_output
 from roadseg.model.card import ModelCard, find_model
 from roadseg.model.stac_mlm import mlm_item
 from roadseg.model.stored_weights import read_weights
@@ -131,7 +131,7 @@ def _export_item(path: Path, output: Path) -> ExportResult:
     _, card = read_weights(path)
     data = path.read_bytes()
     item = mlm_item(card, href=path.name, size=len(data), sha256=hashlib.sha256(data).hexdigest())
-    write_output(output, json.dumps(item, indent=1, ensure_ascii=False).encode())
+    write_output(output, as_utf8(json.dumps(item, indent=1, ensure_ascii=False)))
     return ExportResult(output, "STAC-MLM")
 
 

@@ -42,6 +42,11 @@ def test_a_card_comes_back_from_json(tmp_path):
     assert card_from_json(CARD.to_json(), tmp_path) == CARD
 
 
+def test_a_card_that_names_a_file_with_other_bytes_than_utf8_is_one(tmp_path):
+    text = replace(CARD, training_data="tiles of \udcff.csv").to_json()
+    assert card_from_json(text, tmp_path).training_data == "tiles of ?.csv"
+
+
 def test_a_card_is_read_from_the_file(tmp_path):
     assert read_card(container(tmp_path / "m.safetensors", {METADATA_KEY: CARD.to_json()})) == CARD
 
@@ -118,6 +123,8 @@ def test_a_newer_format_asks_for_a_newer_roadseg(tmp_path):
         {"seen": {"cast": [[0], [1]]}},
         {"seen": {"cast": [["a", "b"], ["a", "b"]]}},
         {"architecture": None},
+        {"attribution": "\udcff"},
+        {"measurements": [{"name": "\udcff", "value": 1, "definition": "", "data": ""}]},
     ],
 )
 def test_a_card_that_makes_no_sense_is_refused(tmp_path, change):

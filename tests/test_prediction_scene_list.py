@@ -120,6 +120,33 @@ def test_the_command_skips_what_is_finished_and_sums_up(say, draw, tmp_path, mod
     assert names_in("roads") == ["a.tif", "b.tif", "c.tif"]
 
 
+@pytest.mark.parametrize(
+    ("summary", "message"),
+    [
+        ("list.csv", "list.csv is also the input; choose another output"),
+        ("a.tif", "a.tif is also the input"),
+        ("m.safetensors", "m.safetensors is also the input"),
+        ("notes.json", "notes.json exists; choose another name or add --overwrite"),
+        ("roads/a.tif", "roads/a.tif is named twice"),
+        ("none/s.json", "the folder none does not exist; create it first"),
+        ("roads", "roads is a folder; name a file in it"),
+    ],
+)
+def test_where_no_summary_may_be_is_said_before_any_work(say, draw, model_file, summary, message):
+    Path("a.tif").write_bytes(Path(draw(70, 90, transform=NORTH_UP)).read_bytes())
+    Path("list.csv").write_text("href\na.tif\n")
+    Path("notes.json").write_text('{"scenes": 3}')
+    Path("m.safetensors").write_bytes(Path(model_file).read_bytes())
+    options = ["--model", "m.safetensors", "--device", "cpu", "-o", "roads", "--summary", summary]
+    if "exists" not in message:
+        options.append("--overwrite")
+    said = say("predict", "--scenes", "list.csv", *options)
+    assert said.status == 1
+    assert message in said.error
+    assert names_in("roads") == []
+    assert Path("list.csv").read_text() == "href\na.tif\n"
+
+
 def test_scenes_or_a_list_of_them(say):
     for arguments in (["-o", "r.tif"], ["a.tif", "--scenes", "l.csv", "-o", "r/"]):
         said = say("predict", *arguments)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import roadseg
 from roadseg.cli.streams import printable
 from roadseg.cli.terminal import fail
-from roadseg.errors import RoadsegError, UsageError
+from roadseg.errors import OutputError, RoadsegError, UsageError
 from roadseg.progress import Listener
 
 Job = TypeVar("Job")
@@ -73,6 +73,29 @@ def fail_for(failed: Sequence[tuple[str, RoadsegError]], count: int, noun: str, 
     fail(f"{len(failed)} of {count} {noun} failed: {', '.join(name for name, _ in failed)}")
 
 
+def check_summary(path: Path, *, overwrite: bool, inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
+    """Check before any work that a summary may be written; that of an earlier run is replaced.
+
+    Raises
+    ------
+    OutputError
+        If its folder is missing or read-only, it is an input or another output, or another file that may not be
+        replaced.
+    """
+    from roadseg.files.outputs import behind_links, check_target
+
+    check_target(path, overwrite=overwrite or _is_summary(path), inputs=inputs)
+    if behind_links(path) in {behind_links(output) for output in outputs}:
+        raise OutputError(f"{path} is named twice; give each output its own name")
+
+
+def _is_summary(path: Path) -> bool:
+    try:
+        return {"roadseg", "skipped", "scenes"} <= set(dict(json.loads(path.read_text(encoding="utf-8"))))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return False
+
+
 def write_summary(
     path: Path, done: Sequence[Mapping[str, Any]], skipped: Sequence[str], failed: Sequence[tuple[str, RoadsegError]]
 ) -> None:
@@ -108,9 +131,9 @@ def write_summary(
             *({"status": "failed", "scene": scene, "error": str(error)} for scene, error in failed),
         ],
     }
-    from roadseg.files.outputs import write_output
+    from roadseg.files.outputs import as_utf8, write_output
 
-    write_output(path, json.dumps(values, ensure_ascii=False, indent=1).encode())
+    write_output(path, as_utf8(json.dumps(values, ensure_ascii=False, indent=1)))
 
 
 def expand_stdin(names: Sequence[str]) -> list[str]:

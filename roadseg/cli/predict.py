@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from roadseg.cli.batch import expand_stdin, fail_for, failures, for_each_file, write_summary
+from roadseg.cli.batch import check_summary, expand_stdin, fail_for, failures, for_each_file, write_summary
 from roadseg.cli.options import MODEL, OUTPUT, given, with_options
 from roadseg.cli.terminal import (
     AsJson,
@@ -98,6 +98,14 @@ def predict(
             jobs, several = _jobs(names or [], batch, outputs, output)
             if several:
                 make_folders(outputs.paths())
+            if batch.summary:
+                read = [loaded.path, batch.scenes, *(Path(name) for name, _ in jobs)]
+                check_summary(
+                    batch.summary,
+                    overwrite=bool(options.get("overwrite")),
+                    inputs=[path for path in read if path],
+                    outputs=[path for _, targets in jobs for path in targets.paths()],
+                )
             run = _Run(loaded, given(PredictSettings, options) | {"part": machines.part}, as_json, listener)
             run.skips = bool(batch.scenes) and not options.get("overwrite")
             own, others = scenes_of_part(jobs, machines.share)

@@ -10,7 +10,7 @@ from roadseg.evaluation.pairs import ScoredPair, files_of_pairs
 from roadseg.evaluation.report import html
 from roadseg.evaluation.scores import Scores
 from roadseg.files.lock import locked
-from roadseg.files.outputs import check_distinct, check_local, check_target, write_output
+from roadseg.files.outputs import as_utf8, check_distinct, check_local, check_target, write_output
 from roadseg.settings import EvaluateOutputs, EvaluateSettings
 
 
@@ -65,7 +65,7 @@ def write_report(path: Path, scores: Scores, error_map: Path | None = None) -> N
         If it cannot be written.
     """
     try:
-        write_output(path, html(scores, version=roadseg.__version__).encode())
+        write_output(path, as_utf8(html(scores, version=roadseg.__version__)))
     except OutputError:
         if error_map and error_map.is_file():
             error_map.unlink(missing_ok=True)

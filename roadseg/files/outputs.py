@@ -130,8 +130,9 @@ def writable_folder(path: Path, cure: str) -> Iterator[Path]:
     Raises
     ------
     OutputError
-        If it cannot be created or written to.
+        If it cannot be created or written to, or is not local.
     """
+    check_local(path)
     made = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
         try:
@@ -174,13 +175,16 @@ def check_target(target: Path, *, overwrite: bool, inputs: Iterable[Path]) -> No
 
 
 def check_local(target: Path) -> None:
-    """Raise OutputError if an output is a URL or one of GDAL's virtual paths: those are only read."""
+    """Raise OutputError if an output is a URL or one of GDAL's virtual paths, or its path is not UTF-8."""
     name = str(target)
     if _REMOTE.match(name):
         shown = re.sub(r"^(\w+:)/+", r"\1//", name)  # a Path drops the second slash
         raise OutputError(
             f"{shown} is not a local file; outputs are written to local disks, so name a file and upload it afterwards"
         )
+    place = str(behind_links(target))
+    if as_utf8(place) != os.fsencode(place):
+        raise OutputError(f"{name!a} has a path that is not UTF-8, which GDAL cannot write to; choose another")
 
 
 def check_not_input(target: Path, inputs: Iterable[Path]) -> None:
@@ -219,6 +223,11 @@ def publish(made: Path, target: Path) -> None:
                 beside.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"cannot write {target} ({error.strerror}); the result is in {made}") from error
+
+
+def as_utf8(text: str) -> bytes:
+    r"""Return a text as UTF-8; bytes of file names that are not UTF-8 become escapes such as ``\udcff``."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def write_output(target: Path, data: bytes) -> None:

@@ -106,8 +106,8 @@ class ModelCard:
     format: int = FORMAT
 
     def to_json(self) -> str:
-        """Return the card as JSON."""
-        return json.dumps(asdict(self), ensure_ascii=False)
+        """Return the card as JSON; bytes of file names that are not UTF-8 become question marks."""
+        return json.dumps(asdict(self), ensure_ascii=False).encode("utf-8", "replace").decode()
 
 
 def card_from_json(text: str, path: Path) -> ModelCard:
@@ -146,7 +146,7 @@ def _impossible(card: ModelCard) -> str:
     """Return the first field with an impossible value, for the message; empty if there is none."""
     texts = ("name", "description", "training_data", "licence", "attribution", "hash", "roadseg_version", "created")
     checks = {
-        **{name: isinstance(getattr(card, name), str) for name in (*texts, "architecture")},
+        **{name: _is_text(getattr(card, name)) for name in (*texts, "architecture")},
         "bands": _is_whole(card.bands, 1, _MOST_BANDS),
         "width": _is_whole(card.width, 1, _MOST_WIDTH),
         "upsample": card.upsample in {"bilinear", "nearest"},
@@ -173,6 +173,10 @@ _GSD_M, _LARGEST = (1e-4, 1e5), 1e6
 """Bounds of what a card may ask for: a file from elsewhere must not take all memory."""
 
 
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)  # is UTF-8
+
+
 def _is_whole(value: object, least: int, most: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
@@ -189,7 +193,7 @@ def _is_range(ranges: list[list[float]], bands: int) -> bool:
 
 def _is_measurement(one: Measurement) -> bool:
     texts = (one.name, one.definition, one.data, one.command)
-    return all(isinstance(text, str) for text in texts) and isinstance(one.value, int | float)
+    return all(map(_is_text, texts)) and isinstance(one.value, int | float)
 
 
 def read_card(path: Path) -> ModelCard:

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from roadseg.errors import OutputError
-from roadseg.files.outputs import writable_folder, write_atomically
+from roadseg.files.outputs import as_utf8, writable_folder, write_atomically
 from roadseg.raster.picture import as_png
 from roadseg.settings import TrainSettings
 from roadseg.training.checkpoint import remove_checkpoints
@@ -83,7 +83,7 @@ class RunFolder:
         if not self._writes:
             return
         try:
-            write_atomically(self.path / "config.toml", to_toml(settings).encode())
+            write_atomically(self.path / "config.toml", as_utf8(to_toml(settings)))
         except OSError as error:
             raise OutputError(f"cannot write {self.path / 'config.toml'} ({error.strerror}); make room") from error
         try:

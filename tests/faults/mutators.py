@@ -15,8 +15,8 @@ _TEXTS = (
     "1,5", "'", '"', "<a>", "line\nline", "\udcff",
 )  # fmt: skip
 _VALUES: tuple[Any, ...] = (
-    None, True, False, 0, -1, 1, 2**31, 2**63, 2**64, -(2**63), 0.5, 1e308, -1e308, 1e-320, float("nan"), float("inf"),
-    [], {}, [[]], [None], {"a": 1}, "1", [[[[[[[[1]]]]]]]], [1e308, float("nan")],
+    None, True, False, 0, -1, 1, 2**31, 2**63, 2**64, -(2**63), 0.5, 1e308, "\udcff", 1e-320, float("nan"),
+    float("inf"), [], {}, [[]], [None], {"a": 1}, "1", [[[[[[[[1]]]]]]]], [1e308, float("nan")],
     *(text for text in _TEXTS if text != "\udcff"),
 )  # fmt: skip
 _NUMBERS = (0, 1, 2, 3, 7, 8, 127, 255, 256, 1000, 32767, 65535, 2**24, 2**31 - 1, 2**31, 2**32 - 1)

@@ -1,5 +1,6 @@
 """Links that somebody planted, foreign files in folders of ours, pipes as inputs, and what killed runs leave behind."""
 
+import json
 import os
 from pathlib import Path
 
@@ -99,6 +100,59 @@ def test_a_pipe_is_refused_at_once(say, scene, command):
     assert said.status == 1
     assert said.error == "pipe is a pipe or a device, which cannot be read twice; save it as a file"
     assert names_in() == ["pipe", "scene.tif"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "predict scene.tif -o NAME.tif",
+        "predict scene.tif roads.tif -o NAME/",
+        "predict scene.tif -o o.tif --mask NAME.tif",
+        "predict scene.tif -o o.tif --vector NAME.gpkg",
+        "predict scene.tif -o o.tif --preview NAME.png",
+        "predict scene.tif -o o.tif --uncertainty NAME.tif",
+        "predict --scenes scenes.txt -o out --summary NAME.json",
+        "vectorize roads.tif -o NAME.gpkg",
+        "vectorize roads.tif -o NAME.parquet",
+        "vectorize roads.tif -o o.fgb --junctions NAME.fgb",
+        "vectorize roads.tif -o o.gpkg --osm NAME.geojson",
+        "compare roads.tif roads.tif -o NAME.gpkg",
+        "evaluate roads.tif roads.tif --report NAME.html",
+        "evaluate roads.tif roads.tif --errors NAME.tif",
+        "train . -o NAME.safetensors",
+        "train --images scene.tif --labels roads.geojson --road-width 6 --cache NAME -o o.safetensors",
+        "adapt . -o NAME.safetensors",
+        "export compact -o NAME.onnx",
+    ],
+)
+def test_an_output_whose_name_is_not_utf8_is_refused_before_any_work(say, scene, command):
+    write_levels("roads.tif", draw_t())
+    Path("scenes.txt").write_text("scene.tif\n")
+    Path("roads.geojson").write_text('{"type": "LineString", "coordinates": [[0, 0], [1, 1]]}')
+    Path("out").mkdir()
+    for folder in ("images", "masks"):
+        Path(folder).mkdir()
+        Path(folder, "a.tif").write_bytes(Path("roads.tif").read_bytes())
+    before = names_in()
+    said = say(*command.replace("NAME", "\udcff").split())
+    assert said.status == 1
+    assert "has a path that is not UTF-8, which GDAL cannot write to; choose another" in said.error
+    assert names_in() == before
+
+
+def test_an_input_whose_name_is_not_utf8_is_refused_or_read(say, model_file):
+    """GDAL cannot read such a name; Python can, and what is written from it is UTF-8."""
+    make_folder(Path(), ("a",))
+    for name in ("\udcff.tif", "\udcff.gpkg"):
+        Path(name).write_bytes(b"some data")
+    for command in ("vectorize \udcff.tif -o o.gpkg", "evaluate \udcff.gpkg \udcff.gpkg", "info \udcff.tif"):
+        assert "is no name that GDAL can read, because it is not UTF-8; rename it" in say(*command.split()).error
+    Path("\udcff.csv").write_text("image,mask\nimages/a.tif,masks/a.tif\n")
+    said = say("train", "\udcff.csv", "-o", "o.safetensors", "--width", "2", "--steps", "1", "--crop", "16")
+    assert said.status == 0, said.stderr
+    Path("\udcff.safetensors").write_bytes(Path("o.safetensors").read_bytes())
+    assert say("export", "\udcff.safetensors", "-o", "o.json").status == 0
+    assert json.loads(Path("o.json").read_text())["assets"]["model"]["href"] == "\udcff.safetensors"
 
 
 @pytest.mark.parametrize(

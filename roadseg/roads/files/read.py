@@ -191,6 +191,8 @@ def _opened(path: Path) -> Iterator[Any]:
     damage = (DataSourceError, DataLayerError, FeatureError, FieldError, GeometryError, CRSError)
     try:
         yield pyogrio
+    except UnicodeEncodeError as error:
+        raise SceneError(f"{path!a} is no name that GDAL can read, because it is not UTF-8; rename it") from error
     # pyogrio stumbles over some damaged CRS with UnboundLocalError
     except (*damage, shapely.errors.ShapelyError, UnboundLocalError, ValueError, OverflowError) as error:
         reason = str(error)[:_LONGEST]
