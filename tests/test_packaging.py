@@ -52,7 +52,7 @@ def test_the_wheel_holds_the_plugins_of_qgis_and_rasterio(built):
 
 def test_the_conda_recipe_asks_for_what_the_wheel_asks_for():
     recipe = (ROOT / ".github/packaging/recipe.yaml").read_text()
-    named = {"opencv-python-headless": "py-opencv", "torch": "pytorch"}
+    named = {"isal": "python-isal", "opencv-python-headless": "py-opencv", "torch": "pytorch"}
     wanted = dict(requirement.split(">=") for requirement in PROJECT["dependencies"])
     listed = dict(re.findall(r"^    - ([\w-]+) >=([\d.]+)$", recipe.partition("  run:\n")[2], re.MULTILINE))
     assert set(listed) == {named.get(name, name) for name in wanted}

@@ -170,8 +170,8 @@ def test_areas_and_blocks_that_do_not_fit_are_left_to_gdal(tmp_path):
 def test_a_full_disk_tells_and_leaves_nothing(tmp_path, monkeypatch):
     partial, blocks, grid = stored(tmp_path, 40, 60, PROBABILITY)
 
-    def full(target, *_, **__):
-        target.write(b"half")
+    def full(write, *_, **__):
+        write(b"half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(cog_tiles, "compose", full)

@@ -15,7 +15,16 @@ from worlds import METRES, ROTATED
 from roadseg.errors import OutputError
 from roadseg.files.outputs import publish
 from roadseg.raster.cog import write_cog
-from roadseg.raster.encoding import MASK, NODATA, dequantize, encode, probability_product, quantize, threshold_mask
+from roadseg.raster.encoding import (
+    MASK,
+    NODATA,
+    count_road,
+    dequantize,
+    encode,
+    probability_product,
+    quantize,
+    threshold_mask,
+)
 from roadseg.raster.files import open_raster
 from roadseg.raster.grid import Grid
 from roadseg.raster.partial import Partial, interrupted_targets
@@ -333,3 +342,13 @@ def test_publishing_notes_its_places_first_and_removes_the_folder_last(tmp_path,
     partial.publish(made)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mask.tif", "roads.tif"]
     assert interrupted_targets(tmp_path / "roads.tif") == set()
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.5, 1.0])
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_counts_of_a_block_are_those_of_its_mask(dtype, threshold):
+    rng = np.random.default_rng(3)
+    probability, valid = rng.random((40, 50), dtype=np.float32), rng.random((40, 50)) < 0.7
+    values = encode(probability, valid, dtype)
+    mask = threshold_mask(values, threshold)
+    assert count_road(values, threshold) == ((mask != NODATA).sum(), (mask == 1).sum())

@@ -23,7 +23,7 @@ from roadseg.prediction.plan import ScenePlan
 from roadseg.prediction.reader import BlockReader
 from roadseg.prediction.writer import BlockWriter
 from roadseg.progress import Listener
-from roadseg.raster.encoding import MASK, NODATA, Product, encode, threshold_mask
+from roadseg.raster.encoding import MASK, Product, count_road, encode, threshold_mask
 from roadseg.raster.partial import Partial, block_file, block_name
 from roadseg.raster.regrid import RegriddedRaster
 from roadseg.raster.scene import Scene
@@ -187,8 +187,8 @@ def block_files(products: Sequence[Product], block: Block, threshold: float) -> 
     """Yield the names and contents of a block's files: the probability, and the mask if it is one of the products."""
     stored = block.values.dtype == np.uint8
     values = block.values if stored else encode(block.values, block.valid, products[0].dtype)
-    mask = threshold_mask(values, threshold)
-    counts = {KNOWN: int(np.count_nonzero(mask != NODATA)), ROAD: int(np.count_nonzero(mask == 1))}
+    known, road = count_road(values, threshold)
+    counts = {KNOWN: known, ROAD: road}
     for product in products:
-        data = mask if product.name == MASK.name else values
+        data = threshold_mask(values, threshold) if product.name == MASK.name else values
         yield block_name(product, block.window), block_file(product, block.window, data, counts)

@@ -7,13 +7,14 @@ takes an eighth of the processor time of GDAL's driver.
 """
 
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import rasterio
+from isal import isal_zlib
 from numpy.typing import NDArray
 from rasterio.io import MemoryFile
 
@@ -24,6 +25,7 @@ from roadseg.raster.grid import Grid
 from roadseg.raster.mosaic import mosaic_vrt
 from roadseg.raster.tiff import (
     COMPRESSION,
+    GDAL_METADATA,
     HEIGHT,
     NEW_SUBFILE_TYPE,
     PREDICTOR,
@@ -95,15 +97,18 @@ def tiled_block(product: Product, window: Window, values: Bytes, counts: Mapping
     halve, levels = _nearest if product.resampling == "NEAREST" else _average, [values]
     while len(levels) <= _STORED and not (levels[-1].shape[0] % 2 or levels[-1].shape[1] % 2):
         levels.append(halve(levels[-1]))
-    place = rasterio.Affine(1, 0, window.col, 0, -1, -1 - window.row)  # GDAL warns at the origin
-    files = [_compressed(product, level, place, counts if number == 0 else {}) for number, level in enumerate(levels)]
-    directories = [read_directories(io.BytesIO(file))[1][0] for file in files]
-    reduced = Tag(4, 1, (1).to_bytes(4, "little"))
-    directories[1:] = [Directory(directory.tags | {NEW_SUBFILE_TYPE: reduced}) for directory in directories[1:]]
-    whole = io.BytesIO()
-    parts = [(directory, tiles_of(directory, number)) for number, directory in enumerate(directories)]
-    compose(whole, parts, lambda file, offset, length: files[file][offset : offset + length])
-    return whole.getvalue()
+    first = _empty_directory(product, window, counts)
+    reduced = {tag: first.tags[tag] for tag in first.tags.keys() - {GDAL_METADATA}}
+    reduced[NEW_SUBFILE_TYPE] = Tag(4, 1, (1).to_bytes(4, "little"))
+    tiles = [[_compressed(tile) for tile in _cut(level)] for level in levels]
+    parts = []
+    for number, (level, data) in enumerate(zip(levels, tiles, strict=True)):
+        length = np.array([len(tile) for tile in data])
+        places = Tiles(np.full(len(data), number), np.arange(len(data)), length)
+        parts.append(((Directory(reduced) if number else first).resized(*level.shape), places))
+    whole: list[bytes] = []
+    compose(whole.append, parts, lambda number, tile, _: tiles[number][tile])
+    return b"".join(whole)
 
 
 def join_tiles(
@@ -158,7 +163,7 @@ def join_tiles(
                     smaller = read_directories(file)[1][1:]
                 parts += [(directory, tiles_of(directory, len(blocks))) for directory in smaller]
             with target.open("wb") as file:
-                compose(file, parts, _reader(paths, stack), structure=structure)
+                compose(file.write, parts, _reader(paths, stack), structure=structure)
     except OSError as error:
         target.unlink(missing_ok=True)
         raise OutputError(f"cannot write {target} ({error.strerror or error}); {MAKE_ROOM}") from error
@@ -187,16 +192,33 @@ def _nearest(values: Bytes) -> Bytes:
     return np.ascontiguousarray(values[::2, ::2])
 
 
-def _compressed(product: Product, values: Bytes, place: rasterio.Affine, counts: Mapping[str, int]) -> bytes:
-    """Return a GeoTIFF with the tiles of an array; those of nothing but nodata are left out."""
+def _cut(values: Bytes) -> Iterator[Bytes]:
+    """Yield the tiles of an array, row by row; those at its lower and right borders are filled up with nodata."""
+    for row in range(0, values.shape[0], TILE_PX):
+        for col in range(0, values.shape[1], TILE_PX):
+            part = values[row : row + TILE_PX, col : col + TILE_PX]
+            if part.shape == (TILE_PX, TILE_PX):
+                yield np.ascontiguousarray(part)
+                continue
+            tile = np.full((TILE_PX, TILE_PX), NODATA, np.uint8)
+            tile[: part.shape[0], : part.shape[1]] = part
+            yield tile
+
+
+def _compressed(tile: Bytes) -> bytes:
+    """Return a tile compressed; nothing if it holds nothing but nodata."""
+    return isal_zlib.compress(tile, 1) if tile.min() < NODATA else b""
+
+
+def _empty_directory(product: Product, window: Window, counts: Mapping[str, int]) -> Directory:
+    """Return the directory that GDAL writes for a block without tiles."""
+    place = rasterio.Affine(1, 0, window.col, 0, -1, -1 - window.row)  # GDAL warns at the origin
     profile = {"driver": "GTiff", "count": 1, "dtype": product.dtype, "nodata": product.nodata, "transform": place}
-    tiling = {"tiled": True, "blockxsize": TILE_PX, "blockysize": TILE_PX, "compress": "DEFLATE", "zlevel": 1}
-    size = {"height": values.shape[0], "width": values.shape[1], "sparse_ok": True}
+    tiling = {"tiled": True, "blockxsize": TILE_PX, "blockysize": TILE_PX, "compress": "DEFLATE", "sparse_ok": True}
     with MemoryFile() as memory:
-        with rasterio.Env(GDAL_NUM_THREADS="1"), memory.open(**profile, **tiling, **size) as file:
-            file.write(values, 1)
+        with memory.open(**profile, **tiling, height=window.height, width=window.width) as file:
             file.update_tags(**counts)
-        return bytes(memory.getbuffer())
+        return read_directories(io.BytesIO(memory.getbuffer()))[1][0]
 
 
 def _stored_levels(blocks: Sequence[tuple[Path, Window]], area: Window, count: int) -> list[Tiles]:

@@ -119,15 +119,26 @@ def threshold_mask(values: NDArray[Any], threshold: float) -> NDArray[np.uint8]:
 
     uint8 values are compared at their own precision, so the mask equals the thresholded probability raster.
     """
-    if values.dtype == np.uint8:
-        # Levels that reach the threshold are the last ones of 0 to 254, so one comparison of bytes is enough.
-        reaching = dequantize(np.arange(LEVELS + 1, dtype=np.uint8))[0] >= np.float32(threshold)
-        mask = (values >= LEVELS + 1 - np.count_nonzero(reaching)).view(np.uint8)
-        np.copyto(mask, np.uint8(NODATA), where=values == NODATA)
-        return mask
-    mask = (values >= np.float32(threshold)).view(np.uint8)
-    np.copyto(mask, np.uint8(NODATA), where=np.isnan(values))
+    mask = _reaches(values, threshold).view(np.uint8)
+    np.copyto(mask, np.uint8(NODATA), where=values == NODATA if values.dtype == np.uint8 else np.isnan(values))
     return mask
+
+
+def count_road(values: NDArray[Any], threshold: float) -> tuple[int, int]:
+    """Return how many pixels are not nodata, and how many of these reach the threshold."""
+    if values.dtype != np.uint8:
+        return int(np.count_nonzero(~np.isnan(values))), int(np.count_nonzero(_reaches(values, threshold)))
+    known = int(np.count_nonzero(values != NODATA))
+    return known, int(np.count_nonzero(_reaches(values, threshold))) - (values.size - known)
+
+
+def _reaches(values: NDArray[Any], threshold: float) -> NDArray[np.bool_]:
+    """Return where stored probabilities reach the threshold; bytes of nodata do, NaN does not."""
+    if values.dtype != np.uint8:
+        return values >= np.float32(threshold)
+    # Levels that reach the threshold are the last ones of 0 to 254, so one comparison of bytes is enough.
+    reaching = dequantize(np.arange(LEVELS + 1, dtype=np.uint8))[0] >= np.float32(threshold)
+    return values >= LEVELS + 1 - np.count_nonzero(reaching)
 
 
 def byte_profile(grid: Grid) -> dict[str, Any]:

@@ -223,7 +223,11 @@ class Scene(OpenFile):
         for row in range(window.row, window.row_stop, rows):
             strip = Window(row, window.col, min(rows, window.row_stop - row), window.width)
             place = slice(row - window.row, row - window.row + strip.height)
-            values[:, place], valid[place] = self._read_strip(strip)
+            if self.gsd_factors == (1.0, 1.0) and self.stretch is None:
+                _, valid[place] = self._read_raw(self._source, strip, values[:, place])  # without a copy of the pixels
+                self._fill(values[:, place], valid[place])
+            else:
+                values[:, place], valid[place] = self._read_strip(strip)
         return values, valid
 
     def _read_strip(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -241,14 +245,16 @@ class Scene(OpenFile):
 
     def _finish(self, raw: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[Any]:
         """Convert raw values to ``dtype`` and fill nodata pixels with the fill colour."""
-        if self.stretch is None:
-            values = raw if raw.dtype == np.uint8 else np.rint(raw).astype(np.uint8)
-            fill = np.rint(np.array(self.settings.fill) * 255).astype(np.uint8)
-        else:
-            values, fill = self._to_unit(raw), np.array(self.settings.fill, dtype=np.float32)
-        if not valid.all():
-            np.copyto(values, fill[:, None, None], where=~valid)
+        values: NDArray[Any] = self._to_unit(raw) if self.stretch else np.rint(raw).astype(np.uint8)
+        self._fill(values, valid)
         return values
+
+    def _fill(self, values: NDArray[Any], valid: NDArray[np.bool_]) -> None:
+        """Replace nodata pixels, in place, by the fill colour."""
+        if not valid.all():
+            fill = np.array(self.settings.fill)
+            fill = fill if self.stretch else np.rint(fill * 255)
+            np.copyto(values, fill[:, None, None].astype(values.dtype), where=~valid)
 
     def _to_unit(self, raw: NDArray[Any]) -> NDArray[np.float32]:
         """Stretch raw values to 0–1."""
@@ -259,10 +265,12 @@ class Scene(OpenFile):
                 values[band] = (raw[band].astype(np.float32) - np.float32(low)) / np.float32(span)
         return np.nan_to_num(values, nan=0.0).clip(0, 1)
 
-    def _read_raw(self, source: DatasetReader, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def _read_raw(
+        self, source: DatasetReader, window: Window, out: NDArray[Any] | None = None
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         place = RasterWindow(window.col, window.row, window.width, window.height)
         try:
-            raw = source.read(self.bands, window=place)
+            raw = source.read(self.bands, window=place, out=out)
             return raw, self._validity.of(source, raw, window)
         except RasterioError as error:
             raise SceneError(

@@ -21,6 +21,7 @@ Ints = NDArray[np.int64]
 
 NEW_SUBFILE_TYPE, WIDTH, HEIGHT, COMPRESSION, PREDICTOR = 254, 256, 257, 259, 317
 TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_LENGTHS = 322, 323, 324, 325
+GDAL_METADATA = 42112
 
 _FORMATS = {1: "B", 2: "s", 3: "H", 4: "I", 5: "II", 6: "b", 7: "s", 8: "h", 9: "i", 11: "f", 12: "d", 16: "Q", 17: "q"}
 _SIZES = {kind: struct.calcsize("<" + form) for kind, form in _FORMATS.items()}
@@ -132,7 +133,7 @@ def _read_directory(file: BinaryIO, place: int, *, big: bool) -> tuple[Directory
 
 
 def compose(
-    target: BinaryIO,
+    write: Callable[[bytes], object],
     levels: Sequence[tuple[Directory, Tiles]],
     read: Callable[[int, int, int], bytes],
     *,
@@ -142,8 +143,8 @@ def compose(
 
     Parameters
     ----------
-    target
-        The file, empty.
+    write
+        Called with the bytes of the file, part by part.
     levels
         Directories and their tiles: the full resolution, then overviews from large to small.
     read
@@ -163,14 +164,15 @@ def compose(
     for size, length in zip(reversed(taken), reversed(lengths), strict=True):
         offsets.append(np.where(length > 0, place + margin + np.cumsum(size) - size, 0))
         place += int(size.sum())
-    target.write(struct.pack("<4sHHQ", b"II\x2b\0", 8, 0, begin) if big else struct.pack("<4sI", b"II\x2a\0", begin))
-    target.write(structure)
-    target.writelines(_headers(levels, offsets[::-1], big=big, begin=begin))
+    write(struct.pack("<4sHHQ", b"II\x2b\0", 8, 0, begin) if big else struct.pack("<4sI", b"II\x2a\0", begin))
+    for part in (structure, *_headers(levels, offsets[::-1], big=big, begin=begin)):
+        write(part)
     for _, tiles in reversed(levels):
         for file, offset, length in zip(tiles.file.tolist(), tiles.offset.tolist(), tiles.length.tolist(), strict=True):
             if length:
                 tile = read(file, offset, length)
-                target.write(struct.pack("<I", length) + tile + tile[-4:] if structure else tile)
+                for part in (struct.pack("<I", length), tile, tile[-4:]) if structure else (tile,):
+                    write(part)
 
 
 def _headers(
