@@ -1,7 +1,8 @@
-"""Roads for OpenStreetMap editors: flat and nested tags, shared nodes equal to the last digit, whom to credit."""
+"""Roads for OpenStreetMap editors: their tags, shared nodes equal to the last digit, whom to credit."""
 
 import json
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pyogrio
@@ -35,8 +36,7 @@ def test_ways_have_the_tags_that_mappers_expect_and_no_others(raster, tmp_path):
     assert found["attribution"] == CREDIT
     assert len(lines) == 3
     for feature, width in zip(found["features"], result.roads.width_m, strict=True):
-        tags = {"highway": "road", "est_width": f"{width:.1f}"}
-        assert feature["properties"] == {**tags, "osm_tags": tags}
+        assert feature["properties"] == {"highway": "road", "est_width": f"{width:.1f}"}
 
 
 def test_ways_that_meet_share_their_node_to_the_last_digit(raster, tmp_path):
@@ -65,9 +65,18 @@ def test_a_way_without_width_or_length_is_no_trouble():
     found = json.loads(osm_geojson(lines, [np.nan, 5.0], ""))
     assert "attribution" not in found
     (feature,) = found["features"]
-    assert feature["properties"] == {"highway": "road", "osm_tags": {"highway": "road"}}
+    assert feature["properties"] == {"highway": "road"}
     assert feature["geometry"]["coordinates"] == [[9.0, 48.0], [9.1, 48.0]]
     assert json.loads(osm_geojson([], [], ""))["features"] == []
+
+
+@pytest.mark.parametrize(("vertices", "sizes"), [(2000, [2000]), (2001, [2000, 2]), (4500, [2000, 2000, 502])])
+def test_no_way_has_more_nodes_than_openstreetmap_takes(vertices, sizes):
+    line = np.column_stack([np.linspace(9, 10, vertices), np.full(vertices, 48.0)])
+    ways = [feature["geometry"]["coordinates"] for feature in json.loads(osm_geojson([line], [5.0], ""))["features"]]
+    assert [len(way) for way in ways] == sizes
+    assert all(one[-1] == other[0] for one, other in pairwise(ways))
+    assert np.array_equal(np.concatenate([ways[0], *(way[1:] for way in ways[1:])]), np.round(line, 7))
 
 
 def test_what_cannot_be_written_for_editors_is_refused_before_any_work(raster, tmp_path):

@@ -270,6 +270,7 @@ def test_layers_and_their_styles_are_registered(tmp_path):
     assert [row[3] for row in styles] == [qml("LineString"), qml("Point")]
     assert rows(path, "PRAGMA integrity_check") == [("ok",)]
     assert rows(path, "PRAGMA foreign_key_check") == []
+    assert rows(path, "PRAGMA user_version") == [(10200,)]  # older programs warn of later ones
 
 
 @pytest.mark.parametrize("kind", ["LineString", "Point", "Polygon"])

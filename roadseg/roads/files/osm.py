@@ -1,8 +1,9 @@
 """Lines for OpenStreetMap editors: GeoJSON in longitude and latitude, with tags as properties.
 
-JOSM takes the properties of a feature for tags and skips nested ones; Rapid reads those under ``osm_tags``, so both are
-there. Widths measured in imagery are ``est_width``; surfaces and classes are not guessed (``highway=road``); the source
-belongs on the changeset. Ways that meet share their node to the last digit (7 decimals, about 1 cm).
+JOSM takes the properties of a feature for tags and makes one node of equal coordinates; iD and Rapid show the file as
+custom data to draw from. Widths measured in imagery are ``est_width``; surfaces and classes are not guessed
+(``highway=road``); the source belongs on the changeset. Ways that meet share their node to the last digit (7 decimals,
+about 1 cm), and a way has no more nodes than OpenStreetMap takes.
 """
 
 import json
@@ -16,6 +17,9 @@ from roadseg.errors import OutputError
 ENDINGS = (".geojson", ".json")
 
 _DECIMALS = 7
+
+_MOST_NODES = 2000
+"""Nodes of a way that OpenStreetMap's API accepts."""
 
 
 def check_osm_name(name: str) -> None:
@@ -37,25 +41,28 @@ def osm_geojson(lines: Sequence[NDArray[np.float64]], width_m: Sequence[float], 
         Whom to credit, for the head of the file; may be empty.
     """
     rows = [
-        json.dumps(feature)
+        json.dumps(_feature(way, float(width)))
         for line, width in zip(lines, width_m, strict=True)
-        if (feature := _feature(line, float(width))) is not None
+        for way in _ways(line)
     ]
     credit = f'"attribution": {json.dumps(attribution, ensure_ascii=False)},\n' if attribution else ""
     joined = ",\n".join(rows)
     return f'{{"type": "FeatureCollection",\n{credit}"features": [\n{joined}\n]}}\n'.encode()
 
 
-def _feature(line: NDArray[np.float64], width_m: float) -> dict[str, object] | None:
-    """Return a way; None if it is shorter than the grid of coordinates."""
+def _ways(line: NDArray[np.float64]) -> list[list[list[float]]]:
+    """Return a line as nodes of one or more ways; none if it is shorter than the grid of coordinates."""
     rounded = np.round(line, _DECIMALS)
     moves = np.ones(len(rounded), dtype=np.bool_)
     moves[1:] = (np.diff(rounded, axis=0) != 0).any(axis=1)
-    if moves.sum() < 2:
-        return None
-    tags = {"highway": "road", **({"est_width": f"{width_m:.1f}"} if np.isfinite(width_m) else {})}
+    nodes = rounded[moves].tolist()
+    step = _MOST_NODES - 1  # a way begins with the node that ends the one before it
+    return [nodes[start : start + _MOST_NODES] for start in range(0, len(nodes) - 1, step)]
+
+
+def _feature(nodes: list[list[float]], width_m: float) -> dict[str, object]:
     return {
         "type": "Feature",
-        "properties": {**tags, "osm_tags": tags},
-        "geometry": {"type": "LineString", "coordinates": rounded[moves].tolist()},
+        "properties": {"highway": "road", **({"est_width": f"{width_m:.1f}"} if np.isfinite(width_m) else {})},
+        "geometry": {"type": "LineString", "coordinates": nodes},
     }

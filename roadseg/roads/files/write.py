@@ -53,6 +53,9 @@ _DRIVERS: dict[VectorFormat, tuple[str, dict[str, str]]] = {
     "GeoJSONSeq": ("GeoJSONSeq", {"RS": "NO", "COORDINATE_PRECISION": "7", "SIGNIFICANT_FIGURES": "15"}),
     "Shapefile": ("ESRI Shapefile", {"ENCODING": "UTF-8"}),
 }
+_DATASET: dict[VectorFormat, dict[str, str]] = {"GeoPackage": {"VERSION": "1.2"}}
+"""Options of new files: GDAL before 3.7 warns of GeoPackages of a later version, and nothing here needs one."""
+
 _SHORT = {"probability_mean": "prob_mean", "probability_min": "prob_min", "component": "component"}
 
 
@@ -124,6 +127,7 @@ def write_layer(
                 driver=driver,
                 layer=layer.name,
                 layer_options=options,
+                dataset_options=_DATASET.get(form) if not path.exists() else None,
                 layer_metadata={ATTRIBUTION: layer.attribution} if form == "GeoPackage" and layer.attribution else None,
             )
     except (CRSError, DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError, OSError) as error:
