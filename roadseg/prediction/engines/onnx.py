@@ -17,7 +17,7 @@ from roadseg.prediction.engines.graph import (
     require_cpu,
     to_unit_scale,
 )
-from roadseg.prediction.engines.symmetries import mean_over_symmetries
+from roadseg.prediction.engines.symmetries import mean_answer, symmetries
 from roadseg.settings import EngineSettings, Precision
 
 Array = NDArray[np.float32]
@@ -65,7 +65,7 @@ class OnnxEngine:
         """Map batches (n, bands, h, w), uint8 or float32 on a 0–1 scale, to (n, h, w) float32 in [0, 1]."""
         for batch in batches:
             windows = to_unit_scale(batch)
-            yield mean_over_symmetries(self._predict, windows) if self._symmetric else self._predict(windows)
+            yield mean_answer(map(self._predict, symmetries(windows))) if self._symmetric else self._predict(windows)
 
     def _predict(self, windows: Array) -> Array:
         starts = range(0, len(windows), self.batch_size)
