@@ -17,7 +17,8 @@ from roadseg.prediction.engines.graph import (
     require_cpu,
     to_unit_scale,
 )
-from roadseg.prediction.engines.symmetries import mean_answer, symmetries
+from roadseg.prediction.engines.side_by_side import SideBySide
+from roadseg.prediction.engines.symmetries import mean_over_symmetries
 from roadseg.settings import EngineSettings, Precision
 
 Array = NDArray[np.float32]
@@ -54,18 +55,20 @@ class OnnxEngine:
         require_cpu("onnx", settings.device)
         if settings.precision not in {"auto", "float32"}:
             raise DeviceError(f"the onnx engine computes in float32, not {settings.precision}; use another --engine")
-        threads = thread_count()
-        self._session = _session(graph, threads)
+        self._side_by_side = SideBySide()
+        self._session = _session(graph, self._side_by_side.threads)
         self._symmetric = settings.tta
         self.batch_size = settings.batch_size or 1
-        self.description = f"ONNX Runtime on the CPU, float32, {threads} thread(s), batches of {self.batch_size}"
+        self.description = f"ONNX Runtime on the CPU, float32, {thread_count()} thread(s), batches of {self.batch_size}"
         self.numerics = f"onnxruntime cpu float32{' symmetric' if self._symmetric else ''}"
 
     def __call__(self, batches: Iterable[NDArray[np.generic]]) -> Iterator[Array]:
         """Map batches (n, bands, h, w), uint8 or float32 on a 0–1 scale, to (n, h, w) float32 in [0, 1]."""
-        for batch in batches:
-            windows = to_unit_scale(batch)
-            yield mean_answer(map(self._predict, symmetries(windows))) if self._symmetric else self._predict(windows)
+        windows = (to_unit_scale(batch) for batch in batches)
+        yield from mean_over_symmetries(self._answers, windows) if self._symmetric else self._answers(windows)
+
+    def _answers(self, batches: Iterable[Array]) -> Iterator[Array]:
+        return self._side_by_side(self._predict, batches)
 
     def _predict(self, windows: Array) -> Array:
         starts = range(0, len(windows), self.batch_size)

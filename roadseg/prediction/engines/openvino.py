@@ -9,7 +9,6 @@ blended meanwhile.
 from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import cache
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from roadseg.prediction.engines.graph import (
     require_cpu,
     to_unit_scale,
 )
-from roadseg.prediction.engines.symmetries import COUNT, mean_answer, symmetries
+from roadseg.prediction.engines.symmetries import mean_over_symmetries
 from roadseg.settings import EngineSettings, Precision
 
 Array = NDArray[np.float32]
@@ -76,12 +75,7 @@ class OpenVinoEngine:
     def __call__(self, batches: Iterable[NDArray[np.generic]]) -> Iterator[Array]:
         """Map batches (n, bands, h, w), uint8 or float32 on a 0–1 scale, to (n, h, w) float32 in [0, 1]."""
         windows = (to_unit_scale(batch) for batch in batches)
-        if not self._symmetric:
-            yield from self._answers(windows)
-            return
-        answers = self._answers(turned for one in windows for turned in symmetries(one))
-        while group := list(islice(answers, COUNT)):
-            yield mean_answer(group)
+        yield from mean_over_symmetries(self._answers, windows) if self._symmetric else self._answers(windows)
 
     def _answers(self, batches: Iterable[Array]) -> Iterator[Array]:
         """Keep as many batches in work as there are streams before the first one is handed out."""

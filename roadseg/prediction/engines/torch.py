@@ -5,12 +5,17 @@ The device takes whole blocks (``torch_blocks``). Of windows that the host has c
     host      send 1 │ send 2    │ blend 1, send 3 │ blend 2, send 4 │
     device           │ predict 1 │ predict 2       │ predict 3       │
 
+A CPU computes several batches side by side.
+
 When the device runs out of memory the batch size is halved, for this batch and all later ones.
 """
 
 import itertools
+import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,6 +25,7 @@ from torch import Tensor, nn
 from roadseg.errors import DeviceError
 from roadseg.model.device import choose_device, fastest_precision, is_out_of_memory
 from roadseg.model.resunet import ResUNet, road_probability
+from roadseg.prediction.engines.side_by_side import SideBySide
 from roadseg.prediction.engines.torch_blocks import BlockStream
 from roadseg.prediction.engines.torch_transfers import Transfers
 from roadseg.prediction.prepared_block import PreparedBlock
@@ -29,6 +35,9 @@ from roadseg.windows import Block, Plan
 Array = NDArray[np.float32]
 
 _BATCH = {"cpu": 1, "cuda": 64, "mps": 8}
+_BATCHES_EACH = 4
+"""How many batches each thread of a CPU gets before all wait for the last one."""
+
 _WINDOW_BYTES_PER_CHANNEL = 12 * 4 * 224 * 224
 """The last decoder level holds about 12 full-size float32 maps for each channel of the first level."""
 
@@ -77,6 +86,8 @@ class TorchEngine:
         self._transfers = Transfers(self._device)
         self.mean, self.std, self.temperature, self.bias = mean, std, temperature, bias
         self.tta = settings.tta
+        torch.get_num_threads()  # else the thread that asks first takes what those of a CPU's batches set for its own
+        self._side_by_side = SideBySide(torch.set_num_threads) if self._device.type == "cpu" else None
         prepared = _in_precision(for_prediction(network), self.precision)
         self.network = prepared.to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.description = f"device {self._device} ({why}), {self.precision}, batches of {self.batch_size}"
@@ -115,16 +126,29 @@ class TorchEngine:
             If the device has too little memory.
         """
         most = 1 << (layout.window_count - 1).bit_length()
-        stream = BlockStream(self._predict, lambda: min(self.batch_size, most), self._transfers, dtype)
+        stream = BlockStream(
+            partial(self._predict, most=most),
+            lambda: min(self.batch_size, most),
+            self._transfers,
+            dtype,
+            at_once=_BATCHES_EACH * self._side_by_side.batches if self._side_by_side else 1,
+        )
         with self._memory_errors():
             yield from stream(blocks, on_rows)
 
-    def _predict(self, windows: Tensor) -> Tensor:
-        """Predict windows on the device, ``batch_size`` at a time; halve it when memory runs out."""
+    def _predict(self, windows: Tensor, most: int = sys.maxsize) -> Tensor:
+        """Predict windows on the device, ``batch_size`` or ``most`` at a time; fewer once memory has run out."""
+        size = min(self.batch_size, most)
+        if self._side_by_side and len(windows) > size:
+            try:
+                return torch.cat(list(self._side_by_side(self._forward, torch.split(windows, size))))
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
         done: list[Tensor] = []
         first = 0
         while first < len(windows):
-            part = windows[first : first + self.batch_size]
+            part = windows[first : first + min(self.batch_size, most)]
             try:
                 done.append(self._forward(part))
             except RuntimeError as error:
@@ -153,7 +177,7 @@ class TorchEngine:
     @torch.inference_mode()
     def _forward(self, pixels: Tensor) -> Tensor:
         """Map (n, bands, h, w) to (n, h, w), both on the device."""
-        with _without_tf32():
+        with _without_tf32:
             return self._symmetric(pixels) if self.tta else self._probability(pixels)
 
     def _symmetric(self, pixels: Tensor) -> Tensor:
@@ -185,12 +209,30 @@ def _in_precision(network: ResUNet, precision: Precision) -> ResUNet:
     return network
 
 
-def _without_tf32() -> AbstractContextManager[None]:
-    """Context manager in which float32 convolutions on CUDA keep all their bits; by default cuDNN rounds to TF32."""
-    cudnn = torch.backends.cudnn
-    return cudnn.flags(
-        enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
-    )
+class _WithoutTf32:
+    """Context manager in which float32 convolutions on CUDA keep all their bits; by default cuDNN rounds to TF32.
+
+    The switch is the whole process's, and several threads predict at a time: the first one in turns it, the last one
+    out turns it back.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._before = threading.Lock(), 0, False
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                torch.backends.cudnn.allow_tf32 = self._before
+
+
+_without_tf32 = _WithoutTf32()
 
 
 def choose_batch(device: torch.device, width: int) -> int:

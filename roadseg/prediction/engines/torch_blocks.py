@@ -65,6 +65,8 @@ class BlockStream:
         Copies to and from the device.
     dtype
         What comes back: probabilities, or the bytes they are stored as.
+    at_once
+        How many batches ``predict`` is given at once.
     """
 
     def __init__(
@@ -73,8 +75,11 @@ class BlockStream:
         batch_size: Callable[[], int],
         transfers: Transfers,
         dtype: PixelType,
+        *,
+        at_once: int = 1,
     ) -> None:
         self._predict, self._batch_size, self._transfers, self._dtype = predict, batch_size, transfers, dtype
+        self._at_once = at_once
         self._shares: dict[tuple[int, int], Tensor] = {}
 
     def __call__(self, blocks: Iterable[PreparedBlock], on_rows: Callable[[int], None]) -> Iterator[Block]:
@@ -107,14 +112,14 @@ class BlockStream:
         for block in blocks:
             for index in range(len(block.needed)):
                 rows.append(self._sent(block, index))
-                while sum(row.waiting for row in rows) >= self._batch_size():
-                    self._predict_batch(rows)
+                while sum(row.waiting for row in rows) >= self._batch_size() * self._at_once:
+                    self._predict_batches(rows)
                 while rows and not rows[0].waiting:
                     yield rows.popleft()
             del block
         while rows:
             if rows[0].waiting:
-                self._predict_batch(rows)
+                self._predict_batches(rows)
             else:
                 yield rows.popleft()
 
@@ -125,9 +130,10 @@ class BlockStream:
         pixels = block.values[:, first : first + block.planned.window_px]
         return _Row(block, index, self._transfers.up(pixels) if count else None, count)
 
-    def _predict_batch(self, rows: Iterable[_Row]) -> None:
-        """Predict the next windows of rows, as many as are taken at once; fewer are padded with empty ones."""
-        missing = self._batch_size()
+    def _predict_batches(self, rows: Iterable[_Row]) -> None:
+        """Predict the next windows of rows, as many as are taken at once; the last batch is padded with empty ones."""
+        batch_size = self._batch_size()
+        missing = batch_size * self._at_once
         taken: list[tuple[_Row, int]] = []
         windows: list[Tensor] = []
         for row in rows:
@@ -138,8 +144,8 @@ class BlockStream:
                 taken.append((row, count))
             if not row.waiting:
                 row.pixels = None
-        if missing:
-            windows.append(windows[0].new_zeros((missing, *windows[0].shape[1:])))
+        if missing % batch_size:
+            windows.append(windows[0].new_zeros((missing % batch_size, *windows[0].shape[1:])))
         answers, first = self._predict(torch.cat(windows)), 0  # (batch, window_px, window_px)
         for row, count in taken:
             row.answers.append(answers[first : first + count])
