@@ -100,7 +100,7 @@ def test_unknown_keywords_are_refused_as_python_does():
         check_keywords("function", {"knwon": 1}, Known)
     with pytest.raises(TypeError) as pythons:
         function(knwon=1)
-    assert str(pythons.value).endswith(str(ours.value))
+    assert str(pythons.value).partition(". Did you mean")[0].endswith(str(ours.value))
 
 
 class Known:

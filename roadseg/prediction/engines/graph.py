@@ -1,5 +1,7 @@
 """What the engines that run an exported graph on the CPU share."""
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +18,16 @@ def require_cpu(engine: str, device: str) -> None:
     """Raise DeviceError if a device other than the CPU is asked for."""
     if device not in {"auto", "cpu"}:
         raise DeviceError(f"the {engine} engine runs on the CPU, not on {device}; use --engine torch there")
+
+
+def switch_off_telemetry() -> None:
+    """Keep ONNX Runtime and OpenVINO from identifying the machine and reporting its use; called before their import.
+
+    ONNX Runtime respects a variable, which a user may set to 0. OpenVINO does without its package for reports where
+    that cannot be imported.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 
 def to_unit_scale(pixels: NDArray[np.generic]) -> NDArray[np.float32]:

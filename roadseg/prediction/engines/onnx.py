@@ -15,6 +15,7 @@ from roadseg.prediction.engines.graph import (
     damaged_graphs_refused,
     probability_of_road,
     require_cpu,
+    switch_off_telemetry,
     to_unit_scale,
 )
 from roadseg.prediction.engines.side_by_side import SideBySide
@@ -81,10 +82,12 @@ class OnnxEngine:
 
 
 def _session(graph: bytes, threads: int) -> Any:
+    switch_off_telemetry()
     try:
         import onnxruntime
     except ImportError as error:
         raise DeviceError("ONNX Runtime is not installed; pip install 'roadseg[onnx]' adds it") from error
+    onnxruntime.disable_telemetry_events()  # on Windows the variable is not read
     onnxruntime.set_default_logger_severity(4)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

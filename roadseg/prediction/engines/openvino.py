@@ -20,6 +20,7 @@ from roadseg.prediction.engines.graph import (
     damaged_graphs_refused,
     probability_of_road,
     require_cpu,
+    switch_off_telemetry,
     to_unit_scale,
 )
 from roadseg.prediction.engines.symmetries import mean_over_symmetries
@@ -107,6 +108,7 @@ def _core() -> Any:
     Each runtime gives the thread a stack for signals of its own and takes it away again when it goes: of two, the one
     that goes last would leave a stack that the other one freed, and the next Ctrl-C would end Python by SIGSEGV.
     """
+    switch_off_telemetry()
     try:
         import openvino
     except ImportError as error:
