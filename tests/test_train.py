@@ -400,7 +400,7 @@ def _other_gsd(data: Path) -> None:
     [
         (_no_folder, "has no folder masks/"),
         (_empty, "holds no image"),
-        (_lonely, r"no partner of the same name \(b\)"),
+        (_lonely, r"without a partner of the same name \(b\)"),
         (_size, "differ in size"),
         (_elsewhere, "different places"),
         (_rgb_mask, "3 bands"),

@@ -91,7 +91,7 @@ def test_unreadable_pairs_are_obstacles_unless_left_out(data: Path, tmp_path: Pa
     found = checked(DataSettings((data,)), tmp_path)
     assert math.isinf(found.pairs[0].oddness)
     assert "good.tif is not a raster" in found.pairs[0].remarks[0]
-    assert "1 pair(s) cannot be used" in found.obstacles[0]
+    assert "1 pair cannot be used" in found.obstacles[0]
     assert checked(DataSettings((data,), skip_unreadable=True), tmp_path).obstacles == ()
 
 
@@ -119,7 +119,7 @@ def test_the_command_prints_a_table_and_trains_nothing(data: Path, tmp_path: Pat
     (data / "images/good.tif").write_text("no raster")
     done = roadseg("train", data, "-o", output, "--check", "--crop", "32")
     assert done.returncode == 1
-    assert "training is impossible: 1 pair(s) cannot be used" in done.stderr
+    assert "training is impossible: 1 pair cannot be used" in done.stderr
 
 
 def test_scenes_and_vector_roads_on_the_command_line(data: Path, tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_scenes_and_vector_roads_on_the_command_line(data: Path, tmp_path: Path)
     options = ["--labels", roads, "--road-width", "7", "-o", tmp_path / "m.safetensors", "--crop", "32"]
     done = roadseg("train", "--images", *images, *options, "--check")
     assert done.returncode == 0, done.stderr
-    assert "3 mask(s) drawn" in done.stderr
+    assert "3 masks drawn" in done.stderr
     assert "3 training tiles" in done.stdout
     assert len(list((tmp_path / "m.safetensors.masks").iterdir())) == 3
 

@@ -158,7 +158,7 @@ def test_what_255_means_is_settled_by_all_masks_together(tmp_path: Path) -> None
     said.clear()
     tiles = loaded(DataSettings((tmp_path / "data",)), tmp_path, said=said).tiles
     assert (tiles.tiles[0].label[20, :60] == VOID).sum() == 50  # type: ignore[attr-defined]
-    assert "their 255 is taken for unknown: a.tif" in said[0]
+    assert "255 is taken for unknown there: a.tif" in said[0]
 
 
 def write_roads(path: Path, lines: list[LineString], crs: str | None = METRES, **columns: list[Any]) -> Path:
@@ -202,7 +202,7 @@ def test_changed_labels_are_drawn_again(data: Path, roads: DataSettings) -> None
     label = loaded(roads, data, said=said).tiles.tiles[0].label  # type: ignore[attr-defined]
     assert label[50].tolist().count(1) == 8
     assert label[50, 20] == 1
-    assert any("2 image(s) have no road" in text for text in said)
+    assert any("2 images without any road" in text for text in said)
 
 
 def test_a_broken_off_drawing_leaves_no_mask(data: Path, roads: DataSettings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,7 @@ def test_geoparquet(tmp_path: Path) -> None:
 def test_what_cannot_be_seen_from_above_is_left_out(tmp_path: Path, columns: dict[str, list[Any]]) -> None:
     found = read_roads(write(tmp_path / "r.gpkg", **columns), Widths(given_m=7))
     assert [g.coords[0][0] for g in found.geometries] == [1, 2, 3]
-    assert "1 road(s) in tunnels" in found.notes[0]
+    assert "1 road in tunnels" in found.notes[0]
 
 
 def test_the_width_comes_from_the_attribute_named(tmp_path: Path) -> None:

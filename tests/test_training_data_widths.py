@@ -40,7 +40,7 @@ def test_an_attribute_wins_where_it_says_something() -> None:
     notes: list[str] = []
     widths = Widths(attribute="w", given_m=6)
     assert widths.of(4, CLASSES, [9.5, None, 4, "7 m"], notes).tolist() == [9.5, 6, 0, 7]
-    assert any("1 road(s) without w" in note for note in notes)
+    assert any("1 road without w" in note for note in notes)
 
 
 def test_unlisted_classes_are_left_out_and_named() -> None:
@@ -54,7 +54,7 @@ def test_unlisted_classes_are_left_out_and_named() -> None:
     ("widths", "values", "message"),
     [
         (Widths(), None, "give one width with --road-width"),
-        (Widths(attribute="w"), [7, None], "1 road.s. have no width"),
+        (Widths(attribute="w"), [7, None], "1 road without a width"),
     ],
 )
 def test_nothing_to_tell_a_width_by(widths: Widths, values: list[object] | None, message: str) -> None:

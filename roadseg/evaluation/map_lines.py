@@ -10,7 +10,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from roadseg.errors import SceneError
+from roadseg.errors import SceneError, counted
 from roadseg.evaluation.pairs import is_vector_file
 from roadseg.progress import Listener
 from roadseg.raster.crs import reproject, same_crs
@@ -155,7 +155,7 @@ def _read_lines(path: Path, layer: str | None, *, classes: Sequence[str] = (), v
         hidden = road_tags.is_hidden(table) & keep
         keep &= ~hidden
         if hidden.any():
-            notes.append(f"{path.name}: {int(hidden.sum())} road(s) in tunnels or below ground left out")
+            notes.append(f"{path.name}: {counted(int(hidden.sum()), 'road')} in tunnels or below ground left out")
     if classes:
         keep &= _of_classes(path, table, classes)
     parts, row = shapely.get_parts(table.geometries[keep], return_index=True)

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from roadseg.errors import DeviceError
+from roadseg.errors import DeviceError, counted
 from roadseg.settings import Precision
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def choose_device(wanted: str) -> "tuple[torch.device, str]":
         built = "" if torch.version.cuda else " (this PyTorch is built without CUDA)"
         raise DeviceError(f"no CUDA device is available{built}; use --device cpu or --device auto")
     if kind == "cuda" and number and int(number) >= torch.cuda.device_count():
-        raise DeviceError(f"there is no {wanted}; this machine has {torch.cuda.device_count()} CUDA device(s)")
+        raise DeviceError(f"there is no {wanted}; this machine has {counted(torch.cuda.device_count(), 'CUDA device')}")
     if kind == "mps" and not has_mps:
         raise DeviceError("no MPS device is available; use --device cpu or --device auto")
     return torch.device(wanted), "as asked"

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from roadseg.errors import DeviceError, RoadsegError, shortened
+from roadseg.errors import DeviceError, RoadsegError, counted, shortened
 from roadseg.prediction.cluster_worker import Files, SceneJob, engine_of, work_on
 from roadseg.prediction.engines.engine import LoadedModel
 from roadseg.prediction.prepare import PreparedScene
@@ -149,7 +149,7 @@ def cluster_model(model: str | None, settings: EngineSettings, machines: Machine
             kinds = shortened([numerics for numerics, _ in engines])
             raise DeviceError(f"the workers at {address} compute differently ({kinds}); give --device and --precision")
         engine, card = found[0]
-        engine = replace(engine, description=f"Dask, {len(workers)} worker(s): {engine.description}")
+        engine = replace(engine, description=f"Dask, {counted(len(workers), 'worker')}: {engine.description}")
         yield LoadedModel(engine, card, None, Cluster(client, address, name, settings))
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from roadseg.errors import SceneError
+from roadseg.errors import SceneError, counted
 from roadseg.prediction.block import predict_each
 from roadseg.prediction.engines.engine import Engine
 from roadseg.prediction.engines.group import on_each
@@ -147,7 +147,7 @@ def _predict(
 
 def regrid_blocks(scene: Scene, plan: ScenePlan, partial: Partial, listener: Listener) -> None:
     """Resample the finished blocks from the model's grid to the scene's, block by block."""
-    listener.report(f"resampling to the scene's grid, {len(plan.blocks_out)} block(s)")
+    listener.report(f"resampling to the scene's grid, {counted(len(plan.blocks_out), 'block')}")
     for block in _regridded(scene, plan, plan.predicted[0], partial, plan.written):
         _store(partial, plan.written, block, plan.threshold)
     if plan.uncertainty and plan.spread:

@@ -9,7 +9,7 @@ the scene's own pixels are wanted
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from roadseg.errors import ModelError
+from roadseg.errors import ModelError, counted
 from roadseg.model.card import ModelCard
 from roadseg.model.likeness import unlike_training
 from roadseg.raster.area import Area, rectangle_area
@@ -191,7 +191,7 @@ def describe(scene: Scene, plan: ScenePlan, card: ModelCard, engine: str) -> str
     layout = plan.layout
     return (
         f"{scene.path}: {width} × {height} px{ground} {scale}, bands {bands}; model {card.name}; {engine}; "
-        f"{len(plan.blocks)} block(s) of {layout.core_px} px, windows of {layout.window_px} px "
+        f"{counted(len(plan.blocks), 'block')} of {layout.core_px} px, windows of {layout.window_px} px "
         f"every {layout.stride_px} px"
     )
 

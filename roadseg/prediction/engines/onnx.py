@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from roadseg.errors import DeviceError
+from roadseg.errors import DeviceError, counted
 from roadseg.model.device import thread_count
 from roadseg.prediction.engines.graph import (
     damaged_graphs_refused,
@@ -60,7 +60,9 @@ class OnnxEngine:
         self._session = _session(graph, self._side_by_side.threads)
         self._symmetric = settings.tta
         self.batch_size = settings.batch_size or 1
-        self.description = f"ONNX Runtime on the CPU, float32, {thread_count()} thread(s), batches of {self.batch_size}"
+        self.description = (
+            f"ONNX Runtime on the CPU, float32, {counted(thread_count(), 'thread')}, batches of {self.batch_size}"
+        )
         self.numerics = f"onnxruntime cpu float32{' symmetric' if self._symmetric else ''}"
 
     def __call__(self, batches: Iterable[NDArray[np.generic]]) -> Iterator[Array]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from roadseg.errors import DeviceError
+from roadseg.errors import DeviceError, counted
 from roadseg.model.device import cpu_has_bfloat16, thread_count
 from roadseg.prediction.engines.graph import (
     damaged_graphs_refused,
@@ -70,7 +70,9 @@ class OpenVinoEngine:
         self._symmetric = settings.tta
         self.precision: Precision = precision
         self.batch_size = settings.batch_size or 1
-        self.description = f"OpenVINO on the CPU, {precision}, {threads} thread(s), batches of {self.batch_size}"
+        self.description = (
+            f"OpenVINO on the CPU, {precision}, {counted(threads, 'thread')}, batches of {self.batch_size}"
+        )
         self.numerics = f"openvino cpu {precision}{' symmetric' if self._symmetric else ''}"
 
     def __call__(self, batches: Iterable[NDArray[np.generic]]) -> Iterator[Array]:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from roadseg.errors import RoadsegError, shortened
+from roadseg.errors import RoadsegError, counted, shortened
 from roadseg.progress import Listener
 from roadseg.raster.picture import write_picture
 from roadseg.settings import DataSettings, TrainSettings
@@ -144,7 +144,9 @@ def check_training_data(
         write_picture(sheet, draw_contact_sheet([_sheet_entry(report) for report in reports[:_ON_SHEET]]))
     obstacles, summary = _dry_run(data, output, settings)
     if unusable and not data.skip_unreadable:
-        obstacles = [f"{len(unusable)} pair(s) cannot be used; repair them, or leave them out with --skip-unreadable"]
+        obstacles = [
+            f"{counted(len(unusable), 'pair')} cannot be used; repair them, or leave them out with --skip-unreadable"
+        ]
     return CheckReport(tuple(reports), summary, tuple(obstacles))
 
 

@@ -15,7 +15,7 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 
-from roadseg.errors import SceneError, TrainingError, shortened
+from roadseg.errors import SceneError, TrainingError, counted, shortened
 from roadseg.files.outputs import writable_folder
 from roadseg.progress import Listener
 from roadseg.raster.files import open_input
@@ -74,7 +74,7 @@ def draw_masks(
             roads = _roads_near([grids[image] for image in missing], settings.labels, settings, listener)
             _draw(roads, settings.labels, {image: (grids[image], pairs[image]) for image in missing}, listener)
     listener.report(
-        f"{len(missing)} mask(s) drawn from {settings.labels}, {len(pairs) - len(missing)} found in {cache}"
+        f"{counted(len(missing), 'mask')} drawn from {settings.labels}, {len(pairs) - len(missing)} found in {cache}"
     )
     return [TilePair(image, mask) for image, mask in pairs.items()], failed
 
@@ -158,8 +158,8 @@ def _draw(
     empty = [str(image) for image, found in rows.items() if not len(found)]
     if empty:
         listener.warn(
-            f"{len(empty)} image(s) have no road of {labels}, so all of them counts as not road; "
-            f"leave them out if they are not mapped: {shortened(empty, 3)}"
+            f"{counted(len(empty), 'image')} without any road of {labels}: every pixel there counts as not road; "
+            f"leave out what is not mapped: {shortened(empty, 3)}"
         )
     drawn = {}
     for image, (grid, mask) in wanted.items():

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from roadseg.errors import TrainingError, shortened
+from roadseg.errors import TrainingError, counted, shortened
 from roadseg.files.inputs import RASTERS, match_stems
 from roadseg.model.card import find_model
 from roadseg.raster.files import local_files
@@ -146,7 +146,7 @@ def _in_folder(folder: Path) -> list[TilePair]:
     alone = sorted(matched.alone[0] + matched.alone[1])
     if alone:
         raise TrainingError(
-            f"{len(alone)} file(s) in {folder} have no partner of the same name ({shortened(alone, 3)}); "
+            f"{counted(len(alone), 'file')} in {folder} without a partner of the same name ({shortened(alone, 3)}); "
             "add or move them"
         )
     if not matched.pairs:

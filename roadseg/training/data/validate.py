@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from roadseg.errors import SceneError, TrainingError, shortened
+from roadseg.errors import SceneError, TrainingError, counted, shortened
 from roadseg.progress import Listener
 from roadseg.raster.kind import RasterKind, ValueScan, mask_kind
 from roadseg.raster.labelled_scene import LabelledScene, scan_mask
@@ -89,7 +89,7 @@ def kind_of(values: Sequence[ValueScan], masks: Sequence[Path], listener: Listen
     alone = [mask.name for mask, held in zip(masks, values, strict=True) if mask_kind(held) == "mask 0/255"]
     if alone:
         listener.warn(
-            f"{len(alone)} mask(s) hold 0 and 255 but no 1, and others do; their 255 is taken for unknown: "
+            f"{counted(len(alone), 'mask')} with 0 and 255 but no 1, unlike others; 255 is taken for unknown there: "
             f"{shortened(alone, 3)}"
         )
     return kind

@@ -13,7 +13,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from roadseg.errors import SceneError
+from roadseg.errors import SceneError, counted
 from roadseg.roads.files import road_tags
 from roadseg.roads.files.geoparquet import read_geoparquet
 from roadseg.roads.files.layers import Box
@@ -87,7 +87,7 @@ def read_roads(path: Path, widths: Widths, *, layer: str | None = None, within: 
     kinds = shapely.get_type_id(table.geometries)
     drawn = np.isin(kinds, _KINDS) & ~shapely.is_empty(table.geometries)
     hidden = road_tags.is_hidden(table)
-    notes = [f"{int(hidden.sum())} road(s) in tunnels or below ground left out"] if hidden.any() else []
+    notes = [f"{counted(int(hidden.sum()), 'road')} in tunnels or below ground left out"] if hidden.any() else []
     keep = drawn & ~hidden
     if not keep.any():
         raise SceneError(f"{path} holds no roads, neither lines nor areas in sight; give a file that does")

@@ -16,7 +16,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from roadseg.errors import TrainingError
+from roadseg.errors import TrainingError, counted
 
 _NO_ROAD = (
     "footway path steps cycleway bridleway track pedestrian corridor platform crossing elevator via_ferrata "
@@ -103,12 +103,13 @@ class Widths:
             found = np.where(lacking | (found == 0), found, read)
             if np.isnan(found).any():
                 raise TrainingError(
-                    f"{int(np.isnan(found).sum())} road(s) have no width in {self.attribute}; "
-                    "give the others one with --road-width"
+                    f"{counted(int(np.isnan(found).sum()), 'road')} without a width in {self.attribute}; "
+                    "give those one with --road-width"
                 )
             if lacking.any():
+                without = counted(int(lacking.sum()), "road")
                 notes.append(
-                    f"{int(lacking.sum())} road(s) without {self.attribute} have the width of the others' rule"
+                    f"{without} without {self.attribute}: their width is that of --road-width or of their class"
                 )
         return found
 
