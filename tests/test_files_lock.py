@@ -1,5 +1,6 @@
 """One run at a time works on an output; a run that is gone keeps nobody out."""
 
+import errno
 import json
 import os
 import subprocess
@@ -100,6 +101,48 @@ def test_locks_are_touched_while_the_run_works(target, lock_file, monkeypatch):
         while lock_file.stat().st_mtime == LONG_AGO and time.monotonic() < patience:
             time.sleep(0.01)
         assert time.time() - lock_file.stat().st_mtime < 60
+
+
+def test_a_run_killed_while_it_takes_the_lock_keeps_nobody_out(target, lock_file):
+    code = (
+        "import os, signal, pathlib\n"
+        "from roadseg.files.lock import locked\n"
+        "write = os.write\n"
+        "os.write = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"locked([pathlib.Path({str(target)!r})]).__enter__()"
+    )
+    if not hasattr(os, "O_TMPFILE"):
+        pytest.skip("files appear before their content here")
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+    assert not lock_file.exists()
+    take(target)
+
+
+@pytest.mark.parametrize("lacking", ["open", "link"])
+def test_a_file_system_without_nameless_files_or_links_has_locks_too(target, lock_file, monkeypatch, lacking):
+    true_open, flag = os.open, getattr(os, "O_TMPFILE", 0)
+
+    def refuse(*_, **__):
+        raise OSError(errno.EOPNOTSUPP, "not here")
+
+    def open_named(path, flags, *mode, **options):
+        return refuse() if flags & flag == flag else true_open(path, flags, *mode, **options)
+
+    monkeypatch.setattr(os, lacking, open_named if lacking == "open" else refuse)
+    with locked([target]):
+        assert json.loads(lock_file.read_text())["process"] == os.getpid()
+        with pytest.raises(OutputError, match=f"is being written by process {os.getpid()}"):
+            take(target)
+    assert list(target.parent.iterdir()) == []
+
+
+def test_a_lock_has_the_mode_that_the_umask_asks_for(target, lock_file):
+    before = os.umask(0o027)
+    try:
+        with locked([target]):
+            assert lock_file.stat().st_mode & 0o777 == 0o640
+    finally:
+        os.umask(before)
 
 
 def test_an_empty_lock_lasts_seconds(target, lock_file):

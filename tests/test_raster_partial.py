@@ -322,6 +322,14 @@ def test_the_same_blocks_give_the_same_bytes(tmp_path):
     assert cog(tmp_path / "a")[0].read_bytes() == cog(tmp_path / "b")[0].read_bytes()
 
 
+@pytest.mark.parametrize("text", ["", "{", "7", "[7]", "null", "[[1]]", '{"a": 1}', "[" * 100_000])
+def test_places_that_are_none_are_ignored(target, text):
+    folder = target.with_name(target.name + ".partial")
+    folder.mkdir()
+    (folder / "published.json").write_text(text)
+    assert interrupted_targets(target) <= {type(target)("a")}
+
+
 def test_publishing_notes_its_places_first_and_removes_the_folder_last(tmp_path, monkeypatch):
     partial = Partial(tmp_path / "roads.tif", {})
     made = [(partial.folder / name, tmp_path / name) for name in ("roads.tif", "mask.tif")]

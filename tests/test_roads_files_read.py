@@ -86,6 +86,14 @@ def test_a_layer_of_lines_without_rows_is_an_empty_network(tmp_path):
     assert read_lines(path) == ([], "EPSG:26986")
 
 
+def test_a_layer_whose_rows_have_no_geometry_is_no_empty_network(tmp_path):
+    """GDAL gives none, and says nothing, where a geometry is damaged."""
+    path = tmp_path / "roads.gpkg"
+    write(path, [None, None], kind="LineString")
+    with pytest.raises(SceneError, match="holds no lines; give a file that does"):
+        read_lines(path)
+
+
 @pytest.mark.parametrize(
     ("geometries", "kind"), [([Point(1, 2)], "Point"), ([box(0, 0, 1, 1)], "Unknown"), ([], "Point")]
 )

@@ -48,6 +48,7 @@ def test_a_csv_file_may_be_written_as_excel_does(tmp_path: Path, separator: str)
     [
         ("image,mask\na.tif,\n", "no image or no mask in line 2"),
         ("picture,mask\na.tif,b.tif\n", r"has the columns picture, mask; name them image,mask,split"),
+        ("image,mask\na.tif,b\0.tif\n", "no image or no mask in line 2"),
         ("image|mask\na.tif|b.tif\n", r"has the columns image\|mask; name"),
         ("a.tif,b.tif\n", r"has the columns a\.tif, b\.tif; name"),
         ("image,mask\na.tif,b.tif\n\nc.tif,b.tif\nx/../a.tif,b.tif\n", "twice, in lines 2 and 5; keep one"),

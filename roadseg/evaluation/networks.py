@@ -114,9 +114,21 @@ def _read_graphs(pair: ScoredPair, settings: EvaluateSettings, listener: Listene
         raise SceneError(f"{lacking} has no CRS and its partner has one; assign it, with ogr2ogr -a_srs")
     ground = choose_metric_crs(true or predicted, true_crs if true else crs)
     truth, prediction = (
-        road_graph(to_metres(lines, own_crs, ground)) for lines, own_crs in ((true, true_crs), (predicted, crs))
+        road_graph(_on_earth(to_metres(lines, own_crs, ground), path))
+        for lines, own_crs, path in ((true, true_crs, pair.truth), (predicted, crs, pair.prediction))
     )
     return truth, prediction, ground.description
+
+
+_AROUND_THE_EARTH_M = 4.01e7
+
+
+def _on_earth(lines: Lines, path: Path) -> Lines:
+    """Return lines in metres; raise SceneError if they are spread wider than the Earth is around."""
+    spread_m = float(np.ptp(np.concatenate([np.zeros((1, 2)), *lines][bool(lines) :]), axis=0).max())
+    if spread_m > _AROUND_THE_EARTH_M:
+        raise SceneError(f"{path} spans {spread_m / 1000:,.0f} km, more than the Earth; give its true CRS")
+    return lines
 
 
 def _read_network(path: Path, settings: VectorizeSettings, listener: Listener) -> tuple[Lines, str | None]:

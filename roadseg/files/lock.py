@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from roadseg.errors import OutputError
-from roadseg.files.outputs import behind_links
+from roadseg.files.outputs import behind_links, create
 
 if sys.platform != "win32":
     import fcntl
@@ -29,7 +29,7 @@ if sys.platform != "win32":
 _TOUCHED_EVERY_S = 10.0
 _STALE_AFTER_S = 60.0
 _EMPTY_FOR_S = 5.0
-"""A lock is written right after it is created: one that stays empty was left in between."""
+"""Where a file cannot be created whole, a lock that stays empty was left by a run killed before it was written."""
 
 _NEWCOMER = "another run, which has just begun"
 
@@ -113,7 +113,7 @@ class OutputLock:
                 return by
             path.unlink(missing_ok=True)
             try:
-                _create(path, self._owner)
+                create(path, json.dumps(asdict(self._owner)).encode())
             except FileExistsError:  # on a file system where two hosts do not see each other's flock
                 return _NEWCOMER
         self._held.append(path)
@@ -249,17 +249,6 @@ def _start_of(process: int) -> str:
         return ""
     fields = stat.rpartition(")")[2].split()  # from the third field on, the state; the second may hold anything
     return "" if fields[0] in "ZX" else fields[19]
-
-
-def _create(path: Path, owner: LockOwner) -> None:
-    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-    try:
-        os.write(descriptor, json.dumps(asdict(owner)).encode())
-    except OSError:
-        path.unlink(missing_ok=True)
-        raise
-    finally:
-        os.close(descriptor)
 
 
 def _read(path: Path) -> LockOwner | None:

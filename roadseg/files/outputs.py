@@ -244,6 +244,32 @@ def write_output(target: Path, data: bytes) -> None:
         raise OutputError(f"cannot write {target} ({error.strerror}); choose another place") from error
 
 
+def create(path: Path, data: bytes) -> None:
+    """Create a small file; on most local file systems of Linux it appears with its content, even if the run is killed.
+
+    Raises
+    ------
+    FileExistsError
+        If there is one.
+    OSError
+        If it cannot be written.
+    """
+    with suppress(OSError, AttributeError):  # other systems, and file systems without nameless files or links
+        descriptor = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY, 0o666)
+        try:
+            os.write(descriptor, data)
+            os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor)  # a descriptor has the link followed
+            return
+        finally:
+            os.close(descriptor)
+    with path.open("xb", buffering=0) as file:
+        try:
+            file.write(data)
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
+
+
 NEW = ".new"
 """Suffix of a file that is being written."""
 

@@ -48,16 +48,17 @@ def save_model(path: Path, network: ResUNet, card: ModelCard, *, dtype: WeightTy
         upsample=network.upsample,
         hash=weights_hash({name: tensor.numpy() for name, tensor in tensors.items()}),
     )
-    path = path.resolve()  # a link stays, and the file it leads to is replaced
-    beside = path.with_name(path.name + ".new")
+    target = path.resolve()  # a link stays, and the file it leads to is replaced
+    beside = target.with_name(target.name + ".new")
     try:
         beside.unlink(missing_ok=True)  # what a killed run left, or a link that would be followed
         beside.touch(exist_ok=False)
         beside.write_bytes(save(tensors, {METADATA_KEY: card.to_json()}))  # save_file would set the mode 0600
-        beside.replace(path)
+        beside.replace(target)
     except (OSError, SafetensorError) as error:
         beside.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {path}: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"cannot write {path} ({reason}); make room, or choose another place") from error
     return card
 
 

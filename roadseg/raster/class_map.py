@@ -14,6 +14,7 @@ from roadseg.errors import OutputError
 from roadseg.files.outputs import publish
 from roadseg.raster.cog import write_cog
 from roadseg.raster.encoding import byte_profile
+from roadseg.raster.files import silence_libtiff
 from roadseg.raster.grid import Grid
 from roadseg.windows import Window
 
@@ -44,6 +45,7 @@ def class_map(
         If the map cannot be written.
     """
     draft, finished = path.with_name(f".{path.name}.draft.tif"), path.with_name(f".{path.name}.new.tif")
+    silence_libtiff()
     try:
         file = rasterio.open(draft, "w", **byte_profile(grid))
     except RasterioError as error:

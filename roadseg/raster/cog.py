@@ -12,7 +12,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 
 from roadseg.errors import OutputError
-from roadseg.raster.files import open_raster
+from roadseg.raster.files import open_raster, silence_libtiff
 
 MAKE_ROOM = "make room and repeat the command, the finished blocks are kept"
 
@@ -53,21 +53,25 @@ def write_cog(source: Path, target: Path, *, overviews: str = "AVERAGE", creatio
     options |= asked
     try:
         env = {"GDAL_NUM_THREADS": "ALL_CPUS", "CHECK_DISK_FREE_SPACE": "TRUE", "COG_TMP_COMPRESSION": "NONE"}
+        silence_libtiff()
         with rasterio.Env(**env):
             rasterio.shutil.copy(source, target, **options)
-        _check_complete(target)
+        check_complete(target)
     except (CPLE_BaseError, RasterioError, OSError) as error:
         target.unlink(missing_ok=True)
         raise OutputError(f"cannot write {target} ({error.__cause__ or error}); {MAKE_ROOM}") from error
 
 
-def _check_complete(path: Path) -> None:
+def check_complete(path: Path) -> None:
     """Raise OSError unless all tiles lie inside the file: GDAL reports no error if the disk fills up on closing."""
-    size = path.stat().st_size
-    with open_raster(path) as file:
-        rows, cols = (-(-n // side) for n, side in zip(file.shape, file.block_shapes[0], strict=True))
-        for row, col in itertools.product(range(rows), range(cols)):
-            offset = file.get_tag_item(f"BLOCK_OFFSET_{col}_{row}", "TIFF", bidx=1)
-            length = file.get_tag_item(f"BLOCK_SIZE_{col}_{row}", "TIFF", bidx=1)
-            if offset and int(offset) + int(length or 0) > size:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    size, full = path.stat().st_size, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    try:
+        with open_raster(path) as file:
+            rows, cols = (-(-n // side) for n, side in zip(file.shape, file.block_shapes[0], strict=True))
+            for row, col in itertools.product(range(rows), range(cols)):
+                offset = file.get_tag_item(f"BLOCK_OFFSET_{col}_{row}", "TIFF", bidx=1)
+                length = file.get_tag_item(f"BLOCK_SIZE_{col}_{row}", "TIFF", bidx=1)
+                if offset and int(offset) + int(length or 0) > size:
+                    raise full
+    except RasterioError as error:  # not even its directory is there
+        raise full from error

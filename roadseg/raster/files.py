@@ -1,5 +1,6 @@
 """Opening rasters, and how much memory GDAL may use for them."""
 
+import ctypes
 import math
 import os
 import re
@@ -7,6 +8,7 @@ import threading
 import warnings
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import cache
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self
@@ -47,6 +49,16 @@ def many_threads() -> rasterio.Env:
     return rasterio.Env(**({} if "GDAL_NUM_THREADS" in os.environ else {"GDAL_NUM_THREADS": "ALL_CPUS"}))
 
 
+@cache
+def silence_libtiff() -> None:
+    """Keep libtiff from printing to stderr that the disk is full: GDAL has it print some errors that it also reports.
+
+    Where GDAL holds a libtiff of its own inside, that cannot be reached and still prints.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(rasterio._base.__file__).TIFFSetErrorHandler(None)
+
+
 class OpenFile:
     """Base of objects that hold files open; a ``with`` statement closes them."""
 
@@ -83,6 +95,8 @@ def _described(file: DatasetReader) -> DatasetReader:
         _ = file.colorinterp, file.tags(), file.tags(ns="xml:VRT") if file.driver == "VRT" else None
         if not all(map(math.isfinite, file.transform)):
             raise RasterioIOError("its geotransform holds a number that is not finite")
+        if file.transform.is_degenerate:
+            raise RasterioIOError("its geotransform gives its pixels no area")
     except (CPLE_BaseError, UnicodeDecodeError, RasterioIOError) as error:
         file.close()
         raise RasterioIOError(f"its description is damaged: {error}") from error

@@ -95,6 +95,8 @@ class Partial:
                 raise OutputError(f"{self.folder} is in the way and was not left by roadseg; move it")
             write_atomically(marker, json.dumps(wanted, indent=1).encode())
         except OSError as error:
+            with suppress(OSError):
+                self.folder.rmdir()
             raise OutputError(f"cannot write beside {output} ({error.strerror}); choose another place") from error
 
     def __enter__(self) -> Self:

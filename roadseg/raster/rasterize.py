@@ -22,8 +22,10 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from roadseg.errors import OutputError, SceneError
 from roadseg.files.outputs import publish
+from roadseg.raster.cog import check_complete
 from roadseg.raster.crs import crs_wkt, reproject, same_crs
 from roadseg.raster.encoding import byte_profile
+from roadseg.raster.files import silence_libtiff
 from roadseg.raster.grid import Grid, units_per_metre
 from roadseg.raster.metric_crs import choose_metric_crs
 from roadseg.windows import Window, square_windows
@@ -122,6 +124,7 @@ def write_mask(
     windows = list(square_windows(grid.window, _BLOCK_PX) if choose is None else choose(areas))
     draft = path.with_name(f".{path.stem}.{os.getpid()}.tif")
     try:
+        silence_libtiff()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             file = rasterio.open(draft, "w", **byte_profile(grid), sparse_ok=True)
@@ -132,9 +135,11 @@ def write_mask(
                 here = areas[tree.query(box)]
                 place = rasterio.windows.Window(window.col, window.row, window.width, window.height)
                 file.write(_burnt(here, window.row, window.col, (window.height, window.width)), 1, window=place)
+        check_complete(draft)
         publish(draft, path)
     except (RasterioError, OSError) as error:
-        raise OutputError(f"cannot write {path} ({error}); choose another --cache") from error
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"cannot write {path} ({reason}); make room or choose another --cache") from error
     finally:
         draft.unlink(missing_ok=True)
     return windows

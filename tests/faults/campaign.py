@@ -185,6 +185,8 @@ def main() -> int:
                 shutil.copytree(place, chosen.keep / str(seed), dirs_exist_ok=True, symlinks=True)
                 print(f"{case}", *problems, sep="\n    ", flush=True)
                 kinds.update(map(kind_of, problems))
+            if ran % 500 == 0:
+                print(f"{ran} cases, {wrong} of them wrong", file=sys.stderr, flush=True)
     print(f"\n{wrong} of {ran} cases were wrong, {time.monotonic() - began:.0f} s; files in {chosen.keep}")
     for kind, count in kinds.most_common():
         print(f"{count:6} {kind}")

@@ -165,7 +165,7 @@ def _read_kinds(
         return wanted[holding[0]], tables[holding[0]].crs
     allowed = {"UNKNOWN", "GEOMETRYCOLLECTION", *(kind.name for kind in kinds)}
     for name, table in tables.items():
-        if declared[name] in allowed and shapely.is_missing(table.geometries).all():
+        if declared[name] in allowed and not len(table.geometries):
             return _NO_GEOMETRIES, table.crs
     raise SceneError(f"{path} holds no {noun}; give a file that does")
 
