@@ -151,6 +151,11 @@ def kind_of(problem: str) -> str:
     return re.sub(r"'[^']*'|\"[^\"]*\"|\d+", "…", problem.split("  [")[0])[:150]
 
 
+def _show_progress(ran: int, wrong: int) -> None:
+    if ran % 500 == 0:
+        print(f"{ran} cases, {wrong} of them wrong", file=sys.stderr, flush=True)
+
+
 def main() -> int:
     """Run a campaign; the exit status is 1 if anything was wrong."""
     parser = argparse.ArgumentParser()
@@ -185,8 +190,7 @@ def main() -> int:
                 shutil.copytree(place, chosen.keep / str(seed), dirs_exist_ok=True, symlinks=True)
                 print(f"{case}", *problems, sep="\n    ", flush=True)
                 kinds.update(map(kind_of, problems))
-            if ran % 500 == 0:
-                print(f"{ran} cases, {wrong} of them wrong", file=sys.stderr, flush=True)
+            _show_progress(ran, wrong)
     print(f"\n{wrong} of {ran} cases were wrong, {time.monotonic() - began:.0f} s; files in {chosen.keep}")
     for kind, count in kinds.most_common():
         print(f"{count:6} {kind}")

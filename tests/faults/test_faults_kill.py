@@ -1,6 +1,7 @@
 """Killed at any moment, run at once, or with a disk that fills up: nothing is lost, and nothing is wrong at exit 0."""
 
 import hashlib
+import json
 import shutil
 import time
 from pathlib import Path
@@ -17,6 +18,8 @@ from worlds import NORTH_UP, picture, write_raster
 COMMANDS = {
     "predict": (["predict", "scene.tif", "--model", "m.safetensors", "-o", "o.tif", "--vector", "o.gpkg",
                  "--preview", "o.png", "--mask", "k.tif", *PREDICT], ("o.tif", "o.gpkg", "o.png", "k.tif")),
+    "views": (["predict", "scene.tif", "--model", "m.safetensors", "-o", "o.tif", "--scales", "1,0.63", "--style",
+               "--uncertainty", "u.tif", *PREDICT], ("o.tif", "u.tif", "o.qml")),
     "vectorize": (["vectorize", "roads.tif", "-o", "o.gpkg", "--preview", "o.png", "-q"], ("o.gpkg", "o.png")),
     "train": (["train", "data.csv", "-o", "o.safetensors", *TRAIN], ("o.safetensors",)),
     "compare": (["compare", "roads.gpkg", "truth.gpkg", "-o", "o.gpkg", "--preview", "o.png", "-q"],
@@ -118,7 +121,7 @@ SLOWER = "adapt"
 """Takes a second and more: killed once in the default run, and no more."""
 
 QUICK = tuple(verb for verb in COMMANDS if verb != SLOWER)
-KILLED = ("predict", "vectorize", "train", "compare", "adapt")
+KILLED = ("predict", "views", "vectorize", "train", "compare", "adapt")
 
 
 @pytest.mark.parametrize("verb", KILLED)
@@ -162,6 +165,56 @@ def test_killed_parts_are_taken_over(inputs, tmp_path, preloaded):
 def test_many_killed_parts(inputs, tmp_path, preloaded):
     for number in range(100, 130):
         kill_parts_and_finish(number, inputs, tmp_path / "case", preloaded)
+
+
+SCENES = ["predict", "--scenes", "scenes.csv", "-o", "out", "--summary", "s.json", "--model", "m.safetensors", *PREDICT]
+"""Two scenes, which overlap in time."""
+
+
+def check_scenes(folder: Path, whole: dict[str, str], before: set[str]) -> None:
+    """Check the outputs of a list of scenes, and its summary."""
+    assert content(folder, ("out/first.tif", "out/second.tif")) == whole
+    assert set(states_in(folder)) == before | {"out/", "out/first.tif", "out/second.tif", "s.json"}
+    summary = json.loads((folder / "s.json").read_text())
+    assert summary["done"] + summary["skipped"] == 2
+
+
+@pytest.fixture(scope="session")
+def whole_scenes(inputs: Path, tmp_path_factory: pytest.TempPathFactory, preloaded: Preloaded) -> dict[str, str]:
+    """Return what an undisturbed run over a list of scenes writes."""
+    folder = fresh(inputs, tmp_path_factory.mktemp("scenes") / "whole")
+    assert preloaded.run(SCENES, folder).status == 0
+    return content(folder, ("out/first.tif", "out/second.tif"))
+
+
+@pytest.mark.parametrize(
+    "kills", [pytest.param(range(1)), pytest.param(range(100, 130), marks=pytest.mark.slow)], ids=["one", "many"]
+)
+def test_a_killed_list_of_scenes_goes_on(kills, inputs, tmp_path, preloaded, whole_scenes):
+    for number in kills:
+        folder = fresh(inputs, tmp_path / "case")
+        before = set(states_in(folder))
+        killed = preloaded.run(SCENES, folder, kill_after_s=Random(f"kill scenes {number}").uniform(0.05, 0.8))
+        assert killed.status in {0, -9}, killed.stderr
+        again = preloaded.run(SCENES, folder)
+        assert again.status == 0, (number, again.stderr)
+        check_scenes(folder, whole_scenes, before)
+
+
+@pytest.mark.parametrize(
+    "groups", [pytest.param(range(1)), pytest.param(range(100, 110), marks=pytest.mark.slow)], ids=["one", "many"]
+)
+def test_lists_of_scenes_at_once_do_not_disturb_each_other(groups, inputs, tmp_path, preloaded, whole_scenes):
+    for number in groups:
+        folder = fresh(inputs, tmp_path / "case")
+        before = set(states_in(folder))
+        apart_s = Random(f"scenes at once {number}").uniform(0, 0.4)
+        outcomes = preloaded.run_together([SCENES] * 2, folder, apart_s=apart_s)
+        assert {outcome.status for outcome in outcomes} <= {0, 1}, outcomes
+        for line in "".join(outcome.stderr for outcome in outcomes).splitlines():
+            assert "is being written by" in line or "of 2 scenes failed" in line or "--overwrite" in line, line
+        assert preloaded.run(SCENES, folder).status == 0
+        check_scenes(folder, whole_scenes, before)
 
 
 def run_group(verb: str, number: int, inputs: Path, folder: Path, preloaded: Preloaded, whole: dict) -> None:
