@@ -11,13 +11,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar, Unpack
 
-from roadseg.errors import RoadsegError, SceneError, UsageError, counted, shortened
+from roadseg.errors import RoadsegError, SceneError, UsageError, shortened
 from roadseg.files.lock import locked
 from roadseg.files.outputs import name_outputs
 from roadseg.files.parts import check_unshared
+from roadseg.files.states import FileStates, changed_files
 from roadseg.prediction.engines.choose import load
 from roadseg.prediction.engines.engine import LoadedModel
-from roadseg.prediction.fingerprint import FileStates, changed_files
 from roadseg.prediction.outputs import (
     Finished,
     are_finished,
@@ -28,7 +28,7 @@ from roadseg.prediction.outputs import (
     write_styles,
 )
 from roadseg.prediction.overlap import overlapped
-from roadseg.prediction.parts import own_and_others, predict_part, shared_partial
+from roadseg.prediction.parts import predict_part
 from roadseg.prediction.pipeline import KNOWN, ROAD, regrid_blocks
 from roadseg.prediction.plan import ScenePlan, scene_settings
 from roadseg.prediction.prepare import check_outputs, prepare
@@ -38,6 +38,7 @@ from roadseg.progress import Listener
 from roadseg.raster.files import bounded_cache
 from roadseg.raster.partial import Partial, is_complete, partial_folder
 from roadseg.raster.scene import Scene
+from roadseg.raster.shared_partial import shared_partial
 from roadseg.settings import (
     EngineOptions,
     EngineSettings,
@@ -276,13 +277,6 @@ def predict_scene(
     )
 
 
-def scenes_of_part(
-    jobs: Sequence[tuple[str, PredictOutputs]], share: tuple[int, int] | None
-) -> tuple[Sequence[tuple[str, PredictOutputs]], Sequence[tuple[str, PredictOutputs]]]:
-    """Return the scenes that are a part's own, and those of others that it may help with; a single scene is its own."""
-    return own_and_others(jobs, *share) if share and len(jobs) > 1 else (jobs, [])
-
-
 def is_finished(scene: str, outputs: PredictOutputs, model: LoadedModel) -> bool:
     """Return whether all outputs of a scene exist and were made of it by this model."""
     return are_finished(scene, outputs, model.card)
@@ -333,10 +327,9 @@ def _predict_part(
     started = time.monotonic()
     with bounded_cache(), Scene(scene_path, scene_settings(model.card, settings)) as scene:
         prepared = prepare(scene, outputs, model, settings, listener)
-        with shared_partial(outputs, prepared, start_over=settings.overwrite) as shared:
+        with shared_partial(outputs.paths(), prepared.fingerprint, start_over=settings.overwrite) as shared:
             counts = predict_part(scene, prepared, model.engine, share, shared, listener)
-    rest = f"{counted(counts.missing, 'block')} missing" if counts.missing else "all blocks finished"
-    listener.report(f"part {share[0] + 1}/{share[1]} is done, {rest}; the command without --part writes the outputs")
+    listener.report(counts.sentence(*share))
     return PredictResult(
         scene=scene_path,
         outputs={},

@@ -8,19 +8,25 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from roadseg.files.lock import locked
+from roadseg.errors import SceneError, UsageError, shortened
+from roadseg.files.lock import OutputLock, locked
 from roadseg.files.outputs import publish, staging_folder
+from roadseg.files.parts import check_unshared
+from roadseg.files.states import changed_files, file_states
 from roadseg.progress import Listener
 from roadseg.raster.files import bounded_cache, local_files
+from roadseg.raster.partial import Partial, interrupted_targets, is_complete, partial_folder
 from roadseg.raster.probability import ProbabilityRaster, open_probability
+from roadseg.raster.shared_partial import shared_partial
 from roadseg.raster.tiles import join_tiles, mosaic_name
-from roadseg.roads.extract import ExtractionPlan, extract
+from roadseg.roads.extract import ExtractionPlan, count_finished, extract, extract_part
 from roadseg.roads.files.outputs import check_target_crs, check_vector_targets, stage_vectors
 from roadseg.roads.files.write import SUFFIX_OF, SUFFIXES
+from roadseg.roads.mask.shared_passes import SharedBlocks
 from roadseg.roads.network import Roads
 from roadseg.settings import VectorFormat, VectorizeOptions, VectorizeSettings, VectorOutputs
 from roadseg.settings.option import check_keywords, from_options, refuse_options
@@ -37,31 +43,37 @@ class VectorizeResult:
     """A road network, or road areas, with its figures and the files written.
 
     Lengths are None where they are unknown: kilometres without a CRS, pixels with one. Road areas have no length, no
-    junctions and no gaps.
+    junctions and no gaps. A part (``part="2/5"``) has no outputs, no roads and no figures.
     """
 
     raster: str
     outputs: dict[str, Path]
-    roads: Roads
+    roads: Roads | None
     length_km: float | None
     length_px: float | None
     area_km2: float | None
-    junctions: int
-    components: int
-    inferred: int
+    junctions: int | None
+    components: int | None
+    inferred: int | None
     inferred_km: float | None
     megapixels: float
     seconds: float
     threshold: float
+    blocks: int
+    blocks_resumed: int
+    blocks_missing: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as JSON-ready values, with the number of roads instead of the roads."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {**values, "roads": len(self.roads), "outputs": {name: str(path) for name, path in self.outputs.items()}}
+        roads = None if self.roads is None else len(self.roads)
+        return {**values, "roads": roads, "outputs": {name: str(path) for name, path in self.outputs.items()}}
 
     def sentence(self) -> str:
         """Return a summary in one line."""
         rate = f"{self.megapixels:,.1f} Mpx in {self.seconds:,.1f} s"
+        if self.roads is None:
+            return f"{self.blocks - self.blocks_missing:,} of {self.blocks:,} blocks finished; {rate}"
         count, parts = f"{len(self.roads):,}", f"{self.components:,} components"
         if self.area_km2 is not None:
             return f"{count} road areas, {self.area_km2:,.2f} km², {parts}; {rate}"
@@ -138,31 +150,23 @@ def vectorize_raster(
     settings, listener = settings or VectorizeSettings(), listener or Listener()
     started = time.monotonic()
     paths = [str(one) for one in ([raster] if isinstance(raster, str | Path) else raster)]
-    path = mosaic_name(paths)
     check_outputs(paths, outputs, settings)
+    if settings.share:
+        return _vectorize_part(paths, outputs, settings, listener)
     with locked(outputs.paths() if outputs else ()) as lock, bounded_cache(), _working_folder(outputs) as folder:
         check_outputs(paths, outputs, settings)  # another run may have finished since
-        opened, notes = open_probability(_joined(paths, settings, folder), pixel_m=settings.pixel_m)
-        with closing(opened):
-            backdrop = _backdrop(opened, outputs) if outputs else None
-            if outputs:
-                check_target_crs(outputs, settings, opened.grid.crs)
-            plan = ExtractionPlan(opened, settings)
-            for sentence in [plan.describe().replace(str(opened.path), path, 1), *notes]:
-                listener.report(sentence)
-            if not opened.ground.in_metres:
-                listener.warn(f"{path} has no CRS with metres; limits, lengths and widths are in pixels")
-            roads = extract(plan, folder, listener)
+        with _planned(paths, outputs, settings, folder, listener) as plan, _left_by_parts(plan, outputs, lock) as left:
+            backdrop = _backdrop(plan.raster, outputs) if outputs else None
+            resumed = count_finished(plan, left.partial) if left else 0
+            roads = extract(plan, folder, listener, left)
             if not len(roads):
-                listener.warn(f"no road was found in {path}: {opened.emptiness(plan.threshold)}")
+                listener.warn(f"no road was found in {mosaic_name(paths)}: {plan.raster.emptiness(plan.threshold)}")
             if outputs:
-                staged = stage_vectors(roads, outputs, settings.crs, folder, attribution=opened.attribution)
+                staged = stage_vectors(roads, outputs, settings.crs, folder, attribution=plan.raster.attribution)
                 if outputs.preview and backdrop:
                     staged.append((_preview(roads, backdrop, folder), outputs.preview))
-                lock.check()
-                for file, target in staged:
-                    publish(file, target)
-    return _result(path, roads, plan, outputs, seconds=round(time.monotonic() - started, 3))
+                _publish(staged, lock, left)
+    return _result(roads, plan, outputs, resumed=resumed, seconds=round(time.monotonic() - started, 3))
 
 
 def check_outputs(paths: Sequence[str], outputs: VectorOutputs | None, settings: VectorizeSettings) -> None:
@@ -175,13 +179,20 @@ def check_outputs(paths: Sequence[str], outputs: VectorOutputs | None, settings:
     """
     if outputs:
         named = [*paths, *([str(outputs.image)] if outputs.image else [])]
-        check_vector_targets(outputs, settings, local_files(named))
+        there = {path.resolve() for path in outputs.paths() if path.exists()}
+        mine = bool(there) and there <= interrupted_targets(outputs.vector)
+        check_vector_targets(outputs, replace(settings, overwrite=settings.overwrite or mine), local_files(named))
 
 
 def names_a_file(output: str, form: VectorFormat | None) -> bool:
     """Return whether an output is a file, so that several rasters give one network, and not a folder for one each."""
     is_folder = output.endswith("/") or Path(output).is_dir()
     return not is_folder and (form is not None or Path(output).suffix.lower() in SUFFIXES)
+
+
+def has_all_blocks(outputs: VectorOutputs) -> bool:
+    """Return whether parts have finished all blocks of a raster."""
+    return is_complete(outputs.vector)
 
 
 def endings_of(outputs: VectorOutputs) -> dict[str, str]:
@@ -209,6 +220,77 @@ def _preview(roads: Roads, backdrop: "Backdrop", folder: Path) -> Path:
     return picture
 
 
+def _vectorize_part(
+    paths: Sequence[str], outputs: VectorOutputs | None, settings: VectorizeSettings, listener: Listener
+) -> VectorizeResult:
+    """Do the blocks of a raster that no other process has finished or works on; no output is written."""
+    started, share = time.monotonic(), settings.share
+    if not outputs or not share:
+        raise UsageError("--part needs an output; name the file that the parts are for")
+    with (
+        bounded_cache(),
+        _working_folder(None) as folder,
+        _planned(paths, outputs, settings, folder, listener) as plan,
+        shared_partial(outputs.paths(), plan.fingerprint, start_over=settings.overwrite) as (partial, mine),
+    ):
+        counts = extract_part(plan, listener, SharedBlocks(partial, mine, share))
+        changed = changed_files(plan.states)
+        if changed:
+            raise SceneError(
+                f"{shortened(changed, 3)} changed while it was read; "
+                "stop the other parts and repeat all with --overwrite"
+            )
+    listener.report(counts.sentence(*share))
+    seconds = round(time.monotonic() - started, 3)
+    return _result(None, plan, None, resumed=counts.before, missing=counts.missing, seconds=seconds)
+
+
+@contextmanager
+def _planned(
+    paths: Sequence[str],
+    outputs: VectorOutputs | None,
+    settings: VectorizeSettings,
+    folder: Path,
+    listener: Listener,
+) -> Iterator[ExtractionPlan]:
+    """Open a raster, or the mosaic of several, and say how it is read."""
+    path, states = mosaic_name(paths), file_states(local_files(paths))
+    opened, notes = open_probability(_joined(paths, settings, folder), pixel_m=settings.pixel_m)
+    with closing(opened):
+        if outputs:
+            check_target_crs(outputs, settings, opened.grid.crs)
+        plan = ExtractionPlan(opened, settings, tuple(paths), states)
+        for sentence in [plan.describe().replace(str(opened.path), path, 1), *notes]:
+            listener.report(sentence)
+        if not opened.ground.in_metres:
+            listener.warn(f"{path} has no CRS with metres; limits, lengths and widths are in pixels")
+        yield plan
+
+
+@contextmanager
+def _left_by_parts(
+    plan: ExtractionPlan, outputs: VectorOutputs | None, lock: OutputLock
+) -> Iterator[SharedBlocks | None]:
+    """Yield the blocks that parts have finished, to be completed; None if no part was ever started."""
+    if not outputs or not partial_folder(outputs.vector).exists():
+        yield None
+        return
+    check_unshared(outputs.vector, partial_folder(outputs.vector))
+    found, start_over = plan.fingerprint, plan.settings.overwrite
+    with Partial(outputs.vector, found, start_over=start_over, check_lock=lock.check) as partial:
+        yield SharedBlocks(partial)
+
+
+def _publish(staged: Sequence[tuple[Path, Path]], lock: OutputLock, left: SharedBlocks | None) -> None:
+    """Move finished files to their paths, and remove the blocks that parts have left."""
+    if left:
+        left.partial.publish(staged)
+        return
+    lock.check()
+    for file, target in staged:
+        publish(file, target)
+
+
 @contextmanager
 def _working_folder(outputs: VectorOutputs | None) -> Iterator[Path]:
     """Yield a temporary folder, beside the output if there is one."""
@@ -231,26 +313,36 @@ def _joined(paths: Sequence[str], settings: VectorizeSettings, folder: Path) -> 
 
 
 def _result(
-    path: str, roads: Roads, plan: ExtractionPlan, outputs: VectorOutputs | None, *, seconds: float
+    roads: Roads | None,
+    plan: ExtractionPlan,
+    outputs: VectorOutputs | None,
+    *,
+    resumed: int,
+    missing: int = 0,
+    seconds: float,
 ) -> VectorizeResult:
-    """Return the roads with their figures."""
-    totals = roads.totals()
+    """Return the roads with their figures; a part has none."""
+    totals = roads.totals() if roads is not None else None
     raster, metric = plan.raster, plan.raster.ground.in_metres
     wanted = {name: getattr(outputs, name) for name in ("vector", "junctions", "osm", "preview")} if outputs else {}
+    length, area, inferred = (totals.length, totals.area, totals.inferred_length) if totals else (None, None, None)
     return VectorizeResult(
-        raster=path,
+        raster=mosaic_name(plan.inputs),
         outputs={name: path for name, path in wanted.items() if path},
         roads=roads,
-        length_km=_per(1e3, totals.length) if metric else None,
-        length_px=None if metric else totals.length,
-        area_km2=_per(1e6, totals.area) if metric else None,
-        junctions=totals.junctions,
-        components=totals.components,
-        inferred=totals.inferred,
-        inferred_km=_per(1e3, totals.inferred_length) if metric else None,
+        length_km=_per(1e3, length) if metric else None,
+        length_px=None if metric else length,
+        area_km2=_per(1e6, area) if metric else None,
+        junctions=totals.junctions if totals else None,
+        components=totals.components if totals else None,
+        inferred=totals.inferred if totals else None,
+        inferred_km=_per(1e3, inferred) if metric else None,
         megapixels=round(raster.grid.window.area / 1e6, 6),
         seconds=seconds,
         threshold=plan.threshold,
+        blocks=len(plan.grid().blocks()),
+        blocks_resumed=resumed,
+        blocks_missing=missing,
     )
 
 

@@ -16,9 +16,8 @@ from worlds import NORTH_UP, names_in, picture, write_raster
 
 from roadseg.errors import DeviceError, OutputError, SceneError, UsageError
 from roadseg.files.lock import locked
-from roadseg.files.parts import joined
+from roadseg.files.parts import joined, own_and_others
 from roadseg.predict import predict, predict_scene
-from roadseg.prediction.parts import own_and_others
 from roadseg.raster.partial import is_complete, partial_folder
 from roadseg.settings import PredictOutputs, PredictSettings
 
@@ -160,7 +159,7 @@ def test_a_part_that_finished_no_block_leaves_nothing_unless_others_are_at_work(
 
 
 def test_a_part_waits_while_others_join_but_not_for_a_run(scene, out, monkeypatch):
-    monkeypatch.setattr("roadseg.prediction.parts.PATIENCE_S", 0.2)
+    monkeypatch.setattr("roadseg.raster.shared_partial.PATIENCE_S", 0.2)
     with locked([out]), pytest.raises(OutputError, match="is being written by"):
         run(scene, out, (0, 2))
 

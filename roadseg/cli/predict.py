@@ -27,6 +27,7 @@ from roadseg.errors import RoadsegError
 from roadseg.progress import Listener
 from roadseg.settings import BatchSettings, EngineSettings, MachineSettings, PredictOutputs, PredictSettings
 from roadseg.settings.option import as_options, declared, from_options
+from roadseg.settings.parts import NO_STDOUT
 from roadseg.settings.predict import check_combinations
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ def predict(
         check_combinations(output, from_options(PredictSettings, options))
     with exit_statuses(verbose), terminal_listener(quiet=quiet, progress=progress, unit="Mpx") as listener:
         from roadseg.files.outputs import make_folders
-        from roadseg.predict import ready_model, scenes_of_part
+        from roadseg.files.parts import own_and_helped
+        from roadseg.predict import ready_model
 
         batch, machines = from_options(BatchSettings, options), from_options(MachineSettings, options)
         _check_stdout_takes_it(output, batch, machines)
@@ -108,7 +110,7 @@ def predict(
                 )
             run = _Run(loaded, given(PredictSettings, options) | {"part": machines.part}, as_json, listener)
             run.skips = bool(batch.scenes) and not options.get("overwrite")
-            own, others = scenes_of_part(jobs, machines.share)
+            own, others = own_and_helped(jobs, machines.share)
             if len(own) > 1 and not machines.share and not machines.dask:
                 failed = failures(own, run.predict_overlapped(own), listener=listener)
             else:
@@ -128,7 +130,7 @@ def _check_stdout_takes_it(output: str, batch: BatchSettings, machines: MachineS
     if output == "-" and batch.scenes:
         usage("-o - takes one scene")
     if output == "-" and machines.part:
-        usage("--part writes no output; name the file that the parts are for instead of -o -")
+        usage(NO_STDOUT)
 
 
 def _jobs(

@@ -20,8 +20,10 @@ from roadseg.cli.terminal import (
     terminal_listener,
     usage,
 )
+from roadseg.progress import Listener
 from roadseg.settings import VectorizeSettings, VectorOutputs
 from roadseg.settings.option import as_options, from_options
+from roadseg.settings.parts import NO_STDOUT
 from roadseg.settings.vectorize import check_combinations
 
 
@@ -61,26 +63,29 @@ def vectorize(
     roadseg vectorize roads.tif -o areas.fgb --as polygons
     roadseg vectorize roads/*.tif -o network.gpkg
     roadseg vectorize roads/*.tif -o networks/ --json | jq .length_km
+    roadseg vectorize state.vrt -o roads.gpkg --part 3/20
     roadseg vectorize roads.tif -o - --format GeoJSONSeq | tippecanoe -o roads.pmtiles
     """
     options["format"] = _format_for_stdout(output, options.get("format"), as_json=as_json)
     with (
-        exit_statuses(verbose, resumes=False),
+        exit_statuses(verbose, resumes=_resumes(output, options.get("part"))),
         terminal_listener(quiet=quiet, progress=progress, unit="Mpx") as listener,
     ):
         from roadseg.files.inputs import find_files
         from roadseg.files.outputs import make_folders, name_outputs
-        from roadseg.vectorize import endings_of, names_a_file
+        from roadseg.files.parts import own_and_helped
+        from roadseg.vectorize import endings_of, has_all_blocks, names_a_file
         from roadseg.vectorize import vectorize as vectorize_one
 
-        check_combinations(
-            from_options(VectorOutputs, options, vector=Path(output)), from_options(VectorizeSettings, options)
-        )
+        asked = from_options(VectorizeSettings, options)
+        check_combinations(from_options(VectorOutputs, options, vector=Path(output)), asked)
         found = find_files(expand_stdin(rasters))
         joined = output != "-" and len(found) > 1 and names_a_file(output, options["format"])
         several = (len(found) > 1 and not joined) or output.endswith("/") or (output != "-" and Path(output).is_dir())
         if output == "-" and several:
             usage("-o - takes one raster")
+        if output == "-" and asked.part:
+            usage(NO_STDOUT)
         with stdout_file(output, "stdout.geojsonl") as vector:
             outputs = from_options(VectorOutputs, options, vector=vector)
             jobs = name_outputs(found, outputs, endings_of(outputs)) if several else [(found[0], outputs)]
@@ -92,14 +97,26 @@ def vectorize(
                 done = vectorize_one(
                     found if joined else raster, targets.vector, listener=listener, **settings, **as_options(targets)
                 )
-                listener.report(done.sentence())
+                if done.roads is not None:
+                    listener.report(done.sentence())
                 if as_json:
                     print_json("vectorize", done.to_dict())
 
-            failed = for_each_file(jobs, process, listener=listener)
+            def help_with(raster: str, targets: VectorOutputs) -> None:
+                if not has_all_blocks(targets):
+                    process(raster, targets)
+
+            own, others = own_and_helped(jobs, asked.share)
+            failed = for_each_file(own, process, listener=listener)
+            for_each_file(others, help_with, listener=Listener())  # their own parts report what fails
             if output == "-" and not failed:
                 copy_to_stdout(vector)
-        fail_for(failed, len(jobs), "rasters", quiet=quiet)
+        fail_for(failed, len(own), "rasters", quiet=quiet)
+
+
+def _resumes(output: str, part: str | None) -> bool:
+    """Return whether the same command continues an interrupted run: a part does, and what completes parts."""
+    return bool(part) or Path(f"{output}.partial").is_dir()
 
 
 def _format_for_stdout(output: str, form: str | None, *, as_json: bool) -> str | None:

@@ -8,10 +8,13 @@ They join and leave while they hold the lock of the output, for a moment. Whoeve
 time, and first makes sure that nobody is at work (``check_unshared``). All locks lapse with their process.
 """
 
+import itertools
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from roadseg.errors import OutputError, counted
 from roadseg.files.lock import OutputLock, holder
@@ -20,6 +23,22 @@ PATIENCE_S = 30.0
 """How long a process waits for the lock of the output, which others hold while they join or leave."""
 
 _WORKER = "worker_"
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class PartCounts:
+    """Numbers of blocks: of the whole, finished before a part began, and missing when it ended."""
+
+    blocks: int
+    before: int
+    missing: int
+
+    def sentence(self, index: int, count: int) -> str:
+        """Return what a part, counted from 0, says when it is done."""
+        rest = f"{counted(self.missing, 'block')} missing" if self.missing else "all blocks finished"
+        return f"part {index + 1}/{count} is done, {rest}; the command without --part writes the outputs"
 
 
 class Share:
@@ -91,3 +110,23 @@ def check_unshared(target: Path, folder: Path) -> None:
         raise OutputError(
             f"{counted(len(workers), 'part')} {verb} at work on {target}, first {workers[0]}; wait until all are done"
         )
+
+
+def own_and_helped(items: Sequence[Item], share: tuple[int, int] | None) -> tuple[Sequence[Item], Sequence[Item]]:
+    """Return the inputs that a part processes, and those of others that it helps with; a single one is its own."""
+    return own_and_others(items, *share) if share and len(items) > 1 else (items, [])
+
+
+def own_and_others(items: Sequence[Item], index: int, count: int) -> tuple[list[Item], list[Item]]:
+    """Return the items of a part, and those of the others in the order in which it helps them.
+
+    Each begins with the items of its own part and then does what others have not begun, from the end of their parts on,
+    where they come last:
+
+        part 1/3   1 2 3 4   then  8 7 6 5  12 11 10 9
+        part 2/3   5 6 7 8   then  12 11 10 9  4 3 2 1
+    """
+    bounds = [round(len(items) * part / count) for part in range(count + 1)]
+    shares = [list(items[start:stop]) for start, stop in itertools.pairwise(bounds)]
+    others = [item for share in (*shares[index + 1 :], *shares[:index]) for item in reversed(share)]
+    return shares[index], others

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roadseg.errors import DeviceError, OutputError, RoadsegError, SceneError
+from roadseg.files.states import file_states
 from roadseg.model.card import ModelCard
 from roadseg.prediction.block import predict_each
 from roadseg.prediction.engines.choose import load
 from roadseg.prediction.engines.engine import LoadedModel
 from roadseg.prediction.engines.group import engines_of
-from roadseg.prediction.fingerprint import file_states
 from roadseg.prediction.pipeline import block_files
 from roadseg.prediction.plan import scene_settings
 from roadseg.prediction.prepare import PreparedScene, plan_blocks

@@ -6,30 +6,15 @@ by which a message names what differs.
 
 import hashlib
 import json
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
 import roadseg
+from roadseg.files.states import FileStates
 from roadseg.prediction.engines.engine import LoadedModel
 from roadseg.prediction.plan import ScenePlan
 from roadseg.raster.scene import Scene
 from roadseg.settings import PredictSettings
-
-_NOTES = [".aux", ".xml"]
-
-FileStates = dict[Path, tuple[int, int] | None]
-"""Sizes in bytes and dates of change in nanoseconds of files; None where there is no file."""
-
-
-def file_states(files: Iterable[Path]) -> FileStates:
-    """Return the sizes and dates of files."""
-    return {file: _state(file) for file in files}
-
-
-def changed_files(before: FileStates) -> list[str]:
-    """Return the names of files that have changed; ``.aux.xml``, where viewers keep statistics, does not count."""
-    return [str(file) for file, state in before.items() if _state(file) != state and file.suffixes[-2:] != _NOTES]
 
 
 def fingerprint(
@@ -57,14 +42,6 @@ def fingerprint(
         "outputs": [product.name for product in (*plan.written, *([plan.spread] if plan.spread else []))],
         "threshold": plan.threshold,
     }
-
-
-def _state(file: Path) -> tuple[int, int] | None:
-    try:
-        stat = file.stat()
-    except OSError:
-        return None
-    return stat.st_size, stat.st_mtime_ns
 
 
 def _hash(data: bytes) -> str:

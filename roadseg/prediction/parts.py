@@ -1,45 +1,24 @@
 """One of several processes that predict the blocks of a scene; none of them writes an output.
 
-Each begins with the blocks of its own part and then does what others have not begun, from the end of their parts on,
-where they come last:
-
-    part 1/3   1 2 3 4   then  8 7 6 5  12 11 10 9
-    part 2/3   5 6 7 8   then  12 11 10 9  4 3 2 1
-
-So the blocks of a process that was killed, or was never started, are done by the others. Blocks that live processes
-work on are left to them, and what is missing in the end to the command without a part.
+Each begins with the blocks of its own part and then does what others have not begun (``own_and_others``). So the blocks
+of a process that was killed, or was never started, are done by the others. Blocks that live processes work on are left
+to them, and what is missing in the end to the command without a part.
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Iterator
 
-from roadseg.errors import OutputError, SceneError, shortened
-from roadseg.files.lock import locked
-from roadseg.files.parts import PATIENCE_S, Share, check_unshared, joined
+from roadseg.errors import SceneError, shortened
+from roadseg.files.parts import PartCounts, Share, own_and_others
+from roadseg.files.states import changed_files
 from roadseg.prediction.engines.engine import Engine
-from roadseg.prediction.fingerprint import changed_files
 from roadseg.prediction.pipeline import map_blocks
 from roadseg.prediction.plan import ScenePlan
 from roadseg.prediction.prepare import PreparedScene
 from roadseg.progress import Listener
-from roadseg.raster.partial import Partial, partial_folder
+from roadseg.raster.partial import Partial
 from roadseg.raster.scene import Scene
-from roadseg.settings import PredictOutputs
 from roadseg.windows import PlannedBlock, Window
-
-Item = TypeVar("Item")
-
-
-@dataclass(frozen=True)
-class PartCounts:
-    """Numbers of blocks: of the scene, finished before, and missing at the end."""
-
-    blocks: int
-    before: int
-    missing: int
 
 
 def predict_part(
@@ -84,38 +63,6 @@ def predict_part(
     return PartCounts(len(plan.blocks), before, missing)
 
 
-@contextmanager
-def shared_partial(
-    outputs: PredictOutputs, prepared: PreparedScene, *, start_over: bool
-) -> Iterator[tuple[Partial, Share]]:
-    """Context manager that joins the processes at work on an output; on exit nothing stays if none finished a block.
-
-    Raises
-    ------
-    OutputError
-        If a run that will publish works on the output, or there are blocks of other inputs or settings.
-    """
-    folder, fingerprint = partial_folder(outputs.raster), prepared.fingerprint
-
-    def alone() -> None:
-        check_unshared(outputs.raster, folder)
-
-    with ExitStack() as stack:
-        with locked(outputs.paths(), PATIENCE_S):
-            common = Partial(outputs.raster, fingerprint, start_over=start_over, check_lock=alone)
-            stack.callback(_leave, common, outputs)
-            share = stack.enter_context(joined(folder))
-        yield Partial(outputs.raster, fingerprint, check_lock=share.check), share
-
-
-def own_and_others(items: Sequence[Item], index: int, count: int) -> tuple[list[Item], list[Item]]:
-    """Return the items of a part, and those of the others in the order in which it helps them."""
-    bounds = [round(len(items) * part / count) for part in range(count + 1)]
-    shares = [list(items[start:stop]) for start, stop in itertools.pairwise(bounds)]
-    others = [item for share in (*shares[index + 1 :], *shares[:index]) for item in reversed(share)]
-    return shares[index], others
-
-
 def _free_blocks(
     plan: ScenePlan, part: tuple[int, int], shared: tuple[Partial, Share], listener: Listener
 ) -> Iterator[PlannedBlock]:
@@ -130,12 +77,6 @@ def _free_blocks(
             share.release(name)
         if partial.has(plan.predicted, block.core):
             listener.advance(block.core.area / 1e6)
-
-
-def _leave(partial: Partial, outputs: PredictOutputs) -> None:
-    if not partial.block_count():
-        with suppress(OutputError), locked(outputs.paths(), PATIENCE_S), partial:
-            pass
 
 
 def _name(core: Window) -> str:

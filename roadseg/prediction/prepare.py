@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roadseg.files.outputs import check_distinct, check_target
+from roadseg.files.states import FileStates, file_states
 from roadseg.prediction.engines.engine import LoadedModel
-from roadseg.prediction.fingerprint import FileStates, file_states, fingerprint
+from roadseg.prediction.fingerprint import fingerprint
 from roadseg.prediction.outputs import style_files
 from roadseg.prediction.plan import ScenePlan, describe, plan_scene, unlike_training_warning
 from roadseg.progress import Listener

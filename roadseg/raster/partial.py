@@ -3,7 +3,7 @@
     roads.tif.partial/
         fingerprint.json              inputs and settings of the run             1  made first
         probability_0_0_512_512.tif   a block: product, row, col, height, width  2  one by one, in any order
-        mask_0_0_512_512.tif
+        mask_0_0_512_512.tif          (.npz of road networks, and …_joined.npz)
         complete                      there if parts have made all blocks
     probability.vrt  *.cog.tif    the blocks joined, and finished outputs    3  when all blocks are there
         published.json                the paths that outputs are moved to        4  just before they are moved
@@ -109,11 +109,15 @@ class Partial:
 
     def block_count(self) -> int:
         """Return the number of files of finished blocks."""
-        return sum(1 for _ in self.folder.glob("*_*_*_*_*.tif"))
+        return sum(1 for path in self.folder.glob("*_*_*_*_*.*") if _BLOCK.fullmatch(path.name))
 
     def has(self, products: Iterable[Product], window: Window) -> bool:
         """Return whether all products of a block are finished."""
         return all(self._path(product, window).exists() for product in products)
+
+    def has_file(self, name: str) -> bool:
+        """Return whether a file of this name is finished."""
+        return (self.folder / name).exists()
 
     def put(
         self, product: Product, window: Window, values: NDArray[Any], counts: Mapping[str, int] | None = None
@@ -128,7 +132,7 @@ class Partial:
         self.put_file(block_name(product, window), block_file(product, window, values, counts or {}))
 
     def put_file(self, name: str, data: bytes) -> None:
-        """Store the file of a finished block, as ``block_file`` makes it; see ``put``."""
+        """Store the file of a finished block, or what came of many; see ``put``."""
         self._check_lock()
         write_block(self.folder, name, data)
 
@@ -291,7 +295,8 @@ def write_block(folder: Path, name: str, data: bytes) -> None:
         raise OutputError(f"cannot write to {folder} ({error.strerror}); {MAKE_ROOM}") from error
 
 
-_BLOCK = re.compile(r"\w+_\d+_\d+_\d+_\d+\.tif|\w+\.cog\.tif")
+_BLOCK = re.compile(r"\w+_\d+_\d+_\d+_\d+\.(tif|npz)")
+_JOINED = re.compile(r"\w+\.cog\.tif|\w+_joined\.npz")
 _SUFFIXES = {
     *("", ".json", ".new", ".lock", ".vrt", ".bits", ".bin", ".png", ".ovr", ".tmp", ".xml", ".msk"),
     *(".gpkg", ".gpkg-journal", ".gpkg-wal", ".gpkg-shm", ".fgb", ".geojson", ".geojsonl", ".parquet"),
@@ -302,7 +307,7 @@ _SUFFIXES = {
 def _foreign(folder: Path) -> Iterator[Path]:
     """Yield what lies in the folder of blocks and cannot be of a run: links, folders, pictures, texts."""
     for path in sorted(folder.glob("*")):
-        ours = _BLOCK.fullmatch(path.name) or path.suffix.lower() in _SUFFIXES
+        ours = _BLOCK.fullmatch(path.name) or _JOINED.fullmatch(path.name) or path.suffix.lower() in _SUFFIXES
         scratch = path.name.startswith(SCRATCH)
         if path.is_symlink() or (path.is_dir() and not scratch) or not (ours or scratch):
             yield path

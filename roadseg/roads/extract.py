@@ -6,25 +6,35 @@
 Settings in metres become pixels here and nowhere else.
 """
 
+import hashlib
+import json
 import math
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+import roadseg
 from roadseg.errors import SceneError
+from roadseg.files.parts import PartCounts
+from roadseg.files.states import FileStates
 from roadseg.progress import Listener
 from roadseg.raster.encoding import LEVELS
+from roadseg.raster.partial import Partial
 from roadseg.raster.probability import ProbabilityRaster
-from roadseg.roads.centerlines.extract import centerlines_of
+from roadseg.roads.centerlines.extract import TRACED, centerlines_of, traced_blocks
 from roadseg.roads.centerlines.geometry import to_ground
 from roadseg.roads.mask.clean import Cleaning, clean_raster
+from roadseg.roads.mask.passes import local_passes
+from roadseg.roads.mask.shared_passes import SharedBlocks, SharedPasses, finished_blocks
 from roadseg.roads.mask.store import BlockGrid
 from roadseg.roads.mask.workers import WorkerPool
 from roadseg.roads.network import Roads
+from roadseg.roads.pixel_graph import PixelGraph
 from roadseg.roads.repair.repair import RepairLimits, repair
 from roadseg.settings import VectorizeSettings
 
@@ -44,10 +54,14 @@ class ExtractionPlan:
         Probability of road, or a mask.
     settings
         Settings for the extraction, in metres.
+    inputs, states
+        The rasters as they were named, and the state of their files; needed to share the blocks.
     """
 
     raster: ProbabilityRaster
     settings: VectorizeSettings
+    inputs: tuple[str, ...] = ()
+    states: FileStates = field(default_factory=dict)
 
     @property
     def threshold(self) -> float:
@@ -99,12 +113,33 @@ class ExtractionPlan:
         simplify_m = self.settings.simplify_m
         return SIMPLIFY_PX if simplify_m is None else simplify_m / self.raster.ground.pixel_side
 
+    def grid(self) -> BlockGrid:
+        """Return the blocks that a road network is extracted by."""
+        return BlockGrid(self.raster.grid.height, self.raster.grid.width, self.settings.block_px)
+
     def blocks(self, processors: int) -> dict[str, int]:
         """Return how the raster is cut: no more processes than there are blocks, or processors."""
         height, width, block_px = self.raster.grid.height, self.raster.grid.width, self.settings.block_px
         count = math.ceil(height / block_px) * math.ceil(width / block_px)
         workers = max(1, min(self.settings.workers, count, processors))
         return {"height": height, "width": width, "block_px": block_px, "workers": workers}
+
+    @property
+    def fingerprint(self) -> dict[str, object]:
+        """What the blocks of a shared extraction depend on, ready for JSON."""
+        grid = self.raster.grid
+        names = [str(Path(one).resolve()) if Path(one).exists() else one for one in self.inputs]
+        files = [(str(file.resolve()), state) for file, state in self.states.items()]
+        return {
+            "roadseg version": roadseg.__version__,
+            "raster": _digest(names) if len(names) > 1 else names[0],
+            "raster size or date": _digest(files),
+            "raster grid": [grid.crs, list(grid.transform), grid.height, grid.width],
+            "kind of raster": self.raster.kind,
+            "threshold, --low, --min-area or --max-hole": asdict(self.cleaning()),
+            "block size": self.settings.block_px,
+            "geometry": self.settings.geometry,
+        }
 
     def _threshold(self) -> tuple[float, str]:
         """Return the threshold and where it comes from."""
@@ -115,7 +150,7 @@ class ExtractionPlan:
         return DEFAULT_THRESHOLD, "default"
 
 
-def extract(plan: ExtractionPlan, folder: Path, listener: Listener) -> Roads:
+def extract(plan: ExtractionPlan, folder: Path, listener: Listener, shared: SharedBlocks | None = None) -> Roads:
     """Extract a road network, or road areas if the settings ask for them.
 
     Parameters
@@ -126,6 +161,8 @@ def extract(plan: ExtractionPlan, folder: Path, listener: Listener) -> Roads:
         Folder for temporary files: an eighth of a byte per pixel for areas, some 0.3 bytes for a network.
     listener
         Called with the number of megapixels finished since the last call.
+    shared
+        Blocks that parts have finished; the others are added to them.
 
     Raises
     ------
@@ -145,12 +182,11 @@ def extract(plan: ExtractionPlan, folder: Path, listener: Listener) -> Roads:
                 mask, simplify_px=plan.simplify_px(), on_block=lambda window: half.advance(window.area / 1e6), **blocks
             )
         return areas_to_ground(areas, ground)
-    grid = BlockGrid(blocks["height"], blocks["width"], blocks["block_px"])
     with WorkerPool(raster, blocks["workers"]) as pool:
         # Nothing here keeps the graph of a stage: it is freed as soon as the next stage has its own.
         return to_ground(
             repair(
-                centerlines_of(pool, grid, cleaning, folder, listener.advance),
+                _centerlines(plan, pool, folder, listener, shared),
                 plan.repairs(),
                 pixel_size=ground.pixel_size,
                 levels_at=partial(_levels_at, pool),
@@ -160,6 +196,50 @@ def extract(plan: ExtractionPlan, folder: Path, listener: Listener) -> Roads:
             probability=not raster.is_mask,
             pool=pool,
         )
+
+
+def extract_part(plan: ExtractionPlan, listener: Listener, shared: SharedBlocks) -> PartCounts:
+    """Do the blocks of a road network that no other process has finished or works on.
+
+    Parameters
+    ----------
+    plan
+        The raster, and the settings for it.
+    listener
+        Called with the number of megapixels finished since the last call.
+    shared
+        The finished blocks, and this process's part of the work.
+
+    Raises
+    ------
+    SceneError
+        If the raster cannot be read, or the low threshold is above the threshold.
+    OutputError
+        If a block cannot be written.
+    """
+    with WorkerPool(plan.raster, plan.blocks(processors())["workers"]) as pool:
+        before = count_finished(plan, shared.partial)
+        listener.start(plan.raster.grid.window.area / 1e6, 0)
+        traced_blocks(SharedPasses(pool, plan.grid(), shared, listener), plan.cleaning(), listener.advance)
+    count = len(plan.grid().blocks())
+    counts = PartCounts(count, before, count - count_finished(plan, shared.partial))
+    if not counts.missing:
+        shared.partial.mark_complete()
+    return counts
+
+
+def count_finished(plan: ExtractionPlan, finished: Partial) -> int:
+    """Return how many blocks have gone through all passes."""
+    return finished_blocks(finished, TRACED, plan.grid())
+
+
+def _centerlines(
+    plan: ExtractionPlan, pool: WorkerPool, folder: Path, listener: Listener, shared: SharedBlocks | None
+) -> PixelGraph:
+    if shared:
+        return centerlines_of(SharedPasses(pool, plan.grid(), shared, listener), plan.cleaning(), listener.advance)
+    with local_passes(pool, plan.grid(), folder) as passes:
+        return centerlines_of(passes, plan.cleaning(), listener.advance)
 
 
 _FEW_PLACES = 10_000
@@ -184,6 +264,10 @@ def _levels(raster: ProbabilityRaster, places: NDArray[np.int32]) -> NDArray[np.
 def processors() -> int:
     """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _digest(values: Sequence[object]) -> str:
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
 def _level(probability: float) -> int:

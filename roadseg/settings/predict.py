@@ -8,6 +8,7 @@ from typing import Annotated, Literal, TypedDict
 
 from roadseg.errors import UsageError
 from roadseg.settings.option import Option
+from roadseg.settings.parts import MACHINES, PART, share_of
 
 EngineName = Literal["auto", "torch", "onnx", "openvino"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
@@ -170,43 +171,24 @@ class PredictSettings:
         return tuple(scale / self.scale for scale in (self.scales or ())[1:])
 
 
-_MACHINES = "More than one machine"
-
-
-def _is_part(text: str) -> bool:
-    number, slash, count = text.partition("/")
-    return bool(slash) and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)
-
-
 @dataclass(frozen=True)
 class MachineSettings:
     """How the work is shared by several processes."""
 
-    part: Annotated[
-        str | None,
-        Option(
-            "--part",
-            "Predict part I of N and write no output; afterwards, the command without --part does.",
-            _MACHINES,
-            "I/N",
-            rule=("I/N with whole numbers from 1/1, such as 2/5", _is_part),
-        ),
-    ] = None
-
+    part: Annotated[str | None, PART] = None
     dask: Annotated[
         str | None,
-        Option("--dask", "Predict on a Dask cluster: address of its scheduler, or local.", _MACHINES, "ADDRESS"),
+        Option("--dask", "Predict on a Dask cluster: address of its scheduler, or local.", MACHINES, "ADDRESS"),
     ] = None
     workers: Annotated[
         int | None,
-        Option("--workers", "Processes of --dask local; by default one per processor.", _MACHINES, "N", min=1),
+        Option("--workers", "Processes of --dask local; by default one per processor.", MACHINES, "N", min=1),
     ] = None
 
     @property
     def share(self) -> tuple[int, int] | None:
         """The index of the part, from 0, and the number of parts; None for all of the work."""
-        number, _, count = (self.part or "").partition("/")
-        return (int(number) - 1, int(count)) if number else None
+        return share_of(self.part)
 
 
 @dataclass(frozen=True)

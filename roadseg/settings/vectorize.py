@@ -6,6 +6,7 @@ from typing import Annotated, Literal, TypedDict
 
 from roadseg.errors import UsageError
 from roadseg.settings.option import Option
+from roadseg.settings.parts import PART, share_of
 
 VectorFormat = Literal["GeoPackage", "FlatGeobuf", "GeoJSON", "GeoJSONSeq", "GeoParquet", "Shapefile"]
 Geometry = Literal["lines", "polygons"]
@@ -124,6 +125,12 @@ class VectorizeSettings:
         ),
     ] = 2048
     workers: Annotated[int, Option("--workers", "Number of processes.", "Tuning", "N", min=1, max=1024)] = 1
+    part: Annotated[str | None, PART] = None
+
+    @property
+    def share(self) -> tuple[int, int] | None:
+        """The index of the part, from 0, and the number of parts; None for all of the work."""
+        return share_of(self.part)
 
 
 @dataclass(frozen=True)
@@ -165,6 +172,8 @@ def check_combinations(outputs: VectorOutputs, settings: VectorizeSettings) -> N
     """
     if outputs.image and not outputs.preview:
         raise UsageError("--image is the background of --preview; give both")
+    if settings.part and settings.geometry == "polygons":
+        raise UsageError("--part shares the work for lines; leave it out, or --as polygons")
     if outputs.junctions and settings.geometry == "polygons":
         raise UsageError("--junctions belong to lines; leave out --as polygons")
     if outputs.osm and settings.geometry == "polygons":
@@ -189,6 +198,7 @@ class VectorizeOptions(TypedDict, total=False):
     overwrite: bool
     block: int
     workers: int
+    part: str | None
     format: VectorFormat | None
     layer: str | None
     junctions: str | Path | None

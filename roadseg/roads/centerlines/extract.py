@@ -1,24 +1,24 @@
 """Centerlines of the roads on a raster of any size: clean, thin, trace, measure block by block, then merge.
 
-What a stage makes of a block goes to disk at one bit per pixel, and the next stage reads it with whatever halo it
-needs. So each stage is exact by itself, and the result is the same for any blocks and any number of workers.
+What a pass makes of a block goes to disk at one bit per pixel, and the next pass reads it with whatever halo it
+needs. So each pass is exact by itself, and the result is the same for any blocks and any number of workers.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 
-from roadseg.files.outputs import SCRATCH
 from roadseg.progress import Advance
 from roadseg.roads.centerlines.merge import MeasuredBlock, merge_blocks
 from roadseg.roads.centerlines.skeleton import Skeleton, thin_block
 from roadseg.roads.centerlines.trace import trace_block
 from roadseg.roads.centerlines.width import near_nodata, road_area
-from roadseg.roads.mask.clean import Cleaning, CleanMask, Read, clean_blocks
-from roadseg.roads.mask.store import BitPlane, BlockGrid
+from roadseg.roads.mask.clean import Cleaning, CleanMask, clean_blocks
+from roadseg.roads.mask.passes import BlockOutput, BlockPass, Passes, Read, drained, local_passes
+from roadseg.roads.mask.store import BlockGrid
 from roadseg.roads.mask.workers import WorkerPool
 from roadseg.roads.pixel_graph import PixelGraph
 from roadseg.windows import Window
@@ -55,51 +55,54 @@ def extract_centerlines(
     on_block
         Called with the number of megapixels finished since the last call.
     """
-    with WorkerPool(read, workers) as pool:
-        return centerlines_of(pool, BlockGrid(height, width, block_px), cleaning, folder, on_block)
+    with WorkerPool(read, workers) as pool, local_passes(pool, BlockGrid(height, width, block_px), folder) as passes:
+        return centerlines_of(passes, cleaning, on_block)
 
 
-def centerlines_of(
-    pool: WorkerPool, grid: BlockGrid, cleaning: Cleaning, folder: Path | None, on_block: Advance
-) -> PixelGraph:
-    """Return the centerlines of the roads on a raster, with a pool that shares its ``read``; see above."""
-    with TemporaryDirectory(prefix=SCRATCH, dir=folder) as name:
-        scratch = Path(name)
-        mask = clean_blocks(pool, grid, cleaning, scratch, lambda mpx: on_block(mpx / 3), store_levels=True)
-        return merge_blocks(_thin_and_trace(pool, mask, scratch, lambda mpx: on_block(mpx * 2 / 3)), grid.width)
+def centerlines_of(passes: Passes, cleaning: Cleaning, on_block: Advance) -> PixelGraph:
+    """Return the centerlines of the roads on a raster, by passes that share its ``read``; see above."""
+    return merge_blocks([b for b in traced_blocks(passes, cleaning, on_block) if b], passes.grid.width)
 
 
-def _thin_and_trace(pool: WorkerPool, mask: CleanMask, folder: Path, on_block: Advance) -> list[MeasuredBlock]:
-    """Return the lines of all blocks that have some; the pool shares the ``read`` that the mask was made with."""
-    skeleton = Skeleton(BitPlane(folder / "lines.bits", mask.grid), BitPlane(folder / "areal.bits", mask.grid))
-    tasks = [_Task(block, mask, skeleton) for block in mask.grid.blocks()]
-    for task, _ in zip(tasks, pool.map(_thin, tasks), strict=True):
-        on_block(task.block.area / 2e6)
-    blocks = []
-    for task, block in zip(tasks, pool.map(_measure, tasks), strict=True):
-        blocks += [block] if block else []
-        on_block(task.block.area / 2e6)
-    return blocks
+def traced_blocks(passes: Passes, cleaning: Cleaning, on_block: Advance) -> Iterator[MeasuredBlock | None]:
+    """Return the lines of all blocks, None for those without; see `centerlines_of`."""
+
+    def third(megapixels: float) -> None:
+        on_block(megapixels / 3)
+
+    mask = clean_blocks(passes, cleaning, third, store_levels=True)
+    blocks = passes.grid.blocks()
+    passes.joined(_LINES, [_BlockToThin(block, mask) for block in blocks], drained, third)
+    skeleton = Skeleton(passes.plane("lines"), passes.plane("areal"))
+    return passes.results(TRACED, [_BlockToMeasure(block, mask, skeleton) for block in blocks], third)
 
 
 @dataclass(frozen=True)
-class _Task:
-    """A block, and where the stages lie on disk."""
+class _BlockToThin:
+    """A block, and the road to thin."""
+
+    block: Window
+    mask: CleanMask
+
+
+@dataclass(frozen=True)
+class _BlockToMeasure:
+    """A block, and what earlier passes made."""
 
     block: Window
     mask: CleanMask
     skeleton: Skeleton
 
 
-def _thin(_: Read, task: _Task) -> None:
-    thin_block(task.mask, task.skeleton, task.block)
+def _thin(_: Read, task: _BlockToThin) -> BlockOutput:
+    return BlockOutput(None, thin_block(task.mask, task.block))
 
 
-def _measure(read: Read, task: _Task) -> MeasuredBlock | None:
-    """Trace one block and measure at its nodes and pixels; None if it is empty."""
+def _measure(read: Read, task: _BlockToMeasure) -> BlockOutput:
+    """Trace one block and measure at its nodes and pixels; the result is None if it is empty."""
     block, width = task.block, task.mask.grid.width
     if task.skeleton.lines.is_empty(block):
-        return None
+        return BlockOutput(None)
     lines = trace_block(task.skeleton.lines.read(block.grown(1)), block, width)
     row, col = lines.places.T.astype(np.int64) - np.array([[block.row], [block.col]])
     area = road_area(task.mask, task.skeleton.lines, block)[row, col]
@@ -108,10 +111,10 @@ def _measure(read: Read, task: _Task) -> MeasuredBlock | None:
         inside = np.concatenate([[0], np.cumsum(task.skeleton.areal.read(block)[row, col])])
         areal = inside[lines.starts[1:]] - inside[lines.starts[:-1]]
     at_border = near_nodata(task.mask, *np.divmod(lines.first, width), block)
-    return MeasuredBlock(lines, at_border, area, _levels(read, task, row, col), areal)
+    return BlockOutput(MeasuredBlock(lines, at_border, area, _levels(read, task, row, col), areal))
 
 
-def _levels(read: Read, task: _Task, row: Ints, col: Ints) -> Bytes:
+def _levels(read: Read, task: _BlockToMeasure, row: Ints, col: Ints) -> Bytes:
     """Return the levels at pixels of a block: as stored, or from the raster where a hole was filled."""
     stored, block = task.mask.levels, task.block
     levels, known = stored.read(block, row, col) if stored else (np.zeros(len(row), np.uint8), np.zeros(len(row), bool))
@@ -121,3 +124,8 @@ def _levels(read: Read, task: _Task, row: Ints, col: Ints) -> Bytes:
         window = Window(block.row + int(top), block.col + int(left), int(bottom - top) + 1, int(right - left) + 1)
         levels[rest] = read(window)[row[rest] - top, col[rest] - left]
     return levels
+
+
+_LINES = BlockPass("lines", _thin, ("lines", "areal"))
+TRACED = BlockPass("traced", _measure, result=MeasuredBlock)
+"""The last pass."""

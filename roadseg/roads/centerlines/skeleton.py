@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roadseg.roads.mask.clean import CleanMask
-from roadseg.roads.mask.store import BitPlane
+from roadseg.roads.mask.store import Plane
 from roadseg.thinning import thin_steps
 from roadseg.windows import Window
 
@@ -33,34 +33,33 @@ _SOLID_TILES = (_HALOS_PX[0] - _TILE_PX + 1) // _TILE_PX
 
 @dataclass(frozen=True)
 class Skeleton:
-    """Lines one pixel wide and the areal zone of a raster, on disk."""
+    """Lines one pixel wide and the areal zone of a raster."""
 
-    lines: BitPlane
-    areal: BitPlane
+    lines: Plane
+    areal: Plane
 
 
-def thin_block(mask: CleanMask, skeleton: Skeleton, block: Window) -> None:
-    """Thin one block and write its lines and its areal zone."""
+def thin_block(mask: CleanMask, block: Window) -> dict[str, Bytes]:
+    """Thin one block and return its ``lines`` and its ``areal`` zone, if it has any; (height, width) uint8 each."""
     if mask.road.is_empty(block):
-        return
+        return {}
     road = mask.read(block.grown(_HALOS_PX[0]))
     if not _has_square(road, _SOLID_TILES):
         lines, steps = thin_steps(road, most=_MOST_STEPS)
         if steps + _MARGIN_PX <= _HALOS_PX[0]:
-            skeleton.lines.write(block, _without_halo(lines, _HALOS_PX[0]))
-            return
+            return {"lines": _without_halo(lines, _HALOS_PX[0])}
     for halo in _HALOS_PX[1:]:
         window = block.grown(halo)
         interior = _areal_interior(mask, window)
         lines, steps = thin_steps(mask.read(window) & ~interior, most=_MOST_STEPS)
         if steps + _MARGIN_PX <= halo:
             break
-    skeleton.lines.write(block, _without_halo(lines, halo))
-    if interior.any():
-        side = 2 * AREAL_PX + 1
-        zone = cv2.dilate(interior, np.ones((side, 1), np.uint8))
-        zone = cv2.dilate(zone, np.ones((1, side), np.uint8))
-        skeleton.areal.write(block, _without_halo(zone.astype(np.uint8, copy=False), halo))
+    if not interior.any():
+        return {"lines": _without_halo(lines, halo)}
+    side = 2 * AREAL_PX + 1
+    zone = cv2.dilate(interior, np.ones((side, 1), np.uint8))
+    zone = cv2.dilate(zone, np.ones((1, side), np.uint8))
+    return {"lines": _without_halo(lines, halo), "areal": _without_halo(zone.astype(np.uint8, copy=False), halo)}
 
 
 def _without_halo(array: Bytes, halo: int) -> Bytes:

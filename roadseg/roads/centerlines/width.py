@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from roadseg.ragged import ranges
 from roadseg.roads.mask.clean import CleanMask
-from roadseg.roads.mask.store import BitPlane, set_bits
+from roadseg.roads.mask.store import Plane, set_bits
 from roadseg.windows import Window
 
 Bytes = NDArray[np.uint8]
@@ -29,7 +29,7 @@ _CHUNK_PX = 1 << 20
 _TILE_PX = 512
 
 
-def road_area(mask: CleanMask, lines: BitPlane, block: Window) -> NDArray[np.uint16]:
+def road_area(mask: CleanMask, lines: Plane, block: Window) -> NDArray[np.uint16]:
     """Return (block.height, block.width) the number of road pixels that belong to each pixel of a line; 0 elsewhere."""
     # A road pixel may have a line pixel in its row and another in its column, and belongs to the nearer one, in its row
     # if they are equally near. Here o has one 2 px away in its row, and one 1 px away in its column:
@@ -55,7 +55,7 @@ def road_area(mask: CleanMask, lines: BitPlane, block: Window) -> NDArray[np.uin
     return area[block.slices(window)]
 
 
-def _packed(plane: BitPlane, window: Window) -> Bytes:
+def _packed(plane: Plane, window: Window) -> Bytes:
     """Return the mask in a window with 8 pixels per byte; its last row and column are set to 0, so that runs end."""
     packed = np.packbits(plane.read(window), axis=1)
     packed[:, -1] &= 254

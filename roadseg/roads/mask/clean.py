@@ -11,23 +11,22 @@ A component inside a block is decided there. An open one, which touches the bloc
 joined over the seams; then it is flooded from one of its pixels. About 5 ms per megapixel where a tenth is road.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from roadseg.files.outputs import SCRATCH
 from roadseg.progress import Advance
 from roadseg.ragged import ranges
 from roadseg.raster.encoding import NODATA
 from roadseg.roads.mask.components import Runs, find_runs, label_runs
+from roadseg.roads.mask.passes import BlockOutput, BlockPass, Passes, Read, drained, local_passes
 from roadseg.roads.mask.seams import OpenComponents, Seams, find_open, whole_block
-from roadseg.roads.mask.store import BitPlane, BlockGrid, RoadLevels
+from roadseg.roads.mask.store import BlockGrid, Levels, Plane
 from roadseg.roads.mask.workers import WorkerPool
 from roadseg.windows import Window
 
@@ -35,9 +34,6 @@ Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
 Int32s = NDArray[np.int32]
 Bools = NDArray[np.bool_]
-
-Read = Callable[[Window], Bytes]
-"""From a window inside the raster to its levels, (height, width) uint8: probability × 254, or 255 for nodata."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +72,9 @@ class CleanMask:
         Levels near the road, if they were stored.
     """
 
-    road: BitPlane
-    nodata: BitPlane
-    levels: RoadLevels | None = None
+    road: Plane
+    nodata: Plane
+    levels: Levels | None = None
 
     @property
     def grid(self) -> BlockGrid:
@@ -126,74 +122,96 @@ def clean_raster(
     on_block
         Called with the number of megapixels finished since the last call; they add up to the raster's.
     """
-    with WorkerPool(read, workers) as pool, TemporaryDirectory(prefix=SCRATCH, dir=folder) as scratch:
-        yield clean_blocks(pool, BlockGrid(height, width, block_px), cleaning, Path(scratch), on_block)
+    with WorkerPool(read, workers) as pool, local_passes(pool, BlockGrid(height, width, block_px), folder) as passes:
+        yield clean_blocks(passes, cleaning, on_block)
 
 
-def clean_blocks(
-    pool: WorkerPool,
-    grid: BlockGrid,
-    cleaning: Cleaning,
-    folder: Path,
-    on_block: Advance,
-    *,
-    store_levels: bool = False,
-) -> CleanMask:
-    """Clean a raster with a pool that shares its ``read``, into files that the caller deletes; see `clean_raster`."""
-    levels = RoadLevels(folder / "levels.bin", grid) if store_levels else None
-    mask = CleanMask(BitPlane(folder / "road.bits", grid), BitPlane(folder / "nodata.bits", grid), levels)
-    blocks = grid.blocks()
-    # Three passes over the blocks. What the first finds out about open roads, the second does before it looks for holes
-    # (a dropped road is part of a hole), and what the second finds out about open holes, the third does.
-    tasks = [_BlockToClean(block, mask, cleaning) for block in blocks]
-    components = _joined(pool, _find_roads, tasks, Seams(grid.width, diagonal=True), on_block)
-    dropped = [seed[~(strong & (area >= cleaning.min_area_px))] for seed, area, strong in components]
-    tasks = [_BlockToClean(block, mask, cleaning, seeds) for block, seeds in zip(blocks, dropped, strict=True)]
-    components = _joined(pool, _find_holes, tasks, Seams(grid.width, diagonal=False), on_block)
-    holes = [seed[~stays & (area <= cleaning.max_hole_px)] for seed, area, stays in components]
-    for block, seeds in zip(blocks, holes, strict=True):
-        if len(seeds):
-            mask.road.write(block, _flooded(mask.road.read(block), seeds, 1, 4))
-    return mask
+def clean_blocks(passes: Passes, cleaning: Cleaning, on_block: Advance, *, store_levels: bool = False) -> CleanMask:
+    """Clean a raster by passes that share its ``read``; see `clean_raster`."""
+    blocks, width = passes.grid.blocks(), passes.grid.width
+
+    def half(megapixels: float) -> None:
+        on_block(megapixels / 2)
+
+    # Two passes over all blocks, and a third over some. What the first finds out about open roads, the second does
+    # before it looks for holes (a dropped road is part of a hole), and what that finds out about open holes, the third.
+    def dropped(found: Iterable[OpenComponents]) -> _Seeds:
+        components = _joined(found, blocks, Seams(width, diagonal=True))
+        return _seeds(seed[~(strong & (area >= cleaning.min_area_px))] for seed, area, strong in components)
+
+    def to_fill(found: Iterable[OpenComponents]) -> _Seeds:
+        components = _joined(found, blocks, Seams(width, diagonal=False))
+        return _seeds(seed[~stays & (area <= cleaning.max_hole_px)] for seed, area, stays in components)
+
+    roads = [_BlockToSearch(block, cleaning, store_levels) for block in blocks]
+    seeds = passes.joined(_ROADS, roads, dropped, half)
+    mask = CleanMask(passes.plane("road"), passes.plane("nodata"))
+    tasks = [_BlockToFlood(block, mask, cleaning, seed) for block, seed in seeds.per_block(blocks)]
+    seeds = passes.joined(_HOLES, tasks, to_fill, half)
+    mask = CleanMask(passes.plane("road"), passes.plane("nodata"))
+    tasks = [_BlockToFlood(block, mask, cleaning, seed) for block, seed in seeds.per_block(blocks) if len(seed)]
+    passes.joined(_FILLED, tasks, drained, lambda _: None)
+    return CleanMask(passes.plane("road"), passes.plane("nodata"), passes.levels() if store_levels else None)
 
 
 @dataclass(frozen=True)
-class _BlockToClean:
-    """A block to clean, and (components, 2) row, col in it of one pixel of each component to drop."""
+class _BlockToSearch:
+    """A block to search for roads, and whether their levels are stored."""
+
+    block: Window
+    cleaning: Cleaning
+    store_levels: bool
+
+
+@dataclass(frozen=True)
+class _BlockToFlood:
+    """A block to clean, and (components, 2) row, col in it of one pixel of each component to drop or fill."""
 
     block: Window
     mask: CleanMask
     cleaning: Cleaning
-    dropped: Ints | None = None
+    seeds: Ints
+
+
+@dataclass(frozen=True)
+class _Seeds:
+    """Pixels of components in blocks: (blocks,) how many, and (components, 2) row, col in their block."""
+
+    counts: Ints
+    places: Ints
+
+    def per_block(self, blocks: Sequence[Window]) -> Iterator[tuple[Window, Ints]]:
+        """Yield the blocks with their pixels."""
+        return zip(blocks, np.split(self.places, np.cumsum(self.counts)[:-1]), strict=True)
+
+
+def _seeds(per_block: Iterable[Ints]) -> _Seeds:
+    parts = list(per_block)
+    counts = np.array([len(part) for part in parts], np.int64)
+    return _Seeds(counts, np.concatenate([np.zeros((0, 2), np.int64), *parts]))
 
 
 def _joined(
-    pool: WorkerPool,
-    find: Callable[[Read, _BlockToClean], OpenComponents],
-    tasks: list[_BlockToClean],
-    seams: Seams,
-    on_block: Advance,
+    results: Iterable[OpenComponents], blocks: Sequence[Window], seams: Seams
 ) -> Iterator[tuple[Ints, Ints, Bools]]:
-    """Find the open components of all blocks, and return for each block their seeds, joined areas and joined marks."""
+    """Join the open components of all blocks; yield each block's seeds, joined areas and joined marks."""
     seeds = []
-    for task, found in zip(tasks, pool.map(find, tasks), strict=True):
-        seams.add(task.block, found)
+    for block, found in zip(blocks, results, strict=True):
+        seams.add(block, found)
         seeds.append(found.seed)
-        on_block(task.block.area / 2e6)
     return zip(seeds, *seams.totals(), strict=True)
 
 
-def _find_roads(read: Read, task: _BlockToClean) -> OpenComponents:
-    """Write one block's road, without complete components that are none, and return the open ones."""
-    levels, cleaning, mask = read(task.block), task.cleaning, task.mask
+def _find_roads(read: Read, task: _BlockToSearch) -> BlockOutput:
+    """Find one block's road, without complete components that are none; the result are the open ones."""
+    levels, cleaning, masks = read(task.block), task.cleaning, {}
     none, highest = np.zeros(0, np.int64), levels.max(initial=0)
     if highest == NODATA:
-        nodata = (levels == NODATA).view(np.uint8)
-        mask.nodata.write(task.block, nodata)
+        masks["nodata"] = nodata = (levels == NODATA).view(np.uint8)
         highest = 0 if nodata.all() else NODATA
     if highest < cleaning.low:
         nothing = Runs(none, none, task.block.height, task.block.width)
-        return find_open(nothing, none.astype(np.int32), none, none.astype(bool))[0]
+        return BlockOutput(find_open(nothing, none.astype(np.int32), none, none.astype(bool))[0], masks)
     # low ≤ level ≤ 254 with one comparison: bytes below low wrap round to the top.
     road = (levels - np.uint8(cleaning.low) <= NODATA - 1 - cleaning.low).view(np.uint8)
     runs = find_runs(road)
@@ -205,11 +223,9 @@ def _find_roads(read: Read, task: _BlockToClean) -> OpenComponents:
     found, is_open = find_open(runs, labels, area, strong)
     dropped = ~is_open & ~(strong & (area >= cleaning.min_area_px))
     runs.where(dropped[labels]).paint(road, 0)
-    if count:
-        mask.road.write(task.block, road)
-        if mask.levels:
-            mask.levels.write(task.block, levels, road)
-    return found
+    if not count:
+        return BlockOutput(found, masks)
+    return BlockOutput(found, {**masks, "road": road}, levels if task.store_levels else None)
 
 
 def _reach_level(levels: Bytes, high: int, runs: Runs, labels: Int32s, count: int) -> Bools:
@@ -224,15 +240,12 @@ def _reach_level(levels: Bytes, high: int, runs: Runs, labels: Int32s, count: in
     return strong
 
 
-def _find_holes(_: Read, task: _BlockToClean) -> OpenComponents:
-    """Drop components from a block, fill its complete holes, and return the open ones, marked if they must stay."""
+def _find_holes(_: Read, task: _BlockToFlood) -> BlockOutput:
+    """Drop components from a block and fill its complete holes; the result are the open ones, marked if they stay."""
     nothing = task.mask.road.is_empty(task.block)
     if nothing and task.block.area > task.cleaning.max_hole_px:
-        return whole_block(task.block, marked=True)
-    road = task.mask.road.read(task.block)
-    changed = task.dropped is not None and len(task.dropped) > 0
-    if task.dropped is not None:
-        road = _flooded(road, task.dropped, 0, 8)
+        return BlockOutput(whole_block(task.block, marked=True))
+    road = _flooded(task.mask.road.read(task.block), task.seeds, 0, 8)
     gaps = find_runs(road).complement()
     count, labels = label_runs(gaps, diagonal=False)
     area = np.bincount(labels, gaps.length, count).astype(np.int64)
@@ -243,9 +256,18 @@ def _find_holes(_: Read, task: _BlockToClean) -> OpenComponents:
     found, is_open = find_open(gaps, labels, area, stays)
     filled = ~is_open & ~stays
     gaps.where(filled[labels]).paint(road, 1)
-    if changed or filled.any():
-        task.mask.road.write(task.block, road)
-    return found
+    changed = len(task.seeds) or filled.any()
+    return BlockOutput(found, {"road": road} if changed else {})
+
+
+def _fill(_: Read, task: _BlockToFlood) -> BlockOutput:
+    """Fill the open holes of a block that are small all together."""
+    return BlockOutput(None, {"road": _flooded(task.mask.road.read(task.block), task.seeds, 1, 4)})
+
+
+_ROADS = BlockPass("roads", _find_roads, ("road", "nodata"), OpenComponents, _Seeds)
+_HOLES = BlockPass("holes", _find_holes, ("road",), OpenComponents, _Seeds)
+_FILLED = BlockPass("filled", _fill, ("road",))
 
 
 def _at_border(runs: Runs, block: Window, grid: BlockGrid) -> Bools:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from io import FileIO
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +78,27 @@ class BlockGrid:
         return Window(row * height, col * width, height, width).intersection(self.raster)
 
 
+class Plane(Protocol):
+    """A mask of a raster that is read by any window."""
+
+    @property
+    def grid(self) -> BlockGrid:
+        """The raster, and the blocks the mask was written by."""
+
+    def read(self, window: Window) -> Bytes:
+        """Return the mask in any window as (height, width) uint8, 0 or 1; 0 beyond the raster."""
+
+    def is_empty(self, window: Window) -> bool:
+        """Return whether all blocks that overlap a window are empty; cheap, as no pixel is read."""
+
+
+class Levels(Protocol):
+    """Levels of the pixels near roads."""
+
+    def read(self, block: Window, row: Ints, col: Ints) -> tuple[Bytes, Bools]:
+        """Return (pixels,) the levels at row, col of a block, 0 where they are not stored, and whether they are."""
+
+
 @dataclass(frozen=True)
 class BitPlane:
     """A mask on disk, one bit per pixel; 0 wherever nothing was written.
@@ -125,8 +147,7 @@ class BitPlane:
                     top, left = part.row - block.row, part.col - block.col
                     file.seek(self._slot(index) + top * row_bytes)
                     data = np.frombuffer(file.read(part.height * row_bytes), np.uint8).reshape(part.height, row_bytes)
-                    bits = np.unpackbits(data[:, left // 8 : -(-(left + part.width) // 8)], axis=1)
-                    mask[part.slices(window)] = bits[:, left % 8 : left % 8 + part.width]
+                    mask[part.slices(window)] = unpacked_columns(data, left, part.width)
         return mask
 
     def is_empty(self, window: Window) -> bool:
@@ -163,31 +184,48 @@ class RoadLevels:
 
     def write(self, block: Window, levels: Bytes, road: Bytes) -> None:
         """Store the levels of one block near its road; both (height, width) uint8."""
-        whole = block.area // 8 * 8
-        stored = np.ascontiguousarray(road).reshape(-1)[:whole].view(np.uint64) != 0
-        data = np.ascontiguousarray(levels).reshape(-1)[:whole].view(np.uint64)[np.flatnonzero(stored)]
+        bits, data = packed_levels(levels, road)
         with _opened(self.path, "r+b") as file:
             file.seek(self._slot(block))
-            _write(file, np.packbits(stored).tobytes() + data.tobytes())
+            _write(file, bits.tobytes() + data.tobytes())
 
     def read(self, block: Window, row: Ints, col: Ints) -> tuple[Bytes, Bools]:
         """Return (pixels,) the levels at row, col of a block, 0 where they are not stored, and whether they are."""
-        flat, eights = row * block.width + col, block.area // 8
+        size = -(-(block.area // 8) // 8)
         with _opened(self.path, "rb") as file:
             file.seek(self._slot(block))
-            bits = np.frombuffer(file.read(-(-eights // 8)).ljust(-(-eights // 8), b"\0"), np.uint8)
-            stored = np.append(np.unpackbits(bits, count=eights), np.uint8(0))
-            rank = np.cumsum(stored, dtype=np.int64)
-            data = np.frombuffer(file.read(8 * int(rank[-1])), np.uint8)
-        known = stored[flat >> 3].view(bool)
-        levels = np.zeros(len(flat), np.uint8)
-        levels[known] = data[(rank[flat[known] >> 3] - 1) * 8 + (flat[known] & 7)]
-        return levels, known
+            bits = np.frombuffer(file.read(size).ljust(size, b"\0"), np.uint8)
+            data = np.frombuffer(file.read(8 * int(np.bitwise_count(bits).sum())), np.uint8)
+        return unpacked_levels(bits, data, row * block.width + col, block.area)
 
     def _slot(self, block: Window) -> int:
         """Return where a block's levels begin in the file."""
         height, width = self.grid.step
         return self.grid.touching(block)[0][0] * (height * width + -(-height * width // 64))
+
+
+def unpacked_columns(packed: Bytes, left: int, width: int) -> Bytes:
+    """Return (height, width) uint8, 0 or 1, some columns of a mask with 8 pixels per byte."""
+    bits = np.unpackbits(packed[:, left // 8 : -(-(left + width) // 8)], axis=1)
+    return bits[:, left % 8 : left % 8 + width]
+
+
+def packed_levels(levels: Bytes, road: Bytes) -> tuple[Bytes, Bytes]:
+    """Return the levels of a block near its road as ``RoadLevels`` stores them: a bit per eight, and those kept."""
+    whole = levels.size // 8 * 8
+    stored = np.ascontiguousarray(road).reshape(-1)[:whole].view(np.uint64) != 0
+    data = np.ascontiguousarray(levels).reshape(-1)[:whole].view(np.uint64)[np.flatnonzero(stored)]
+    return np.packbits(stored), data.view(np.uint8)
+
+
+def unpacked_levels(bits: Bytes, data: Bytes, flat: Ints, size: int) -> tuple[Bytes, Bools]:
+    """Return (pixels,) the levels at flat indices of a block of ``size`` pixels, and whether they are stored."""
+    stored = np.append(np.unpackbits(bits, count=size // 8), np.uint8(0))
+    rank = np.cumsum(stored, dtype=np.int64)
+    known = stored[flat >> 3].view(bool)
+    levels = np.zeros(len(flat), np.uint8)
+    levels[known] = data[(rank[flat[known] >> 3] - 1) * 8 + (flat[known] & 7)]
+    return levels, known
 
 
 def set_bits(packed: Bytes) -> Ints:
