@@ -81,6 +81,7 @@ def finished(out, step):
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_parts_at_once_and_then_the_command_without_them_give_the_bytes_of_one_run(raster, whole, out, count):
+    """Threads stand for processes: each has its own locks, and shares nothing else but the folder."""
     with ThreadPoolExecutor(count) as threads:
         results = list(threads.map(lambda index: run(raster, out, f"{index + 1}/{count}"), range(count)))
     assert names_in(out.parent) == ["roads.gpkg.partial"]
@@ -109,6 +110,20 @@ def test_any_raster_in_any_blocks(tmp_path, out, seed):
         list(threads.map(lambda part: run(raster, out, part, **options), ["1/2", "2/2"]))
     run(raster, out, **options)
     assert out.read_bytes() == (tmp_path / "whole.gpkg").read_bytes()
+
+
+@pytest.mark.parametrize("simplify", [0, None, 2])
+def test_areas_are_shared_too(raster, tmp_path, out, simplify):
+    options = {"as_": "polygons", "simplify": simplify}
+    run(raster, tmp_path / "areas.gpkg", **options)
+    with pytest.raises(StoppedError):
+        run(raster, out, "2/3", stopping(2 * BLOCKS + 5), **options)
+    assert 0 < finished(out, "corners") < BLOCKS
+    with pytest.raises(OutputError, match="left by a run with another geometry"):
+        run(raster, out)
+    assert run(raster, out, "1/3", **options).blocks_missing == 0
+    assert run(raster, out, **options).blocks_resumed == BLOCKS
+    assert out.read_bytes() == (tmp_path / "areas.gpkg").read_bytes()
 
 
 def test_a_mosaic_is_shared_like_one_raster(tmp_path, raster, whole, out):

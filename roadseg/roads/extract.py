@@ -10,8 +10,9 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -22,18 +23,18 @@ import roadseg
 from roadseg.errors import SceneError
 from roadseg.files.parts import PartCounts
 from roadseg.files.states import FileStates
-from roadseg.progress import Listener
+from roadseg.progress import Advance, Listener
 from roadseg.raster.encoding import LEVELS
 from roadseg.raster.partial import Partial
 from roadseg.raster.probability import ProbabilityRaster
 from roadseg.roads.centerlines.extract import TRACED, centerlines_of, traced_blocks
 from roadseg.roads.centerlines.geometry import to_ground
-from roadseg.roads.mask.clean import Cleaning, clean_raster
-from roadseg.roads.mask.passes import local_passes
+from roadseg.roads.mask.clean import Cleaning, CleanMask, clean_blocks
+from roadseg.roads.mask.passes import Passes, local_passes
 from roadseg.roads.mask.shared_passes import SharedBlocks, SharedPasses, finished_blocks
 from roadseg.roads.mask.store import BlockGrid
 from roadseg.roads.mask.workers import WorkerPool
-from roadseg.roads.network import Roads
+from roadseg.roads.network import RoadAreas, Roads
 from roadseg.roads.pixel_graph import PixelGraph
 from roadseg.roads.repair.repair import RepairLimits, repair
 from roadseg.settings import VectorizeSettings
@@ -114,15 +115,12 @@ class ExtractionPlan:
         return SIMPLIFY_PX if simplify_m is None else simplify_m / self.raster.ground.pixel_side
 
     def grid(self) -> BlockGrid:
-        """Return the blocks that a road network is extracted by."""
+        """Return the blocks that roads are extracted by."""
         return BlockGrid(self.raster.grid.height, self.raster.grid.width, self.settings.block_px)
 
-    def blocks(self, processors: int) -> dict[str, int]:
-        """Return how the raster is cut: no more processes than there are blocks, or processors."""
-        height, width, block_px = self.raster.grid.height, self.raster.grid.width, self.settings.block_px
-        count = math.ceil(height / block_px) * math.ceil(width / block_px)
-        workers = max(1, min(self.settings.workers, count, processors))
-        return {"height": height, "width": width, "block_px": block_px, "workers": workers}
+    def workers(self, processors: int) -> int:
+        """Return the number of processes: no more than there are blocks, or processors."""
+        return max(1, min(self.settings.workers, len(self.grid().blocks()), processors))
 
     @property
     def fingerprint(self) -> dict[str, object]:
@@ -169,20 +167,13 @@ def extract(plan: ExtractionPlan, folder: Path, listener: Listener, shared: Shar
     SceneError
         If the raster cannot be read, or the low threshold is above the threshold.
     """
-    raster, ground, cleaning, blocks = plan.raster, plan.raster.ground, plan.cleaning(), plan.blocks(processors())
+    raster, ground = plan.raster, plan.raster.ground
     if plan.settings.workers > processors():
         listener.report(f"{plan.settings.workers} workers were asked for; {processors()} are used, one per processor")
     listener.start(raster.grid.window.area / 1e6, 0)
-    if plan.settings.geometry == "polygons":
-        from roadseg.roads.areas.polygons import areas_to_ground, road_areas
-
-        half = replace(listener, advance=lambda megapixels: listener.advance(megapixels / 2))
-        with clean_raster(raster, cleaning=cleaning, folder=folder, on_block=half.advance, **blocks) as mask:
-            areas = road_areas(
-                mask, simplify_px=plan.simplify_px(), on_block=lambda window: half.advance(window.area / 1e6), **blocks
-            )
-        return areas_to_ground(areas, ground)
-    with WorkerPool(raster, blocks["workers"]) as pool:
+    with WorkerPool(raster, plan.workers(processors())) as pool:
+        if plan.settings.geometry == "polygons":
+            return _areas(plan, pool, folder, listener, shared)
         # Nothing here keeps the graph of a stage: it is freed as soon as the next stage has its own.
         return to_ground(
             repair(
@@ -199,7 +190,7 @@ def extract(plan: ExtractionPlan, folder: Path, listener: Listener, shared: Shar
 
 
 def extract_part(plan: ExtractionPlan, listener: Listener, shared: SharedBlocks) -> PartCounts:
-    """Do the blocks of a road network that no other process has finished or works on.
+    """Do the blocks of roads that no other process has finished or works on.
 
     Parameters
     ----------
@@ -217,10 +208,16 @@ def extract_part(plan: ExtractionPlan, listener: Listener, shared: SharedBlocks)
     OutputError
         If a block cannot be written.
     """
-    with WorkerPool(plan.raster, plan.blocks(processors())["workers"]) as pool:
+    with WorkerPool(plan.raster, plan.workers(processors())) as pool:
         before = count_finished(plan, shared.partial)
         listener.start(plan.raster.grid.window.area / 1e6, 0)
-        traced_blocks(SharedPasses(pool, plan.grid(), shared, listener), plan.cleaning(), listener.advance)
+        passes = SharedPasses(pool, plan.grid(), shared, listener)
+        if plan.settings.geometry == "polygons":
+            from roadseg.roads.areas.outlines import find_corners_of
+
+            find_corners_of(passes, *_half_cleaned(plan, passes, listener))
+        else:
+            traced_blocks(passes, plan.cleaning(), listener.advance)
     count = len(plan.grid().blocks())
     counts = PartCounts(count, before, count - count_finished(plan, shared.partial))
     if not counts.missing:
@@ -230,16 +227,51 @@ def extract_part(plan: ExtractionPlan, listener: Listener, shared: SharedBlocks)
 
 def count_finished(plan: ExtractionPlan, finished: Partial) -> int:
     """Return how many blocks have gone through all passes."""
-    return finished_blocks(finished, TRACED, plan.grid())
+    last = TRACED
+    if plan.settings.geometry == "polygons":
+        from roadseg.roads.areas.outlines import CORNERS
+
+        last = CORNERS
+    return finished_blocks(finished, last, plan.grid())
 
 
 def _centerlines(
     plan: ExtractionPlan, pool: WorkerPool, folder: Path, listener: Listener, shared: SharedBlocks | None
 ) -> PixelGraph:
-    if shared:
-        return centerlines_of(SharedPasses(pool, plan.grid(), shared, listener), plan.cleaning(), listener.advance)
-    with local_passes(pool, plan.grid(), folder) as passes:
+    with _passes(plan, pool, folder, listener, shared) as passes:
         return centerlines_of(passes, plan.cleaning(), listener.advance)
+
+
+def _areas(
+    plan: ExtractionPlan, pool: WorkerPool, folder: Path, listener: Listener, shared: SharedBlocks | None
+) -> RoadAreas:
+    from roadseg.roads.areas.polygons import areas_to_ground, road_areas
+
+    with _passes(plan, pool, folder, listener, shared) as passes:
+        mask, advance = _half_cleaned(plan, passes, listener)
+        areas = road_areas(passes, mask, simplify_px=plan.simplify_px(), on_block=advance)
+    return areas_to_ground(areas, plan.raster.ground)
+
+
+def _half_cleaned(plan: ExtractionPlan, passes: Passes, listener: Listener) -> tuple[CleanMask, Advance]:
+    """Return the clean mask, which is half of the work for areas, and what to call for the other half."""
+
+    def half(megapixels: float) -> None:
+        listener.advance(megapixels / 2)
+
+    return clean_blocks(passes, plan.cleaning(), half), half
+
+
+@contextmanager
+def _passes(
+    plan: ExtractionPlan, pool: WorkerPool, folder: Path, listener: Listener, shared: SharedBlocks | None
+) -> Iterator[Passes]:
+    """Context manager for the passes of this process alone, or those that complete what parts have left."""
+    if shared:
+        yield SharedPasses(pool, plan.grid(), shared, listener)
+        return
+    with local_passes(pool, plan.grid(), folder) as passes:
+        yield passes
 
 
 _FEW_PLACES = 10_000

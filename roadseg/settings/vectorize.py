@@ -172,8 +172,6 @@ def check_combinations(outputs: VectorOutputs, settings: VectorizeSettings) -> N
     """
     if outputs.image and not outputs.preview:
         raise UsageError("--image is the background of --preview; give both")
-    if settings.part and settings.geometry == "polygons":
-        raise UsageError("--part shares the work for lines; leave it out, or --as polygons")
     if outputs.junctions and settings.geometry == "polygons":
         raise UsageError("--junctions belong to lines; leave out --as polygons")
     if outputs.osm and settings.geometry == "polygons":

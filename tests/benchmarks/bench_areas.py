@@ -21,6 +21,9 @@ from numpy.typing import NDArray
 
 from roadseg.raster.ground import Ground
 from roadseg.roads.areas.polygons import areas_to_ground, road_areas
+from roadseg.roads.mask.passes import local_passes
+from roadseg.roads.mask.store import BlockGrid
+from roadseg.roads.mask.workers import WorkerPool
 from roadseg.windows import Window
 
 MPX = float(os.environ.get("ROADSEG_BENCHMARK_MPX", "60"))
@@ -59,7 +62,8 @@ class Repeated:
 
 def by_roadseg(mask: Repeated, simplify_px: float) -> NDArray[np.object_]:
     """Trace the mask in blocks."""
-    return areas_to_ground(road_areas(mask, HEIGHT, WIDTH, simplify_px=simplify_px, block_px=2048), Ground()).polygons
+    with WorkerPool(None, 1) as pool, local_passes(pool, BlockGrid(HEIGHT, WIDTH, 2048), None) as passes:
+        return areas_to_ground(road_areas(passes, mask, simplify_px=simplify_px), Ground()).polygons
 
 
 def by_gdal(mask: Repeated, connectivity: int) -> NDArray[np.object_]:

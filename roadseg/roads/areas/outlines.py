@@ -6,20 +6,21 @@ where four pixels form a chequer decides whether areas that touch at a corner ar
 a tenth is road; memory is proportional to the number of corners.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
+from roadseg.progress import Advance
 from roadseg.ragged import offsets, ranges
 from roadseg.roads.areas.corners import (
     ALONG,
     CHEQUER,
     NORTH,
     WEST,
+    BlockCorners,
     Bytes,
     Corners,
     Int32s,
@@ -28,7 +29,8 @@ from roadseg.roads.areas.corners import (
     find_corners,
 )
 from roadseg.roads.mask.components import label_pairs
-from roadseg.roads.mask.workers import WorkerPool
+from roadseg.roads.mask.passes import BlockOutput, BlockPass, Passes, Read
+from roadseg.roads.mask.store import BlockGrid
 from roadseg.roads.pixel_graph import Bools, Floats, Ints
 from roadseg.windows import Window
 
@@ -65,55 +67,63 @@ class Rings:
 
 
 @dataclass(frozen=True)
-class TracingSettings:
-    """Settings for tracing a mask.
+class _BlockToTrace:
+    """A block of a mask."""
+
+    block: Window
+    mask: Mask
+    raster: Window
+
+
+def find_corners_of(passes: Passes, mask: Mask, on_block: Advance) -> Iterator[BlockCorners]:
+    """Return the corners in all blocks of a mask, row by row.
 
     Parameters
     ----------
+    passes
+        Passes over the blocks.
+    mask
+        The mask; with several workers it must be picklable.
+    on_block
+        Called with the number of megapixels finished since the last call.
+    """
+    tasks = [_BlockToTrace(block, mask, passes.grid.raster) for block in passes.grid.blocks()]
+    return passes.results(CORNERS, tasks, on_block)
+
+
+def trace_rings(found: Iterable[BlockCorners], grid: BlockGrid, simplify: Simplify, *, joined: bool) -> Rings:
+    """Trace the outlines of all areas of a mask.
+
+    Rings are simplified as soon as they are closed, which saves memory.
+
+    Parameters
+    ----------
+    found, grid
+        The corners in all blocks, and the blocks.
+    simplify
+        What is done to each ring.
     joined
         Whether pixels that touch at a corner are one area. Its outline then visits that corner twice, and passes
         itself without touching once corners are cut. Otherwise areas end there, a ring visits each point once,
         and rings are closed at the end only.
-    block_px
-        Side of the blocks in which the mask is read.
-    workers
-        Number of processes that trace blocks; more than one needs a mask that can be pickled.
-    on_block
-        Called with every block that is finished.
     """
-
-    joined: bool
-    block_px: int = 4096
-    workers: int = 1
-    on_block: Callable[[Window], None] | None = None
-
-
-def trace_rings(mask: Mask, height: int, width: int, simplify: Simplify, tracing: TracingSettings) -> Rings:
-    """Trace the outlines of all areas of a mask of ``height`` × ``width`` px.
-
-    Rings are simplified as soon as they are closed, which saves memory.
-    """
-    seams, closing = LabelUnion(width), _RingCloser(height, width, simplify)
-    windows = list(_blocks(height, width, tracing.block_px))
-    with WorkerPool(mask, tracing.workers) as pool:
-        found = pool.map(partial(find_corners, height=height, width=width), windows)
-        for window, traced in zip(windows, found, strict=True):
-            closing.add(replace(traced.corners, label=traced.corners.label + np.int32(seams.count)))
-            seams.unite(traced, window)
-            if tracing.joined and window.col_stop == width and closing.is_due():
-                closing.close(lambda pairs: np.ones(len(pairs), dtype=np.bool_))
-            if tracing.on_block:
-                tracing.on_block(window)
+    seams, closing = LabelUnion(grid.width), _RingCloser(grid.height, grid.width, simplify)
+    for window, traced in zip(grid.blocks(), found, strict=True):
+        closing.add(replace(traced.corners, label=traced.corners.label + np.int32(seams.count)))
+        seams.unite(traced, window)
+        if joined and window.col_stop == grid.width and closing.is_due():
+            closing.close(lambda pairs: np.ones(len(pairs), dtype=np.bool_))
     area_of = seams.areas()
-    closing.close(lambda pairs: (area_of[pairs[:, 0]] == area_of[pairs[:, 1]]) | tracing.joined)
-    return closing.rings(area_of, joined=tracing.joined)
+    closing.close(lambda pairs: (area_of[pairs[:, 0]] == area_of[pairs[:, 1]]) | joined)
+    return closing.rings(area_of, joined=joined)
 
 
-def _blocks(height: int, width: int, block_px: int) -> Iterator[Window]:
-    """Yield the blocks of a raster, row by row."""
-    for row in range(0, height, block_px):
-        for col in range(0, width, block_px):
-            yield Window(row, col, min(block_px, height - row), min(block_px, width - col))
+def _find(_: Read, task: _BlockToTrace) -> BlockOutput:
+    return BlockOutput(find_corners(task.mask, task.block, task.raster.height, task.raster.width))
+
+
+CORNERS = BlockPass("corners", _find, result=BlockCorners)
+"""The last pass."""
 
 
 @dataclass(frozen=True)

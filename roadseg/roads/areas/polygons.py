@@ -7,7 +7,6 @@ one area. Exact outlines of pixels cannot show that in a valid polygon: there su
 same component.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,14 +14,15 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from roadseg.progress import Advance
 from roadseg.ragged import offsets, ranges
 from roadseg.raster.ground import Ground
 from roadseg.roads.areas.corners import Int32s, Mask
-from roadseg.roads.areas.outlines import Rings, TracingSettings, trace_rings
+from roadseg.roads.areas.outlines import Rings, find_corners_of, trace_rings
 from roadseg.roads.areas.straighten import straighten
+from roadseg.roads.mask.passes import Passes
 from roadseg.roads.network import RoadAreas
 from roadseg.roads.pixel_graph import Floats, Ints
-from roadseg.windows import Window
 
 SIMPLIFY_PX = 0.5
 """Default tolerance of outlines: the largest at which no pixel changes sides."""
@@ -62,39 +62,28 @@ class PixelAreas:
 
 
 def road_areas(
-    mask: Mask,
-    height: int,
-    width: int,
-    *,
-    simplify_px: float = SIMPLIFY_PX,
-    block_px: int = 4096,
-    workers: int = 1,
-    on_block: Callable[[Window], None] | None = None,
+    passes: Passes, mask: Mask, *, simplify_px: float = SIMPLIFY_PX, on_block: Advance = lambda _: None
 ) -> PixelAreas:
     """Turn a mask of roads into areas.
 
     Parameters
     ----------
+    passes
+        Passes over the blocks in which the mask is read; the result does not depend on them.
     mask
-        Mask with 1 for road and 0 for anything else.
-    height, width
-        Size of the mask in pixels.
+        Mask with 1 for road and 0 for anything else; with several workers it must be picklable.
     simplify_px
         0 keeps the edges of the pixels. Up to half a pixel it is how far lines may pass from the middles of pixel
         edges, and rasterizing the polygons gives the mask back. Above, vertices are dropped whose triangle with
         their neighbours is smaller than its square.
-    block_px
-        Side of the blocks in which the mask is read; the result does not depend on it.
-    workers
-        Number of processes that trace blocks; more than one needs a mask that can be pickled.
     on_block
-        Called with every block that is finished.
+        Called with the number of megapixels finished since the last call.
     """
-    if not simplify_px >= 0 or min(block_px, workers) < 1:
-        raise ValueError("simplify_px must not be negative, block_px and workers must be positive")
-    tracing = TracingSettings(simplify_px > 0, block_px, workers, on_block)
+    if not simplify_px >= 0:
+        raise ValueError("simplify_px must not be negative")
+    found = find_corners_of(passes, mask, on_block)
     simplify = partial(straighten, tolerance_px=simplify_px) if simplify_px > 0 else _pixel_edges
-    areas = _assembled(trace_rings(mask, height, width, simplify, tracing))
+    areas = _assembled(trace_rings(found, passes.grid, simplify, joined=simplify_px > 0))
     return areas if simplify_px <= SIMPLIFY_PX or len(areas) == 0 else _simplified(areas, simplify_px)
 
 

@@ -76,7 +76,6 @@ class SharedPasses:
     def __init__(self, pool: WorkerPool, grid: BlockGrid, shared: SharedBlocks, listener: Listener) -> None:
         self._pool, self._grid, self._shared, self._listener = pool, grid, shared, listener
         self._layers: dict[str, list[Layer]] = {}
-        self._with_levels = ""
 
     @property
     def grid(self) -> BlockGrid:
