@@ -258,7 +258,7 @@ def predict_scene(
             _check_unchanged(prepared.states, partial)
             partial.publish(finished)
     if not known:
-        listener.warn(f"{scene_path} has no valid pixel in the requested area; the output holds only nodata")
+        listener.warn(f"{scene_path} has no valid pixel; the output holds only nodata")
     return PredictResult(
         scene=scene_path,
         outputs={name: path for name, path in asdict(outputs).items() if path},

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from roadseg.errors import SceneError, UsageError, shortened
+from roadseg.errors import SceneError, UsageError, counted, shortened
 from roadseg.files.lock import OutputLock, locked
 from roadseg.files.outputs import publish, staging_folder
 from roadseg.files.parts import check_unshared
@@ -74,13 +74,13 @@ class VectorizeResult:
         rate = f"{self.megapixels:,.1f} Mpx in {self.seconds:,.1f} s"
         if self.roads is None:
             return f"{self.blocks - self.blocks_missing:,} of {self.blocks:,} blocks finished; {rate}"
-        count, parts = f"{len(self.roads):,}", f"{self.components:,} components"
+        parts = counted(self.components, "component")
         if self.area_km2 is not None:
-            return f"{count} road areas, {self.area_km2:,.2f} km², {parts}; {rate}"
+            return f"{counted(len(self.roads), 'road area')}, {self.area_km2:,.2f} km², {parts}; {rate}"
         length = f"{self.length_px:,.0f} px" if self.length_km is None else f"{self.length_km:,.1f} km"
         gaps = f" ({self.inferred_km:,.1f} km)" if self.inferred_km is not None else ""
-        junctions, bridges = f"{self.junctions:,} junctions", f"{self.inferred:,} bridged gaps{gaps}"
-        return f"{count} roads, {length}, {junctions}, {parts}, {bridges}; {rate}"
+        junctions, bridges = counted(self.junctions, "junction"), counted(self.inferred, "bridged gap") + gaps
+        return f"{counted(len(self.roads), 'road')}, {length}, {junctions}, {parts}, {bridges}; {rate}"
 
 
 def vectorize(

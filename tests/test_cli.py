@@ -523,6 +523,17 @@ def test_stdout_carries_nothing_but_the_geotiff(folder):
     assert sorted(path.name for path in folder.iterdir()) == ["scene.tif", "tiny.safetensors"]
 
 
+def test_gdal_reads_stdout_as_the_readme_says(folder):
+    command = [sys.executable, "-m", "roadseg", *COMMAND[:2], "-o", "-", *COMMAND[6:]]
+    reader = "import rasterio; print(rasterio.open('/vsistdin?buffer_limit=-1').shape)"
+    assert "'/vsistdin?buffer_limit=-1'" in Path(__file__).parents[1].joinpath("README.md").read_text()
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as writing:
+        done = subprocess.run(
+            [sys.executable, "-c", reader], stdin=writing.stdout, capture_output=True, text=True, check=False
+        )
+    assert done.stdout.strip() == "(700, 900)", done.stderr
+
+
 def test_a_reader_that_goes_away_is_no_traceback(folder):
     command = " ".join([sys.executable, "-m", "roadseg", *COMMAND[:2], "-o", "-", *COMMAND[6:]])
     done = subprocess.run(

@@ -38,7 +38,7 @@ def test_one_raster(raster, run):
     first, last = said.stderr.splitlines()
     assert first == f"roadseg: {raster}: 210 × 150 px of 1 m used as they are; road from probability 0.5 on (default)"
     assert re.fullmatch(
-        r"roadseg: 3 roads, 0\.3 km, 1 junctions, 1 components, 0 bridged gaps \(0\.0 km\); 0\.0 Mpx in [\d.]+ s", last
+        r"roadseg: 3 roads, 0\.3 km, 1 junction, 1 component, 0 bridged gaps \(0\.0 km\); 0\.0 Mpx in [\d.]+ s", last
     )
     assert (features("t.gpkg"), features("t.gpkg", "junctions")) == (3, 4)
     assert cv2.imread("t.png").shape == (150, 210, 3)

@@ -53,9 +53,7 @@ def test_a_t_comes_back_as_three_roads_and_a_junction(tmp_path, heard):
     assert network.width_m == pytest.approx([9, 9, 9], abs=0.6)
     assert network.probability_mean == pytest.approx([230 / 254] * 3, abs=0.02)
     assert network.at_border.sum() == 2
-    assert done.sentence().startswith(
-        "3 roads, 0.3 km, 1 junctions, 1 components, 0 bridged gaps (0.0 km); 0.0 Mpx in "
-    )
+    assert done.sentence().startswith("3 roads, 0.3 km, 1 junction, 1 component, 0 bridged gaps (0.0 km); 0.0 Mpx in ")
     assert heard[0].endswith("210 × 150 px of 1 m used as they are; road from probability 0.5 on (default)")
     assert heard.warnings == []
 
@@ -103,7 +101,7 @@ def test_without_a_crs_everything_is_in_pixels_and_it_is_said(tmp_path, heard):
     assert heard.warnings == [f"{path} has no CRS with metres; limits, lengths and widths are in pixels"]
     assert sorted_lengths(done.roads) == pytest.approx([70, 100, 110], abs=NEAR)
     assert (done.length_km, round(done.length_px)) == (None, pytest.approx(280, abs=2 * NEAR))
-    assert " px, 1 junctions" in done.sentence()
+    assert " px, 1 junction," in done.sentence()
 
 
 def test_the_network_is_extracted_at_the_models_resolution(tmp_path, heard):
@@ -222,7 +220,7 @@ def test_areas_are_polygons(tmp_path):
     assert isinstance(done.roads, RoadAreas)
     assert done.roads.area_m2.sum() == pytest.approx((draw_t() > 0).sum(), rel=0.02)
     assert dict(pyogrio.list_layers(tmp_path / "t.gpkg")) == {"roads": "Polygon", "layer_styles": None}
-    assert "1 road areas, 0.00 km², 1 components" in done.sentence()
+    assert "1 road area, 0.00 km², 1 component;" in done.sentence()
     run(write_levels(tmp_path / "t.tif", draw_t()), tmp_path / "t.geojson", geometry="polygons")
     (feature,) = json.loads((tmp_path / "t.geojson").read_text())["features"]
     assert shapely.is_ccw(shapely.linearrings(feature["geometry"]["coordinates"][0]))

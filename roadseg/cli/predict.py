@@ -80,7 +80,7 @@ def predict(
     roadseg predict --scenes tiles.csv -o roads/ --summary summary.json
     roadseg predict state.vrt -o roads.tif --part 3/20
     roadseg predict state.vrt -o roads.tif --dask tcp://scheduler:8786
-    roadseg predict scene.tif -o - | gdal_translate /vsistdin/ out.jp2
+    roadseg predict scene.tif -o - | gdal_translate '/vsistdin?buffer_limit=-1' out.jp2
     """
     check_stdout(output, as_json=as_json)
     with usage_errors():

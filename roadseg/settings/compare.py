@@ -51,7 +51,9 @@ class CompareSettings:
         Path | None,
         Option("--osm", "Also write the missing roads for OpenStreetMap editors, as GeoJSON.", "Output"),
     ] = None
-    preview: Annotated[Path | None, Option("--preview", "PNG of missing, unseen and matched roads.", "Output")] = None
+    preview: Annotated[
+        Path | None, Option("--preview", "PNG: missing roads magenta, unseen orange, matched grey.", "Output")
+    ] = None
     overwrite: Annotated[bool, Option("--overwrite", "Replace outputs.", "Output")] = False
 
     @property
