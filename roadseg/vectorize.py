@@ -74,12 +74,12 @@ class VectorizeResult:
         rate = f"{self.megapixels:,.1f} Mpx in {self.seconds:,.1f} s"
         if self.roads is None:
             return f"{self.blocks - self.blocks_missing:,} of {self.blocks:,} blocks finished; {rate}"
-        parts = counted(self.components, "component")
+        parts = counted(self.components or 0, "component")
         if self.area_km2 is not None:
             return f"{counted(len(self.roads), 'road area')}, {self.area_km2:,.2f} km², {parts}; {rate}"
         length = f"{self.length_px:,.0f} px" if self.length_km is None else f"{self.length_km:,.1f} km"
         gaps = f" ({self.inferred_km:,.1f} km)" if self.inferred_km is not None else ""
-        junctions, bridges = counted(self.junctions, "junction"), counted(self.inferred, "bridged gap") + gaps
+        junctions, bridges = counted(self.junctions or 0, "junction"), counted(self.inferred or 0, "bridged gap") + gaps
         return f"{counted(len(self.roads), 'road')}, {length}, {junctions}, {parts}, {bridges}; {rate}"
 
 
