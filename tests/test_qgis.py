@@ -66,6 +66,7 @@ def test_predict_reprojects_the_extent_and_writes_raster_and_network(qgis, scene
     with rasterio.open(tmp_path / "roads.tif") as raster:
         assert (raster.width, raster.height) == (600, 500)
     assert (tmp_path / "roads.gpkg").exists()
+    assert "ResourceWarning" not in text
 
 
 def test_an_error_reaches_the_user_as_the_one_sentence(qgis, scene, tmp_path):

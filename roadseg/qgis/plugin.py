@@ -213,20 +213,20 @@ def _run(command: list[str], feedback: Any) -> None:
     # QGIS sets these for its own Python; they would lead another one to the wrong modules.
     own = {"PYTHONHOME", "PYTHONPATH"}
     environment = {key: value for key, value in os.environ.items() if key not in own}
-    process = subprocess.Popen(  # noqa: S603 (the command is the user's own)
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
-    )
     last = ""
-    for line in lines_of(_chunks(process)):
-        if feedback.isCanceled():
-            process.terminate()  # finished blocks are kept
-        percent = progress_of(line)
-        if percent is None:
-            feedback.pushInfo(line)
-            last = line
-        else:
-            feedback.setProgress(percent)
-    if process.wait() and not feedback.isCanceled():
+    with subprocess.Popen(  # noqa: S603 (the command is the user's own)
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
+    ) as process:
+        for line in lines_of(_chunks(process)):
+            if feedback.isCanceled():
+                process.terminate()  # finished blocks are kept
+            percent = progress_of(line)
+            if percent is None:
+                feedback.pushInfo(line)
+                last = line
+            else:
+                feedback.setProgress(percent)
+    if process.returncode and not feedback.isCanceled():
         raise QgsProcessingException(last or f"roadseg ended with status {process.returncode}")
 
 
