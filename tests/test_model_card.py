@@ -150,7 +150,11 @@ def test_what_is_not_safetensors_is_refused(tmp_path, data):
 
 
 @pytest.mark.parametrize(
-    "header", [{"__metadata__": "roadseg"}, {"__metadata__": [METADATA_KEY]}, {"a": {}}, [], {"a": 7}]
+    "header",
+    [
+        *({"__metadata__": "roadseg"}, {"__metadata__": [METADATA_KEY]}, {"a": {}}, [], {"a": 7}),
+        *({"a": {"data_offsets": [0, end]}} for end in ("2", [2], 1.5, None)),
+    ],
 )
 def test_a_header_of_another_form_is_refused(tmp_path, header):
     text = json.dumps(header).encode()

@@ -146,6 +146,7 @@ def test_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
         {"history": [{"step": 4000}]},
         {"history": [{"loss": 1}]},
         {"history": ["step"]},
+        {"history": [{"step": 1, "loss": "low"}]},
         {"history": [{"step": "1"}, 7]},
         {"best": [1]},
         {"best": [0.5, 3]},

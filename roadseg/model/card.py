@@ -214,11 +214,13 @@ def read_card(path: Path) -> ModelCard:
                 raise ModelError(f"{path} is truncated ({size} bytes, its header alone has {8 + length}); get it again")
             header = json.loads(file.read(length))
         end = max((t["data_offsets"][1] for k, t in header.items() if k != "__metadata__"), default=0)
+        if not isinstance(end, int):
+            raise ValueError
     except FileNotFoundError:
         raise ModelError(_no_such_model(str(path))) from None
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, struct.error) as error:
         raise ModelError(f"{path} is not a safetensors file; roadseg only loads models in that format") from error
-    if not isinstance(end, int) or size < 8 + length + end:
+    if size < 8 + length + end:
         raise ModelError(f"{path} is truncated ({size} of {8 + length + end} bytes); get it again")
     metadata = header.get("__metadata__")
     if not isinstance(metadata, dict) or METADATA_KEY not in metadata:
