@@ -159,6 +159,7 @@ def vectorize_raster(
             backdrop = _backdrop(plan.raster, outputs) if outputs else None
             resumed = count_finished(plan, left.partial) if left else 0
             roads = extract(plan, folder, listener, left)
+            _check_unchanged(plan, left)
             if not len(roads):
                 listener.warn(f"no road was found in {mosaic_name(paths)}: {plan.raster.emptiness(plan.threshold)}")
             if outputs:
@@ -279,6 +280,16 @@ def _left_by_parts(
     found, start_over = plan.fingerprint, plan.settings.overwrite
     with Partial(outputs.vector, found, start_over=start_over, check_lock=lock.check) as partial:
         yield SharedBlocks(partial)
+
+
+def _check_unchanged(plan: ExtractionPlan, left: SharedBlocks | None) -> None:
+    """Raise SceneError if a raster has changed since it was opened: blocks of both states would not fit together."""
+    changed = changed_files(plan.states)
+    if changed:
+        if left:
+            left.partial.discard()
+        names = shortened(changed, 3)
+        raise SceneError(f"{names} changed while it was read, so nothing was written; repeat the command")
 
 
 def _publish(staged: Sequence[tuple[Path, Path]], lock: OutputLock, left: SharedBlocks | None) -> None:

@@ -33,3 +33,19 @@ def test_no_line_beside_a_bar_or_when_quiet(
         listener.start(9, 0)
         listener.advance(3)
     assert "left" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "stored"),
+    [
+        (["predict", "a.tif", "-o", "b.tif", "-q"], "roadseg predict a.tif -o b.tif"),
+        (["predict", "-vv", "a b.tif", "--json", "--no-progress"], "roadseg predict 'a b.tif'"),
+        (["predict", "-qv", "--part", "1/2", "--workers=3", "a.tif", "--quiet"], "roadseg predict a.tif"),
+        (["predict", "a.tif", "-o", "-", "--grid", "model"], "roadseg predict a.tif -o - --grid model"),
+    ],
+)
+def test_the_stored_command_holds_what_changes_the_result(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], stored: str
+) -> None:
+    monkeypatch.setattr("sys.argv", ["roadseg", *words])
+    assert terminal.command_line({"--part", "--workers"}) == stored

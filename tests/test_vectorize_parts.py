@@ -341,6 +341,16 @@ def test_a_raster_that_changes_fails_the_part_and_its_blocks_are_refused(raster,
         run(raster, out)
 
 
+@pytest.mark.parametrize("parts", [False, True])
+def test_a_raster_that_changes_gives_no_network(raster, out, parts):
+    if parts:
+        with pytest.raises(StoppedError):
+            run(raster, out, "1/2", stopping(5))
+    with pytest.raises(SceneError, match="changed while it was read, so nothing was written; repeat the command"):
+        run(raster, out, listener=Listener(advance=lambda _: os.utime(raster, (1, 1))))
+    assert names_in(out.parent) == []
+
+
 def test_a_part_that_finished_no_block_leaves_nothing(raster, out, monkeypatch):
     def fail(*_):
         raise StoppedError

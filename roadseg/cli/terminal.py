@@ -1,6 +1,7 @@
 """What the commands share: progress, messages, exit statuses, standard streams and tables."""
 
 import json
+import re
 import shlex
 import shutil
 import sys
@@ -244,11 +245,14 @@ def _say(sentence: str) -> None:
     print(printable(f"roadseg: {sentence}"), file=sys.stderr)
 
 
+_ABOUT_MESSAGES = re.compile(r"-[qv]+|--(quiet|verbose|progress|no-progress|json)")
+
+
 def command_line(without: Collection[str] = ()) -> str:
-    """Return the command as it was typed, but without these options and their values."""
+    """Return the command as it was typed, but without these options and their values, and without those on messages."""
     words, skipped = ["roadseg"], False
     for word in sys.argv[1:]:
-        if not skipped and word.partition("=")[0] not in without:
+        if not skipped and word.partition("=")[0] not in without and not _ABOUT_MESSAGES.fullmatch(word):
             words.append(word)
         skipped = not skipped and word in without
     return shlex.join(words)
