@@ -115,8 +115,8 @@ class SharedPasses:
 
     def _finish(self, step: BlockPass, tasks: Sequence[BlockTask], on_block: Advance) -> None:
         """Do blocks until all are finished, by whomever."""
-        wait = _Waiting(self._listener)
         rest = self._do_free_ones(step, self._in_turn(tasks), on_block)
+        wait = _Waiting(self._listener)
         while rest:
             wait(f"for {counted(len(rest), 'block')} that other parts work on")
             rest = self._do_free_ones(step, rest, on_block)
