@@ -81,6 +81,7 @@ class PredictResult:
     known_fraction: float | None
     blocks: int
     blocks_resumed: int
+    recalibrated: float | None = None
     blocks_missing: int = 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -274,6 +275,7 @@ def predict_scene(
         known_fraction=known / plan.area_out.area,
         blocks=len(plan.blocks),
         blocks_resumed=resumed,
+        recalibrated=plan.half if settings.recalibrate else None,
     )
 
 

@@ -33,7 +33,7 @@ TINY = {
     "bench_network": {"MPX": 0.08},
     "bench_network_quality": {},
     "bench_network_repair": {"MPX": 0.1, "SCENES": 2, "SCENE_PX": 300},
-    "bench_peers": {"SIDE_PX": 240, "CORES": (2,)},
+    "bench_peers": {"SIDE_PX": 240, "CORES": (1,), "ONLY": ("roadseg", "plain float32")},
     "bench_pipeline": {"HEIGHT": 300, "WIDTH": 340, "BLOCK_PX": 224, "WINDOWS_MS": (0.1,)},
     "bench_recipes": {"STEPS": 1, "WIDTH": 2, "BATCH": 1, "CROP": 32, "ONLY": ["default", "plain U-Net"]},
     "bench_shift": {"OTHERS": {}},

@@ -18,7 +18,7 @@ HEADINGS = {
         "More than one machine",
         "Messages",
     ],
-    "vectorize": ["Arguments", "Output", "Roads", "Cleaning and repair", "Tuning", "Messages"],
+    "vectorize": ["Arguments", "Output", "Roads", "Cleaning and repair", "Tuning", "More than one machine", "Messages"],
     "train": [
         "Arguments",
         "Output",

@@ -68,6 +68,8 @@ class ModelCard:
         Probability from which a pixel is road.
     temperature, bias
         Calibration: probability = sigmoid(logit / temperature + bias).
+    sure_share
+        Of the pixels that are road to it (0.5) on its dev tiles, the share that surely is (0.9); None if not known.
     training_data, licence, attribution
         Training data, and their terms of use.
     recipe
@@ -93,6 +95,7 @@ class ModelCard:
     threshold: float = 0.5
     temperature: float = 1.0
     bias: float = 0.0
+    sure_share: float | None = None
     training_data: str = ""
     licence: str = ""
     attribution: str = ""
@@ -159,6 +162,7 @@ def _impossible(card: ModelCard) -> str:
         "threshold": _is_number(card.threshold, 0, 1),
         "temperature": _is_number(card.temperature, 1 / _LARGEST, _LARGEST),
         "bias": _is_number(card.bias, -_LARGEST, _LARGEST),
+        "sure_share": card.sure_share is None or _is_number(card.sure_share, 0, 1),
         "recipe": isinstance(card.recipe, dict),
         "measurements": all(_is_measurement(one) for one in card.measurements),
     }

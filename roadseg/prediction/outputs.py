@@ -87,6 +87,7 @@ def provenance(scene: Scene, plan: ScenePlan, card: ModelCard, command: str) -> 
         "ROADSEG_GSD_M": f"{scene.settings.gsd_m:g}",
         "ROADSEG_SCENE": scene.path,
         "ROADSEG_COMMAND": command,
+        **({"ROADSEG_RECALIBRATED": f"{plan.half:g}"} if plan.half != 0.5 else {}),
         **({ATTRIBUTION: card.attribution} if card.attribution else {}),
     }
 

@@ -21,6 +21,7 @@ from roadseg.prediction.engines.engine import Engine
 from roadseg.prediction.engines.group import on_each
 from roadseg.prediction.plan import ScenePlan
 from roadseg.prediction.reader import BlockReader
+from roadseg.prediction.recalibration import recalibrated
 from roadseg.prediction.writer import BlockWriter
 from roadseg.progress import Listener
 from roadseg.raster.encoding import MASK, Product, count_road, encode, threshold_mask
@@ -100,7 +101,7 @@ def map_blocks(
     """
 
     def store(block: Block) -> None:
-        _store(partial, plan.predicted, finish(block), plan.threshold)
+        _store(partial, plan.predicted, finish(recalibrated(block, plan.half)), plan.threshold)
         on_stored(block.window)
 
     try:

@@ -45,6 +45,8 @@ class ScenePlan:
         Probability from which a pixel is road.
     uncertainty
         The raster of uncertainty and its path, if it is wanted.
+    half
+        The probability that is written as 0.5, see ``recalibration``.
     """
 
     area: Area
@@ -57,6 +59,7 @@ class ScenePlan:
     rasters: tuple[tuple[Product, Path], ...]
     threshold: float
     uncertainty: tuple[Product, Path] | None = None
+    half: float = 0.5
 
     @property
     def regrids(self) -> bool:
@@ -203,4 +206,5 @@ def unlike_training_warning(scene: Scene, card: ModelCard) -> str | None:
     remarks = unlike_training(card, scene.sample() if card.seen else None, pixel_m)
     if not remarks:
         return None
-    return f"{scene.path} is unlike the training data of {card.name}: {'; '.join(remarks)}; check the roads before use"
+    cure = "check the roads before use" if card.sure_share is None else "check the roads, and try --recalibrate"
+    return f"{scene.path} is unlike the training data of {card.name}: {'; '.join(remarks)}; {cure}"

@@ -141,6 +141,22 @@ def _reaches(values: NDArray[Any], threshold: float) -> NDArray[np.bool_]:
     return values >= LEVELS + 1 - np.count_nonzero(reaching)
 
 
+_ROAD_LEVEL, _SURE_LEVEL = 127, 229
+"""Levels of 0.5 and 0.9."""
+
+
+def sure_share(counts: NDArray[np.int64], *, fewest: int = 1) -> float | None:
+    """Return the share of road pixels (0.5) that surely are road (0.9); None with fewer of them than ``fewest``.
+
+    Parameters
+    ----------
+    counts
+        (256,) numbers of pixels by level, probability × 254; the last one is nodata.
+    """
+    road = int(counts[_ROAD_LEVEL:-1].sum())
+    return float(counts[_SURE_LEVEL:-1].sum()) / road if road >= fewest else None
+
+
 def byte_profile(grid: Grid) -> dict[str, Any]:
     """Return how rasterio creates a tiled GeoTIFF of one byte per pixel, a mask or a map of classes."""
     return {

@@ -121,6 +121,14 @@ class PredictSettings:
         float | None,
         Option("--threshold", "Probability of road in the mask; by default the model's.", "Output", "P", min=0, max=1),
     ] = None
+    recalibrate: Annotated[
+        bool,
+        Option(
+            "--recalibrate",
+            "Raise probabilities where the model is unsure of the roads it finds, so that 0.5 fits other places, too.",
+            "Output",
+        ),
+    ] = False
     dtype: Annotated[PixelType, Option("--dtype", "Data type of the probability raster.", "Output")] = "uint8"
     grid: Annotated[GridChoice, Option("--grid", "Pixels to write: the scene's, or those the model saw.", "Output")] = (
         "scene"
@@ -242,14 +250,18 @@ class PredictOutputs:
 
 
 def check_views(outputs: PredictOutputs, settings: PredictSettings, *, shared: bool, tta: bool) -> None:
-    """Refuse what needs several predictions of the whole scene where it cannot be had.
+    """Refuse what needs predictions of the whole scene before the first block where they cannot be had.
 
     Raises
     ------
     UsageError
         If the work is shared, or test-time augmentation leaves no differences.
     """
-    several = [("--scales with several values", settings.other_scales), ("--uncertainty", outputs.uncertainty)]
+    several = [
+        ("--scales with several values", settings.other_scales),
+        ("--uncertainty", outputs.uncertainty),
+        ("--recalibrate", settings.recalibrate),
+    ]
     for name, asked in several:
         if shared and asked:
             raise UsageError(f"{name} cannot be shared by --part or --dask; leave one of them out")
@@ -291,6 +303,7 @@ class PredictOptions(EngineOptions, total=False):
     bbox_crs: str | None
     aoi: str | Path | None
     threshold: float | None
+    recalibrate: bool
     dtype: PixelType
     grid: GridChoice
     style: bool

@@ -157,6 +157,7 @@ def with_calibration(card: ModelCard, result: CalibrationResult) -> ModelCard:
         threshold=result.threshold,
         temperature=result.calibration.temperature,
         bias=result.calibration.bias,
+        sure_share=result.score.sure_share if result.score else None,
         measurements=result.measured,
         roadseg_version=roadseg.__version__,
         created=datetime.now(UTC).date().isoformat(),

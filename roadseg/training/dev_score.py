@@ -34,7 +34,7 @@ from roadseg.metrics.pixels import (
 )
 from roadseg.prediction.block import predict_block
 from roadseg.prediction.engines.torch import TorchEngine
-from roadseg.raster.encoding import quantize
+from roadseg.raster.encoding import quantize, sure_share
 from roadseg.raster.scene import Scene
 from roadseg.settings import CalibrationGoal, PredictSettings
 from roadseg.training.data.file_tiles import DevArea
@@ -71,6 +71,8 @@ class DevScore:
         Expected calibration error, see ``expected_error``.
     tiles
         Number of tiles scored.
+    sure_share
+        Of the pixels that are road, the share that surely is; None without any, see ``recalibration``.
     """
 
     break_even: float
@@ -83,6 +85,7 @@ class DevScore:
     best_f1: float
     calibration_error: float
     tiles: int
+    sure_share: float | None = None
 
     def in_words(self) -> str:
         """Return the scores as a sentence."""
@@ -290,4 +293,5 @@ class DevScorer:
             best_f1=float(loose.f1[best]),
             calibration_error=expected_error(counts),
             tiles=len(self.areas),
+            sure_share=sure_share(counts.pixels),
         )

@@ -40,7 +40,9 @@ def folders() -> list[Path]:
     return sorted(path.iterdir())
 
 
-def scored(folder: Path, model: LoadedModel, *, every: int, scales: Sequence[float] = (1,)) -> Scores:
+def scored(
+    folder: Path, model: LoadedModel, *, every: int, scales: Sequence[float] = (1,), recalibrate: bool = False
+) -> Scores:
     """Predict every n-th image of a folder and score them."""
     images = sorted((folder / "images").iterdir())[::every]
     with rasterio.open(images[0]) as file:
@@ -53,7 +55,8 @@ def scored(folder: Path, model: LoadedModel, *, every: int, scales: Sequence[flo
         for image in images:
             mask = next((folder / "masks").glob(f"{image.stem}.*"))
             (truth / mask.name).symlink_to(mask)
-            predict(image, found / f"{image.stem}.tif", model=model, gsd=pixel_m, scales=scales)
+            options = {"scales": scales, "recalibrate": recalibrate}
+            predict(image, found / f"{image.stem}.tif", model=model, gsd=pixel_m, **options)
         return evaluate(found, truth, slack=slack, cldice=False).scores
 
 
@@ -79,12 +82,14 @@ def table(
     read_at: float | None = None,
     scales: Sequence[float] = (1,),
     precision: str = "bfloat16",
+    recalibrate: bool = False,
 ) -> np.ndarray:
     """Print the table of a model and return its figures, a row per folder and their mean."""
     network, card = read_model(name)
     wanted = [*(thresholds or [card.threshold])]
     model = LoadedModel(engine_for(network, card, precision), replace(card, gsd_m=read_at or card.gsd_m))
-    rows = {folder.name: figures(scored(folder, model, every=every, scales=scales), wanted) for folder in folders()}
+    how = {"every": every, "scales": scales, "recalibrate": recalibrate}
+    rows = {folder.name: figures(scored(folder, model, **how), wanted) for folder in folders()}
     rows["mean"] = list(np.mean(list(rows.values()), axis=0))
     head = ["folder", *(f"F1 at {t:.3f}" for t in wanted), "F1 at the best", "break-even", "best IoU", "recall"]
     sizes = " and ".join(f"{(read_at or card.gsd_m) * scale:g}" for scale in scales)
@@ -109,6 +114,8 @@ if __name__ == "__main__":
     parser.add_argument("--thresholds", type=float, nargs="+", default=[], help="instead of the card's")
     parser.add_argument("--read-at", type=float, nargs="+", default=[None], help="metres per pixel to read at")
     parser.add_argument("--scales", type=float, nargs="+", default=[1], help="take the mean of several pixel sizes")
+    parser.add_argument("--recalibrate", action="store_true", help="raise probabilities where the model is unsure")
     given = parser.parse_args()
     for metres in given.read_at:
-        table(given.model, every=given.every, thresholds=given.thresholds, read_at=metres, scales=given.scales)
+        how = {"read_at": metres, "scales": given.scales, "recalibrate": given.recalibrate}
+        table(given.model, every=given.every, thresholds=given.thresholds, **how)
