@@ -360,3 +360,15 @@ def test_counts_of_a_block_are_those_of_its_mask(dtype, threshold):
     values = encode(probability, valid, dtype)
     mask = threshold_mask(values, threshold)
     assert count_road(values, threshold) == ((mask != NODATA).sum(), (mask == 1).sum())
+
+
+@pytest.mark.parametrize("damage", [b"", b"II\x2a\0\x08\0\0\0", None])
+def test_a_block_that_is_damaged_is_told(tmp_path, damage):
+    partial = Partial(tmp_path / "roads.tif", {})
+    window, values = block(0, 0)
+    partial.put(PROBABILITY, window, values, {} if damage is None else {"ROAD": 4})  # no block of a run lacks its count
+    path = partial.files(PROBABILITY, [window])[0][0]
+    if damage is not None:
+        path.write_bytes(damage)
+    with pytest.raises(OutputError, match=r"probability_0_0_30_40\.tif is damaged; remove it and repeat the command"):
+        partial.total(PROBABILITY, [window], "ROAD")

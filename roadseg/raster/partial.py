@@ -199,12 +199,15 @@ class Partial:
         Raises
         ------
         OutputError
-            If a block is missing.
+            If a block is missing or damaged.
         """
         total = 0
         for path in self._paths(product, blocks):
-            with open_raster(path) as file:
-                total += int(file.tags()[key])
+            try:
+                with open_raster(path) as file:
+                    total += int(file.tags()[key])
+            except (RasterioError, CPLE_BaseError, KeyError, ValueError) as error:
+                raise OutputError(f"{path} is damaged; remove it and repeat the command") from error
         return total
 
     def publish(self, finished: Sequence[tuple[Path, Path]]) -> None:
