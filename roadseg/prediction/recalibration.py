@@ -32,8 +32,8 @@ _LOWEST = 0.15
 """The probability that becomes 0.5 where the model is least sure."""
 
 _WINDOWS_PER_SIDE = 6
-_FEWEST_PX = 500
-"""With fewer pixels of road, nothing can be told."""
+_FEWEST_PX = 100
+"""With fewer pixels of road, some 15 m, nothing can be told."""
 
 
 def sure_share_in(scene: Scene, plan: ScenePlan, engine: Engine) -> float | None:
