@@ -15,6 +15,7 @@ from pathlib import Path
 
 import measuring
 import numpy as np
+import plain
 import pytest
 import rasterio
 import torch
@@ -87,7 +88,7 @@ def test_share_of_the_network_and_time_and_memory_against_a_plain_script(tmp_pat
     rows.append(("ratio", ratio["seconds"], "", ratio["cpu"], "", ratio["peak_mb"]))
     measuring.show(f"Compact network on the CPU, {MPX:.0f} Mpx, medians of {measuring.ROUNDS}", rows)
     with rasterio.open(tmp_path / "roadseg predict.tif") as a, rasterio.open(tmp_path / "plain script.tif") as b:
-        inner = ((0, measuring.STRIDE), (0, measuring.STRIDE))
+        inner = ((0, plain.STRIDE), (0, plain.STRIDE))
         assert abs(a.read(1, window=inner).astype(int) - b.read(1, window=inner)).max() <= 1
 
 

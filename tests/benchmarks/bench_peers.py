@@ -17,6 +17,7 @@ from pathlib import Path
 
 import measuring
 import peers
+import plain
 import pytest
 import rasterio
 
@@ -77,7 +78,7 @@ def test_whole_commands_beside_peers(tmp_path):
             for name, command in list(commands().items())[:: 1 if turn % 2 == 0 else -1]:
                 taken[name].append(run(command, scene, target, cores))
                 with rasterio.open(target) as file:
-                    levels = file.read(1)[: -peers.WINDOW, : -peers.WINDOW].astype(int)
+                    levels = file.read(1)[: -plain.WINDOW, : -plain.WINDOW].astype(int)
                 exact = levels if exact is None else exact
                 apart[name] = float(abs(levels - exact).mean())
         middle = {name: measuring.median(found) for name, found in taken.items()}

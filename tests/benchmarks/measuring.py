@@ -14,6 +14,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import plain
 import pytest
 import rasterio
 import torch
@@ -24,7 +25,6 @@ from roadseg.model.card import ModelCard
 from roadseg.prediction.engines.engine import Engine, LoadedModel
 
 CRS = "EPSG:26986"
-WINDOW, STRIDE = 224, 192
 ROOT = Path(__file__).parents[2]
 REAL_TILES = ROOT.parent / "shared/data/massachusetts_roads/dev/images"
 
@@ -135,23 +135,8 @@ def plain_script(
 ) -> float:
     """Predict as one would write it first: read all, run the windows in batches, average, write; return seconds."""
     started = time.monotonic()
-    with rasterio.open(scene) as file:
-        image, grid = file.read(), {"crs": file.crs, "transform": file.transform}
-    height, width = image.shape[1:]
-    rows, cols = (-(-max(0, n - WINDOW) // STRIDE) * STRIDE + WINDOW for n in (height, width))
-    image = np.pad(image, ((0, 0), (0, rows - height), (0, cols - width)), mode="reflect")
-    total, weight = np.zeros((rows, cols), np.float32), np.zeros((rows, cols), np.float32)
-    corners = [(r, c) for r in range(0, rows - WINDOW + 1, STRIDE) for c in range(0, cols - WINDOW + 1, STRIDE)]
-    for first in range(0, len(corners), batch_size):
-        part = corners[first : first + batch_size]
-        windows = answer(np.stack([image[:, r : r + WINDOW, c : c + WINDOW] for r, c in part]))
-        for (r, c), window in zip(part, windows, strict=True):
-            total[r : r + WINDOW, c : c + WINDOW] += window
-            weight[r : r + WINDOW, c : c + WINDOW] += 1
-    levels = np.rint((total / weight)[:height, :width] * 254).astype(np.uint8)
-    profile = {"driver": "GTiff", "height": height, "width": width, "count": 1, "dtype": "uint8", **grid}
-    with rasterio.open(target, "w", tiled=True, compress="deflate", zlevel=1, **profile) as file:
-        file.write(levels, 1)
+    image, grid = plain.read_scene(scene)
+    plain.write_levels(target, plain.by_windows(image, answer, batch_size=batch_size), grid)
     return time.monotonic() - started
 
 

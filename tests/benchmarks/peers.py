@@ -7,9 +7,10 @@ Both hold the whole scene in memory, give the same windows to the same network, 
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
-import rasterio
+import plain
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -19,7 +20,7 @@ from roadseg.model.resunet import normalize
 from roadseg.model.weights import load_model
 
 MODEL = "compact"
-WINDOW, STRIDE, BATCH = 224, 192, 4
+BATCH = 4
 
 
 def predictor(precision: str) -> Callable[[Tensor], Tensor]:
@@ -39,37 +40,24 @@ def by_monai(pixels: NDArray[np.uint8], predict: Callable[[Tensor], Tensor]) -> 
     """Predict an image (3, h, w) in one call of MONAI's SlidingWindowInferer."""
     from monai.inferers import SlidingWindowInferer
 
-    windows = SlidingWindowInferer(WINDOW, sw_batch_size=BATCH, overlap=1 - STRIDE / WINDOW, mode="gaussian")
+    overlap = 1 - plain.STRIDE / plain.WINDOW
+    windows = SlidingWindowInferer(plain.WINDOW, sw_batch_size=BATCH, overlap=overlap, mode="gaussian")
     return windows(torch.from_numpy(pixels)[None].float(), lambda batch: predict(batch / 255))[0, 0].numpy()
-
-
-def by_loop(pixels: NDArray[np.uint8], predict: Callable[[Tensor], Tensor]) -> NDArray[np.float32]:
-    """Predict an image (3, h, w) window by window, add up, divide."""
-    height, width = pixels.shape[1:]
-    rows, cols = (-(-max(0, n - WINDOW) // STRIDE) * STRIDE + WINDOW for n in (height, width))
-    pixels = np.pad(pixels, ((0, 0), (0, rows - height), (0, cols - width)), mode="reflect")
-    total, count = np.zeros((rows, cols), np.float32), np.zeros((rows, cols), np.float32)
-    corners = [(r, c) for r in range(0, rows - WINDOW + 1, STRIDE) for c in range(0, cols - WINDOW + 1, STRIDE)]
-    for first in range(0, len(corners), BATCH):
-        part = corners[first : first + BATCH]
-        batch = np.stack([pixels[:, r : r + WINDOW, c : c + WINDOW] for r, c in part])
-        for (r, c), window in zip(part, predict(torch.from_numpy(batch))[:, 0].numpy(), strict=True):
-            total[r : r + WINDOW, c : c + WINDOW] += window
-            count[r : r + WINDOW, c : c + WINDOW] += 1
-    return (total / count)[:height, :width]
 
 
 @torch.inference_mode()
 def main() -> None:
     """Predict a scene one way."""
     way, precision, scene, target = sys.argv[1:]
-    with rasterio.open(scene) as file:
-        pixels, grid = file.read(), {"crs": file.crs, "transform": file.transform}
-    probability = (by_monai if way == "MONAI" else by_loop)(pixels, predictor(precision))
-    levels = np.rint(probability * 254).astype(np.uint8)
-    profile = {"driver": "GTiff", "height": levels.shape[0], "width": levels.shape[1], "count": 1, "dtype": "uint8"}
-    with rasterio.open(target, "w", tiled=True, compress="deflate", zlevel=1, **profile, **grid) as made:
-        made.write(levels, 1)
+    pixels, grid = plain.read_scene(Path(scene))
+    predict = predictor(precision)
+    if way == "MONAI":
+        probability = by_monai(pixels, predict)
+    else:
+        probability = plain.by_windows(
+            pixels, lambda batch: predict(torch.from_numpy(batch))[:, 0].numpy(), batch_size=BATCH
+        )
+    plain.write_levels(Path(target), probability, grid)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float32]
 
 
-_SYMMETRIES = list(itertools.product(range(4), (False, True)))
+SYMMETRIES = list(itertools.product(range(4), (False, True)))
 """Quarter turns, and whether windows are mirrored before."""
 
 
@@ -26,13 +26,13 @@ def mean_over_symmetries(
         (n, bands, h, w) float32, h = w.
     """
     answers = answers_to(seen for windows in batches for seen in _seen(windows))
-    while group := list(itertools.islice(answers, len(_SYMMETRIES))):
+    while group := list(itertools.islice(answers, len(SYMMETRIES))):
         yield _mean(group)
 
 
 def _seen(windows: Array) -> Iterator[Array]:
     """Yield all flips and quarter turns of windows (n, bands, h, w) float32, h = w."""
-    for turns, mirrored in _SYMMETRIES:
+    for turns, mirrored in SYMMETRIES:
         seen = windows[..., ::-1] if mirrored else windows
         yield np.ascontiguousarray(np.rot90(seen, turns, (-2, -1)))
 
@@ -40,7 +40,7 @@ def _seen(windows: Array) -> Iterator[Array]:
 def _mean(answers: Iterable[Array]) -> Array:
     """Return the mean of the predictions (n, h, w) for ``_seen``, each turned back."""
     total: Array = np.zeros((), np.float32)
-    for answer, (turns, mirrored) in zip(answers, _SYMMETRIES, strict=True):
+    for answer, (turns, mirrored) in zip(answers, SYMMETRIES, strict=True):
         back = np.rot90(answer, -turns, (-2, -1))
         total = total + (back[..., ::-1] if mirrored else back)
-    return total / np.float32(len(_SYMMETRIES))
+    return total / np.float32(len(SYMMETRIES))

@@ -10,7 +10,6 @@ A CPU computes several batches side by side.
 When the device runs out of memory the batch size is halved, for this batch and all later ones.
 """
 
-import itertools
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +25,7 @@ from roadseg.errors import DeviceError
 from roadseg.model.device import choose_device, fastest_precision, is_out_of_memory
 from roadseg.model.resunet import ResUNet, road_probability
 from roadseg.prediction.engines.side_by_side import SideBySide
+from roadseg.prediction.engines.symmetries import SYMMETRIES
 from roadseg.prediction.engines.torch_blocks import BlockStream
 from roadseg.prediction.engines.torch_transfers import Transfers
 from roadseg.prediction.prepared_block import PreparedBlock
@@ -183,11 +183,11 @@ class TorchEngine:
     def _symmetric(self, pixels: Tensor) -> Tensor:
         """Return the mean of the answers to all eight symmetries of each window."""
         total = torch.zeros((), device=self._device)
-        for turns, mirrored in itertools.product(range(4), (False, True)):
+        for turns, mirrored in SYMMETRIES:
             seen = pixels.flip(-1) if mirrored else pixels
             answer = self._probability(seen.rot90(turns, (-2, -1))).rot90(-turns, (-2, -1))
             total = total + (answer.flip(-1) if mirrored else answer)
-        return total / 8
+        return total / len(SYMMETRIES)
 
     def _probability(self, pixels: Tensor) -> Tensor:
         return road_probability(
