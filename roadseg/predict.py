@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar, Unpack
 
-from roadseg.errors import RoadsegError, SceneError, UsageError, shortened
+from roadseg.errors import RoadsegError, UsageError
 from roadseg.files.lock import locked
 from roadseg.files.outputs import name_outputs
 from roadseg.files.parts import check_unshared
-from roadseg.files.states import FileStates, changed_files
+from roadseg.files.states import check_unchanged
 from roadseg.prediction.engines.choose import load
 from roadseg.prediction.engines.engine import LoadedModel
 from roadseg.prediction.outputs import (
@@ -256,7 +256,7 @@ def predict_scene(
                 finished.append((draw_preview(scene, plan, partial), outputs.preview))
             if outputs.vector:
                 finished += _extract_network(plan, partial, outputs.vector, listener, model.card.attribution)
-            _check_unchanged(prepared.states, partial)
+            check_unchanged(prepared.states, discard=partial.discard)
             partial.publish(finished)
     if not known:
         listener.warn(f"{scene_path} has no valid pixel; the output holds only nodata")
@@ -362,12 +362,3 @@ def _extract_network(plan: ScenePlan, partial: Partial, target: Path, listener: 
     roads = extract(ExtractionPlan(raster, VectorizeSettings()), partial.folder, listener)
     listener.report(f"{len(roads):,} roads found")
     return stage_vectors(roads, VectorOutputs(target), None, partial.folder, attribution=attribution)
-
-
-def _check_unchanged(states: FileStates, partial: Partial) -> None:
-    """Raise SceneError if the scene has changed since it was opened: blocks of both states would not fit together."""
-    changed = changed_files(states)
-    if changed:
-        partial.discard()
-        names = shortened(changed, 3)
-        raise SceneError(f"{names} changed while it was read, so nothing was written; repeat the command")

@@ -12,11 +12,11 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from roadseg.errors import SceneError, UsageError, counted, shortened
+from roadseg.errors import UsageError, counted
 from roadseg.files.lock import OutputLock, locked
 from roadseg.files.outputs import publish, staging_folder
 from roadseg.files.parts import check_unshared
-from roadseg.files.states import changed_files, file_states
+from roadseg.files.states import check_unchanged, file_states
 from roadseg.progress import Listener
 from roadseg.raster.files import bounded_cache, local_files
 from roadseg.raster.partial import Partial, interrupted_targets, is_complete, partial_folder
@@ -159,7 +159,7 @@ def vectorize_raster(
             backdrop = _backdrop(plan.raster, outputs) if outputs else None
             resumed = count_finished(plan, left.partial) if left else 0
             roads = extract(plan, folder, listener, left)
-            _check_unchanged(plan, left)
+            check_unchanged(plan.states, discard=left.partial.discard if left else None)
             if not len(roads):
                 listener.warn(f"no road was found in {mosaic_name(paths)}: {plan.raster.emptiness(plan.threshold)}")
             if outputs:
@@ -235,12 +235,7 @@ def _vectorize_part(
         shared_partial(outputs.paths(), plan.fingerprint, start_over=settings.overwrite) as (partial, mine),
     ):
         counts = extract_part(plan, listener, SharedBlocks(partial, mine, share))
-        changed = changed_files(plan.states)
-        if changed:
-            raise SceneError(
-                f"{shortened(changed, 3)} changed while it was read; "
-                "stop the other parts and repeat all with --overwrite"
-            )
+        check_unchanged(plan.states, shared=True)
     listener.report(counts.sentence(*share))
     seconds = round(time.monotonic() - started, 3)
     return _result(None, plan, None, resumed=counts.before, missing=counts.missing, seconds=seconds)
@@ -280,16 +275,6 @@ def _left_by_parts(
     found, start_over = plan.fingerprint, plan.settings.overwrite
     with Partial(outputs.vector, found, start_over=start_over, check_lock=lock.check) as partial:
         yield SharedBlocks(partial)
-
-
-def _check_unchanged(plan: ExtractionPlan, left: SharedBlocks | None) -> None:
-    """Raise SceneError if a raster has changed since it was opened: blocks of both states would not fit together."""
-    changed = changed_files(plan.states)
-    if changed:
-        if left:
-            left.partial.discard()
-        names = shortened(changed, 3)
-        raise SceneError(f"{names} changed while it was read, so nothing was written; repeat the command")
 
 
 def _publish(staged: Sequence[tuple[Path, Path]], lock: OutputLock, left: SharedBlocks | None) -> None:

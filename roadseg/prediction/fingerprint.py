@@ -5,12 +5,11 @@ by which a message names what differs.
 """
 
 import hashlib
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 import roadseg
-from roadseg.files.states import FileStates
+from roadseg.files.states import FileStates, states_hash
 from roadseg.prediction.engines.engine import LoadedModel
 from roadseg.prediction.plan import ScenePlan
 from roadseg.raster.scene import Scene
@@ -22,11 +21,10 @@ def fingerprint(
 ) -> dict[str, object]:
     """Return what the blocks of a scene depend on, ready for JSON; ``states`` are those of the scene's files."""
     path = Path(scene.path)
-    files = [(str(file.resolve()), state) for file, state in states.items()]
     return {
         "roadseg version": roadseg.__version__,
         "scene": str(path.resolve()) if path.exists() else scene.path,
-        "scene size or date": _hash(json.dumps(files).encode()),
+        "scene size or date": states_hash(states),
         "scene grid": [scene.grid.crs, list(scene.grid.transform), scene.grid.height, scene.grid.width],
         "bands": scene.bands,
         "stretch": scene.stretch,

@@ -8,9 +8,8 @@ to them, and what is missing in the end to the command without a part.
 import itertools
 from collections.abc import Iterator
 
-from roadseg.errors import SceneError, shortened
 from roadseg.files.parts import PartCounts, Share, own_and_others
-from roadseg.files.states import changed_files
+from roadseg.files.states import check_unchanged
 from roadseg.prediction.engines.engine import Engine
 from roadseg.prediction.pipeline import map_blocks
 from roadseg.prediction.plan import ScenePlan
@@ -52,11 +51,7 @@ def predict_part(
     listener.start(plan.area_model.area / 1e6, 0)
     todo = _free_blocks(plan, part, shared, listener)
     map_blocks(scene, plan, engine, partial, todo, listener, on_stored=lambda core: share.release(_name(core)))
-    changed = changed_files(prepared.states)
-    if changed:
-        raise SceneError(
-            f"{shortened(changed, 3)} changed while it was read; stop the other parts and repeat all with --overwrite"
-        )
+    check_unchanged(prepared.states, shared=True)
     missing = sum(not partial.has(plan.predicted, block.core) for block in plan.blocks)
     if not missing:
         partial.mark_complete()

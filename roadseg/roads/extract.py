@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 import roadseg
 from roadseg.errors import SceneError
 from roadseg.files.parts import PartCounts
-from roadseg.files.states import FileStates
+from roadseg.files.states import FileStates, states_hash
 from roadseg.progress import Advance, Listener
 from roadseg.raster.encoding import LEVELS
 from roadseg.raster.partial import Partial
@@ -127,11 +127,10 @@ class ExtractionPlan:
         """What the blocks of a shared extraction depend on, ready for JSON."""
         grid = self.raster.grid
         names = [str(Path(one).resolve()) if Path(one).exists() else one for one in self.inputs]
-        files = [(str(file.resolve()), state) for file, state in self.states.items()]
         return {
             "roadseg version": roadseg.__version__,
             "raster": _digest(names) if len(names) > 1 else names[0],
-            "raster size or date": _digest(files),
+            "raster size or date": states_hash(self.states),
             "raster grid": [grid.crs, list(grid.transform), grid.height, grid.width],
             "kind of raster": self.raster.kind,
             "threshold, --low, --min-area or --max-hole": asdict(self.cleaning()),
