@@ -5,6 +5,7 @@ import importlib
 import inspect
 import io
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+
+from roadseg.model.weights import load_model
 
 FOLDER = Path(__file__).parent / "benchmarks"
 
@@ -47,6 +50,9 @@ TINY = {
 
 def test_no_benchmark_is_left_out():
     assert {path.stem for path in FOLDER.glob("bench_*.py")} == set(TINY)
+
+    programs = {path.stem for path in FOLDER.glob("*.py") if "def main()" in path.read_text()} - set(TINY)
+    assert programs == {"widen_model", "train_models", "snapshot_model", "bundle_model", "peers"}  # bench_peers runs it
 
 
 def in_this_process(script, *arguments):
@@ -112,3 +118,35 @@ def first_parameters(function):
     """Return the first set of values that a test is parametrized with."""
     marks = [mark for mark in getattr(function, "pytestmark", []) if mark.name == "parametrize"]
     return {mark.args[0]: next(iter(mark.args[1])) for mark in marks}
+
+
+def test_the_scripts_that_make_models(tmp_path, monkeypatch, model_file, say):
+    """Widen a model, train it until there is a checkpoint, take a snapshot, and prepare that for the package."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+
+    def in_this_process(words, **_):
+        said = say(*words[3:])
+        print(said.stderr, file=sys.stderr)
+        return subprocess.CompletedProcess(words, said.status, said.stdout, said.stderr)
+
+    monkeypatch.setattr("subprocess.run", in_this_process)
+    tiles, dev, out = write_tiles(tmp_path / "tiles"), write_tiles(tmp_path / "dev"), tmp_path / "out"
+    out.mkdir()
+
+    def script(name, *words):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", [name, *map(str, words)])
+            return importlib.import_module(name).main()
+
+    script("widen_model", model_file, out / "wide.safetensors")
+    short = ("steps=2000", "width=4", "batch=1", "crop=32", "precision=float32", "checkpoint_minutes=0")
+    settings = [word for setting in short for word in ("--set", setting)]
+    chunk = ("standard", tiles, dev, out, "--minutes", 1e-4, "--device", "cpu", *settings)
+    assert script("train_models", *chunk, "--small-files") == 3
+    assert script("train_models", *chunk) == 3
+    script("snapshot_model", out / "standard.run", out / "snapshot.safetensors")
+    assert load_model(out / "snapshot.safetensors")[1].recipe["steps_taken"] > 0
+    script("bundle_model", out / "snapshot.safetensors", "standard", tmp_path, "--data", tiles)
+    network, card = load_model(tmp_path / "standard.safetensors")
+    assert (network.width, card.name) == (4, "standard")
+    assert card.seen

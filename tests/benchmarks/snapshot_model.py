@@ -24,16 +24,15 @@ def main() -> None:
     arguments = parser.parse_args()
     found = read_checkpoint(arguments.run)
     assert found, f"{arguments.run} holds no checkpoint"
-    tensors, about = found
-    settings = about["settings"]
+    settings, step = found.metadata["settings"], found.metadata["step"]
     start, card = load_model(find_model(settings["start"]))
     network = ResUNet(bands=start.bands, width=start.width, upsample=start.upsample)
-    network.load_state_dict({k.removeprefix("average."): v for k, v in tensors.items() if k.startswith("average.")})
+    network.load_state_dict(found.part("average."))
     recipe = {name: value for name, value in settings.items() if value is not None and name != "training data"}
-    recipe |= {"start": {"name": card.name, "hash": card.hash, "recipe": card.recipe}, "steps_taken": about["step"]}
+    recipe |= {"start": {"name": card.name, "hash": card.hash, "recipe": card.recipe}, "steps_taken": step}
     card = replace(card, name=arguments.output.stem, recipe=recipe, measurements=())
     save_model(arguments.output, network, card, dtype="float32")
-    print(f"{arguments.output}: step {about['step']} of {settings['steps']}")
+    print(f"{arguments.output}: step {step} of {settings['steps']}")
 
 
 if __name__ == "__main__":
