@@ -32,6 +32,7 @@ from roadseg.prediction.parts import predict_part
 from roadseg.prediction.pipeline import KNOWN, ROAD, regrid_blocks
 from roadseg.prediction.plan import ScenePlan, scene_settings
 from roadseg.prediction.prepare import check_outputs, prepare
+from roadseg.prediction.recalibration import recalibrate
 from roadseg.prediction.scene_list import read_scene_list
 from roadseg.prediction.views import predict_views
 from roadseg.progress import Listener
@@ -245,6 +246,7 @@ def predict_scene(
                 resumed = model.cluster.predict_blocks(scene_path, outputs, settings, prepared, partial, listener)
             else:
                 resumed = predict_views(scene, plan, model.engine, partial, settings.other_scales, listener)
+            plan = recalibrate(scene_path, plan, partial, listener)
             if plan.regrids:
                 regrid_blocks(scene, plan, partial, listener)
             known, road = (partial.total(plan.written[0], plan.blocks_out, tag) for tag in (KNOWN, ROAD))
@@ -275,7 +277,7 @@ def predict_scene(
         known_fraction=known / plan.area_out.area,
         blocks=len(plan.blocks),
         blocks_resumed=resumed,
-        recalibrated=plan.half if settings.recalibrate else None,
+        recalibrated=None if plan.sure_at_home is None else plan.half,
     )
 
 

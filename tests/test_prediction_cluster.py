@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from engines import Identity, model_of
 from worlds import NORTH_UP, names_in, picture, read_band, write_raster
 
 from roadseg.errors import DeviceError, OutputError, SceneError, UsageError
+from roadseg.model.weights import load_model, save_model
 from roadseg.predict import predict
 from roadseg.prediction import cluster, cluster_worker
 from roadseg.raster.partial import Partial
@@ -46,9 +48,13 @@ def both(scene, model_file, tmp_path, scheduler, **options):
     return here, there, done
 
 
-@pytest.mark.parametrize("gsd", [1.0, 1.7])
-def test_the_bytes_are_those_of_one_process(scene, model_file, tmp_path, scheduler, gsd):
-    here, there, done = both(scene, model_file, tmp_path, scheduler, gsd=gsd)
+@pytest.mark.parametrize(("gsd", "sure_share", "half"), [(1.0, None, None), (1.7, 0.9, 0.15)])
+def test_the_bytes_are_those_of_one_process(scene, model_file, tmp_path, scheduler, gsd, sure_share, half):
+    network, card = load_model(model_file)
+    model = tmp_path / "model.safetensors"
+    save_model(model, network, replace(card, sure_share=sure_share))
+    here, there, done = both(scene, model, tmp_path, scheduler, gsd=gsd)
+    assert done.recalibrated == half
     assert done.blocks > 4
     assert there.read_bytes() == here.read_bytes()
     assert there.with_name("mask.tif").read_bytes() == here.with_name("mask.tif").read_bytes()

@@ -46,7 +46,7 @@ def threads(monkeypatch):
 
 def test_reading_and_storing_cost_no_time_beside_a_slower_engine(draw, tmp_path, monkeypatch, threads):
     threads(1)
-    read, store = Scene.read, pipeline._store
+    read, store = Scene.read, pipeline.store_block
 
     def slow_read(scene, window):
         time.sleep(0.08)
@@ -59,7 +59,7 @@ def test_reading_and_storing_cost_no_time_beside_a_slower_engine(draw, tmp_path,
     scene = draw(480, 480)
     predict(scene, tmp_path / "warm.tif", model=model_of(Identity()), **BLOCK)
     monkeypatch.setattr(Scene, "read", slow_read)
-    monkeypatch.setattr(pipeline, "_store", slow_store)
+    monkeypatch.setattr(pipeline, "store_block", slow_store)
     span = {}
     blocks = pipeline._predict
 
@@ -80,7 +80,7 @@ def test_few_blocks_are_read_ahead_or_wait_to_be_stored(draw, tmp_path, monkeypa
     threads(count)
     events, lock = {"read": 0, "stored": 0}, threading.Lock()
     most = {"ahead": 0}
-    read, store = Scene.read, pipeline._store
+    read, store = Scene.read, pipeline.store_block
 
     def counted_read(scene, window):
         with lock:
@@ -95,7 +95,7 @@ def test_few_blocks_are_read_ahead_or_wait_to_be_stored(draw, tmp_path, monkeypa
             events["stored"] += 1
 
     monkeypatch.setattr(Scene, "read", counted_read)
-    monkeypatch.setattr(pipeline, "_store", slow_store)
+    monkeypatch.setattr(pipeline, "store_block", slow_store)
     monkeypatch.setattr(Scene, "sample", lambda _: None)
     result = predict(draw(480, 480), tmp_path / "roads.tif", model=model_of(Identity()), **BLOCK)
     assert result.blocks == events["read"] == events["stored"] == 9
@@ -127,7 +127,7 @@ def test_readers_share_no_dataset_and_see_the_same_stretch(draw, tmp_path, threa
 def test_a_failure_of_any_stage_ends_the_run_and_keeps_what_is_finished(draw, tmp_path, monkeypatch, threads, count):
     threads(count)
     scene, calls = draw(480, 480), []
-    read, store = Scene.read, pipeline._store
+    read, store = Scene.read, pipeline.store_block
 
     def breaks(scene, window):
         calls.append(window)
@@ -143,7 +143,7 @@ def test_a_failure_of_any_stage_ends_the_run_and_keeps_what_is_finished(draw, tm
 
     for owner, name, replacement, words in (
         (Scene, "read", breaks, "broken there"),
-        (pipeline, "_store", full, "the disk is full"),
+        (pipeline, "store_block", full, "the disk is full"),
     ):
         calls.clear()
         with monkeypatch.context() as patch:

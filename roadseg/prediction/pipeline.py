@@ -21,17 +21,16 @@ from roadseg.prediction.engines.engine import Engine
 from roadseg.prediction.engines.group import on_each
 from roadseg.prediction.plan import ScenePlan
 from roadseg.prediction.reader import BlockReader
-from roadseg.prediction.recalibration import recalibrated
 from roadseg.prediction.writer import BlockWriter
 from roadseg.progress import Listener
-from roadseg.raster.encoding import MASK, Product, count_road, encode, threshold_mask
+from roadseg.raster.encoding import Product, count_road, encode, threshold_mask
 from roadseg.raster.partial import Partial, block_file, block_name
 from roadseg.raster.regrid import RegriddedRaster
 from roadseg.raster.scene import Scene
 from roadseg.windows import Block, PlannedBlock, Window
 
-KNOWN, ROAD = "KNOWN", "ROAD"
-"""Tags of block files: numbers of valid pixels and of road pixels."""
+KNOWN, ROAD, LIKELY, SURE = "KNOWN", "ROAD", "LIKELY", "SURE"
+"""Tags of block files: how many pixels are valid, road (at the threshold), likely road (0.5), and surely road (0.9)."""
 
 
 def predict_blocks(
@@ -101,7 +100,7 @@ def map_blocks(
     """
 
     def store(block: Block) -> None:
-        _store(partial, plan.predicted, finish(recalibrated(block, plan.half)), plan.threshold)
+        store_block(partial, plan.predicted, finish(block), plan.threshold)
         on_stored(block.window)
 
     try:
@@ -150,7 +149,7 @@ def regrid_blocks(scene: Scene, plan: ScenePlan, partial: Partial, listener: Lis
     """Resample the finished blocks from the model's grid to the scene's, block by block."""
     listener.report(f"resampling to the scene's grid, {counted(len(plan.blocks_out), 'block')}")
     for block in _regridded(scene, plan, plan.predicted[0], partial, plan.written):
-        _store(partial, plan.written, block, plan.threshold)
+        store_block(partial, plan.written, block, plan.threshold)
     if plan.uncertainty and plan.spread:
         product = plan.uncertainty[0]
         for block in _regridded(scene, plan, plan.spread, partial, [product]):
@@ -179,7 +178,8 @@ def join_predicted(plan: ScenePlan, partial: Partial, product: Product | None = 
     return partial.mosaic(product or plan.predicted[0], cores, grid, plan.area_model, {})
 
 
-def _store(partial: Partial, products: Sequence[Product], block: Block, threshold: float) -> None:
+def store_block(partial: Partial, products: Sequence[Product], block: Block, threshold: float) -> None:
+    """Store a block; see ``block_files``."""
     for name, data in block_files(products, block, threshold):
         partial.put_file(name, data)
 
@@ -189,7 +189,7 @@ def block_files(products: Sequence[Product], block: Block, threshold: float) -> 
     stored = block.values.dtype == np.uint8
     values = block.values if stored else encode(block.values, block.valid, products[0].dtype)
     known, road = count_road(values, threshold)
-    counts = {KNOWN: known, ROAD: road}
+    counts = {KNOWN: known, ROAD: road, LIKELY: count_road(values, 0.5)[1], SURE: count_road(values, 0.9)[1]}
     for product in products:
-        data = threshold_mask(values, threshold) if product.name == MASK.name else values
+        data = threshold_mask(values, threshold) if product.colours else values
         yield block_name(product, block.window), block_file(product, block.window, data, counts)

@@ -45,6 +45,9 @@ class ScenePlan:
         Probability from which a pixel is road.
     uncertainty
         The raster of uncertainty and its path, if it is wanted.
+    sure_at_home
+        Of the pixels that are road to the model, the share that surely is where it was calibrated; None leaves
+        probabilities as they are.
     half
         The probability that is written as 0.5, see ``recalibration``.
     """
@@ -59,6 +62,7 @@ class ScenePlan:
     rasters: tuple[tuple[Product, Path], ...]
     threshold: float
     uncertainty: tuple[Product, Path] | None = None
+    sure_at_home: float | None = None
     half: float = 0.5
 
     @property
@@ -161,6 +165,7 @@ def plan_scene(
         rasters=tuple(rasters),
         threshold=card.threshold if settings.threshold is None else settings.threshold,
         uncertainty=(uncertainty_product(settings.dtype), outputs.uncertainty) if outputs.uncertainty else None,
+        sure_at_home=card.sure_share if settings.recalibrate else None,
     )
     return plan if settings.creation else _in_tiles(plan)
 
@@ -206,5 +211,4 @@ def unlike_training_warning(scene: Scene, card: ModelCard) -> str | None:
     remarks = unlike_training(card, scene.sample() if card.seen else None, pixel_m)
     if not remarks:
         return None
-    cure = "check the roads before use" if card.sure_share is None else "check the roads, and try --recalibrate"
-    return f"{scene.path} is unlike the training data of {card.name}: {'; '.join(remarks)}; {cure}"
+    return f"{scene.path} is unlike the training data of {card.name}: {'; '.join(remarks)}; check the roads before use"

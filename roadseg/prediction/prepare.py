@@ -1,17 +1,15 @@
 """What happens before the first block: outputs are checked, the scene is looked at, and its blocks are planned."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from roadseg.errors import ModelError
 from roadseg.files.outputs import check_distinct, check_target
 from roadseg.files.states import FileStates, file_states
 from roadseg.prediction.engines.engine import LoadedModel
 from roadseg.prediction.fingerprint import fingerprint
 from roadseg.prediction.outputs import style_files
 from roadseg.prediction.plan import ScenePlan, describe, plan_scene, unlike_training_warning
-from roadseg.prediction.recalibration import becomes_half, sure_share_in
 from roadseg.progress import Listener
 from roadseg.raster.area import polygon_area
 from roadseg.raster.partial import interrupted_targets
@@ -55,24 +53,7 @@ def prepare(
     warning = unlike_training_warning(scene, model.card)
     if warning:
         listener.warn(warning)
-    return _recalibrate(scene, prepared, model, listener) if settings.recalibrate else prepared
-
-
-def _recalibrate(scene: Scene, prepared: PreparedScene, model: LoadedModel, listener: Listener) -> PreparedScene:
-    """Settle which probability becomes 0.5, from some windows of the scene."""
-    home = model.card.sure_share
-    if home is None:
-        raise ModelError(
-            f"the card of {model.card.name} does not say how sure it is at home, so --recalibrate cannot be used; "
-            f"calibrate it again with roadseg train --from {model.card.name} --steps 0 --dev FOLDER"
-        )
-    share = sure_share_in(scene, prepared.plan, model.engine)
-    half = round(becomes_half(share, home), 3)
-    told = "finds too few roads" if share is None else f"is sure of {share:.0%} of its roads ({home:.0%} at home)"
-    effect = "probabilities stay as they are" if half == 0.5 else f"a probability of {half:g} becomes 0.5"
-    listener.report(f"the model {told}; {effect}")
-    known = prepared.fingerprint | {"recalibration": half}
-    return replace(prepared, plan=replace(prepared.plan, half=half), fingerprint=known)
+    return prepared
 
 
 def plan_blocks(

@@ -7,64 +7,98 @@ but below 0.5:
     share that is sure, of that at home     0.4 and less   …   0.8 and more
     becomes 0.5                                     0.15   …   0.50
 
-Some windows all over the scene are predicted before the first block. What follows from them is the same for the whole
-scene, so blocks stay independent of each other, and 0.5 remains the threshold of everything that reads the output.
-The numbers were chosen with the bundled models in five places and on the dev tiles (tests/benchmarks/README.md).
+This can be told only when all blocks are predicted. They hold what the model said; where it has to be raised, blocks
+are stored once more, and the outputs are made of those. So it is the same for the whole scene, whoever predicted its
+blocks, and 0.5 remains the threshold of everything that reads the outputs. The numbers were chosen with the bundled
+models in five places and on the dev tiles (tests/benchmarks/README.md).
 """
 
 import math
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from roadseg.prediction.engines.engine import Engine
-from roadseg.prediction.engines.group import engines_of, turn_of
+from roadseg.errors import counted
+from roadseg.model.device import processor_count
+from roadseg.prediction.pipeline import LIKELY, SURE, store_block
 from roadseg.prediction.plan import ScenePlan
-from roadseg.raster.encoding import LEVELS, NODATA, quantize, sure_share
-from roadseg.raster.scene import Scene
-from roadseg.windows import Block, Window
+from roadseg.progress import Listener
+from roadseg.raster.encoding import LEVELS, NODATA, Product
+from roadseg.raster.partial import Partial
+from roadseg.windows import Block, PlannedBlock
 
 _LEAST, _MOST = 0.4, 0.8
 """Where the share, divided by that at home, makes most of a difference, and where it makes none."""
 _LOWEST = 0.15
 """The probability that becomes 0.5 where the model is least sure."""
-
-_WINDOWS_PER_SIDE = 6
+_FAR_BELOW = 0.3
+"""Where this or less becomes 0.5, roads should be looked at before they are used."""
 _FEWEST_PX = 100
 """With fewer pixels of road, some 15 m, nothing can be told."""
 
 
-def sure_share_in(scene: Scene, plan: ScenePlan, engine: Engine) -> float | None:
-    """Return the share of road pixels that the model is sure of, in windows all over a scene; None if few are road.
+def recalibrate(scene: str, plan: ScenePlan, partial: Partial, listener: Listener) -> ScenePlan:
+    """Settle which probability of a predicted scene becomes 0.5, and store its blocks accordingly.
+
+    Parameters
+    ----------
+    scene
+        Its name, for messages.
+    plan, partial
+        The plan of the scene, and its finished blocks.
+    listener
+        Told what was settled.
+
+    Returns
+    -------
+    The plan of the outputs, with ``half``; the finished blocks themselves stay as they are.
 
     Raises
     ------
-    SceneError
-        If the scene cannot be read there.
+    OutputError
+        If a block is missing or damaged, or cannot be written.
     """
-    one = engines_of(engine)[0]
-    blocks = [block for block in map(scene.read, _windows(plan)) if block.valid.any()]
-    counts = np.zeros(NODATA + 1, np.int64)
-    with turn_of(one):
-        for block, probability in zip(blocks, _answers(one, blocks), strict=True):
-            counts += np.bincount(quantize(probability, block.valid).ravel(), minlength=len(counts))
-    return sure_share(counts, fewest=_FEWEST_PX)
+    home = plan.sure_at_home
+    if home is None:
+        return plan
+    cores = [block.core for block in plan.blocks]
+    likely, sure = (partial.total(plan.predicted[0], cores, tag) for tag in (LIKELY, SURE))
+    if likely < _FEWEST_PX:
+        listener.report("the model finds too few roads to tell how sure it is of them")
+        return plan
+    half = becomes_half(sure / likely, home)
+    told = f"{sure / likely:.0%} of the roads it finds ({home:.0%} at home)"
+    if half == 0.5:
+        listener.report(f"the model is sure of {told}; probabilities stay as they are")
+        return plan
+    if half > _FAR_BELOW:
+        listener.report(f"the model is sure of {told}; a probability of {half:g} becomes 0.5")
+    else:
+        listener.warn(
+            f"{scene}: the model is sure of only {told}, so a probability of {half:g} becomes 0.5; "
+            "check the roads before use, or adapt the model (roadseg adapt)"
+        )
+    raised = replace(
+        plan,
+        predicted=tuple(map(_raised_product, plan.predicted)),
+        rasters=plan.rasters if plan.regrids else tuple((_raised_product(one), path) for one, path in plan.rasters),
+        half=half,
+    )
+    _raise_blocks(plan, raised, partial, listener)
+    return raised
 
 
-def becomes_half(share: float | None, at_home: float) -> float:
-    """Return the probability that becomes 0.5 where a model is sure of a share of its roads; None for too few."""
-    if share is None or not at_home:
-        return 0.5
-    unsure = min(max((_MOST - share / at_home) / (_MOST - _LEAST), 0), 1)
-    return 1 / (1 + math.exp(-unsure * math.log(_LOWEST / (1 - _LOWEST))))
+def becomes_half(share: float, at_home: float) -> float:
+    """Return the probability that becomes 0.5 where a model is sure of a share of its roads."""
+    unsure = min(max((_MOST - share / at_home) / (_MOST - _LEAST), 0), 1) if at_home else 0
+    return round(1 / (1 + math.exp(-unsure * math.log(_LOWEST / (1 - _LOWEST)))), 3)
 
 
 def recalibrated(block: Block, half: float) -> Block:
     """Return a block of probabilities, stored as bytes or not, in which ``half`` has become 0.5."""
-    if half == 0.5:
-        return block
     values = block.values
     if values.dtype == np.uint8:
         levels = np.rint(_raised(np.arange(LEVELS + 1) / LEVELS, half) * LEVELS)
@@ -79,19 +113,19 @@ def _raised(probability: NDArray[Any], half: float) -> NDArray[Any]:
     return probability * (1 - half) / (probability * (1 - half) + (1 - probability) * half)
 
 
-def _windows(plan: ScenePlan) -> list[Window]:
-    """Return windows all over the area of a plan, on the model's grid."""
-    area, size = plan.area_model, plan.layout.window_px
-    rows, cols = (
-        np.unique(np.linspace(first, max(first, stop - size), min(_WINDOWS_PER_SIDE, -(-(stop - first) // size))))
-        for first, stop in ((area.row, area.row_stop), (area.col, area.col_stop))
-    )
-    return [Window(round(row), round(col), size, size) for row in rows for col in cols]
+def _raised_product(product: Product) -> Product:
+    return replace(product, name=f"raised_{product.name}")
 
 
-def _answers(engine: Engine, blocks: list[Block]) -> Iterator[NDArray[np.float32]]:
-    """Yield the probability of each block, one window large."""
-    size = engine.batch_size
-    batches = (blocks[first : first + size] for first in range(0, len(blocks), size))
-    for answer in engine(np.stack([block.values for block in batch]) for batch in batches):
-        yield from answer
+def _raise_blocks(plan: ScenePlan, raised: ScenePlan, partial: Partial, listener: Listener) -> None:
+    """Store the blocks of a plan as those of the raised one, unless they are there already."""
+
+    def work(planned: PlannedBlock) -> None:
+        block = recalibrated(partial.read(plan.predicted[0], planned.core), raised.half)
+        store_block(partial, raised.predicted, block, plan.threshold)
+
+    todo = [block for block in plan.blocks if not partial.has(raised.predicted, block.core)]
+    listener.report(f"raising the probabilities, {counted(len(todo), 'block')}")
+    with ThreadPoolExecutor(processor_count(), "roadseg-raise") as pool:
+        for _ in pool.map(work, todo):
+            pass

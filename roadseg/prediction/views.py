@@ -5,7 +5,7 @@
     scale 1          1    │    2    │    3     each block is put together with them before it is stored
 
 Roads are wider at finer pixels, and a model that was trained at one pixel size finds others there. Where views differ,
-the model is not sure.
+the model is not sure. All this is about what the model says, before recalibration.
 """
 
 import threading

@@ -145,8 +145,8 @@ _ROAD_LEVEL, _SURE_LEVEL = 127, 229
 """Levels of 0.5 and 0.9."""
 
 
-def sure_share(counts: NDArray[np.int64], *, fewest: int = 1) -> float | None:
-    """Return the share of road pixels (0.5) that surely are road (0.9); None with fewer of them than ``fewest``.
+def sure_share(counts: NDArray[np.int64]) -> float | None:
+    """Return the share of road pixels (0.5) that surely are road (0.9); None without any.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def sure_share(counts: NDArray[np.int64], *, fewest: int = 1) -> float | None:
         (256,) numbers of pixels by level, probability × 254; the last one is nodata.
     """
     road = int(counts[_ROAD_LEVEL:-1].sum())
-    return float(counts[_SURE_LEVEL:-1].sum()) / road if road >= fewest else None
+    return float(counts[_SURE_LEVEL:-1].sum()) / road if road else None
 
 
 def byte_profile(grid: Grid) -> dict[str, Any]:

@@ -4,6 +4,7 @@
         fingerprint.json              inputs and settings of the run             1  made first
         probability_0_0_512_512.tif   a block: product, row, col, height, width  2  one by one, in any order
         mask_0_0_512_512.tif          (.npz of road networks, and …_joined.npz)
+        raised_probability_0_…        the same, recalibrated, where that changes them
         complete                      there if parts have made all blocks
     probability.vrt  *.cog.tif    the blocks joined, and finished outputs    3  when all blocks are there
         published.json                the paths that outputs are moved to        4  just before they are moved
@@ -32,11 +33,11 @@ from roadseg.errors import OutputError
 from roadseg.files.outputs import NEW, SCRATCH, publish, write_atomically
 from roadseg.raster.cog import MAKE_ROOM
 from roadseg.raster.cog_tiles import tiled_block
-from roadseg.raster.encoding import Product
+from roadseg.raster.encoding import Product, dequantize
 from roadseg.raster.files import open_raster
 from roadseg.raster.grid import Grid
 from roadseg.raster.mosaic import mosaic_vrt
-from roadseg.windows import Window
+from roadseg.windows import Block, Window
 
 _FINGERPRINT = "fingerprint.json"
 
@@ -151,6 +152,19 @@ class Partial:
         self._check_lock()
         (self.folder / _COMPLETE).touch()
 
+    def read(self, product: Product, window: Window) -> Block:
+        """Return a finished block as it is stored.
+
+        Raises
+        ------
+        OutputError
+            If it is missing or damaged.
+        """
+        (path,) = self._paths(product, [window])
+        with _damaged(path), open_raster(path) as file:
+            values = file.read(1)
+        return Block(window, values, dequantize(values)[1])
+
     def files(self, product: Product, blocks: Sequence[Window]) -> list[tuple[Path, Window]]:
         """Return the files of all planned blocks of a product, and where they lie.
 
@@ -203,11 +217,8 @@ class Partial:
         """
         total = 0
         for path in self._paths(product, blocks):
-            try:
-                with open_raster(path) as file:
-                    total += int(file.tags()[key])
-            except (RasterioError, CPLE_BaseError, KeyError, ValueError) as error:
-                raise OutputError(f"{path} is damaged; remove it and repeat the command") from error
+            with _damaged(path), open_raster(path) as file:
+                total += int(file.tags()[key])
         return total
 
     def publish(self, finished: Sequence[tuple[Path, Path]]) -> None:
@@ -266,6 +277,15 @@ class Partial:
                 f"{missing} of {len(paths)} finished blocks have vanished from {self.folder}; repeat the command"
             )
         return paths
+
+
+@contextmanager
+def _damaged(path: Path) -> Iterator[None]:
+    """Context manager that says which block cannot be read."""
+    try:
+        yield
+    except (RasterioError, CPLE_BaseError, KeyError, ValueError) as error:
+        raise OutputError(f"{path} is damaged; remove it and repeat the command") from error
 
 
 def block_name(product: Product, window: Window) -> str:

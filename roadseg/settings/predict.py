@@ -124,11 +124,11 @@ class PredictSettings:
     recalibrate: Annotated[
         bool,
         Option(
-            "--recalibrate",
+            "--recalibrate/--no-recalibrate",
             "Raise probabilities where the model is unsure of the roads it finds, so that 0.5 fits other places, too.",
             "Output",
         ),
-    ] = False
+    ] = True
     dtype: Annotated[PixelType, Option("--dtype", "Data type of the probability raster.", "Output")] = "uint8"
     grid: Annotated[GridChoice, Option("--grid", "Pixels to write: the scene's, or those the model saw.", "Output")] = (
         "scene"
@@ -260,7 +260,6 @@ def check_views(outputs: PredictOutputs, settings: PredictSettings, *, shared: b
     several = [
         ("--scales with several values", settings.other_scales),
         ("--uncertainty", outputs.uncertainty),
-        ("--recalibrate", settings.recalibrate),
     ]
     for name, asked in several:
         if shared and asked:

@@ -41,7 +41,7 @@ def folders() -> list[Path]:
 
 
 def scored(
-    folder: Path, model: LoadedModel, *, every: int, scales: Sequence[float] = (1,), recalibrate: bool = False
+    folder: Path, model: LoadedModel, *, every: int, scales: Sequence[float] = (1,), recalibrate: bool = True
 ) -> Scores:
     """Predict every n-th image of a folder and score them."""
     images = sorted((folder / "images").iterdir())[::every]
@@ -82,7 +82,7 @@ def table(
     read_at: float | None = None,
     scales: Sequence[float] = (1,),
     precision: str = "bfloat16",
-    recalibrate: bool = False,
+    recalibrate: bool = True,
 ) -> np.ndarray:
     """Print the table of a model and return its figures, a row per folder and their mean."""
     network, card = read_model(name)
@@ -114,8 +114,8 @@ if __name__ == "__main__":
     parser.add_argument("--thresholds", type=float, nargs="+", default=[], help="instead of the card's")
     parser.add_argument("--read-at", type=float, nargs="+", default=[None], help="metres per pixel to read at")
     parser.add_argument("--scales", type=float, nargs="+", default=[1], help="take the mean of several pixel sizes")
-    parser.add_argument("--recalibrate", action="store_true", help="raise probabilities where the model is unsure")
+    parser.add_argument("--no-recalibrate", action="store_true", help="leave probabilities as the model gives them")
     given = parser.parse_args()
     for metres in given.read_at:
-        how = {"read_at": metres, "scales": given.scales, "recalibrate": given.recalibrate}
+        how = {"read_at": metres, "scales": given.scales, "recalibrate": not given.no_recalibrate}
         table(given.model, every=given.every, thresholds=given.thresholds, **how)
