@@ -54,6 +54,11 @@ class Window:
         width = max(0, min(self.col_stop, other.col_stop) - col)
         return Window(row, col, height, width)
 
+    def union(self, other: "Window") -> "Window":
+        """Return the smallest window that covers both."""
+        row, col = min(self.row, other.row), min(self.col, other.col)
+        return Window(row, col, max(self.row_stop, other.row_stop) - row, max(self.col_stop, other.col_stop) - col)
+
     def grown(self, margin: int) -> "Window":
         """Return the window extended by ``margin`` pixels on each side."""
         return Window(self.row - margin, self.col - margin, self.height + 2 * margin, self.width + 2 * margin)

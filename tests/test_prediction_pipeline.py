@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -48,9 +49,9 @@ def test_reading_and_storing_cost_no_time_beside_a_slower_engine(draw, tmp_path,
     threads(1)
     read, store = Scene.read, pipeline.store_block
 
-    def slow_read(scene, window):
+    def slow_read(scene, window, *how):
         time.sleep(0.08)
-        return read(scene, window)
+        return read(scene, window, *how)
 
     def slow_store(*args):
         time.sleep(0.08)
@@ -82,11 +83,11 @@ def test_few_blocks_are_read_ahead_or_wait_to_be_stored(draw, tmp_path, monkeypa
     most = {"ahead": 0}
     read, store = Scene.read, pipeline.store_block
 
-    def counted_read(scene, window):
+    def counted_read(scene, window, *how):
         with lock:
             events["read"] += 1
             most["ahead"] = max(most["ahead"], events["read"] - events["stored"])
-        return read(scene, window)
+        return read(scene, window, *how)
 
     def slow_store(*args):
         time.sleep(0.01)
@@ -109,12 +110,12 @@ def test_readers_share_no_dataset_and_see_the_same_stretch(draw, tmp_path, threa
     threads(4)
     busy, read = set(), Scene.read
 
-    def exclusive(scene, window):
+    def exclusive(scene, window, *how):
         assert id(scene) not in busy
         busy.add(id(scene))
         time.sleep(0.002)
         try:
-            return read(scene, window)
+            return read(scene, window, *how)
         finally:
             busy.discard(id(scene))
 
@@ -129,11 +130,11 @@ def test_a_failure_of_any_stage_ends_the_run_and_keeps_what_is_finished(draw, tm
     scene, calls = draw(480, 480), []
     read, store = Scene.read, pipeline.store_block
 
-    def breaks(scene, window):
+    def breaks(scene, window, *how):
         calls.append(window)
         if len(calls) > 4:
             raise SceneError("broken there")
-        return read(scene, window)
+        return read(scene, window, *how)
 
     def full(*args):
         calls.append(args)
@@ -154,6 +155,25 @@ def test_a_failure_of_any_stage_ends_the_run_and_keeps_what_is_finished(draw, tm
         assert len(calls) < 9
     result = predict(scene, tmp_path / "roads.tif", model=model_of(Identity()), **BLOCK)
     assert 0 < result.blocks_resumed < 9
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_blocks_are_read_into_the_memory_of_blocks_before(draw, tmp_path, monkeypatch, threads, count):
+    threads(count)
+    scene, places, read = draw(480, 1920), Counter(), Scene.read
+
+    def looked_at(scene, window, *how):
+        block = read(scene, window, *how)
+        places[block.values.__array_interface__["data"][0]] += 1
+        return block
+
+    predict(scene, tmp_path / "roads.tif", model=model_of(Identity()), **BLOCK)
+    monkeypatch.setattr(Scene, "read", looked_at)
+    monkeypatch.setattr(Scene, "sample", lambda _: None)
+    predict(scene, tmp_path / "again.tif", model=model_of(Identity()), **BLOCK)
+    assert sum(places.values()) == 30
+    assert len(places) <= 2 * count + 3  # being read, waiting, being predicted, and one that is just let go
+    assert (tmp_path / "again.tif").read_bytes() == (tmp_path / "roads.tif").read_bytes()
 
 
 class Named(Identity):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from roadseg.raster.validity import all_valid, is_all_valid
 from roadseg.windows import Block, PlannedBlock, Window
 
 
@@ -23,7 +24,7 @@ class PreparedBlock:
     values
         (bands, extent.height, extent.width) pixels, uint8 or float32 on a 0–1 scale.
     useful
-        (core.height, core.width) bool: which pixels are valid and wanted.
+        (core.height, core.width) bool: which pixels are valid and wanted; read-only if all are.
     needed
         (rows, columns of windows) bool: which windows hold a useful pixel.
     """
@@ -53,10 +54,12 @@ def prepare_block(pixels: Block, planned: PlannedBlock, wanted: NDArray[np.bool_
     """
     core = planned.core
     useful = pixels.valid[core.slices(planned.extent)]
-    useful = useful & wanted if wanted is not None else useful.copy()  # a view would keep the whole extent's
+    useful = useful & wanted if wanted is not None else useful
+    everywhere = is_all_valid(useful)
+    useful = all_valid((core.height, core.width)) if everywhere else useful.copy()  # a view would keep the extent's
     needed = np.ones((len(planned.row_starts), len(planned.col_starts)), dtype=np.bool_)
     block = PreparedBlock(planned, pixels.values, useful, needed)
-    if not useful.all():
+    if not everywhere:
         for row, col in np.ndindex(needed.shape):
             needed[row, col] = useful[block.window(row, col).intersection(core).slices(core)].any()
     return block

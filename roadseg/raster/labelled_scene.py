@@ -104,7 +104,9 @@ class LabelledScene(OpenFile):
         """
         block = self.scene.read(window)
         values = block.values if block.values.dtype == np.uint8 else np.rint(block.values * 255).astype(np.uint8)
-        return LabelledPixels(values, np.where(block.valid, self.read_label(window), np.uint8(VOID)), block.valid)
+        return LabelledPixels(
+            values, np.where(block.valid, self.read_label(window), np.uint8(VOID)), block.valid.copy()
+        )
 
     def picture(self, window: Window, height: int, width: int) -> NDArray[np.uint8]:
         """Return a window of the grid for display, (3, height, width) uint8, nodata white."""

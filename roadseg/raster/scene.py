@@ -20,7 +20,8 @@ from roadseg.raster.files import OpenFile, local_files, many_threads, open_input
 from roadseg.raster.grid import Grid
 from roadseg.raster.resample import resample, taps
 from roadseg.raster.scene_settings import SceneSettings, choose_bands, choose_grid
-from roadseg.raster.validity import validity_of
+from roadseg.raster.spare_memory import Allocate, fresh
+from roadseg.raster.validity import all_valid, is_all_valid, validity_of
 from roadseg.windows import Block, Window, reflected
 
 _SAMPLE_PX = 1024
@@ -106,12 +107,19 @@ class Scene(OpenFile):
             "tags": {key: value for key, value in file.tags().items() if key.startswith("ROADSEG")},
         }
 
-    def read(self, window: Window) -> Block:
+    def read(self, window: Window, allocate: Allocate = fresh) -> Block:
         """Read a window of the model's grid; beyond the border the scene is reflected.
+
+        Parameters
+        ----------
+        window
+            Place in the grid; may reach beyond it.
+        allocate
+            Returns the arrays to fill.
 
         Returns
         -------
-        A block of (bands, height, width) values of ``dtype``.
+        A block of (bands, height, width) values of ``dtype``; if all pixels are valid, that is read-only.
 
         Raises
         ------
@@ -121,10 +129,20 @@ class Scene(OpenFile):
         rows = reflected(window.row, window.row_stop, self.grid_model.height)
         cols = reflected(window.col, window.col_stop, self.grid_model.width)
         inside = Window(int(rows.min()), int(cols.min()), int(np.ptp(rows)) + 1, int(np.ptp(cols)) + 1)
-        values, valid = self._read_inside(inside)
-        if inside != window:
-            values, valid = _mirrored(values, valid, rows - inside.row, cols - inside.col)
-        return Block(window, values, valid)
+        whole = window.union(inside)  # a window beyond a border may mirror pixels that it does not cover itself
+        place, there = inside.slices(whole), window.slices(whole)
+        values = allocate((len(self.bands), whole.height, whole.width), self.dtype)
+        known = self._read_inside(inside, values[:, *place])
+        valid = all_valid((whole.height, whole.width))
+        if known.flags.writeable:
+            valid = valid.copy()
+            valid[place] = known
+        to_row, from_row = _mirrored(there[0], rows - whole.row)
+        to_col, from_col = _mirrored(there[1], cols - whole.col)
+        for array in (values, valid) if valid.flags.writeable else (values,):
+            array[..., place[0], to_col] = array[..., place[0], from_col]
+            array[..., to_row, there[1]] = array[..., from_row, there[1]]
+        return Block(window, values[:, *there], valid[there])
 
     def sample(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]] | None:
         """Return pixels of some windows all over the model's grid, on the 0–1 scale; None if no pixel is known there.
@@ -214,21 +232,23 @@ class Scene(OpenFile):
         limits = [np.percentile(band[valid].astype(np.float64), (2, 98)) for band in raw]
         return tuple((float(low), float(high)) for low, high in limits)
 
-    def _read_inside(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Read a window inside the model's grid, in strips of bounded memory."""
-        values = np.empty((len(self.bands), window.height, window.width), dtype=self.dtype)
-        valid = np.empty((window.height, window.width), dtype=np.bool_)
+    def _read_inside(self, window: Window, values: NDArray[Any]) -> NDArray[np.bool_]:
+        """Read a window inside the model's grid into an array, in strips of bounded memory; return what is valid."""
+        valid = all_valid((window.height, window.width))
         source_width = window.width * self._source.width / self.grid_model.width
         rows = max(1, int(_STRIP_PX / source_width * self.grid_model.height / self._source.height))
         for row in range(window.row, window.row_stop, rows):
             strip = Window(row, window.col, min(rows, window.row_stop - row), window.width)
             place = slice(row - window.row, row - window.row + strip.height)
             if self.gsd_factors == (1.0, 1.0) and self.stretch is None:
-                _, valid[place] = self._read_raw(self._source, strip, values[:, place])  # without a copy of the pixels
-                self._fill(values[:, place], valid[place])
+                _, known = self._read_raw(self._source, strip, values[:, place])  # without a copy of the pixels
+                self._fill(values[:, place], known)
             else:
-                values[:, place], valid[place] = self._read_strip(strip)
-        return values, valid
+                values[:, place], known = self._read_strip(strip)
+            if not is_all_valid(known):
+                valid = valid if valid.flags.writeable else valid.copy()
+                valid[place] = known
+        return valid
 
     def _read_strip(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         source, grid = self._source, self.grid_model
@@ -251,7 +271,7 @@ class Scene(OpenFile):
 
     def _fill(self, values: NDArray[Any], valid: NDArray[np.bool_]) -> None:
         """Replace nodata pixels, in place, by the fill colour."""
-        if not valid.all():
+        if not is_all_valid(valid):
             fill = np.array(self.settings.fill)
             fill = fill if self.stretch else np.rint(fill * 255)
             np.copyto(values, fill[:, None, None].astype(values.dtype), where=~valid)
@@ -279,15 +299,16 @@ class Scene(OpenFile):
             ) from error
 
 
-def _mirrored(
-    values: NDArray[Any], valid: NDArray[np.bool_], rows: NDArray[np.intp], cols: NDArray[np.intp]
-) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Take rows and columns. Leading columns in sequence are copied as a slice, which is faster than by index."""
-    tall = [array[..., rows, :] for array in (values, valid)]
-    # cols = 4 5 6 7 6 5: the first 4 are in sequence; the -1 ends the sequence where all of them are
-    follow = int(np.argmax(np.append(cols, -1) != cols[0] + np.arange(len(cols) + 1)))
-    wide = [np.empty((*array.shape[:-1], len(cols)), array.dtype) for array in tall]
-    for picked, array in zip(wide, tall, strict=True):
-        picked[..., :follow] = array[..., cols[0] : cols[0] + follow]
-        picked[..., follow:] = array[..., cols[follow:]]
-    return wide[0], wide[1]
+def _mirrored(there: slice, source: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the places on an axis that are not read but mirrored, and what they mirror.
+
+    Parameters
+    ----------
+    there
+        All places.
+    source
+        What to find at each of them.
+    """
+    places = np.arange(there.start, there.stop)
+    differs = source != places
+    return places[differs], source[differs]

@@ -39,7 +39,7 @@ class Validity:
     def of(
         self, file: DatasetReader, values: NDArray[Any], window: Window, shape: tuple[int, int] | None = None
     ) -> NDArray[np.bool_]:
-        """Return which pixels of a window are valid.
+        """Return which pixels of a window are valid; read-only if nothing marks any as nodata.
 
         Parameters
         ----------
@@ -53,24 +53,24 @@ class Validity:
             Height and width of ``values``; None if they are those of the window.
         """
         shape = shape or (window.height, window.width)
-        valid = np.ones(shape, dtype=np.bool_)
+        valid = all_valid(shape)
         for band in values:
             if np.issubdtype(band.dtype, np.floating):
-                valid &= np.isfinite(band)
+                valid = valid & np.isfinite(band)
         flags = file.mask_flag_enums[self.bands[0] - 1]
         place = RasterWindow(window.col, window.row, window.width, window.height)
         if MaskFlags.per_dataset in flags or MaskFlags.alpha in flags:
-            valid &= file.read_masks(self.bands[0], window=place, out_shape=shape) > 0
+            valid = valid & (file.read_masks(self.bands[0], window=place, out_shape=shape) > 0)
         elif MaskFlags.nodata in flags:
             marks = [file.nodatavals[band - 1] for band in self.bands]
-            valid &= np.any([band != mark for band, mark in zip(values, marks, strict=True)], axis=0)
+            valid = valid & np.any([band != mark for band, mark in zip(values, marks, strict=True)], axis=0)
         if ColorInterp.alpha in file.colorinterp and MaskFlags.alpha not in flags:
             # GDAL ignores it beside a nodata value or a mask, and where it is not the last band
             alpha = file.colorinterp.index(ColorInterp.alpha) + 1
-            valid &= file.read(alpha, window=place, out_shape=shape) > 0
+            valid = valid & (file.read(alpha, window=place, out_shape=shape) > 0)
         if self.sources is not None:
             scale = np.array([file.height / self.shape[0], file.width / self.shape[1]] * 2)
-            valid &= _covered(self.sources * scale, window, shape)
+            valid = valid & _covered(self.sources * scale, window, shape)
         return valid
 
     def description(self, file: DatasetReader) -> str:
@@ -82,6 +82,16 @@ class Validity:
             return "alpha band"
         marks = {"alpha": "alpha band", "per_dataset": "mask band", "nodata": f"nodata {file.nodata}"}
         return next((text for flag, text in marks.items() if flag in flags), "none marked")
+
+
+def all_valid(shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return that all pixels are valid, (height, width) bool, read-only and without memory for each of them."""
+    return np.broadcast_to(np.True_, shape)
+
+
+def is_all_valid(valid: NDArray[np.bool_]) -> bool:
+    """Return whether all pixels are valid, at once for ``all_valid``."""
+    return not any(valid.strides) or bool(valid.all())
 
 
 def validity_of(file: DatasetReader, bands: tuple[int, ...]) -> Validity:
