@@ -1,6 +1,9 @@
 """Worker processes give the results of a loop, in order, and draw tasks as results are taken."""
 
+import itertools
 import operator
+import os
+import time
 
 import pytest
 
@@ -23,13 +26,30 @@ def test_what_a_task_raises_is_raised_in_its_turn(workers):
             next(results)
 
 
-@pytest.mark.parametrize(("workers", "most"), [(1, 1), (2, 5)])
+@pytest.mark.parametrize(("workers", "most"), [(1, 1), (2, 9)])
 def test_few_tasks_are_drawn_ahead(workers, most):
     drawn = []
     with WorkerPool(1, workers) as pool:
         results = pool.map(operator.add, (drawn.append(task) or task for task in range(100)))
         next(results)
         assert len(drawn) <= most
+
+
+def process_of(pause_s, _):
+    """Return the process that works on a task, which takes some time."""
+    time.sleep(pause_s)
+    return os.getpid()
+
+
+def test_this_process_works_while_others_start_and_beside_them():
+    seen = []
+    with WorkerPool(0.01, 2) as pool:
+        for process in pool.map(process_of, itertools.count()):
+            seen.append(process)
+            if len(set(seen[-5:])) == 2 or len(seen) > 6000:
+                break
+    assert seen[0] == os.getpid()
+    assert len(set(seen)) == 2
 
 
 def test_at_least_one_worker_is_needed():

@@ -7,6 +7,7 @@ import pytest
 from tracing import circle, graph_of, shuffled, strips, town, trace
 
 import roadseg.roads.repair.edges as edges_module
+import roadseg.roads.repair.gaps as gaps_module
 import roadseg.roads.repair.pixel_set as pixel_set_module
 from roadseg.raster.ground import Ground
 from roadseg.roads.centerlines.geometry import to_ground
@@ -316,6 +317,27 @@ def test_the_size_of_the_chunks_changes_nothing(seed, monkeypatch):
         if field.name != "crs":
             one, other = getattr(in_parts, field.name), getattr(on_ground, field.name)
             np.testing.assert_array_equal(one, other, err_msg=field.name)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_levels_are_read_once_per_round_and_bridges_keep_those_under_them(seed, monkeypatch):
+    """Reading means decompressing tiles all over the raster: the pixels of new edges have been read before."""
+    levels = np.random.default_rng(seed).integers(1, 99, town(seed).shape).astype(np.uint8)
+    rounds, reads = [], []
+    measured = gaps_module.measure_dead_ends
+    monkeypatch.setattr(gaps_module, "measure_dead_ends", lambda *of: rounds.append(1) or measured(*of))
+    monkeypatch.setattr(edges_module, "CHUNK", 50)
+    closed = close_gaps(
+        contract(trace(town(seed))),
+        60.0,
+        road_level=127.0,
+        levels_at=lambda at: reads.append(1) or levels[at[:, 0], at[:, 1]],
+    )
+    assert closed.inferred.any()
+    assert 1 <= len(reads) <= len(rounds)
+    for edge in np.flatnonzero(closed.inferred):
+        way = slice(closed.starts[edge], closed.starts[edge + 1])
+        np.testing.assert_array_equal(closed.level[way], levels[tuple(closed.places[way].T)])
 
 
 # --- junctions -------------------------------------------------------------------------------------------------------

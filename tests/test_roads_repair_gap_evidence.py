@@ -23,7 +23,7 @@ def candidates(gap=20.0, turn=0.0, support=np.nan, *, pair=True, count=1):
     filled = np.ones(max(count, len(gap)), np.int64)
     gap, turn, support = (np.resize(column, len(filled)).astype(float) for column in (gap, turn, support))
     other, vertex, node = (1, -1, 1) if pair else (-1, 3, -1)
-    return GapCandidates(0 * filled, other * filled, vertex * filled, node * filled, gap, turn, support)
+    return GapCandidates(0 * filled, other * filled, vertex * filled, node * filled, gap, turn, support, -filled)
 
 
 def two_roads(width=8.0):
@@ -40,7 +40,7 @@ def supported(levels, found=None, *, road_level=100.0):
     graph, ends = two_roads()
     found = candidates(gap=22.0) if found is None else found
     options = {"road_level": road_level, "pixel_size": (1.0, 1.0)}
-    return with_support(graph, ends, found, levels_at=lambda at: levels[at[:, 0], at[:, 1]], **options)
+    return with_support(graph, ends, found, levels_at=lambda at: levels[at[:, 0], at[:, 1]], **options)[0]
 
 
 @pytest.mark.parametrize("pair", [True, False])
@@ -99,7 +99,7 @@ def test_masks_drop_nodata_and_measure_no_support():
 def test_without_levels_candidates_stay():
     graph, ends = two_roads()
     found = candidates(count=2)
-    assert with_support(graph, ends, found, road_level=100.0, pixel_size=(1.0, 1.0), levels_at=None) is found
+    assert with_support(graph, ends, found, road_level=100.0, pixel_size=(1.0, 1.0), levels_at=None) == (found, None)
 
 
 def test_candidates_lead_to_nodes_or_vertices():

@@ -1,4 +1,8 @@
-"""Worker processes: one function over many tasks, results in order and only few of them waiting."""
+"""Worker processes: one function over many tasks, results in order and only few of them waiting.
+
+This process is one of them: it works from the beginning, while the others start and import, and whenever they have
+enough to do. So a raster that is done before they are ready does not wait for them.
+"""
 
 import multiprocessing
 import os
@@ -14,19 +18,25 @@ from typing import Any, TypeVar
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
+_GIVEN = 2
+"""So many tasks each other process has at a time: one that it works on, and the next."""
+
+_AHEAD = 4
+"""At most so many results per process wait for an earlier one."""
+
 _shared: list[Any] = []
 """In a worker process, the one value that all calls share."""
 
 
 class WorkerPool:
-    """Worker processes that share one value, such as the function that reads a raster.
+    """Processes that share one value, such as the function that reads a raster: this one and others.
 
     Parameters
     ----------
     shared
-        First argument of every call; sent to each worker once.
+        First argument of every call; sent to each process once.
     workers
-        Number of processes; with 1, everything runs in this one.
+        Number of processes, this one included.
     """
 
     def __init__(self, shared: Any, workers: int) -> None:
@@ -34,9 +44,10 @@ class WorkerPool:
             raise ValueError(f"workers must be at least 1, not {workers}")
         self.shared, self.workers = shared, workers
         self._pool: ProcessPoolExecutor | None = None
+        self._ready: Future[None] | None = None
         if workers > 1:
             spawn = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(workers, spawn, initializer=_start, initargs=(shared,))
+            self._pool = ProcessPoolExecutor(workers - 1, spawn, initializer=_start, initargs=(shared,))
             # submit() starts processes. In a thread of its own, no KeyboardInterrupt can leave one half started.
             self._submitter = ThreadPoolExecutor(1, "roadseg-workers", initializer=_block_signals)
 
@@ -56,13 +67,22 @@ class WorkerPool:
             for task in tasks:
                 yield function(self.shared, task)
             return
+        self._ready = self._ready or self._submitted(self._pool, _nothing)
         waiting: deque[Future[Result]] = deque()
         for task in tasks:
-            waiting.append(self._submitter.submit(self._pool.submit, _call, function, task).result())
-            if len(waiting) > 2 * self.workers:
+            given = sum(not future.done() for future in waiting)
+            if self._ready.done() and given < _GIVEN * (self.workers - 1):
+                waiting.append(self._submitted(self._pool, _call, function, task))
+            else:
+                waiting.append(_done_here(function, self.shared, task))
+            while waiting and (waiting[0].done() or len(waiting) > _AHEAD * self.workers):
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+    def _submitted(self, pool: ProcessPoolExecutor, function: Callable[..., Result], *arguments: Any) -> Future[Result]:
+        """Hand a call to another process."""
+        return self._submitter.submit(pool.submit, function, *arguments).result()
 
 
 def _block_signals() -> None:
@@ -92,3 +112,17 @@ def _end_with_parent() -> None:
 
 def _call(function: Callable[[Any, Task], Result], task: Task) -> Result:
     return function(_shared[0], task)
+
+
+def _nothing() -> None:
+    """Say that a worker has started."""
+
+
+def _done_here(function: Callable[[Any, Task], Result], shared: Any, task: Task) -> Future[Result]:
+    """Do a task in this process; what it raises is raised when its turn comes."""
+    future: Future[Result] = Future()
+    try:
+        future.set_result(function(shared, task))
+    except Exception as error:  # noqa: BLE001  (raised by future.result())
+        future.set_exception(error)
+    return future

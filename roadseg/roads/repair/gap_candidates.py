@@ -89,7 +89,7 @@ def _pairs(
     good = np.flatnonzero((gap <= max_gap) & (turn_one < np.pi / 2) & (turn_two < np.pi / 2))
     one, two = one[good], two[good]
     no_vertex, turn = np.full(len(one), -1), np.hypot(turn_one[good], turn_two[good])
-    pairs = GapCandidates(one, two, no_vertex, ends.node[two], gap[good], turn, np.full(len(one), np.nan))
+    pairs = GapCandidates(one, two, no_vertex, ends.node[two], gap[good], turn, np.full(len(one), np.nan), no_vertex)
     pairs = plausible(pairs)
     return pairs[_is_free(ends.pixel[pairs.end], ends.pixel[pairs.other], obstacles)]
 
@@ -146,7 +146,8 @@ def _of_hits(
     good = (owner != -1) & (edge != ends.edge[end]) & (gap <= max_gap) & ((owner >= 0) | (degrees(graph)[node] >= 2))
     good[on_edge] &= _crossing(graph, vertex[on_edge], edge[on_edge], direction[on_edge], pixel_size) >= _GRAZING
     no_other, twice = np.full(len(end), -1), np.abs(turn) * np.sqrt(2)
-    return plausible(GapCandidates(end, no_other, vertex, node, gap, twice, np.full(len(end), np.nan))[good])
+    no_support = np.full(len(end), np.nan)
+    return plausible(GapCandidates(end, no_other, vertex, node, gap, twice, no_support, no_other)[good])
 
 
 def _crossing(graph: PixelGraph, vertex: Ints, edge: Ints, direction: Floats, pixel_size: PixelSize) -> Floats:

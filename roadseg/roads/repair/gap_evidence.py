@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from roadseg.ragged import offsets, ranges
 from roadseg.roads.pixel_graph import Bools, Floats, Ints, PixelGraph
 from roadseg.roads.repair.edges import PixelSize, chunks
 from roadseg.roads.repair.ends import EdgeEnds
@@ -69,6 +70,8 @@ class GapCandidates:
         (n,) radians that the roads turn: root of the sum of squares of both ends; for a T the one end counts twice.
     support
         (n,) mean level in the gap, as a share of the level from which a pixel is road; NaN if levels mean nothing.
+    line
+        (n,) index of the gap's line in ``GapLevels``; -1 before levels are read.
     """
 
     end: Ints
@@ -78,9 +81,31 @@ class GapCandidates:
     gap: Floats
     turn: Floats
     support: Floats
+    line: Ints
 
     def __getitem__(self, which: Ints | Bools | slice) -> "GapCandidates":
         return GapCandidates(*(getattr(self, field.name)[which] for field in fields(self)))
+
+
+@dataclass(frozen=True)
+class GapLevels:
+    """Levels along straight lines from dead ends to what gaps lead to, both included.
+
+    Parameters
+    ----------
+    level
+        (pixels,) uint8, line after line.
+    starts
+        (lines + 1,) line ``i`` owns the levels from ``starts[i]`` up to ``starts[i + 1]``.
+    """
+
+    level: NDArray[np.uint8]
+    starts: Ints
+
+    def between(self, lines: Ints) -> NDArray[np.uint8]:
+        """Return the levels along some lines, end to end, without those of their first and last pixels."""
+        inner = np.maximum(np.diff(self.starts)[lines] - 2, 0)
+        return self.level[ranges(self.starts[lines] + 1, inner)]
 
 
 def odds_against(candidates: GapCandidates) -> Floats:
@@ -107,7 +132,7 @@ def with_support(
     road_level: float | None,
     pixel_size: PixelSize,
     levels_at: LevelsAt | None,
-) -> GapCandidates:
+) -> tuple[GapCandidates, GapLevels | None]:
     """Measure the support of candidates, and drop those over nodata pixels.
 
     Parameters
@@ -119,13 +144,23 @@ def with_support(
     pixel_size
         Size of a pixel.
     levels_at
-        Returns the levels of pixels; without it candidates come back unchanged.
+        Returns the levels of pixels; it is called once. Without it candidates come back unchanged.
+
+    Returns
+    -------
+    The candidates, and the levels along their lines if they were read.
     """
     if levels_at is None or not len(candidates.end):
-        return candidates
-    steps = np.abs(target_pixels(graph, candidates) - ends.pixel[candidates.end]).max(axis=1)
-    parts = (candidates[part] for part in chunks(np.cumsum(steps + 1)))
-    return concatenate(*(_measured(graph, ends, part, road_level, pixel_size, levels_at) for part in parts))
+        return candidates, None
+    start, target = ends.pixel[candidates.end], target_pixels(graph, candidates)
+    starts = offsets(np.abs(target - start).max(axis=1) + 1)
+    parts = list(chunks(starts[1:]))
+    drawn = (line_pixels(start[part], target[part], four_connected=False) for part in parts)
+    levels = GapLevels(levels_at(np.concatenate([lines.pixels.astype(np.int32) for lines in drawn])), starts)
+    candidates = replace(candidates, line=np.arange(len(starts) - 1))
+    distance = np.maximum(np.hypot(*((target - start) * pixel_size).T), 1e-9)
+    measured = (_measured(ends, candidates[part], distance[part], levels, road_level, pixel_size) for part in parts)
+    return concatenate(*measured), levels
 
 
 def concatenate(*candidates: GapCandidates) -> GapCandidates:
@@ -143,19 +178,18 @@ def target_pixels(graph: PixelGraph, candidates: GapCandidates) -> Ints:
 
 
 def _measured(
-    graph: PixelGraph,
     ends: DeadEnds,
     candidates: GapCandidates,
+    distance: Floats,
+    levels: GapLevels,
     road_level: float | None,
     pixel_size: PixelSize,
-    levels_at: LevelsAt,
 ) -> GapCandidates:
-    """Measure as ``with_support`` does, all candidates at once."""
-    start, target = ends.pixel[candidates.end], target_pixels(graph, candidates)
-    drawn = line_pixels(start, target, four_connected=False)
-    levels = levels_at(drawn.pixels.astype(np.int32)).astype(np.float64)
-    steps = np.diff(drawn.starts)
-    valid = np.bincount(drawn.line, weights=levels == _NODATA, minlength=len(steps)) == 0
+    """Measure as ``with_support`` does, all candidates at once; they are (n,) metres long."""
+    first, stop = levels.starts[candidates.line], levels.starts[candidates.line + 1]
+    counts, level = stop - first, levels.level[first[0] : stop[-1]].astype(np.float64)
+    line, step = np.repeat(np.arange(len(counts)), counts), ranges(0, counts)
+    valid = np.bincount(line, weights=level == _NODATA, minlength=len(counts)) == 0
     # As shares of the way from the dead end (0) to its target (1):
     #
     #     end ├─ half a width ─┤ rim ├────────── gap ──────────┤ rim ├─ half a width ─┤ target
@@ -163,13 +197,12 @@ def _measured(
     #                                           middle
     #
     # Levels count from 1.5 pixels inside one rim to 1.5 inside the other, and over 1.5 pixels at least.
-    distance = np.maximum(np.hypot(*((target - start) * pixel_size).T), 1e-9)
     rim = ends.end.width[candidates.end] / 2 / distance
     middle = rim + candidates.gap / distance / 2
     reach = np.maximum(candidates.gap - 3 * max(pixel_size), 1.5 * max(pixel_size)) / distance / 2
-    share = drawn.step / np.maximum(steps - 1, 1)[drawn.line]
-    inside = np.abs(share - np.clip(middle, 0, 1)[drawn.line]) <= reach[drawn.line]
-    total = np.bincount(drawn.line, weights=levels * inside, minlength=len(steps))
-    count = np.maximum(np.bincount(drawn.line, weights=inside, minlength=len(steps)), 1)
+    share = step / np.maximum(counts - 1, 1)[line]
+    inside = np.abs(share - np.clip(middle, 0, 1)[line]) <= reach[line]
+    total = np.bincount(line, weights=level * inside, minlength=len(counts))
+    count = np.maximum(np.bincount(line, weights=inside, minlength=len(counts)), 1)
     support = total / count / (road_level or 1)
     return (candidates if road_level is None else replace(candidates, support=support))[valid]

@@ -19,6 +19,7 @@ from roadseg.roads.repair.gap_evidence import (
     ACCEPTED,
     DeadEnds,
     GapCandidates,
+    GapLevels,
     LevelsAt,
     odds_against,
     target_pixels,
@@ -65,7 +66,7 @@ def close_gaps(
         ends = measure_dead_ends(graph, open_ends, pixel_size)
         obstacles = obstacles or find_obstacles(graph, ends, max_gap=max_gap, pixel_size=pixel_size)
         candidates = find_candidates(graph, ends, obstacles, max_gap=max_gap, pixel_size=pixel_size)
-        candidates = with_support(
+        candidates, levels = with_support(
             graph, ends, candidates, road_level=road_level, pixel_size=pixel_size, levels_at=levels_at
         )
         candidates = candidates[odds_against(candidates) <= ACCEPTED]
@@ -75,7 +76,7 @@ def close_gaps(
         connected = np.concatenate([chosen.end, chosen.other[chosen.other >= 0]])
         waiting = np.setdiff1d(np.concatenate([candidates.end, candidates.other[candidates.other >= 0]]), connected)
         open_ends = ends.node[waiting]
-        graph, new_pixels = _connected(graph, ends, chosen, levels_at)
+        graph, new_pixels = _connected(graph, ends, chosen, levels)
         obstacles.add(new_pixels)
         add_nodes(obstacles, graph)
     return graph
@@ -116,7 +117,7 @@ def _crossed(start: Ints, stop: Ints) -> Bools:
 
 
 def _connected(
-    graph: PixelGraph, ends: DeadEnds, chosen: GapCandidates, levels_at: LevelsAt | None
+    graph: PixelGraph, ends: DeadEnds, chosen: GapCandidates, levels: GapLevels | None
 ) -> tuple[PixelGraph, NDArray[np.int32]]:
     """Return the graph with an edge over each gap, and the pixels of these edges."""
     drawn = line_pixels(ends.pixel[chosen.end], target_pixels(graph, chosen), four_connected=False)
@@ -126,7 +127,7 @@ def _connected(
     split, which = np.unique(chosen.vertex[chosen.vertex >= 0], return_inverse=True)
     target = chosen.node.copy()
     target[chosen.vertex >= 0] = len(graph.nodes) + which
-    level = levels_at(pixels) if levels_at is not None else np.zeros(len(pixels), dtype=np.uint8)
+    level = levels.between(chosen.line) if levels else np.zeros(len(pixels), dtype=np.uint8)
     graph = split_edges(graph, split, appended=(pixels, np.zeros(len(pixels), dtype=np.uint16), level))
     connected = replace(
         graph,
