@@ -6,6 +6,9 @@ status 1, or 2 for a ``UsageError``. A wrong argument of an internal function is
 
 from collections.abc import Sequence
 
+_LONGEST = 300
+"""Most characters of a library's words, which may repeat names of any length."""
+
 
 class RoadsegError(Exception):
     """Base of every error a user can meet."""
@@ -38,6 +41,11 @@ class TrainingError(RoadsegError):
 def counted(count: int, noun: str) -> str:
     """Return a number with its noun, in the plural unless the number is 1."""
     return f"{count:,} {noun}" + ("s" if count != 1 else "")
+
+
+def one_line(error: BaseException) -> str:
+    """Return the message of a library for one of ours: one line of at most 300 characters, without a full stop."""
+    return " ".join(str(error).split())[:_LONGEST].rstrip(".")
 
 
 def shortened(names: Sequence[str], most: int = 8) -> str:

@@ -8,6 +8,7 @@ from commands import run_python
 
 from roadseg.errors import DeviceError, ModelError
 from roadseg.export import export
+from roadseg.model import device
 from roadseg.model.device import thread_count
 from roadseg.prediction.engines import choose
 from roadseg.prediction.engines.choose import choose_engine, load
@@ -105,7 +106,7 @@ def machine(monkeypatch):
 
     def make(*installed, bfloat16=False, gpu=None):
         monkeypatch.setattr(choose, "is_installed", lambda engine: engine in installed)
-        monkeypatch.setattr(choose, "cpu_has_bfloat16", lambda: bfloat16)
+        monkeypatch.setattr(device, "cpu_has_bfloat16", lambda: bfloat16)
         monkeypatch.setattr(choose, "may_have_gpu", lambda: gpu is not None)
         if gpu:
             import torch

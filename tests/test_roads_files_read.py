@@ -1,5 +1,7 @@
 """Lines and polygons come back from any vector file, or the error says what to do."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -150,3 +152,13 @@ def test_a_missing_crs_comes_back_as_none(tmp_path):
     with pytest.warns(UserWarning, match="'crs' was not provided"):
         write(path, [Polygon([(0, 0), (2, 0), (0, 3)])], kind="Polygon", crs=None)
     assert read_polygons(path)[1] is None
+
+
+@pytest.mark.parametrize("srs_id", [0, -1])
+def test_the_undefined_crs_of_older_geopackages_is_none(tmp_path, srs_id):
+    path = tmp_path / "plain.gpkg"
+    write(path, [LineString([(0, 0), (100, 0)])], kind="LineString")
+    with closing(sqlite3.connect(path)) as package, package:
+        for table in ("gpkg_contents", "gpkg_geometry_columns"):
+            package.execute(f"UPDATE {table} SET srs_id = ?", (srs_id,))
+    assert read_lines(path)[1] is None

@@ -264,7 +264,8 @@ def test_layers_and_their_styles_are_registered(tmp_path):
     listed = rows(path, "SELECT table_name, data_type, last_change FROM gpkg_contents ORDER BY table_name")
     kinds = {"junctions": "features", "layer_styles": "attributes", "roads": "features"}
     assert listed == [(name, kind, "1970-01-01T00:00:00.000Z") for name, kind in kinds.items()]
-    assert rows(path, "SELECT feature_count FROM gpkg_ogr_contents WHERE table_name = 'layer_styles'") == [(2,)]
+    counted = rows(path, "SELECT feature_count FROM gpkg_ogr_contents WHERE table_name = 'layer_styles'")
+    assert counted in ([(2,)], [(None,)])  # None is not counted: GDAL before 3.9
     styles = rows(path, "SELECT f_table_name, f_geometry_column, useAsDefault, styleQML FROM layer_styles")
     assert [row[:3] for row in styles] == [("roads", "geom", 1), ("junctions", "geom", 1)]
     assert [row[3] for row in styles] == [qml("LineString"), qml("Point")]

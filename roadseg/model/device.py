@@ -103,8 +103,14 @@ def choose_precision(wanted: Precision, device: "torch.device") -> Precision:
 
 def fastest_precision(wanted: Precision, device: "torch.device") -> Precision:
     """Return the number format for a device like ``choose_precision``, and bfloat16 on CPUs that compute in it."""
-    chosen = choose_precision(wanted, device)
-    return "bfloat16" if wanted == "auto" and device.type == "cpu" and cpu_has_bfloat16() else chosen
+    return cpu_precision(wanted) if device.type == "cpu" else choose_precision(wanted, device)
+
+
+def cpu_precision(wanted: Precision) -> Precision:
+    """Return the number format for a CPU; auto is bfloat16 where it computes in that, else float32."""
+    if wanted != "auto":
+        return wanted
+    return "bfloat16" if cpu_has_bfloat16() else "float32"
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

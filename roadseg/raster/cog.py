@@ -57,7 +57,7 @@ def write_cog(source: Path, target: Path, *, overviews: str = "AVERAGE", creatio
         with rasterio.Env(**env):
             rasterio.shutil.copy(source, target, **options)
         check_complete(target)
-    except (CPLE_BaseError, RasterioError, OSError) as error:
+    except (CPLE_BaseError, RasterioError, OSError, SystemError) as error:  # the last: rasterio before 1.4.4
         target.unlink(missing_ok=True)
         raise OutputError(f"cannot write {target} ({error.__cause__ or error}); {MAKE_ROOM}") from error
 

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from roadseg.errors import OutputError, TrainingError
+from roadseg.errors import OutputError, TrainingError, one_line
 from roadseg.files.outputs import write_atomically
 
 _NAME = re.compile(r"checkpoint-(\d+)(?:-1-of-1)?\.safetensors")
@@ -40,8 +40,7 @@ class Checkpoint(NamedTuple):
         try:
             yield
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as error:
-            why = " ".join(str(error).split())[:200]
-            raise TrainingError(f"{self.path} is damaged ({why}); move it away to start again") from error
+            raise TrainingError(f"{self.path} is damaged ({one_line(error)}); move it away to start again") from error
 
     def tensors_like(self, prefix: str, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the tensors of a part; raise ValueError if they are not of these names and shapes."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from roadseg.errors import DeviceError, ModelError
 from roadseg.model.card import ModelCard, find_model
-from roadseg.model.device import choose_device, choose_devices, cpu_has_bfloat16, may_have_gpu
+from roadseg.model.device import choose_device, choose_devices, cpu_precision, may_have_gpu
 from roadseg.prediction.engines.engine import Engine, LoadedModel
 from roadseg.prediction.engines.group import EngineGroup
 from roadseg.settings import EngineName, EngineSettings
@@ -72,10 +72,8 @@ def choose_engine(settings: EngineSettings, *, is_onnx: bool = False) -> EngineN
         return wanted
     if not is_onnx and is_installed("torch") and _wants_gpu(settings):
         return "torch"
-    precision = settings.precision
-    if precision == "auto":
-        precision = "bfloat16" if cpu_has_bfloat16() else "float32"
-    order = dict.fromkeys((*_FASTEST[precision], *(_FASTEST["float32"] if settings.precision == "auto" else ())))
+    others = _FASTEST["float32"] if settings.precision == "auto" else ()
+    order = dict.fromkeys((*_FASTEST[cpu_precision(settings.precision)], *others))
     found = next((e for e in order if is_installed(e) and not (is_onnx and e == "torch")), None)
     if found is None:
         raise DeviceError("no engine is installed; pip install torch, or 'roadseg[onnx]' or 'roadseg[openvino]'")

@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from roadseg.errors import DeviceError, ModelError, RoadsegError
-
-_LONGEST = 300
+from roadseg.errors import DeviceError, ModelError, RoadsegError, one_line
 
 
 def require_cpu(engine: str, device: str) -> None:
@@ -51,8 +49,9 @@ def damaged_graphs_refused() -> Iterator[None]:
     except (RoadsegError, MemoryError):
         raise
     except Exception as error:  # the libraries' errors have no common ancestor but this one
-        reason = " ".join(str(error).split())[:_LONGEST].rstrip(".")
-        raise ModelError(f"the ONNX model cannot be run ({reason}); export it again with roadseg export") from error
+        raise ModelError(
+            f"the ONNX model cannot be run ({one_line(error)}); export it again with roadseg export"
+        ) from error
 
 
 def probability_of_road(answer: NDArray[Any], windows: NDArray[np.float32]) -> NDArray[np.float32]:

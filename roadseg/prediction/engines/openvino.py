@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roadseg.errors import DeviceError, counted
-from roadseg.model.device import cpu_has_bfloat16, thread_count
+from roadseg.model.device import cpu_precision, thread_count
 from roadseg.prediction.engines.graph import (
     damaged_graphs_refused,
     probability_of_road,
@@ -59,9 +59,7 @@ class OpenVinoEngine:
     def __init__(self, graph: bytes, settings: EngineSettings | None = None) -> None:
         settings = settings or EngineSettings()
         require_cpu("openvino", settings.device)
-        precision = settings.precision
-        if precision == "auto":
-            precision = "bfloat16" if cpu_has_bfloat16() else "float32"
+        precision = cpu_precision(settings.precision)
         if precision not in _HINTS:
             raise DeviceError(f"the openvino engine has no {precision} on a CPU; use float32 or bfloat16")
         threads = thread_count()

@@ -16,17 +16,17 @@ import shapely
 from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon
 
-from roadseg.errors import SceneError
+from roadseg.errors import SceneError, one_line
 from roadseg.raster.encoding import ATTRIBUTION
 from roadseg.roads.files.layers import Box, VectorTable
 
 _LINES = (shapely.GeometryType.LINESTRING, shapely.GeometryType.MULTILINESTRING)
 _POLYGONS = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
-_LONGEST = 300
-"""Most characters of GDAL's messages, which repeat names of any length."""
-
 _FARTHEST = 1e9
 """Largest coordinate on Earth in any unit of a CRS, generously."""
+
+_UNDEFINED = ("Undefined geographic SRS", "Undefined Cartesian SRS")
+"""Names of what GeoPackages of GDAL before 3.9 and of other programs have instead of a CRS."""
 
 _NO_GEOMETRIES = np.empty(0, dtype=object)
 
@@ -75,7 +75,8 @@ def read_layer(
     with _opened(path) as pyogrio:
         about = pyogrio.read_info(path, layer=layer, force_total_bounds=within is not None)
         wanted = [name for name in about["fields"] if columns is None or name in columns]
-        box = within(about["crs"]) if within else None
+        crs = None if any(name in (about["crs"] or "") for name in _UNDEFINED) else about["crs"]
+        box = within(crs) if within else None
         meta, _, wkb, values = pyogrio.raw.read(path, layer=layer, columns=wanted, force_2d=True, bbox=box)
         with np.errstate(invalid="ignore"):
             geometries: NDArray[np.object_] = shapely.from_wkb(wkb)
@@ -86,7 +87,7 @@ def read_layer(
     return VectorTable(
         geometries,
         attributes,
-        meta["crs"],
+        crs,
         bounds if bounds and np.isfinite(bounds).all() else None,
         (about.get("layer_metadata") or {}).get(ATTRIBUTION, ""),
     )
@@ -195,5 +196,6 @@ def _opened(path: Path) -> Iterator[Any]:
         raise SceneError(f"{path!a} is no name that GDAL can read, because it is not UTF-8; rename it") from error
     # pyogrio stumbles over some damaged CRS with UnboundLocalError
     except (*damage, shapely.errors.ShapelyError, UnboundLocalError, ValueError, OverflowError) as error:
-        reason = str(error)[:_LONGEST]
-        raise SceneError(f"{path} cannot be read as a vector file ({reason}); repair it, or give another") from error
+        raise SceneError(
+            f"{path} cannot be read as a vector file ({one_line(error)}); repair it, or give another"
+        ) from error
