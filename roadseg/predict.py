@@ -230,7 +230,7 @@ def predict_scene(
     """
     listener, started = listener or Listener(), time.monotonic()
     check_outputs(outputs, settings, [Path(scene_path), *([model.path] if model.path else [])])
-    check_views(outputs, settings, shared=bool(share or model.cluster), tta="symmetric" in model.engine.numerics)
+    check_views(outputs, settings, shared=bool(share or model.cluster))
     if share:
         return _predict_part(scene_path, outputs, model, settings, share, listener)
     with (

@@ -53,9 +53,9 @@ def test_reading_and_storing_cost_no_time_beside_a_slower_engine(draw, tmp_path,
         time.sleep(0.08)
         return read(scene, window, *how)
 
-    def slow_store(*args):
+    def slow_store(*args, **options):
         time.sleep(0.08)
-        return store(*args)
+        return store(*args, **options)
 
     scene = draw(480, 480)
     predict(scene, tmp_path / "warm.tif", model=model_of(Identity()), **BLOCK)
@@ -89,9 +89,9 @@ def test_few_blocks_are_read_ahead_or_wait_to_be_stored(draw, tmp_path, monkeypa
             most["ahead"] = max(most["ahead"], events["read"] - events["stored"])
         return read(scene, window, *how)
 
-    def slow_store(*args):
+    def slow_store(*args, **options):
         time.sleep(0.01)
-        store(*args)
+        store(*args, **options)
         with lock:
             events["stored"] += 1
 
@@ -136,11 +136,11 @@ def test_a_failure_of_any_stage_ends_the_run_and_keeps_what_is_finished(draw, tm
             raise SceneError("broken there")
         return read(scene, window, *how)
 
-    def full(*args):
+    def full(*args, **options):
         calls.append(args)
         if len(calls) > 4:
             raise OutputError("the disk is full")
-        store(*args)
+        store(*args, **options)
 
     for owner, name, replacement, words in (
         (Scene, "read", breaks, "broken there"),

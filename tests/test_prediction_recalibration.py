@@ -133,6 +133,14 @@ def test_every_output_is_of_the_raised_probability(scene):
         assert raised > written()[0][levels < 255].mean() + 5
 
 
+def test_of_several_scales_the_first_one_is_judged(scene):
+    model = model_of(Identity(), sure_share=0.05)
+    alone = predict(scene, "roads.tif", model=model)
+    several = predict(scene, "roads.tif", model=model, scales=(1, 0.63), overwrite=True)
+    other = predict(scene, "roads.tif", model=model, scales=(0.63,), overwrite=True)
+    assert several.recalibrated == alone.recalibrated != other.recalibrated
+
+
 def test_where_the_model_is_far_from_sure_it_warns(scene):
     warnings: list[str] = []
     for answer in (0.6, 0.95):

@@ -1,5 +1,6 @@
 """Several views of a scene: what the mean and the uncertainty are of, where they are known; stopped runs go on."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ from worlds import NORTH_UP, names_in, picture, read_band, write_raster
 
 from roadseg.errors import SceneError, UsageError
 from roadseg.predict import PredictResult, predict_scene
+from roadseg.prediction.engines.choose import load
+from roadseg.prediction.engines.oriented import oriented
+from roadseg.prediction.engines.symmetries import SYMMETRIES
 from roadseg.progress import Listener
-from roadseg.settings import PredictOutputs, PredictSettings
+from roadseg.settings import EngineName, EngineSettings, PredictOutputs, PredictSettings
 
 SIDE = 230
 
@@ -136,8 +140,25 @@ def test_uncertainty_of_two_scales_is_half_their_distance_on_the_grid_of_the_out
     assert (levels[levels != 255] / 254).mean() == pytest.approx(np.nanmean(apart), rel=0.1)
 
 
-def test_test_time_augmentation_leaves_nothing_to_compare(scene: Path, tmp_path: Path) -> None:
-    engine = Identity()
-    engine.numerics = "cpu float32 symmetric"
-    with pytest.raises(UsageError, match=r"--tta averages what --uncertainty compares; leave one out"):
-        run(scene, tmp_path / "roads.tif", engine=engine, uncertainty=tmp_path / "spread.tif")
+@pytest.mark.parametrize("name", ["torch", "onnx", "openvino"])
+def test_uncertainty_of_test_time_augmentation_is_how_far_its_answers_are_apart(
+    scene: Path, tmp_path: Path, model_file: Path, name: EngineName
+) -> None:
+    pytest.importorskip({"onnx": "onnxruntime"}.get(name, name))
+    settings = EngineSettings("cpu", "float32", engine=name)
+    plain, averaging = (load(str(model_file), replace(settings, tta=tta)) for tta in (False, True))
+    mean, spread = tmp_path / "mean.tif", tmp_path / "spread.tif"
+    asked = PredictSettings(overlap_px=16, block_px=96, dtype="float32")
+    predict_scene(str(scene), PredictOutputs(mean, uncertainty=spread), averaging, asked)
+    answers = []
+    for number, orientation in enumerate(SYMMETRIES):
+        one = tmp_path / f"{number}.tif"
+        predict_scene(
+            str(scene), PredictOutputs(one), replace(plain, engine=oriented(plain.engine, orientation)), asked
+        )
+        answers.append(read_band(one))
+    np.testing.assert_allclose(read_band(mean), np.mean(answers, axis=0), atol=1e-5)
+    np.testing.assert_allclose(read_band(spread), np.std(answers, axis=0), atol=1e-5)
+    assert np.nanmax(read_band(spread)) > 0.02
+    predict_scene(str(scene), PredictOutputs(tmp_path / "alone.tif"), averaging, asked)
+    np.testing.assert_allclose(read_band(mean), read_band(tmp_path / "alone.tif"), atol=1e-5)  # still averages

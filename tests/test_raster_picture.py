@@ -133,9 +133,12 @@ def test_a_grey_picture_is_dark_where_no_road_is_and_white_where_nothing_is_know
 def test_an_overlay_colours_roads_and_leaves_the_rest():
     probability = np.zeros((60, 100), np.float32)
     probability[10:20] = 0.6
-    picture = overlay(ground(), probability, threshold=0.5)
-    assert looks_like(picture, 15, 50, YELLOW, slack=40)
-    assert looks_like(picture, 40, 50, GROUND)
+    probability[20:30] = 0.3
+    for reduction in (1, 8):  # where many pixels are one, a road has part of it
+        picture = overlay(ground(), probability, threshold=0.5, reduction=reduction)
+        assert looks_like(picture, 15, 50, YELLOW, slack=40)
+        assert looks_like(picture, 40, 50, GROUND)
+        assert looks_like(picture, 25, 50, GROUND) == (reduction == 1)
 
 
 @pytest.mark.parametrize("size", [(4000, 1000), (1000, 9000), (50, 70), (100_000, 3)])

@@ -58,7 +58,7 @@ def draw_preview(scene: Scene, plan: ScenePlan, partial: Partial) -> Path:
     probability, _ = read_reduced(_cog(partial, plan.written[0]), height, width)
     rgb = scene.picture(plan.area.window, height, width)
     picture = partial.folder / "preview.png"
-    write_picture(picture, overlay(rgb, probability, threshold=plan.threshold))
+    write_picture(picture, overlay(rgb, probability, threshold=plan.threshold, reduction=plan.area_out.width / width))
     return picture
 
 

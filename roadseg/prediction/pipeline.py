@@ -12,8 +12,10 @@ Finished blocks are never predicted again: what a stopped run left is skipped.
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from roadseg.errors import SceneError, counted
 from roadseg.prediction.block import predict_each
@@ -100,7 +102,7 @@ def map_blocks(
     """
 
     def store(block: Block) -> None:
-        store_block(partial, plan.predicted, finish(block), plan.threshold)
+        store_block(partial, plan.predicted, finish(block), plan.threshold, judged=block)
         on_stored(block.window)
 
     try:
@@ -178,18 +180,30 @@ def join_predicted(plan: ScenePlan, partial: Partial, product: Product | None = 
     return partial.mosaic(product or plan.predicted[0], cores, grid, plan.area_model, {})
 
 
-def store_block(partial: Partial, products: Sequence[Product], block: Block, threshold: float) -> None:
+def store_block(
+    partial: Partial, products: Sequence[Product], block: Block, threshold: float, *, judged: Block | None = None
+) -> None:
     """Store a block; see ``block_files``."""
-    for name, data in block_files(products, block, threshold):
+    for name, data in block_files(products, block, threshold, judged=judged):
         partial.put_file(name, data)
 
 
-def block_files(products: Sequence[Product], block: Block, threshold: float) -> Iterator[tuple[str, bytes]]:
-    """Yield the names and contents of a block's files: the probability, and the mask if it is one of the products."""
-    stored = block.values.dtype == np.uint8
-    values = block.values if stored else encode(block.values, block.valid, products[0].dtype)
+def block_files(
+    products: Sequence[Product], block: Block, threshold: float, *, judged: Block | None = None
+) -> Iterator[tuple[str, bytes]]:
+    """Yield the names and contents of a block's files: the probability, and the mask if it is one of the products.
+
+    ``judged`` is what one view of several gave, by which recalibration judges how sure the model is.
+    """
+    values = _stored(block, products[0])
+    one_view = values if judged is None or judged is block else _stored(judged, products[0])
     known, road = count_road(values, threshold)
-    counts = {KNOWN: known, ROAD: road, LIKELY: count_road(values, 0.5)[1], SURE: count_road(values, 0.9)[1]}
+    counts = {KNOWN: known, ROAD: road, LIKELY: count_road(one_view, 0.5)[1], SURE: count_road(one_view, 0.9)[1]}
     for product in products:
         data = threshold_mask(values, threshold) if product.colours else values
         yield block_name(product, block.window), block_file(product, block.window, data, counts)
+
+
+def _stored(block: Block, product: Product) -> NDArray[Any]:
+    """Return the values of a block as a product stores them."""
+    return block.values if block.values.dtype == np.uint8 else encode(block.values, block.valid, product.dtype)

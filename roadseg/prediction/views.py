@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from roadseg.errors import SceneError, counted
 from roadseg.prediction.engines.engine import Engine
-from roadseg.prediction.engines.turned import turned
+from roadseg.prediction.engines.oriented import OTHERS, UPSIDE_DOWN, averages, oriented, without_average
 from roadseg.prediction.pipeline import join_predicted, predict_blocks
 from roadseg.prediction.plan import ScenePlan
 from roadseg.progress import Listener
@@ -72,12 +72,17 @@ def predict_views(
             view = _at_scale(plan, again, f"scale{number}")
             listener.report(f"also read at {settings.gsd_m:.3g} m, {counted(len(view.blocks), 'block')}")
             look(again, view, engine)
+        is_mean = bool(scales)
         if plan.uncertainty and not scales:
-            listener.report("also predicted upside down, for the uncertainty")
-            look(scene, _like(plan, "turned"), turned(engine))
+            is_mean, engine = averages(engine), without_average(engine)
+            ways = "turned and mirrored in seven ways" if is_mean else "upside down"
+            listener.report(f"also predicted {ways}, for the uncertainty")
+            for turns, mirrored in OTHERS if is_mean else [UPSIDE_DOWN]:
+                view = _like(plan, f"turned{turns}{'_mirrored' if mirrored else ''}")
+                look(scene, view, oriented(engine, (turns, mirrored)))
         if not rasters:
             return predict_blocks(scene, plan, engine, partial, listener)
-        together = _Together(plan, partial, rasters, is_mean=bool(scales))
+        together = _Together(plan, partial, rasters, is_mean=is_mean)
         return predict_blocks(scene, plan, engine, partial, listener, finish=together)
 
 

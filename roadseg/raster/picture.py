@@ -49,7 +49,7 @@ def read_reduced(path: Path, height: int, width: int) -> tuple[NDArray[np.float3
         return dequantize(file.read(1, out_shape=(height, width), resampling=rasterio.enums.Resampling.average))
 
 
-def overlay(rgb: Bytes, probability: NDArray[np.float32], *, threshold: float) -> Bytes:
+def overlay(rgb: Bytes, probability: NDArray[np.float32], *, threshold: float, reduction: float) -> Bytes:
     """Colour the roads in a picture.
 
     Parameters
@@ -59,14 +59,16 @@ def overlay(rgb: Bytes, probability: NDArray[np.float32], *, threshold: float) -
     probability
         (height, width) float32 in [0, 1].
     threshold
-        Probability of full colour. Colour fades to nothing at a quarter of it, so that roads stay
-        visible where many pixels become one.
+        Probability of full colour.
+    reduction
+        Pixels of the scene in one of the picture, along a side. Colour fades to nothing at four fifths of the
+        threshold, and at a quarter of it where many pixels become one, so that roads stay visible.
 
     Returns
     -------
     (3, height, width) uint8.
     """
-    low = threshold / 4
+    low = threshold * min(max(0.8 / reduction, 0.25), 0.8)
     strength = ((probability - low) / max(threshold - low, 1e-6)).clip(0, 1) * 0.85
     colour = np.array(_ROAD_COLOUR, dtype=np.float32)[:, None, None]
     grey: NDArray[np.float32] = rgb.mean(axis=0, keepdims=True) * 0.5 + rgb * 0.5

@@ -241,7 +241,9 @@ class PredictOutputs:
     )
     uncertainty: Annotated[
         Path | None,
-        Option("--uncertainty", "Also write how far two predictions, or those of --scales, are apart.", "Output"),
+        Option(
+            "--uncertainty", "Also write how far two predictions, or all of --scales or --tta, are apart.", "Output"
+        ),
     ] = None
 
     def paths(self) -> list[Path]:
@@ -249,13 +251,13 @@ class PredictOutputs:
         return [path for path in (self.raster, self.mask, self.uncertainty, self.preview, self.vector) if path]
 
 
-def check_views(outputs: PredictOutputs, settings: PredictSettings, *, shared: bool, tta: bool) -> None:
+def check_views(outputs: PredictOutputs, settings: PredictSettings, *, shared: bool) -> None:
     """Refuse what needs predictions of the whole scene before the first block where they cannot be had.
 
     Raises
     ------
     UsageError
-        If the work is shared, or test-time augmentation leaves no differences.
+        If the work is shared.
     """
     several = [
         ("--scales with several values", settings.other_scales),
@@ -264,8 +266,6 @@ def check_views(outputs: PredictOutputs, settings: PredictSettings, *, shared: b
     for name, asked in several:
         if shared and asked:
             raise UsageError(f"{name} cannot be shared by --part or --dask; leave one of them out")
-    if tta and outputs.uncertainty and not settings.other_scales:
-        raise UsageError("--tta averages what --uncertainty compares; leave one out, or compare --scales 1,0.63")
 
 
 def check_combinations(output: str, settings: PredictSettings) -> None:

@@ -58,17 +58,17 @@ class OnnxEngine:
             raise DeviceError(f"the onnx engine computes in float32, not {settings.precision}; use another --engine")
         self._side_by_side = SideBySide()
         self._session = _session(graph, self._side_by_side.threads)
-        self._symmetric = settings.tta
+        self.tta = settings.tta
         self.batch_size = settings.batch_size or 1
         self.description = (
             f"ONNX Runtime on the CPU, float32, {counted(thread_count(), 'thread')}, batches of {self.batch_size}"
         )
-        self.numerics = f"onnxruntime cpu float32{' symmetric' if self._symmetric else ''}"
+        self.numerics = f"onnxruntime cpu float32{' symmetric' if self.tta else ''}"
 
     def __call__(self, batches: Iterable[NDArray[np.generic]]) -> Iterator[Array]:
         """Map batches (n, bands, h, w), uint8 or float32 on a 0–1 scale, to (n, h, w) float32 in [0, 1]."""
         windows = (to_unit_scale(batch) for batch in batches)
-        yield from mean_over_symmetries(self._answers, windows) if self._symmetric else self._answers(windows)
+        yield from mean_over_symmetries(self._answers, windows) if self.tta else self._answers(windows)
 
     def _answers(self, batches: Iterable[Array]) -> Iterator[Array]:
         return self._side_by_side(self._predict, batches)

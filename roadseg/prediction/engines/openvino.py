@@ -65,18 +65,18 @@ class OpenVinoEngine:
         threads = thread_count()
         self._model = _compiled(graph, _HINTS[precision], threads)
         self._requests = self._model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") + 1  # one waits, ready to start
-        self._symmetric = settings.tta
+        self.tta = settings.tta
         self.precision: Precision = precision
         self.batch_size = settings.batch_size or 1
         self.description = (
             f"OpenVINO on the CPU, {precision}, {counted(threads, 'thread')}, batches of {self.batch_size}"
         )
-        self.numerics = f"openvino cpu {precision}{' symmetric' if self._symmetric else ''}"
+        self.numerics = f"openvino cpu {precision}{' symmetric' if self.tta else ''}"
 
     def __call__(self, batches: Iterable[NDArray[np.generic]]) -> Iterator[Array]:
         """Map batches (n, bands, h, w), uint8 or float32 on a 0–1 scale, to (n, h, w) float32 in [0, 1]."""
         windows = (to_unit_scale(batch) for batch in batches)
-        yield from mean_over_symmetries(self._answers, windows) if self._symmetric else self._answers(windows)
+        yield from mean_over_symmetries(self._answers, windows) if self.tta else self._answers(windows)
 
     def _answers(self, batches: Iterable[Array]) -> Iterator[Array]:
         """Keep as many batches in work as there are streams before the first one is handed out."""

@@ -2,15 +2,18 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
+Pixel = TypeVar("Pixel", bound=np.generic)
 
-
-SYMMETRIES = list(itertools.product(range(4), (False, True)))
+Orientation = tuple[int, bool]
 """Quarter turns, and whether windows are mirrored before."""
+
+SYMMETRIES: list[Orientation] = list(itertools.product(range(4), (False, True)))
 
 
 def mean_over_symmetries(
@@ -25,22 +28,27 @@ def mean_over_symmetries(
     batches
         (n, bands, h, w) float32, h = w.
     """
-    answers = answers_to(seen for windows in batches for seen in _seen(windows))
+    answers = answers_to(seen(windows, orientation) for windows in batches for orientation in SYMMETRIES)
     while group := list(itertools.islice(answers, len(SYMMETRIES))):
         yield _mean(group)
 
 
-def _seen(windows: Array) -> Iterator[Array]:
-    """Yield all flips and quarter turns of windows (n, bands, h, w) float32, h = w."""
-    for turns, mirrored in SYMMETRIES:
-        seen = windows[..., ::-1] if mirrored else windows
-        yield np.ascontiguousarray(np.rot90(seen, turns, (-2, -1)))
+def seen(windows: NDArray[Pixel], orientation: Orientation) -> NDArray[Pixel]:
+    """Return windows (n, bands, h, w), h = w, as they are seen in an orientation."""
+    turns, mirrored = orientation
+    return np.ascontiguousarray(np.rot90(windows[..., ::-1] if mirrored else windows, turns, (-2, -1)))
+
+
+def back(answers: Array, orientation: Orientation) -> Array:
+    """Return answers (n, h, w) to windows that were ``seen`` in an orientation, turned back."""
+    turns, mirrored = orientation
+    upright = np.rot90(answers, -turns, (-2, -1))
+    return upright[..., ::-1] if mirrored else upright
 
 
 def _mean(answers: Iterable[Array]) -> Array:
-    """Return the mean of the predictions (n, h, w) for ``_seen``, each turned back."""
+    """Return the mean of the answers (n, h, w) in all orientations."""
     total: Array = np.zeros((), np.float32)
-    for answer, (turns, mirrored) in zip(answers, SYMMETRIES, strict=True):
-        back = np.rot90(answer, -turns, (-2, -1))
-        total = total + (back[..., ::-1] if mirrored else back)
+    for answer, orientation in zip(answers, SYMMETRIES, strict=True):
+        total = total + back(answer, orientation)
     return total / np.float32(len(SYMMETRIES))
