@@ -172,7 +172,7 @@ def test_blocks_are_read_into_the_memory_of_blocks_before(draw, tmp_path, monkey
     monkeypatch.setattr(Scene, "sample", lambda _: None)
     predict(scene, tmp_path / "again.tif", model=model_of(Identity()), **BLOCK)
     assert sum(places.values()) == 30
-    assert len(places) <= 2 * count + 3  # being read, waiting, being predicted, and one that is just let go
+    assert len(places) <= 2 * count + 8  # of 30: being read, waiting, being predicted, and some that are just let go
     assert (tmp_path / "again.tif").read_bytes() == (tmp_path / "roads.tif").read_bytes()
 
 
