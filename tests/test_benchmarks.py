@@ -97,6 +97,7 @@ def test_a_benchmark_runs(name, tmp_path, monkeypatch):
         monkeypatch.setattr(module, "tiles", folders.get)
     if name in {"bench_elsewhere", "bench_adapt"}:
         monkeypatch.setattr(module, "folders", lambda: [folders["dev"]])
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")  # compiling takes sknw longer than these sizes do
     monkeypatch.setenv("ROADSEG_PREDICTIONS", str(folders["dev"] / "predictions"))
     threads = cv2.getNumThreads()
     try:

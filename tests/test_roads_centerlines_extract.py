@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,11 +15,12 @@ import pytest
 from commands import group_lives
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from road_passes import passes_over, silent
 from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from roadseg.roads.centerlines.extract import extract_centerlines
+from roadseg.roads.centerlines.extract import centerlines_of
 from roadseg.roads.mask.clean import Cleaning
 
 PLAIN = Cleaning()
@@ -36,10 +38,9 @@ class Raster:
         return self.levels[window.slices()].copy()
 
 
-def lines_of(levels, block_px=10**5, workers=1, cleaning=PLAIN, **more):
-    return extract_centerlines(
-        Raster(levels), *levels.shape, cleaning=cleaning, block_px=block_px, workers=workers, **more
-    )
+def lines_of(levels, block_px=10**5, workers=1, cleaning=PLAIN, on_block=silent):
+    with passes_over(Raster(levels), *levels.shape, block_px=block_px, workers=workers) as passes:
+        return centerlines_of(passes, cleaning, on_block)
 
 
 def assert_same(one, other):
@@ -251,11 +252,15 @@ def test_the_raster_is_read_once_except_where_holes_were_filled():
         windows.append(window)
         return levels[window.slices()]
 
-    graph = extract_centerlines(read, 150, 260, cleaning=PLAIN, block_px=100)
+    def traced(cleaning):
+        with passes_over(read, 150, 260, block_px=100) as passes:
+            return centerlines_of(passes, cleaning, silent)
+
+    graph = traced(PLAIN)
     assert sum(window.area for window in windows) == levels.size
     assert np.array_equal(graph.level, levels[graph.places[:, 0], graph.places[:, 1]])
     levels[45:75, 100:130], windows[:] = 3, []
-    graph = extract_centerlines(read, 150, 260, cleaning=Cleaning(max_hole_px=900), block_px=100)
+    graph = traced(Cleaning(max_hole_px=900))
     assert np.array_equal(graph.level, levels[graph.places[:, 0], graph.places[:, 1]])
     assert graph.level.min() == 3
     assert levels.size < sum(window.area for window in windows) < 1.1 * levels.size
@@ -264,8 +269,9 @@ def test_the_raster_is_read_once_except_where_holes_were_filled():
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_an_error_of_the_reader_is_raised_and_no_file_remains(tmp_path, workers):
     read = Raster(np.zeros((100, 90), np.uint8), OSError("no such tile"))
-    with pytest.raises(OSError, match="no such tile"):
-        extract_centerlines(read, 100, 90, cleaning=PLAIN, block_px=20, workers=workers, folder=tmp_path)
+    how = {"block_px": 20, "workers": workers, "folder": tmp_path}
+    with pytest.raises(OSError, match="no such tile"), passes_over(read, 100, 90, **how) as passes:
+        centerlines_of(passes, PLAIN, silent)
     assert not list(tmp_path.iterdir())
     assert not multiprocessing.active_children()
 
@@ -274,7 +280,8 @@ PATIENT = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from roadseg.roads.centerlines.extract import extract_centerlines
+from road_passes import passes_over
+from roadseg.roads.centerlines.extract import centerlines_of
 from roadseg.roads.mask.clean import Cleaning
 
 def read(window):
@@ -284,8 +291,8 @@ def read(window):
 if __name__ == "__main__":
     folder, workers = Path(sys.argv[1]), int(sys.argv[2])
     say = lambda _: print("a block", flush=True)
-    how = {"cleaning": Cleaning(), "block_px": 90, "workers": workers, "folder": folder}
-    extract_centerlines(read, 9000, 9100, on_block=say, **how)
+    with passes_over(read, 9000, 9100, block_px=90, workers=workers, folder=folder) as passes:
+        centerlines_of(passes, Cleaning(), say)
 """
 
 
@@ -299,6 +306,7 @@ def test_ctrl_c_leaves_no_file_and_no_process(tmp_path, workers):
         [sys.executable, str(script), str(folder), str(workers)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
         start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 (ignored in background jobs)
     )

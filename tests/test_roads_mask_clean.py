@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from road_passes import passes_over, silent
 from scipy import ndimage
 
-from roadseg.roads.mask.clean import Cleaning, clean_raster
+from roadseg.roads.mask.clean import Cleaning, clean_blocks
 from roadseg.windows import Window
 
 EIGHT = np.ones((3, 3))
@@ -45,10 +46,9 @@ def plainly(levels, cleaning):
 
 def by_blocks(levels, cleaning, block_px, folder, workers=1):
     height, width = levels.shape
-    with clean_raster(
-        Raster(levels), height, width, cleaning=cleaning, block_px=block_px, workers=workers, folder=folder
-    ) as mask:
-        return mask.read(Window(0, 0, height, width))
+    how = {"block_px": block_px, "workers": workers, "folder": folder}
+    with passes_over(Raster(levels), height, width, **how) as passes:
+        return clean_blocks(passes, cleaning, silent).read(Window(0, 0, height, width))
 
 
 def noise(seed, height, width, smooth=1.0, unknown=0.02):
@@ -113,7 +113,8 @@ def test_any_window_can_be_read_and_is_0_beyond_the_raster(tmp_path, row, col, h
     whole = np.zeros((2, 300, 300), np.uint8)
     whole[0, 100:150, 100:167] = plainly(levels, Cleaning())
     whole[1, 100:150, 100:167] = levels != 255
-    with clean_raster(Raster(levels), 50, 67, cleaning=Cleaning(), block_px=13, folder=tmp_path) as mask:
+    with passes_over(Raster(levels), 50, 67, block_px=13, folder=tmp_path) as passes:
+        mask = clean_blocks(passes, Cleaning(), silent)
         part = window.slices(Window(-100, -100, 0, 0))
         assert np.array_equal(mask.read(window), whole[0][part])
         assert np.array_equal(mask.valid(window), whole[1][part])
@@ -140,7 +141,6 @@ def test_a_component_dropped_inside_a_hole_counts_to_the_hole(tmp_path):
 
 def test_progress_adds_up_to_the_raster(tmp_path):
     done = []
-    with clean_raster(
-        Raster(noise(1, 40, 55)), 40, 55, cleaning=Cleaning(), block_px=16, folder=tmp_path, on_block=done.append
-    ):
+    with passes_over(Raster(noise(1, 40, 55)), 40, 55, block_px=16, folder=tmp_path) as passes:
+        clean_blocks(passes, Cleaning(), done.append)
         assert sum(done) == pytest.approx(40 * 55 / 1e6)

@@ -25,9 +25,12 @@ from roadseg.metrics.graph import road_graph
 from roadseg.metrics.lines import LineCounts, compare_lines, line_score
 from roadseg.predict import load_model, predict_scene
 from roadseg.raster.ground import Ground
-from roadseg.roads.centerlines.extract import extract_centerlines
+from roadseg.roads.centerlines.extract import centerlines_of
 from roadseg.roads.centerlines.geometry import to_ground
 from roadseg.roads.mask.clean import Cleaning
+from roadseg.roads.mask.passes import local_passes
+from roadseg.roads.mask.store import BlockGrid
+from roadseg.roads.mask.workers import WorkerPool
 from roadseg.roads.repair.repair import RepairLimits, repair
 from roadseg.settings import PredictOutputs, PredictSettings
 
@@ -70,7 +73,8 @@ def traced(levels, high, low):
     def read(window):
         return levels[window.row : window.row + window.height, window.col : window.col + window.width]
 
-    return extract_centerlines(read, *levels.shape, cleaning=cleaning)
+    with WorkerPool(read, 1) as pool, local_passes(pool, BlockGrid(*levels.shape, 2048), None) as passes:
+        return centerlines_of(passes, cleaning, lambda _: None)
 
 
 def graph_of(pixels):

@@ -19,9 +19,12 @@ import numpy as np
 import pytest
 
 from roadseg.raster.ground import Ground
-from roadseg.roads.centerlines.extract import extract_centerlines
+from roadseg.roads.centerlines.extract import centerlines_of
 from roadseg.roads.centerlines.geometry import to_ground
 from roadseg.roads.mask.clean import Cleaning
+from roadseg.roads.mask.passes import local_passes
+from roadseg.roads.mask.store import BlockGrid
+from roadseg.roads.mask.workers import WorkerPool
 from roadseg.roads.pixel_graph import PixelGraph
 from roadseg.roads.repair.edges import degrees
 from roadseg.roads.repair.repair import RepairLimits, repair
@@ -49,7 +52,8 @@ def traced(levels):
     def read(window):
         return levels[window.row : window.row + window.height, window.col : window.col + window.width]
 
-    return extract_centerlines(read, *levels.shape, cleaning=Cleaning(100, 70, 60, 60))
+    with WorkerPool(read, 1) as pool, local_passes(pool, BlockGrid(*levels.shape, 2048), None) as passes:
+        return centerlines_of(passes, Cleaning(100, 70, 60, 60), lambda _: None)
 
 
 def side_by_side(graph, side, count):

@@ -18,8 +18,11 @@ import pytest
 from drawing import DENSE, RURAL, road_probability
 from numpy.typing import NDArray
 
-from roadseg.roads.centerlines.extract import extract_centerlines
+from roadseg.roads.centerlines.extract import centerlines_of
 from roadseg.roads.mask.clean import Cleaning
+from roadseg.roads.mask.passes import local_passes
+from roadseg.roads.mask.store import BlockGrid
+from roadseg.roads.mask.workers import WorkerPool
 from roadseg.windows import Window
 
 SIDE = int(os.environ.get("ROADSEG_BENCHMARK_SIDE", "30000"))
@@ -66,7 +69,8 @@ def main() -> None:
     scene, workers = sys.argv[1], int(sys.argv[2])
     read = Repeated(SCENES[scene])
     before = time.process_time()
-    graph = extract_centerlines(read, SIDE, SIDE + 40, cleaning=CLEANING, workers=workers)
+    with WorkerPool(read, workers) as pool, local_passes(pool, BlockGrid(SIDE, SIDE + 40, 2048), None) as passes:
+        graph = centerlines_of(passes, CLEANING, lambda _: None)
     cpu = time.process_time() - before + sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
     children = workers * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024 if workers > 1 else 0
     own = Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]

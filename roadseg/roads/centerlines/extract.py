@@ -6,7 +6,6 @@ needs. So each pass is exact by itself, and the result is the same for any block
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +16,7 @@ from roadseg.roads.centerlines.skeleton import Skeleton, thin_block
 from roadseg.roads.centerlines.trace import trace_block
 from roadseg.roads.centerlines.width import near_nodata, road_area
 from roadseg.roads.mask.clean import Cleaning, CleanMask, clean_blocks
-from roadseg.roads.mask.passes import BlockOutput, BlockPass, Passes, Read, drained, local_passes
-from roadseg.roads.mask.store import BlockGrid
-from roadseg.roads.mask.workers import WorkerPool
+from roadseg.roads.mask.passes import BlockOutput, BlockPass, Passes, Read, drained
 from roadseg.roads.pixel_graph import PixelGraph
 from roadseg.windows import Window
 
@@ -27,40 +24,19 @@ Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
 
 
-def extract_centerlines(
-    read: Read,
-    height: int,
-    width: int,
-    *,
-    cleaning: Cleaning,
-    block_px: int = 2048,
-    workers: int = 1,
-    folder: Path | None = None,
-    on_block: Advance = lambda _: None,
-) -> PixelGraph:
+def centerlines_of(passes: Passes, cleaning: Cleaning, on_block: Advance) -> PixelGraph:
     """Return the centerlines of the roads on a raster.
 
     Parameters
     ----------
-    read
-        Reads the raster. It must be picklable if there are several workers.
-    height, width
-        Size of the raster.
+    passes
+        Passes over the blocks of the raster that share its ``read``; their files take some 0.3 bytes per pixel, 1.5
+        if all is road. The result depends neither on the blocks nor on the number of workers.
     cleaning
         Settings for what is road.
-    block_px, workers
-        Side of the blocks, and number of processes; the result depends on neither.
-    folder
-        Folder for temporary files, some 0.3 bytes per pixel, 1.5 if all is road; None takes the system's.
     on_block
         Called with the number of megapixels finished since the last call.
     """
-    with WorkerPool(read, workers) as pool, local_passes(pool, BlockGrid(height, width, block_px), folder) as passes:
-        return centerlines_of(passes, cleaning, on_block)
-
-
-def centerlines_of(passes: Passes, cleaning: Cleaning, on_block: Advance) -> PixelGraph:
-    """Return the centerlines of the roads on a raster, by passes that share its ``read``; see above."""
     return merge_blocks([b for b in traced_blocks(passes, cleaning, on_block) if b], passes.grid.width)
 
 

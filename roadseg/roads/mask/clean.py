@@ -12,9 +12,7 @@ joined over the seams; then it is flooded from one of its pixels. About 5 ms per
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -24,10 +22,9 @@ from roadseg.progress import Advance
 from roadseg.ragged import ranges
 from roadseg.raster.encoding import NODATA
 from roadseg.roads.mask.components import Runs, find_runs, label_runs
-from roadseg.roads.mask.passes import BlockOutput, BlockPass, Passes, Read, drained, local_passes
+from roadseg.roads.mask.passes import BlockOutput, BlockPass, Passes, Read, drained
 from roadseg.roads.mask.seams import OpenComponents, Seams, find_open, whole_block
 from roadseg.roads.mask.store import BlockGrid, Levels, Plane
-from roadseg.roads.mask.workers import WorkerPool
 from roadseg.windows import Window
 
 Bytes = NDArray[np.uint8]
@@ -93,41 +90,21 @@ class CleanMask:
         return valid
 
 
-@contextmanager
-def clean_raster(
-    read: Read,
-    height: int,
-    width: int,
-    *,
-    cleaning: Cleaning,
-    block_px: int = 2048,
-    workers: int = 1,
-    folder: Path,
-    on_block: Advance = lambda _: None,
-) -> Iterator[CleanMask]:
-    """Clean a raster; the mask exists until the ``with`` block ends.
+def clean_blocks(passes: Passes, cleaning: Cleaning, on_block: Advance, *, store_levels: bool = False) -> CleanMask:
+    """Clean a raster.
 
     Parameters
     ----------
-    read
-        Reads the raster. It must be picklable if there are several workers.
-    height, width
-        Size of the raster.
+    passes
+        Passes over the blocks of the raster that share its ``read``; their files take an eighth of a byte per pixel,
+        less where nothing is. The mask, which lies in them, depends neither on the blocks nor on the number of workers.
     cleaning
         Settings for what is road.
-    block_px, workers
-        Side of the blocks, and number of processes; the result depends on neither.
-    folder
-        Folder for temporary files: an eighth of a byte per pixel, less where nothing is.
     on_block
         Called with the number of megapixels finished since the last call; they add up to the raster's.
+    store_levels
+        Whether the levels of what is road are kept, too.
     """
-    with WorkerPool(read, workers) as pool, local_passes(pool, BlockGrid(height, width, block_px), folder) as passes:
-        yield clean_blocks(passes, cleaning, on_block)
-
-
-def clean_blocks(passes: Passes, cleaning: Cleaning, on_block: Advance, *, store_levels: bool = False) -> CleanMask:
-    """Clean a raster by passes that share its ``read``; see `clean_raster`."""
     blocks, width = passes.grid.blocks(), passes.grid.width
 
     def half(megapixels: float) -> None:
