@@ -4,11 +4,14 @@
     PYTHONPATH=tests python tests/benchmarks/bench_elsewhere.py --model mine.safetensors --every 2
     PYTHONPATH=tests python tests/benchmarks/bench_elsewhere.py --thresholds 0.1 0.2 0.5 --read-at 1 0.63
     PYTHONPATH=tests python tests/benchmarks/bench_elsewhere.py --scales 1 0.63
+    PYTHONPATH=tests python tests/benchmarks/bench_elsewhere.py --kinds
 
 Needs the folder ``elsewhere`` beside the repository: folders of images/ and masks/ whose names end in their pixel size
 in centimetres. Every image goes through ``roadseg predict`` and is scored on its own pixels with a slack of 3 m; counts
 are pooled in a folder, every folder has the same weight in the mean. ``--read-at`` feeds images at other pixels than
 the model's, in metres; several are predicted one by one. ``--scales`` takes their mean, like ``roadseg predict``.
+``--kinds`` says which roads are found: those of the centre lines of the masks within 3 m of a pixel that is road, by
+length; through roads are those left when dead ends are taken away again and again.
 """
 
 import argparse
@@ -21,15 +24,24 @@ import measuring
 import numpy as np
 import pytest
 import rasterio
+import shapely
 import shared
+from affine import Affine
 from bench_shift import engine_for, read_model
 
 from roadseg.evaluate import evaluate
 from roadseg.evaluation.scores import Scores
+from roadseg.metrics.pixels import dilate
 from roadseg.predict import predict
 from roadseg.prediction.engines.engine import LoadedModel
+from roadseg.roads.network import RoadNetwork
+from roadseg.vectorize import vectorize
 
 SLACK_M = 3.0
+
+WIDE_M = 6.0
+
+KINDS = ("through, wide", "through, narrow", "dead end, wide", "dead end, narrow")
 
 
 def folders() -> list[Path]:
@@ -38,6 +50,53 @@ def folders() -> list[Path]:
     if not path.exists():
         pytest.skip("imagery of other places is not beside the repository")
     return sorted(path.iterdir())
+
+
+def through(network: RoadNetwork) -> np.ndarray:
+    """Return which roads of a network are left when its dead ends are taken away again and again."""
+    left, loose = np.ones(len(network), dtype=bool), ~network.at_border
+    while True:
+        ends = np.bincount(network.ends[left].ravel(), minlength=len(network.nodes))
+        dead = left & ((ends == 1) & loose)[network.ends].any(axis=1)
+        if not dead.any():
+            return left
+        left &= ~dead
+
+
+def metres_found(mask: Path, found: Path, pixel_m: float) -> np.ndarray:
+    """Return metres of the roads of a mask, by kind, and how many of them lie within 3 m of what was found, (2, 4)."""
+    with rasterio.open(mask) as file:
+        labels = file.read(1)
+    road = ((labels == 1) if (labels == 1).any() else (labels == 255)).astype(np.uint8)
+    with rasterio.open(found) as file:
+        values = file.read(1)
+    reached = dilate(((values >= 127) & (values < 255)).astype(np.uint8), SLACK_M / pixel_m, "disk")
+    place = Affine(pixel_m, 0, 500_000, 0, -pixel_m, 5_000_000)
+    profile = {"driver": "GTiff", "height": road.shape[0], "width": road.shape[1], "count": 1, "dtype": "uint8"}
+    with rasterio.MemoryFile() as memory:
+        with memory.open(**profile, crs="EPSG:32633", transform=place) as file:
+            file.write(road, 1)
+        network = vectorize(memory.name).roads
+    assert isinstance(network, RoadNetwork)
+    kind = 2 * ~through(network) + (network.width_m < WIDE_M)
+    points, edge = shapely.get_coordinates(shapely.segmentize(network.lines(), 1), return_index=True)
+    cols, rows = (np.floor(axis).astype(int) for axis in ~place @ points.T)
+    inside = (rows >= 0) & (rows < road.shape[0]) & (cols >= 0) & (cols < road.shape[1])
+    hit = reached[rows[inside], cols[inside]] > 0
+    counts = [np.bincount(kind[edge[inside]], weights, minlength=4) for weights in (np.ones(len(hit)), hit)]
+    return np.array(counts)
+
+
+def found_by_kind(folder: Path, model: LoadedModel, *, every: int) -> np.ndarray:
+    """Return the shares of roads that are found in every n-th image of a folder, by kind, and how many km there are."""
+    total = np.zeros((2, len(KINDS)))
+    for image in sorted((folder / "images").iterdir())[::every]:
+        with rasterio.open(image) as file, TemporaryDirectory() as made:
+            pixel_m = float(folder.name.rpartition("_")[2]) / 100
+            found = Path(made, "found.tif")
+            predict(image, found, model=model, gsd=None if file.crs else pixel_m)
+            total += metres_found(next((folder / "masks").glob(f"{image.stem}.*")), found, pixel_m)
+    return np.concatenate([total[1] / np.maximum(total[0], 1), total[0] / 1000])
 
 
 def scored(
@@ -98,6 +157,17 @@ def table(
     return np.array(list(rows.values()))
 
 
+def table_of_kinds(name: str, *, every: int, precision: str = "bfloat16") -> np.ndarray:
+    """Print which roads a model finds and return the figures, a row per folder."""
+    network, card = read_model(name)
+    model = LoadedModel(engine_for(network, card, precision), card)
+    rows = {folder.name: found_by_kind(folder, model, every=every) for folder in folders()}
+    shares = [[key, *(f"{v:.3f}" for v in row[:4]), *(f"{v:.1f}" for v in row[4:])] for key, row in rows.items()]
+    head = ["folder", *KINDS, *(f"km {kind}" for kind in KINDS)]
+    measuring.show(f"{card.name}: roads found, every {every}. image; wide is {WIDE_M:g} m or more", [head, *shares])
+    return np.array(list(rows.values()))
+
+
 @pytest.mark.benchmark
 @pytest.mark.parametrize("model", ["compact"])
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -115,7 +185,11 @@ if __name__ == "__main__":
     parser.add_argument("--read-at", type=float, nargs="+", default=[None], help="metres per pixel to read at")
     parser.add_argument("--scales", type=float, nargs="+", default=[1], help="take the mean of several pixel sizes")
     parser.add_argument("--no-recalibrate", action="store_true", help="leave probabilities as the model gives them")
+    parser.add_argument("--kinds", action="store_true", help="say which roads are found, of through roads and others")
     given = parser.parse_args()
+    if given.kinds:
+        table_of_kinds(given.model, every=given.every)
+        parser.exit()
     for metres in given.read_at:
         how = {"read_at": metres, "scales": given.scales, "recalibrate": not given.no_recalibrate}
         table(given.model, every=given.every, thresholds=given.thresholds, **how)
