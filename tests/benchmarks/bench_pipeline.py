@@ -35,7 +35,7 @@ WHOLE = f"end to end (target {TARGET_MS})"
 PARTS = (
     (Scene, "read", "read", False),
     (block, "_predict", "windows, blend, quantize", False),
-    (pipeline, "_store", "store", False),
+    (pipeline, "store_block", "store", False),
     (predict, "write_rasters", "COG with overviews", True),
     (predict, "predict_scene", WHOLE, True),
 )
@@ -121,7 +121,7 @@ def test_blocks_take_as_long_as_their_slowest_stage(tmp_path):
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(BlockReader, "__init__", noted)
                 clock.watch(patch, Scene, "read", "read")
-                clock.watch(patch, pipeline, "_store", "store")
+                clock.watch(patch, pipeline, "store_block", "store")
                 clock.watch(patch, predict, "predict_views", "blocks")
                 predict.predict_scene(
                     str(scene),
