@@ -75,6 +75,7 @@ def describe_card(card: ModelCard) -> list[tuple[str, str]]:
         ("mean, std", f"{_numbers(card.mean)}; {_numbers(card.std)} (0–1 scale)"),
         ("threshold", f"{card.threshold:g}"),
         ("calibration", f"sigmoid(logit / {card.temperature:g} + {card.bias:g})"),
+        ("sure at home", _sure(card)),
         ("training data", card.training_data),
         ("licence", card.licence),
         ("attribution", card.attribution),
@@ -82,6 +83,12 @@ def describe_card(card: ModelCard) -> list[tuple[str, str]]:
         ("hash", card.hash),
     ]
     return [(label, text) for label, text in lines if text]
+
+
+def _sure(card: ModelCard) -> str:
+    if card.sure_share is None:
+        return ""
+    return f"of {card.sure_share:.0%} of the roads it finds; where of fewer, predict raises probabilities"
 
 
 def describe_recipe(card: ModelCard) -> list[tuple[str, str]]:

@@ -130,6 +130,12 @@ def test_the_range_of_ground_resolutions_is_shown_where_there_is_one() -> None:
         assert text["ground resolution"] == words
 
 
+def test_how_sure_a_model_is_at_home_is_shown_where_it_is_known() -> None:
+    lines = dict(describe_card(ModelCard(name="drawn", sure_share=0.5712)))
+    assert lines["sure at home"] == "of 57% of the roads it finds; where of fewer, predict raises probabilities"
+    assert "sure at home" not in dict(describe_card(ModelCard(name="drawn")))
+
+
 def test_the_layers_of_a_network_need_no_model_file() -> None:
     lines = roadseg("info", "--width", 64, "--upsample", "nearest").stdout.splitlines()
     assert lines[0] == "input 3 × 224 × 224; outputs are channels × height × width"

@@ -39,7 +39,7 @@ DEV = (
     "Massachusetts Roads Dataset: 14 tiles (28 labelled Mpx) of the official training split, kept apart from those "
     "used for training; recipe, threshold and calibration were chosen on them"
 )
-SCORED = "roadseg predict dev/images/*.tif -o pred/ && roadseg evaluate pred/ dev/masks/"
+SCORED = "roadseg predict dev/images/*.tif -o pred/ --no-recalibrate && roadseg evaluate pred/ dev/masks/"
 CALIBRATED = "roadseg train --from {name} --steps 0 --dev dev/{others} -o again.safetensors"
 
 
