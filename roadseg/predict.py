@@ -249,7 +249,7 @@ def predict_scene(
             plan = recalibrate(scene_path, plan, partial, listener)
             if plan.regrids:
                 regrid_blocks(scene, plan, partial, listener)
-            known, road = (partial.total(plan.written[0], plan.blocks_out, tag) for tag in (KNOWN, ROAD))
+            known, road = partial.totals(plan.written[0], plan.blocks_out, KNOWN, ROAD)
             listener.report("writing the outputs")
             finished = write_rasters(plan, partial, provenance(scene, plan, model.card, command), settings.creation)
             if settings.style:

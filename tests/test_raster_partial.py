@@ -111,7 +111,7 @@ def test_blocks_are_kept_and_added_up(target):
     again = Partial(target, {"scene": "a"})
     assert again.has([PROBABILITY], block(0, 40)[0])
     assert not again.has([PROBABILITY, MASK], block(0, 40)[0])
-    assert again.total(PROBABILITY, [block(0, 0)[0], block(0, 40)[0]], "ROAD") == 7
+    assert again.totals(PROBABILITY, [block(0, 0)[0], block(0, 40)[0]], "ROAD") == [7]
     assert again.block_count() == 2
     assert not target.exists()
 
@@ -199,7 +199,7 @@ def test_a_raster_with_a_hole_is_not_joined(target):
     with pytest.raises(OutputError, match=r"1 of 2 finished blocks have vanished from .*; repeat the command"):
         partial.mosaic(PROBABILITY, planned, grid, grid.window, {})
     with pytest.raises(OutputError, match="vanished"):
-        partial.total(PROBABILITY, planned, "ROAD")
+        partial.totals(PROBABILITY, planned, "ROAD")
     assert partial.block_count() == 1
 
 
@@ -371,4 +371,4 @@ def test_a_block_that_is_damaged_is_told(tmp_path, damage):
     if damage is not None:
         path.write_bytes(damage)
     with pytest.raises(OutputError, match=r"probability_0_0_30_40\.tif is damaged; remove it and repeat the command"):
-        partial.total(PROBABILITY, [window], "ROAD")
+        partial.totals(PROBABILITY, [window], "ROAD")

@@ -65,7 +65,7 @@ def recalibrate(scene: str, plan: ScenePlan, partial: Partial, listener: Listene
     if home is None:
         return plan
     cores = [block.core for block in plan.blocks]
-    likely, sure = (partial.total(plan.predicted[0], cores, tag) for tag in (LIKELY, SURE))
+    likely, sure = partial.totals(plan.predicted[0], cores, LIKELY, SURE)
     if likely < _FEWEST_PX:
         listener.report("the model finds too few roads to tell how sure it is of them")
         return plan

@@ -123,7 +123,7 @@ class Partial:
     def put(
         self, product: Product, window: Window, values: NDArray[Any], counts: Mapping[str, int] | None = None
     ) -> None:
-        """Store a finished block, (height, width), with counts that ``total`` adds up.
+        """Store a finished block, (height, width), with counts that ``totals`` adds up.
 
         Raises
         ------
@@ -207,19 +207,20 @@ class Partial:
         write_atomically(path, mosaic_vrt(product, files, grid, area, tags).encode())
         return path
 
-    def total(self, product: Product, blocks: Sequence[Window], key: str) -> int:
-        """Add up a count that is stored with each block of a product.
+    def totals(self, product: Product, blocks: Sequence[Window], *keys: str) -> list[int]:
+        """Add up counts that are stored with each block of a product.
 
         Raises
         ------
         OutputError
             If a block is missing or damaged.
         """
-        total = 0
+        counts = []
         for path in self._paths(product, blocks):
             with _damaged(path), open_raster(path) as file:
-                total += int(file.tags()[key])
-        return total
+                tags = file.tags()
+                counts.append([int(tags[key]) for key in keys])
+        return [sum(column) for column in zip(*counts, strict=True)]
 
     def publish(self, finished: Sequence[tuple[Path, Path]]) -> None:
         """Move finished files to their paths and remove the folder.
@@ -294,7 +295,7 @@ def block_name(product: Product, window: Window) -> str:
 
 
 def block_file(product: Product, window: Window, values: NDArray[Any], counts: Mapping[str, int]) -> bytes:
-    """Return the file of a finished block, (height, width), with counts that ``Partial.total`` adds up."""
+    """Return the file of a finished block, (height, width), with counts that ``Partial.totals`` adds up."""
     if product.as_tiles:
         return tiled_block(product, window, values, counts)
     with MemoryFile() as memory:
