@@ -25,7 +25,7 @@ from roadseg.training.adaptation import (
     write_adapted,
 )
 from roadseg.training.before_after import gain_in_words, judge, picture, require_gain, score_elsewhere
-from roadseg.training.data.labelled_plots import load_other_place
+from roadseg.training.data.labelled_plots import gsd_to_read_at, load_other_place
 from roadseg.training.data.pairs import training_files
 from roadseg.training.data.tiles import TileDataset
 from roadseg.training.dev_score import DevScore
@@ -131,10 +131,11 @@ def adapt_model(
     check_target(output, overwrite=settings.overwrite, inputs=_inputs(data, settings, original.path))
     with locked([output]), RunFolder(output, warn=listener.warn) as folder:
         engine = original.engine()
-        other = original.scorer(load_other_place(settings, original.card, listener))
+        original = original.reading_at(gsd_to_read_at(data, settings, original.gsd_m))
+        other = load_other_place(settings, original.card, listener)
         plots, parts = prepare_plots(data, settings, original, engine, folder.path, listener)
-        kept, clock = original.scorer(parts.score), time.monotonic()
-        before = judge(kept, engine, original.card.threshold)
+        clock = time.monotonic()
+        before = judge(original.scorer_before(parts.score), engine, original.card.threshold)
         reserve_s = _RESERVE * (time.monotonic() - clock) + _RESERVE_S
         if settings.overwrite:
             folder.remove_checkpoints()
@@ -154,8 +155,8 @@ def adapt_model(
         listener.start(recipe.steps, trainer.step)
         trainer.run(lambda _: listener.advance(1), until=started + 60 * settings.minutes - reserve_s)
         model = blended(original, trainer)
-        after = judge(kept, calibrated(model, original, parts.calibration), 0.5)
-        sheet = picture(kept, before, after)
+        after = judge(original.scorer(parts.score), calibrated(model, original, parts.calibration), 0.5)
+        sheet = picture(before, after)
         drawn = folder.draw("before_after.png", sheet) if sheet is not None else None
         folder.remove_checkpoints()
         if not settings.anyway:

@@ -25,6 +25,8 @@ from roadseg.model.card import ModelCard, read_card
 from roadseg.model.resunet import ResUNet
 from roadseg.model.weights import load_model, save_model
 from roadseg.progress import Listener
+from roadseg.settings import AdaptSettings
+from roadseg.training.data.labelled_plots import gsd_to_read_at
 
 SIDE = 320
 CORNER = (500_000, 5_000_000)
@@ -148,6 +150,37 @@ def test_masks_without_crs_and_a_place_that_is_only_scored(start: Path, tmp_path
     assert result.elsewhere_after is not None
     assert (result.before.tiles, result.elsewhere_after.tiles) == (3, 1)
     assert json.loads(json.dumps(result.to_dict()))["output"] == str(tmp_path / "mine.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("pixel_m", "asked", "read_at"),
+    [(0.05, None, 0.5), (0.25, None, 0.5), (0.3, None, 0.6), (0.46, None, 1.0), (1.0, None, 1.0), (0.25, 1.0, 1.0)],
+)
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_fine_images_are_read_at_twice_their_pixel_size(
+    tmp_path: Path, scene: Path, pixel_m: float, asked: float | None, read_at: float
+) -> None:
+    tiles = folder(tmp_path, 1, crs=None)
+    assert gsd_to_read_at([tiles], AdaptSettings(pixel_m=pixel_m, model_gsd=asked), 1.0) == read_at
+    fine = Affine(pixel_m, 0, CORNER[0], 0, -pixel_m, CORNER[1])
+    write_raster(scene, draw(streets())[0], crs=UTM, transform=fine)
+    drawn = AdaptSettings(labels=Path("roads.gpkg"), model_gsd=asked)
+    assert gsd_to_read_at([scene], drawn, 1.0) == read_at
+
+
+def test_a_model_that_reads_finer_is_compared_with_what_it_read_before(adapted: Adapted, tmp_path: Path) -> None:
+    scene = write_raster(
+        tmp_path / "fine.tif",
+        draw(streets())[0].repeat(4, axis=1).repeat(4, axis=2),
+        crs=UTM,
+        transform=Affine(0.25, 0, CORNER[0], 0, -0.25, CORNER[1]),
+    )
+    good, output = str(adapted.place / "mine.safetensors"), tmp_path / "mine.safetensors"
+    options: dict[str, Any] = {"labels": adapted.place / "roads.gpkg", "model": good, "steps": 1, "anyway": True}
+    result = adapt(scene, output, labels_are="exact", **options)
+    assert (read_card(Path(good)).gsd_m, read_card(output).gsd_m) == (1.0, 0.5)
+    assert result.before.best_iou == pytest.approx(adapted.result.after.best_iou, abs=0.04)
+    assert result.after.best_iou < result.before.best_iou - 0.05  # one step teaches no roads twice as wide
 
 
 def test_a_map_that_lies_metres_off_is_brought_onto_the_roads(scene: Path, adapted: Adapted, tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ from roadseg.metrics.calibration import (
     shared_f1,
     together,
 )
-from roadseg.metrics.pixels import count_pixels
+from roadseg.metrics.pixels import count_pixels, relaxed
+from roadseg.training.domains import DomainCounts, shared_calibration
 
 SHAPE = (301, 417)
 
@@ -124,6 +125,21 @@ def test_practically_the_best_is_a_range_around_the_best() -> None:
     assert as_good_as_best(f1, within=0) == (logit_of_level(109), logit_of_level(109))
     assert as_good_as_best(np.full(256, np.nan)) is None
     assert as_good_as_best(np.ones(256)) == (logit_of_level(0), logit_of_level(255))
+
+
+def test_what_may_cost_more_is_nearer_to_a_true_half() -> None:
+    probability, label = (one[:60, :80].repeat(12, axis=0).repeat(12, axis=1) for one in world(shift=-1.5))
+    valid = np.ones(label.shape, np.bool_)
+    levels = count_pixels(logit_levels(probability, valid), label)
+    counts = DomainCounts("", count_logits(probability, valid, label), levels, 1)
+    f1, middles = relaxed(levels).f1, []
+    for within in (0.001, 0.02, 1.0):
+        found = shared_calibration([counts], "threshold", within)
+        assert found is not None
+        middles.append(-found.bias * found.temperature)
+        assert f1[level_of_logit(middles[-1] + 1e-6)] >= np.nanmax(f1) - within
+    assert middles[0] < middles[1] - 0.1 < middles[2] - 0.2
+    assert middles[2] == pytest.approx(-1.5, abs=0.05)
 
 
 def test_domains_have_the_same_weight_whatever_their_size() -> None:

@@ -23,6 +23,9 @@ CELLS = 1024
 REACH = 16.0
 """Bins cover logits from minus to plus this; float32 probabilities cannot tell larger ones apart."""
 
+EQUAL_F1 = 0.001
+"""Difference in relaxed F1 that does not matter in practice."""
+
 HOME_LOSS = 0.005
 """How much relaxed F1 a calibration for several domains may cost on the first.
 
@@ -130,7 +133,7 @@ def fit(counts: LogitCounts, *, middle: tuple[float, float] | None = None) -> Ca
     return Calibration(1 / slope, -slope * pinned)
 
 
-def as_good_as_best(f1: Floats, *, within: float = 0.001) -> tuple[float, float] | None:
+def as_good_as_best(f1: Floats, *, within: float = EQUAL_F1) -> tuple[float, float] | None:
     """Return the range of logits around the best one within which F1 is practically as good; None if F1 is undefined.
 
     Parameters

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
+from rasterio.io import DatasetReader
 
 from roadseg.windows import Window
 
@@ -114,6 +115,11 @@ class Grid:
         row, col = math.floor(min(rows) + 1e-6), math.floor(min(cols) + 1e-6)
         row_stop, col_stop = math.ceil(max(rows) - 1e-6), math.ceil(max(cols) - 1e-6)
         return Window(row, col, max(0, row_stop - row), max(0, col_stop - col)).intersection(self.window)
+
+
+def grid_of(file: DatasetReader) -> Grid:
+    """Return the grid of an open raster."""
+    return Grid(file.crs.to_wkt() if file.crs else None, file.transform, file.height, file.width)
 
 
 def model_grid(grid: Grid, *, gsd_m: float, pixel_m: tuple[float, float], tolerance: float = 0.15) -> Grid:

@@ -18,7 +18,7 @@ from rasterio.windows import Window as RasterWindow
 from roadseg.errors import SceneError
 from roadseg.raster.encoding import LEVELS, NODATA, quantize
 from roadseg.raster.files import OpenFile, open_input, open_raster, reason
-from roadseg.raster.grid import Grid
+from roadseg.raster.grid import Grid, grid_of
 from roadseg.raster.kind import RasterKind, ValueScan
 from roadseg.windows import Window, square_windows
 
@@ -84,7 +84,7 @@ class RoadRaster(OpenFile):
             file.close()
             file = self._file = open_raster(path, overview_level=overview)
         self._source = file
-        self.grid = Grid(file.crs.to_wkt() if file.crs else None, file.transform, file.height, file.width)
+        self.grid = grid_of(file)
         self.tags: dict[str, str] = file.tags()
         self.dtype = np.dtype(file.dtypes[self._band - 1])
         self._kind: RasterKind | None = None

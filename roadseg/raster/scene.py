@@ -17,7 +17,7 @@ from rasterio.windows import Window as RasterWindow
 
 from roadseg.errors import SceneError
 from roadseg.raster.files import OpenFile, local_files, many_threads, open_input, open_raster, reason
-from roadseg.raster.grid import Grid
+from roadseg.raster.grid import grid_of
 from roadseg.raster.resample import resample, taps
 from roadseg.raster.scene_settings import SceneSettings, choose_bands, choose_grid
 from roadseg.raster.spare_memory import Allocate, fresh
@@ -200,7 +200,7 @@ class Scene(OpenFile):
                 f"{self.path} has ground control points but no geotransform; "
                 "rectify it first, for example with gdalwarp"
             )
-        self.grid = Grid(file.crs.to_wkt() if file.crs else None, file.transform, file.height, file.width)
+        self.grid = grid_of(file)
         self.grid_model = choose_grid(self.grid, self.path, self.settings)
         self._validity = validity_of(file, self.bands)
         self._open_overview()

@@ -26,6 +26,16 @@ class AdaptSettings(LabelSettings):
     pixel_m: Annotated[
         float | None, Option("--gsd", "Metres per pixel of images that do not say.", INPUT, "M", min=1e-4)
     ] = None
+    model_gsd: Annotated[
+        float | None,
+        Option(
+            "--model-gsd",
+            "Metres per pixel that the model is to read at; by default as before, or finer where images are.",
+            INPUT,
+            "M",
+            min=1e-4,
+        ),
+    ] = None
     aoi: Annotated[
         Path | None, Option("--aoi", "Learn only inside the polygons of this vector file, in any CRS.", INPUT)
     ] = None
@@ -71,6 +81,7 @@ class AdaptOptions(TypedDict, total=False):
     model: str | None
     bands: Sequence[int] | None
     gsd: float | None
+    model_gsd: float | None
     aoi: str | Path | None
     labels_are: LabelQuality
     dev: str | Path | None

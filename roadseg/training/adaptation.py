@@ -38,10 +38,17 @@ _LARGEST_CROP, _SMALLEST_CROP = 160, 64
 _FEW_PX = 1000
 """Road pixels on which a calibration counts half."""
 
+_WITHIN = 0.005
+"""How much relaxed F1 the threshold may cost on the ground kept apart, to be nearer to a true probability of 0.5.
+
+That ground looks like what was learned from; its best threshold is low, and elsewhere calls more than roads a road.
+"""
+
 _MISSING_AFTER = 1 / 3
 
-_TIMES, _FEWEST_STEPS = 100, 150
-"""How often each pixel is learned from, about: more would be learning little ground by heart; and the fewest steps."""
+_TIMES, _TIMES_FINER, _FEWEST_STEPS = 100, 40, 150
+"""How often each pixel is learned from, about, also if pixels become finer: more would be learning little ground by
+heart; and the fewest steps."""
 
 _SHARE = 0.85
 """Share of the trained weights in the model that is kept."""
@@ -49,12 +56,29 @@ _SHARE = 0.85
 
 @dataclass(frozen=True)
 class Original:
-    """The model that is adapted: its file and card, and the device to train on with the reason why."""
+    """The model that is adapted.
+
+    Parameters
+    ----------
+    path
+        Its file.
+    card
+        Its card, with the ground resolution that it reads at once it is adapted.
+    gsd_m
+        The ground resolution that it reads at so far.
+    device, reason
+        The device to train on, and the reason why.
+    """
 
     path: Path
     card: ModelCard
+    gsd_m: float
     device: torch.device
     reason: str
+
+    def reading_at(self, gsd_m: float) -> "Original":
+        """Return the model with the ground resolution that it is to read at."""
+        return replace(self, card=replace(self.card, gsd_m=gsd_m))
 
     def engine(self) -> TorchEngine:
         """Return an engine that predicts as the model does."""
@@ -67,8 +91,13 @@ class Original:
         return initial_model(self.card.bands, replace(recipe, start=str(self.path)))[0].to(self.device)
 
     def scorer(self, areas: Sequence[DevArea]) -> DevScorer:
-        """Return a scorer of areas in the windows of the model."""
+        """Return a scorer of areas for the adapted model."""
         return DevScorer(areas, window_px=self.card.window_px)
+
+    def scorer_before(self, areas: Sequence[DevArea]) -> DevScorer:
+        """Return a scorer of the same areas for the model as it is, which may read them at another resolution."""
+        gsd_m = None if self.gsd_m == self.card.gsd_m else self.gsd_m
+        return DevScorer(areas, window_px=self.card.window_px, gsd_m=gsd_m)
 
 
 def find_original(settings: AdaptSettings) -> Original:
@@ -80,7 +109,8 @@ def find_original(settings: AdaptSettings) -> Original:
         If there is no such model or device.
     """
     path = find_model(settings.start)
-    return Original(path, read_card(path), *choose_device(settings.device))
+    card = read_card(path)
+    return Original(path, card, card.gsd_m, *choose_device(settings.device))
 
 
 def prepare_plots(
@@ -114,7 +144,7 @@ def prepare_plots(
         found = load_ground(data, settings, card, drawn, listener)
         if settings.labels_are_rough:
             found = correct_shifts(
-                found, lambda areas: original.scorer(areas).probabilities(engine), card.gsd_m, listener
+                found, lambda areas: original.scorer_before(areas).probabilities(engine), card.gsd_m, listener
             )
             found = with_uncertain_labels(found, card.gsd_m)
         parts = split(found.plots)
@@ -138,13 +168,14 @@ def recipe_for(settings: AdaptSettings, original: Original, parts: SplitPlots) -
     side = int(np.median([min(tile.shape) for tile in parts.learn]))
     crop = min(_LARGEST_CROP, max(_SMALLEST_CROP, side // 8 * 8))
     pixels = sum(tile.shape[0] * tile.shape[1] for tile in parts.learn)
+    times = _TIMES_FINER if card.gsd_m < original.gsd_m else _TIMES
     return replace(
         ADAPT,
         start=card.name,
         width=card.width,
         upsample="nearest" if card.upsample == "nearest" else "bilinear",
         pixel_m=card.gsd_m,
-        steps=min(settings.steps, max(_FEWEST_STEPS, round(_TIMES * pixels / (ADAPT.batch * crop**2)))),
+        steps=min(settings.steps, max(_FEWEST_STEPS, round(times * pixels / (ADAPT.batch * crop**2)))),
         seed=settings.seed,
         crop=crop,
         precision=fastest_precision("auto", device),
@@ -187,7 +218,7 @@ def calibrated(model: ResUNet, original: Original, areas: Sequence[DevArea]) -> 
     """Return an engine of a model, calibrated on areas; the less road they show, the nearer to no calibration."""
     card, calibration, road_px = original.card, Calibration(), _road_px(areas, original.card.mean)
     if road_px:
-        found = original.scorer(areas).calibrate(engine_of(model, card.mean, card.std), "threshold")[0]
+        found = original.scorer(areas).calibrate(engine_of(model, card.mean, card.std), "threshold", within=_WITHIN)[0]
         weight = road_px / (road_px + _FEW_PX)
         calibration = Calibration(found.temperature**weight, found.bias * weight)
     return engine_of(model, card.mean, card.std, calibration=calibration)

@@ -1,5 +1,6 @@
 """Scores of a model before and after it was adapted, on the same areas, and a picture of both."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from roadseg.errors import TrainingError, counted
 from roadseg.model.card import Measurement
 from roadseg.prediction.engines.torch import TorchEngine
+from roadseg.training.data.file_tiles import DevArea
 from roadseg.training.dev_score import DevSample, DevScore, DevScorer
 from roadseg.training.figures import TileSample, draw_before_and_after
 
@@ -17,8 +19,9 @@ _SHOWN = 6
 
 @dataclass(frozen=True)
 class Judged:
-    """A model's score on areas, and the relaxed F1 of each area, NaN where there is no road."""
+    """A model with its scorer, its score on areas, and the relaxed F1 of each area, NaN where there is no road."""
 
+    scorer: DevScorer
     engine: TorchEngine
     threshold: float
     score: DevScore
@@ -27,7 +30,7 @@ class Judged:
 
 def judge(scorer: DevScorer, engine: TorchEngine, threshold: float) -> Judged:
     """Score a model on areas at a threshold."""
-    return Judged(engine, threshold, *scorer.score_each(engine, threshold=threshold))
+    return Judged(scorer, engine, threshold, *scorer.score_each(engine, threshold=threshold))
 
 
 def gain_in_words(before: DevScore, after: DevScore, where: str) -> str:
@@ -54,15 +57,15 @@ def require_gain(before: DevScore, after: DevScore, sheet: Path | None) -> None:
         )
 
 
-def score_elsewhere(scorer: DevScorer, before: Judged, after: Judged) -> tuple[DevScore, DevScore] | None:
+def score_elsewhere(areas: Sequence[DevArea], before: Judged, after: Judged) -> tuple[DevScore, DevScore] | None:
     """Score both models on areas of another place, if there are any."""
-    if not scorer.areas:
+    if not areas:
         return None
-    old, new = (scorer.score(one.engine, threshold=one.threshold) for one in (before, after))
+    old, new = (one.scorer.on(areas).score(one.engine, threshold=one.threshold) for one in (before, after))
     return old, new
 
 
-def picture(scorer: DevScorer, before: Judged, after: Judged) -> NDArray[np.uint8] | None:
+def picture(before: Judged, after: Judged) -> NDArray[np.uint8] | None:
     """Draw areas from the worst to the best after adapting: the image, the roads before, the roads after.
 
     Returns
@@ -71,7 +74,7 @@ def picture(scorer: DevScorer, before: Judged, after: Judged) -> NDArray[np.uint
     """
     ranked = [int(i) for i in np.argsort(after.each, kind="stable") if not np.isnan(after.each[i])]
     chosen = [ranked[round(i)] for i in np.linspace(0, len(ranked) - 1, min(_SHOWN, len(ranked)))] if ranked else []
-    rows = [(_sample(scorer, before, index), _sample(scorer, after, index)) for index in chosen]
+    rows = [(_sample(before, index), _sample(after, index)) for index in chosen]
     return draw_before_and_after(rows) if rows else None
 
 
@@ -86,6 +89,6 @@ def measurements_before_after(before: DevScore, after: DevScore, data: str, wher
     ]
 
 
-def _sample(scorer: DevScorer, judged: Judged, index: int) -> TileSample:
-    sample: DevSample = scorer.sample(judged.engine, index, float(judged.each[index]), judged.threshold)
+def _sample(judged: Judged, index: int) -> TileSample:
+    sample: DevSample = judged.scorer.sample(judged.engine, index, float(judged.each[index]), judged.threshold)
     return sample.name, sample.score, sample.image, sample.roads

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from roadseg.errors import TrainingError, counted
 from roadseg.metrics import error_classes
 from roadseg.metrics.calibration import (
+    EQUAL_F1,
     Calibration,
     LogitCounts,
     count_logits,
@@ -32,15 +33,13 @@ from roadseg.metrics.pixels import (
     no_pixels,
     relaxed,
 )
-from roadseg.prediction.block import predict_block
 from roadseg.prediction.engines.torch import TorchEngine
 from roadseg.raster.encoding import quantize, sure_share
-from roadseg.raster.scene import Scene
-from roadseg.settings import CalibrationGoal, PredictSettings
+from roadseg.settings import CalibrationGoal
 from roadseg.training.data.file_tiles import DevArea
+from roadseg.training.dev_prediction import DevTile, predict_tile
 from roadseg.training.domains import DomainCounts, DomainScore, domain_scores, shared_calibration
 from roadseg.training.shifts import SHIFTS, Shift
-from roadseg.windows import Block, Plan, Window
 
 Bytes = NDArray[np.uint8]
 Sum = Callable[[NDArray[np.int64]], NDArray[np.int64]]
@@ -100,16 +99,6 @@ class DevScore:
 
 
 @dataclass(frozen=True)
-class DevTile:
-    """A predicted dev tile: its area, the probability of road, which pixels are valid, and the labels."""
-
-    area: DevArea
-    probability: NDArray[np.float32]
-    valid: NDArray[np.bool_]
-    label: Bytes
-
-
-@dataclass(frozen=True)
 class DevSample:
     """A dev tile to look at: its name, relaxed F1, and (height, width, 3) uint8 pictures without and with roads."""
 
@@ -134,6 +123,8 @@ class DevScorer:
         Side of the prediction windows.
     shift
         Change of the pixels before prediction, see ``roadseg.training.shifts``.
+    gsd_m
+        Ground resolution that the networks read at, if it is another one than that of the areas.
     """
 
     def __init__(
@@ -144,9 +135,14 @@ class DevScorer:
         total: Sum = lambda counts: counts,
         window_px: int = 224,
         shift: Shift | None = None,
+        gsd_m: float | None = None,
     ) -> None:
         self.areas, self.own, self.total, self.window_px = tuple(areas), range(len(areas))[share], total, window_px
-        self.share, self.shift = share, shift
+        self.share, self.shift, self.gsd_m = share, shift, gsd_m
+
+    def on(self, areas: Sequence[DevArea]) -> "DevScorer":
+        """Return a scorer of other areas for the same networks, in this process alone."""
+        return DevScorer(areas, window_px=self.window_px, shift=self.shift, gsd_m=self.gsd_m)
 
     def score(self, engine: TorchEngine, *, threshold: float | None = None) -> DevScore:
         """Score a network at a threshold; None takes the one with the best relaxed F1.
@@ -173,7 +169,12 @@ class DevScorer:
         return score, np.where(steps < 0, np.nan, steps / _F1_STEPS)
 
     def calibrate(
-        self, engine: TorchEngine, goal: CalibrationGoal, domains: Sequence[tuple[str, "DevScorer"]] = ()
+        self,
+        engine: TorchEngine,
+        goal: CalibrationGoal,
+        domains: Sequence[tuple[str, "DevScorer"]] = (),
+        *,
+        within: float = EQUAL_F1,
     ) -> tuple[Calibration, float | None, DevScore, list[DomainScore]]:
         """Fit the calibration of a network.
 
@@ -185,6 +186,8 @@ class DevScorer:
             What calibrated probabilities mean.
         domains
             Names and scorers of other places, each with the same weight as these tiles.
+        within
+            How much relaxed F1 the threshold may cost here, if that brings probabilities nearer to true ones.
 
         Returns
         -------
@@ -194,7 +197,7 @@ class DevScorer:
         home, uncalibrated = self._count_logits(engine, "")
         counts = [home, *(scorer._count_logits(engine, name)[0] for name, scorer in domains)]
         before = self._score_of(uncalibrated, None)
-        calibration = shared_calibration(counts, goal)
+        calibration = shared_calibration(counts, goal, within)
         threshold = 0.5 if goal == "threshold" and calibration else None
         calibration = calibration or Calibration()
         return calibration, threshold, before, domain_scores(counts, goal, calibration) if domains else []
@@ -212,7 +215,12 @@ class DevScorer:
     def score_shifts(self, engine: TorchEngine, chosen: Sequence[int], threshold: float) -> dict[str, DevScore]:
         """Score chosen tiles in each of the ``SHIFTS``, and unchanged under the name ``none``."""
         areas = [self.areas[index] for index in chosen]
-        options: dict[str, Any] = {"share": self.share, "total": self.total, "window_px": self.window_px}
+        options: dict[str, Any] = {
+            "share": self.share,
+            "total": self.total,
+            "window_px": self.window_px,
+            "gsd_m": self.gsd_m,
+        }
         shifts: dict[str, Shift | None] = {"none": None, **SHIFTS}
         return {
             name: DevScorer(areas, **options, shift=shift).score(engine, threshold=threshold)
@@ -249,27 +257,8 @@ class DevScorer:
         return DevSample(tile.area.name, score, np.moveaxis(photo, 0, 2), error_classes.paint(parts, photo))
 
     def _predicted(self, engine: TorchEngine, chosen: Iterable[int]) -> Iterator[DevTile]:
-        for area in (self.areas[index] for index in chosen):
-            with area.open(engine.mean) as pair:
-                yield DevTile(area, *self._predict(pair.scene, area.window, engine), area.label(pair))
-
-    def _predict(
-        self, scene: Scene, area: Window, engine: TorchEngine
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        stride = max(1, self.window_px - PredictSettings().overlap_px)
-        plan = Plan(scene.grid_model.height, scene.grid_model.width, area, self.window_px, stride)
-        probability, valid = np.zeros((area.height, area.width), np.float32), np.zeros((area.height, area.width), bool)
-        for planned in plan.blocks():
-            block = predict_block(self._shifted(scene.read(planned.extent)), planned, engine)
-            place = block.window.slices(area)
-            probability[place], valid[place] = block.values, block.valid
-        return probability, valid
-
-    def _shifted(self, block: Block) -> Block:
-        if self.shift is None:
-            return block
-        values = block.values if block.values.dtype == np.uint8 else np.rint(block.values * 255).astype(np.uint8)
-        return Block(block.window, np.where(block.valid, self.shift(values), values), block.valid)
+        for index in chosen:
+            yield predict_tile(self.areas[index], engine, window_px=self.window_px, gsd_m=self.gsd_m, shift=self.shift)
 
     def _summed(self, each: Sequence[PixelCounts]) -> PixelCounts:
         own = sum(each, no_pixels())

@@ -12,6 +12,7 @@ import numpy as np
 
 from roadseg.errors import counted
 from roadseg.metrics.calibration import (
+    EQUAL_F1,
     Calibration,
     LogitCounts,
     as_good_as_best,
@@ -69,12 +70,17 @@ class DomainScore:
     best_f1: float
 
 
-def shared_calibration(domains: Sequence[DomainCounts], goal: CalibrationGoal) -> Calibration | None:
-    """Return the best calibration for places, the first of which is home; None if there is no road or no goal."""
+def shared_calibration(
+    domains: Sequence[DomainCounts], goal: CalibrationGoal, within: float = EQUAL_F1
+) -> Calibration | None:
+    """Return the best calibration for places, the first of which is home; None if there is no road or no goal.
+
+    What becomes 0.5 may cost ``within`` of the best relaxed F1, if that brings probabilities nearer to true ones.
+    """
     if goal == "none":
         return None
     curves = [relaxed(counts.levels).f1 for counts in domains]
-    middle = as_good_as_best(shared_f1(curves) if len(curves) > 1 else curves[0])
+    middle = as_good_as_best(shared_f1(curves) if len(curves) > 1 else curves[0], within=within)
     if middle is None:
         return None
     logits = together([counts.logits for counts in domains]) if len(domains) > 1 else domains[0].logits

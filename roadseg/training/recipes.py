@@ -45,7 +45,7 @@ gradient descent with a rate of 0.001, times 0.1 every 20 epochs, squared error 
 ADAPT = replace(
     DEFAULT,
     steps=600,
-    learning_rate=1.5e-3,
+    learning_rate=5e-4,
     schedule="flat",
     warmup_steps=30,
     average_decay=0.99,

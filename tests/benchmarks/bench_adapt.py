@@ -172,9 +172,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--model", default=None)
+    parser.add_argument("--model-gsd", type=float, help="metres per pixel to read at, instead of what adapt chooses")
     given = parser.parse_args()
     damage = {"drop": given.drop, "shift_m": given.shift, "offset_m": given.offset, "jitter": given.jitter}
-    options = {"labels_are": given.labels_are, "minutes": given.minutes, "steps": given.steps, "model": given.model}
+    options = {"labels_are": given.labels_are, "minutes": given.minutes, "steps": given.steps, "model": given.model,
+               "model_gsd": given.model_gsd}  # fmt: skip
     rows = []
     for folder in folders():
         if given.folder and folder.name not in given.folder:

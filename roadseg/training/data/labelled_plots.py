@@ -16,7 +16,8 @@ from roadseg.files.outputs import writable_folder
 from roadseg.model.card import ModelCard
 from roadseg.progress import Listener
 from roadseg.raster.area import polygon_area
-from roadseg.raster.grid import Grid
+from roadseg.raster.files import open_input
+from roadseg.raster.grid import Grid, grid_of
 from roadseg.roads.files.read import read_polygons
 from roadseg.settings import AdaptSettings, DevFolder
 from roadseg.training.data.file_tiles import DevArea, FileTile
@@ -27,6 +28,13 @@ from roadseg.training.data.pairs import TilePair, find_images, find_tile_pairs
 from roadseg.training.data.plots import MOST, SIDE_PX, Plot, choose_with_roads, read_plots, shuffled, squares
 from roadseg.training.data.validate import at_gsd, gsd_range_of
 from roadseg.windows import Window
+
+_MEASURED = 50
+"""Most images that are opened to learn how large their pixels are."""
+
+_FINEST, _FINER = 0.5, 0.85
+"""An adapted model reads at twice the pixel size of its images, but not finer than a half of its own resolution; more
+than the other share of it is not worth a change."""
 
 Predict = Callable[[Sequence[DevArea]], Sequence[NDArray[np.float32]]]
 """Returns the probability of road in areas, (height, width) float32 each."""
@@ -59,6 +67,25 @@ class LabelledPlots:
         return f"{counted(len(self.plots), 'plot')} of {self.name} ({pixels / 1e6:.1f} Mpx)"
 
 
+def gsd_to_read_at(data: Sequence[Path], settings: AdaptSettings, gsd_m: float) -> float:
+    """Return the ground resolution that an adapted model reads at: finer than before where its images are much finer.
+
+    Parameters
+    ----------
+    data, settings
+        The images; the size of pixels that do not say, and the resolution if one was asked for.
+    gsd_m
+        Ground resolution that the model reads at so far.
+    """
+    if settings.model_gsd:
+        return settings.model_gsd
+    images = find_images(data) if settings.labels else [pair.image for pair in _all_pairs(data)]
+    sizes = [_pixel_m(image) or settings.pixel_m or gsd_m for image in images[:: max(1, len(images) // _MEASURED)]]
+    middle = float(np.median(sizes)) if sizes else gsd_m
+    finer = max(_FINEST * gsd_m, round(2 * middle, 2))
+    return finer if finer < _FINER * gsd_m else gsd_m
+
+
 def load_ground(
     data: Sequence[Path], settings: AdaptSettings, card: ModelCard, folder: Path, listener: Listener
 ) -> LabelledPlots:
@@ -87,7 +114,7 @@ def load_ground(
     if settings.labels:
         parts = _drawn(data, settings, aoi, card.gsd_m, folder, listener)
     else:
-        parts = {pair: None for place in data for split in find_tile_pairs(place) for pair in split}
+        parts = dict.fromkeys(_all_pairs(data))
     opened = open_for_model(list(parts), bands=card.bands, chosen=settings.bands, listener=listener)
     sized = [tile.with_pixel_size(settings.pixel_m) for tile in opened]
     scenes = {tile.pair: tile.grid for tile in opened}
@@ -161,6 +188,17 @@ def load_other_place(settings: AdaptSettings, card: ModelCard, listener: Listene
     return load_dev_areas(
         DevFolder(settings.dev, settings.pixel_m), bands=card.bands, gsd_m=card.gsd_m, listener=listener
     )
+
+
+def _all_pairs(data: Sequence[Path]) -> list[TilePair]:
+    return [pair for place in data for split in find_tile_pairs(place) for pair in split]
+
+
+def _pixel_m(image: Path) -> float | None:
+    """Return the mean side of an image's pixels, None if it does not say."""
+    with open_input(str(image)) as file:
+        sizes = grid_of(file).pixel_size_m()
+    return float(np.mean(sizes)) if sizes else None
 
 
 def _drawn(

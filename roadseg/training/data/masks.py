@@ -19,7 +19,7 @@ from roadseg.errors import SceneError, TrainingError, counted, shortened
 from roadseg.files.outputs import writable_folder
 from roadseg.progress import Listener
 from roadseg.raster.files import open_input
-from roadseg.raster.grid import Grid
+from roadseg.raster.grid import Grid, grid_of
 from roadseg.raster.labelled_scene import location_text
 from roadseg.raster.rasterize import box_in, near, write_mask
 from roadseg.settings import DataSettings, LabelSettings
@@ -181,10 +181,10 @@ def image_grids(images: Sequence[Path], *, skip: bool = False) -> tuple[dict[Pat
     for image in images:
         try:
             with open_input(str(image)) as file:
-                crs = file.crs.to_wkt() if file.crs else None
-                if crs is None and file.transform.is_identity:
+                grid = grid_of(file)
+                if grid.crs is None and file.transform.is_identity:
                     raise SceneError(f"{image} does not say where it lies; give it a georeference to draw labels on it")
-                grids[image] = Grid(crs, file.transform, file.height, file.width)
+                grids[image] = grid
         except SceneError as error:
             if not skip:
                 raise

@@ -1,0 +1,70 @@
+"""Dev tiles predicted: at their own resolution, or at another one and brought onto their pixels."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from affine import Affine
+from engines import Identity
+from worlds import write_raster
+
+from roadseg.progress import Listener
+from roadseg.settings import DevFolder
+from roadseg.training.data.file_tiles import DevArea
+from roadseg.training.data.load import load_dev_areas
+from roadseg.training.dev_prediction import DevTile, predict_tile
+from roadseg.training.dev_score import DevScorer
+from roadseg.windows import Window
+
+HEIGHT, WIDTH, NODATA = 80, 104, 20
+
+
+class Brightness(Identity):
+    """Calls bright pixels road, and fills nodata with a dark colour."""
+
+    mean = (0.1, 0.1, 0.1)
+
+
+@pytest.fixture
+def area(tmp_path: Path) -> DevArea:
+    """Return a tile of 0.5 m with bright roads, labelled right, and no data in a corner."""
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[30:44] = mask[:, 61:71] = 1
+    image = np.repeat(20 + 200 * mask[None], 3, axis=0)
+    image[:, :NODATA, :NODATA] = 0
+    transform = Affine(0.5, 0, 500_000, 0, -0.5, 5_000_000)
+    for side, pixels, nodata in (("images", image, 0), ("masks", mask[None], 255)):
+        (tmp_path / side).mkdir()
+        write_raster(tmp_path / side / "a.tif", pixels, crs="EPSG:32633", transform=transform, nodata=nodata)
+    (found,) = load_dev_areas(DevFolder(tmp_path), bands=3, gsd_m=0.5, listener=Listener())
+    return found
+
+
+def far_from_edges(tile: DevTile) -> np.ndarray:
+    """Return which pixels are valid and more than two pixels from an edge of a road, (height, width)."""
+    road, (height, width) = tile.label == 1, tile.label.shape
+    around = [np.roll(road, (down, right), (0, 1)) for down in range(-2, 3) for right in range(-2, 3)]
+    inside = np.zeros((height, width), bool)
+    inside[2:-2, 2:-2] = True
+    return inside & tile.valid & (np.all(around, axis=0) | ~np.any(around, axis=0))
+
+
+@pytest.mark.parametrize("gsd_m", [None, 1.0, 0.8, 0.3])
+def test_what_is_read_at_another_resolution_lies_where_the_labels_are(area: DevArea, gsd_m: float | None) -> None:
+    for window in (area.window, Window(13, 7, 61, 90)):
+        tile = predict_tile(DevArea(area.tile, window), Brightness(), window_px=32, gsd_m=gsd_m)
+        assert tile.probability.shape == tile.valid.shape == tile.label.shape == (window.height, window.width)
+        sure = far_from_edges(tile)
+        assert sure.mean() > 0.4
+        np.testing.assert_array_equal((tile.probability > 0.5)[sure], (tile.label == 1)[sure])
+        invalid = window.intersection(Window(0, 0, NODATA, NODATA))
+        assert invalid.area - 80 <= (~tile.valid).sum() <= invalid.area + 80
+        assert not tile.valid[: invalid.height - 2, : invalid.width - 2].any()
+
+
+def test_a_resolution_of_their_own_costs_the_networks_no_score(area: DevArea) -> None:
+    coarse = DevScorer([area], window_px=32, gsd_m=1.0)
+    for scorer in (coarse, coarse.on([area, area])):
+        score = scorer.score(Brightness(), threshold=0.5)
+        assert score.relaxed_f1 == 1
+        assert 0.9 < score.iou < 1
