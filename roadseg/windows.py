@@ -207,6 +207,16 @@ def square_windows(area: Window, side: int) -> Iterator[Window]:
             yield Window(row, col, side, side).intersection(area)
 
 
+def all_valid(shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return that all pixels are valid, (height, width) bool, read-only and without memory for each of them."""
+    return np.broadcast_to(np.True_, shape)
+
+
+def is_all_valid(valid: NDArray[np.bool_]) -> bool:
+    """Return whether all pixels are valid, at once for ``all_valid``."""
+    return not any(valid.strides) or bool(valid.all())
+
+
 def reflected(start: int, stop: int, size: int) -> NDArray[np.intp]:
     """Return the indices that extend an axis beyond its ends by reflection, as ``np.pad(mode="reflect")`` does.
 

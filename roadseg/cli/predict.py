@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from roadseg.cli.batch import check_summary, expand_stdin, fail_for, failures, for_each_file, write_summary
+from roadseg.cli.memory import keep_freed_memory
 from roadseg.cli.options import MODEL, OUTPUT, given, with_options
 from roadseg.cli.terminal import (
     AsJson,
@@ -90,6 +91,7 @@ def predict(
         from roadseg.files.parts import own_and_helped
         from roadseg.predict import ready_model
 
+        keep_freed_memory()
         batch, machines = from_options(BatchSettings, options), from_options(MachineSettings, options)
         _check_stdout_takes_it(output, batch, machines)
         with (

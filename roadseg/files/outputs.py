@@ -274,13 +274,13 @@ NEW = ".new"
 """Suffix of a file that is being written."""
 
 
-def write_atomically(path: Path, data: "bytes | memoryview[int]") -> None:
-    """Write a file beside its path, flush it to the disk, then rename it."""
+def write_atomically(path: Path, *data: "bytes | memoryview[int]") -> None:
+    """Write a file, given in parts, beside its path, flush it to the disk, then rename it."""
     beside = path.with_name(path.name + NEW)
     try:
         beside.unlink(missing_ok=True)  # what a killed run left, or a link that would be followed
         with beside.open("xb") as file:
-            file.write(data)
+            file.writelines(data)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)

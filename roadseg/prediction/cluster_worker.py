@@ -140,7 +140,7 @@ def _predict(job: SceneJob, number: int) -> Files | None:
         with work.predicting:
             (block,) = predict_each([pixels], plan.layout, engines_of(work.model.engine)[0], plan.stored_as)
         del pixels
-        files = list(block_files(plan.predicted, block, plan.threshold))
+        files = [(name, b"".join(data)) for name, data in block_files(plan.predicted, block, plan.threshold)]
     if not work.shared:
         return files
     if not token.exists():

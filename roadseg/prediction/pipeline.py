@@ -185,13 +185,13 @@ def store_block(
 ) -> None:
     """Store a block; see ``block_files``."""
     for name, data in block_files(products, block, threshold, judged=judged):
-        partial.put_file(name, data)
+        partial.put_file(name, *data)
 
 
 def block_files(
     products: Sequence[Product], block: Block, threshold: float, *, judged: Block | None = None
-) -> Iterator[tuple[str, bytes]]:
-    """Yield the names and contents of a block's files: the probability, and the mask if it is one of the products.
+) -> Iterator[tuple[str, list[bytes]]]:
+    """Yield the names and contents, in parts, of a block's files: the probability, and the mask if there is one.
 
     ``judged`` is what one view of several gave, by which recalibration judges how sure the model is.
     """

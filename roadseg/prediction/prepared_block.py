@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from roadseg.raster.validity import all_valid, is_all_valid
-from roadseg.windows import Block, PlannedBlock, Window
+from roadseg.windows import Block, PlannedBlock, Window, all_valid, is_all_valid
 
 
 @dataclass(frozen=True)

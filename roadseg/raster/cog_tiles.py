@@ -8,6 +8,7 @@ takes an eighth of the processor time of GDAL's driver.
 
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -51,6 +52,8 @@ _STORED = 2
 _ALIGNED_PX = TILE_PX << _STORED
 _DEFLATE = 8
 _STRIP_ROWS = 64
+_THREADS = 2
+"""Threads that compress the tiles of a block; blocks are stored by several threads where there are many processors."""
 
 _COUNTS, _TOTALS = np.ogrid[:5, : 4 * 255]
 _MEANS = np.where(_COUNTS > 0, (2 * _TOTALS + _COUNTS) // np.maximum(2 * _COUNTS, 1), NODATA).astype(np.uint8)
@@ -80,8 +83,8 @@ def fits_tiles(product: Product, area: Window, blocks: Iterable[Window]) -> bool
     return not any((block.row - area.row) % _ALIGNED_PX or (block.col - area.col) % _ALIGNED_PX for block in blocks)
 
 
-def tiled_block(product: Product, window: Window, values: Bytes, counts: Mapping[str, int]) -> bytes:
-    """Return the file of a finished block, (height, width) uint8: a GeoTIFF of the final tiles and their overviews.
+def tiled_block(product: Product, window: Window, values: Bytes, counts: Mapping[str, int]) -> list[bytes]:
+    """Return the file of a finished block: a GeoTIFF of the final tiles and their overviews, in parts.
 
     Parameters
     ----------
@@ -100,7 +103,8 @@ def tiled_block(product: Product, window: Window, values: Bytes, counts: Mapping
     first = _empty_directory(product, window, counts)
     reduced = {tag: first.tags[tag] for tag in first.tags.keys() - {GDAL_METADATA}}
     reduced[NEW_SUBFILE_TYPE] = Tag(4, 1, (1).to_bytes(4, "little"))
-    tiles = [[_compressed(tile) for tile in _cut(level)] for level in levels]
+    with ThreadPoolExecutor(_THREADS, "roadseg-compress") as pool:
+        tiles = [list(pool.map(_compressed, _cut(level))) for level in levels]
     parts = []
     for number, (level, data) in enumerate(zip(levels, tiles, strict=True)):
         length = np.array([len(tile) for tile in data])
@@ -108,7 +112,7 @@ def tiled_block(product: Product, window: Window, values: Bytes, counts: Mapping
         parts.append(((Directory(reduced) if number else first).resized(*level.shape), places))
     whole: list[bytes] = []
     compose(whole.append, parts, lambda number, tile, _: tiles[number][tile])
-    return b"".join(whole)
+    return whole
 
 
 def join_tiles(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roadseg.raster.grid import Grid
+from roadseg.windows import is_all_valid
 
 LEVELS = 254
 """Probability p is stored as round(p × 254); 255 is nodata."""
@@ -89,11 +90,19 @@ def quantize(probability: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDAr
     (height, width) uint8: round(p × 254), and 255 where not valid.
     """
     levels = np.empty(probability.shape, dtype=np.uint8)
+    everywhere, memory = (
+        is_all_valid(valid),
+        np.empty((_strip_rows(probability.shape), probability.shape[1]), probability.dtype),
+    )
     for rows in _strips(probability.shape):
-        scaled = probability[rows] * np.float32(LEVELS)
-        nodata = np.isnan(scaled) | ~valid[rows]
+        strip = probability[rows]
+        scaled = np.multiply(strip, np.float32(LEVELS), out=memory[: len(strip)])
         np.clip(np.rint(scaled, out=scaled), 0, LEVELS, out=scaled)
-        scaled[nodata] = NODATA
+        nodata = np.isnan(scaled)
+        if not everywhere:
+            nodata |= ~valid[rows]
+        if nodata.any():
+            scaled[nodata] = NODATA
         levels[rows] = scaled
     return levels
 
@@ -128,17 +137,22 @@ def count_road(values: NDArray[Any], threshold: float) -> tuple[int, int]:
     """Return how many pixels are not nodata, and how many of these reach the threshold."""
     if values.dtype != np.uint8:
         return int(np.count_nonzero(~np.isnan(values))), int(np.count_nonzero(_reaches(values, threshold)))
-    known = int(np.count_nonzero(values != NODATA))
-    return known, int(np.count_nonzero(_reaches(values, threshold))) - (values.size - known)
+    lowest, nodata, reaching = _lowest_reaching(threshold), 0, 0
+    for rows in _strips(values.shape):
+        nodata += int(np.count_nonzero(values[rows] == NODATA))
+        reaching += int(np.count_nonzero(values[rows] >= lowest))
+    return values.size - nodata, reaching - nodata
 
 
 def _reaches(values: NDArray[Any], threshold: float) -> NDArray[np.bool_]:
     """Return where stored probabilities reach the threshold; bytes of nodata do, NaN does not."""
-    if values.dtype != np.uint8:
-        return values >= np.float32(threshold)
-    # Levels that reach the threshold are the last ones of 0 to 254, so one comparison of bytes is enough.
+    return values >= (_lowest_reaching(threshold) if values.dtype == np.uint8 else np.float32(threshold))
+
+
+def _lowest_reaching(threshold: float) -> int:
+    """Return the lowest level of 0 to 254 that reaches a threshold; all others above do, so bytes can be compared."""
     reaching = dequantize(np.arange(LEVELS + 1, dtype=np.uint8))[0] >= np.float32(threshold)
-    return values >= LEVELS + 1 - np.count_nonzero(reaching)
+    return LEVELS + 1 - int(np.count_nonzero(reaching))
 
 
 _ROAD_LEVEL, _SURE_LEVEL = 127, 229
@@ -177,7 +191,11 @@ def byte_profile(grid: Grid) -> dict[str, Any]:
     }
 
 
+def _strip_rows(shape: tuple[int, ...]) -> int:
+    return max(1, _STRIP_PX // max(1, shape[1]))
+
+
 def _strips(shape: tuple[int, ...]) -> Iterator[slice]:
     """Yield slices of rows small enough for the processor's cache, where several passes cost little."""
-    step = max(1, _STRIP_PX // max(1, shape[1]))
+    step = _strip_rows(shape)
     return (slice(row, row + step) for row in range(0, shape[0], step))

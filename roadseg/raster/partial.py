@@ -130,12 +130,12 @@ class Partial:
         OutputError
             If the disk is full or gone, or another run works on the output.
         """
-        self.put_file(block_name(product, window), block_file(product, window, values, counts or {}))
+        self.put_file(block_name(product, window), *block_file(product, window, values, counts or {}))
 
-    def put_file(self, name: str, data: bytes) -> None:
-        """Store the file of a finished block, or what came of many; see ``put``."""
+    def put_file(self, name: str, *data: bytes) -> None:
+        """Store the file of a finished block, in parts, or what came of many; see ``put``."""
         self._check_lock()
-        write_block(self.folder, name, data)
+        write_block(self.folder, name, *data)
 
     @contextmanager
     def token(self, name: str) -> Iterator[str]:
@@ -294,19 +294,19 @@ def block_name(product: Product, window: Window) -> str:
     return f"{product.name}_{window.row}_{window.col}_{window.height}_{window.width}.tif"
 
 
-def block_file(product: Product, window: Window, values: NDArray[Any], counts: Mapping[str, int]) -> bytes:
-    """Return the file of a finished block, (height, width), with counts that ``Partial.totals`` adds up."""
+def block_file(product: Product, window: Window, values: NDArray[Any], counts: Mapping[str, int]) -> list[bytes]:
+    """Return the file of a finished block, (height, width), in parts, with counts that ``Partial.totals`` adds up."""
     if product.as_tiles:
         return tiled_block(product, window, values, counts)
     with MemoryFile() as memory:
         with rasterio.Env(GDAL_NUM_THREADS="1"), memory.open(**_profile(product, window)) as file:
             file.write(values, 1)
             file.update_tags(**counts)
-        return bytes(memory.getbuffer())
+        return [bytes(memory.getbuffer())]
 
 
-def write_block(folder: Path, name: str, data: bytes) -> None:
-    """Write the file of a block.
+def write_block(folder: Path, name: str, *data: bytes) -> None:
+    """Write the file of a block, in parts.
 
     Raises
     ------
@@ -314,7 +314,7 @@ def write_block(folder: Path, name: str, data: bytes) -> None:
         If the disk is full or gone.
     """
     try:
-        write_atomically(folder / name, data)
+        write_atomically(folder / name, *data)
     except OSError as error:
         raise OutputError(f"cannot write to {folder} ({error.strerror}); {MAKE_ROOM}") from error
 

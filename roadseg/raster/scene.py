@@ -21,8 +21,8 @@ from roadseg.raster.grid import grid_of
 from roadseg.raster.resample import resample, taps
 from roadseg.raster.scene_settings import SceneSettings, choose_bands, choose_grid
 from roadseg.raster.spare_memory import Allocate, fresh
-from roadseg.raster.validity import all_valid, is_all_valid, validity_of
-from roadseg.windows import Block, Window, reflected
+from roadseg.raster.validity import validity_of
+from roadseg.windows import Block, Window, all_valid, is_all_valid, reflected
 
 _SAMPLE_PX = 1024
 _STRIP_PX = 1 << 22

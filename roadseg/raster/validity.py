@@ -14,7 +14,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterWindow
 
-from roadseg.windows import Window
+from roadseg.windows import Window, all_valid
 
 
 @dataclass(frozen=True)
@@ -82,16 +82,6 @@ class Validity:
             return "alpha band"
         marks = {"alpha": "alpha band", "per_dataset": "mask band", "nodata": f"nodata {file.nodata}"}
         return next((text for flag, text in marks.items() if flag in flags), "none marked")
-
-
-def all_valid(shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return that all pixels are valid, (height, width) bool, read-only and without memory for each of them."""
-    return np.broadcast_to(np.True_, shape)
-
-
-def is_all_valid(valid: NDArray[np.bool_]) -> bool:
-    """Return whether all pixels are valid, at once for ``all_valid``."""
-    return not any(valid.strides) or bool(valid.all())
 
 
 def validity_of(file: DatasetReader, bands: tuple[int, ...]) -> Validity:

@@ -15,6 +15,7 @@ from pathlib import Path
 import measuring
 import pytest
 
+from roadseg.cli.memory import keep_freed_memory
 from roadseg.predict import predict_scene
 from roadseg.settings import PredictOutputs, PredictSettings
 
@@ -58,6 +59,7 @@ def main() -> None:
     if way == "plain script":
         seconds = measuring.plain_script(Path(scene), target, measuring.first_band, batch_size=4)
     else:
+        keep_freed_memory()  # as the command does
         seconds = predict_scene(scene, PredictOutputs(target), measuring.model(), PredictSettings()).seconds
     print(json.dumps({"seconds": seconds, "cpu": time.process_time(), "peak_mb": measuring.peak_rss_mb()}))
 

@@ -4,7 +4,8 @@
 
 A 3-band deflate GeoTIFF of 147 megapixels goes through ``predict`` with an engine that hands the first band
 back. That is harder on the writer than roads are: the answer is as rough as the photograph. Reading,
-blending and storing overlap, so the parts add up to more than the whole.
+blending and storing overlap, so the parts add up to more than the whole. Freed memory is kept, as the command does; the
+first run, which has to fetch it, is the slowest.
 
 Then it goes through the blocks alone with an engine that takes as long as a fast GPU would, 0.17 ms per window, and
 blends by itself. The blocks should take as long as their slowest stage, and the engine never wait if it is that one.
@@ -19,6 +20,7 @@ import pytest
 import rasterio
 
 from roadseg import predict
+from roadseg.cli.memory import keep_freed_memory
 from roadseg.prediction import block, pipeline
 from roadseg.prediction.reader import BlockReader
 from roadseg.raster.encoding import dequantize
@@ -27,7 +29,7 @@ from roadseg.settings import PredictOutputs, PredictSettings
 from roadseg.windows import Block
 
 HEIGHT, WIDTH = 12_000, 12_288
-TARGET_MS = 40
+TARGET_MS = 15
 BLOCK_PX = 2048
 WINDOWS_MS = (0.17, 2.0)
 
@@ -45,6 +47,7 @@ PARTS = (
 def test_milliseconds_per_megapixel_without_the_network(tmp_path):
     scene = measuring.write_scene(tmp_path / "scene.tif", HEIGHT, WIDTH)
     target = tmp_path / "roads.tif"
+    keep_freed_memory()
     clocks = []
     for _ in range(measuring.ROUNDS):
         clock = measuring.Clock()

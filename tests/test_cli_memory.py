@@ -1,0 +1,120 @@
+"""Commands keep the memory that they free; processes that import roadseg do not."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from worlds import write_raster
+
+from roadseg.cli import memory
+
+BLOCK_PX, BLOCKS = 768, 12
+
+has_glibc = pytest.mark.skipif(
+    sys.platform != "linux" or "glibc" not in str(os.confstr("CS_GNU_LIBC_VERSION")), reason="needs glibc"
+)
+
+PREDICT = """
+import json, resource, sys
+sys.path.insert(0, sys.argv[1])
+if sys.argv[4] == "kept":
+    from roadseg.cli.memory import keep_freed_memory
+    assert keep_freed_memory()
+from engines import Identity, model_of
+from roadseg.predict import predict
+from roadseg.prediction import pipeline
+
+faults, store = [], pipeline.store_block
+def counted(*args, **options):
+    store(*args, **options)
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+pipeline.store_block = counted
+predict(sys.argv[2], sys.argv[3], model=model_of(Identity(64)), block=int(sys.argv[5]))
+print(json.dumps(faults))
+"""
+
+
+@has_glibc
+def test_later_blocks_find_the_memory_of_earlier_ones(tmp_path):
+    pixels = np.broadcast_to(np.uint8(90), (3, BLOCK_PX, BLOCK_PX * BLOCKS))
+    scene = write_raster(tmp_path / "scene.tif", pixels, tiled=True, compress="deflate")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+    env["NUMPY_MADVISE_HUGEPAGE"] = "0"  # else pages are of different sizes
+    per_block = {}
+    for way in ("given back", "kept"):
+        target = tmp_path / f"{way}.tif"
+        command = [sys.executable, "-c", PREDICT, *map(str, (Path(__file__).parent, scene, target, way, BLOCK_PX))]
+        faults = json.loads(subprocess.run(command, env=env, check=True, capture_output=True, timeout=120).stdout)
+        assert len(faults) == BLOCKS
+        per_block[way] = (faults[-1] - faults[BLOCKS // 2]) / (BLOCKS - 1 - BLOCKS // 2)
+    assert per_block["kept"] < per_block["given back"] / 4
+    assert (tmp_path / "kept.tif").read_bytes() == (tmp_path / "given back.tif").read_bytes()
+
+
+class CLibrary:
+    """What a C library offers of malloc."""
+
+    def __init__(self, largest=None):
+        self.settings, self.largest = {}, largest
+        if largest:
+            self.gnu_get_libc_version = lambda: b"2"
+
+    def mallopt(self, number, value):
+        self.settings[number] = value
+        return int(not (number == -3 and value > self.largest))
+
+
+@pytest.fixture
+def library(monkeypatch):
+    """Return what makes a C library that of this process, without settings in the environment."""
+    for name in ("GLIBC_TUNABLES", *(name for name in os.environ if name.startswith("MALLOC_"))):
+        monkeypatch.delenv(name, raising=False)
+
+    def use(largest):
+        found = CLibrary(largest)
+        monkeypatch.setattr(memory.ctypes, "CDLL", lambda _: found)
+        monkeypatch.setattr(memory.sys, "platform", "linux")
+        return found
+
+    return use
+
+
+@pytest.mark.parametrize(("largest", "used"), [(1 << 31, 64 << 20), (32 << 20, 32 << 20)])
+def test_old_versions_of_glibc_keep_what_they_can(library, largest, used):
+    found = library(largest)
+    assert memory.keep_freed_memory()
+    assert found.settings == {-3: used, -1: 1 << 30, -8: 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("MALLOC_TRIM_THRESHOLD_", "100000"), ("GLIBC_TUNABLES", "glibc.malloc.trim_threshold=100000")],
+)
+def test_the_environment_wins(library, monkeypatch, name, value):
+    found = library(1 << 31)
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.cpu.x86_shstk=off")
+    assert memory.keep_freed_memory()
+    found.settings.clear()
+    monkeypatch.setenv(name, value)
+    assert not memory.keep_freed_memory()
+    assert not found.settings
+
+
+def test_other_libraries_are_left_alone(library, monkeypatch):
+    found = library(None)
+    assert not memory.keep_freed_memory()
+    monkeypatch.setattr(memory.sys, "platform", "darwin")
+    found.gnu_get_libc_version = b""
+    assert not memory.keep_freed_memory()
+    assert not found.settings
+
+
+def test_predict_keeps_its_memory(say, monkeypatch):
+    calls = []
+    monkeypatch.setattr("roadseg.cli.predict.keep_freed_memory", lambda: calls.append("kept"))
+    assert say("predict", "none.tif", "-o", "roads.tif", "--model", "none.safetensors").status == 1
+    assert calls == ["kept"]
