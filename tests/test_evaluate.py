@@ -441,6 +441,10 @@ def test_several_maps_go_into_a_folder(tmp_path):
         write_levels(tmp_path / "p" / f"{name}.tif", guess(roads(1), 1))
     evaluate_files(tmp_path / "p", tmp_path / "t", EvaluateOutputs(errors=tmp_path / "maps"))
     assert sorted(p.name for p in (tmp_path / "maps").iterdir()) == ["a.tif", "b.tif"]
+    write(tmp_path / "t" / "b.tif", roads(1)[:-9])
+    with pytest.raises(SceneError, match="grid"):
+        evaluate_files(tmp_path / "p", tmp_path / "t", EvaluateOutputs(errors=tmp_path / "new" / "maps"))
+    assert not (tmp_path / "new").exists()
 
 
 # networks

@@ -40,6 +40,12 @@ def test_outputs_are_local(name, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_an_output_is_not_called_stdout(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OutputError, match=r"^- is stdout, to which only -o of predict and vectorize writes"):
+        check_target(Path("-"), overwrite=True, inputs=[])
+
+
 def test_what_is_no_regular_file_is_refused_and_stays(tmp_path):
     pipe, socket_path = tmp_path / "pipe", tmp_path / "socket"
     os.mkfifo(pipe)

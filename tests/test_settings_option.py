@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import pytest
 
 from roadseg.errors import RoadsegError, UsageError
+from roadseg.settings import DataSettings
 from roadseg.settings.option import Option, as_options, check_keywords, from_options, offered
 
 EVEN = ("an even number", lambda number: number % 2 == 0)
@@ -83,6 +84,8 @@ def test_values_are_taken_in_the_type_of_their_field(keyword, value, field, take
         ("slack", [1], r"--slack must be a number or a text, not \[1\]"),
         ("files", [3], r"--files must be a list of paths, not \[3\]"),
         ("place", 3, "--place must be a path, not 3"),
+        ("count", Path("a"), "--count must be a whole number, not 'a'"),
+        ("count", [Path("a"), Path("b")], "--count must be a whole number, not 'a', 'b'"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_sentence(keyword, value, message):
@@ -90,6 +93,12 @@ def test_what_does_not_fit_is_refused_in_one_sentence(keyword, value, message):
         from_options(Example, {keyword: value}, raster=Path("r.tif"))
     assert isinstance(caught.value, RoadsegError)
     assert isinstance(caught.value, ValueError)
+
+
+def test_the_first_dev_folder_has_no_pixel_size_of_its_own():
+    message = r"the first one without @METRES \(its pixel size is --gsd\), not 'a@1@2'$"
+    with pytest.raises(UsageError, match=message):
+        from_options(DataSettings, {"dev": [Path("a@1@2")]})
 
 
 def test_unknown_keywords_are_refused_as_python_does():

@@ -245,7 +245,7 @@ def test_several_dev_folders_on_the_command_line(data: Path, tmp_path: Path) -> 
     assert "1 other place: mean relaxed F1" in done.stderr
     done = roadseg(*again, "--dev", f"{dev}@0.5", "--dev", far)
     assert done.returncode == 2
-    assert "which is for --gsd" in done.stderr
+    assert "its pixel size is --gsd" in done.stderr
 
 
 def test_steps_0_on_the_command_line(data: Path, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """What an evaluation writes: checks before any work, and the report."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import roadseg
@@ -10,7 +10,7 @@ from roadseg.evaluation.pairs import ScoredPair, files_of_pairs
 from roadseg.evaluation.report import html
 from roadseg.evaluation.scores import Scores
 from roadseg.files.lock import locked
-from roadseg.files.outputs import as_utf8, check_distinct, check_local, check_target, write_output
+from roadseg.files.outputs import as_utf8, check_distinct, check_target, writable_folder, write_output
 from roadseg.settings import EvaluateOutputs, EvaluateSettings
 
 
@@ -18,17 +18,19 @@ from roadseg.settings import EvaluateOutputs, EvaluateSettings
 def locked_outputs(
     outputs: EvaluateOutputs, settings: EvaluateSettings, pairs: Sequence[ScoredPair], *, networks: bool
 ) -> Iterator[None]:
-    """Context manager that locks the outputs, which may be written.
+    """Context manager that locks the outputs, which may be written; an empty folder it has made is removed on exit.
 
     Raises
     ------
     OutputError
         If one may not, or another run works on it.
     """
-    check_outputs(outputs, settings, pairs, networks=networks)
-    with locked(outputs.paths()):
-        check_outputs(outputs, settings, pairs, networks=networks)  # another run may have finished since
-        yield
+    folder = outputs.errors if len(pairs) > 1 and not networks else None
+    with writable_folder(folder, "choose another place") if folder else nullcontext():
+        check_outputs(outputs, settings, pairs, networks=networks)
+        with locked(outputs.paths()):
+            check_outputs(outputs, settings, pairs, networks=networks)  # another run may have finished since
+            yield
 
 
 def check_outputs(
@@ -46,13 +48,8 @@ def check_outputs(
     check_distinct(outputs.paths())
     inputs = files_of_pairs(pairs) if any(path.exists() for path in outputs.paths()) else []
     for path in outputs.paths():
-        if len(pairs) > 1 and path == outputs.errors:
-            check_local(path)
-            path.mkdir(exist_ok=True)
-            targets = [path / f"{pair.name}.tif" for pair in pairs]
-        else:
-            targets = [path]
-        for target in targets:
+        maps = len(pairs) > 1 and path == outputs.errors
+        for target in [path / f"{pair.name}.tif" for pair in pairs] if maps else [path]:
             check_target(target, overwrite=settings.overwrite, inputs=inputs)
 
 

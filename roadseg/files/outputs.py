@@ -175,8 +175,10 @@ def check_target(target: Path, *, overwrite: bool, inputs: Iterable[Path]) -> No
 
 
 def check_local(target: Path) -> None:
-    """Raise OutputError if an output is a URL or one of GDAL's virtual paths, or its path is not UTF-8."""
+    """Raise OutputError if an output is stdout, a URL or one of GDAL's virtual paths, or its path is not UTF-8."""
     name = str(target)
+    if name == "-":
+        raise OutputError("- is stdout, to which only -o of predict and vectorize writes; name a file")
     if _REMOTE.match(name):
         shown = re.sub(r"^(\w+:)/+", r"\1//", name)  # a Path drops the second slash
         raise OutputError(

@@ -79,7 +79,7 @@ class DataSettings(LabelSettings):
             "which count as much in the calibration; FOLDER@0.3 gives metres per pixel where files do not.",
             DEV,
             rule=(
-                "folders or CSV files, the first one without @METRES, which is for --gsd",
+                "folders or CSV files, the first one without @METRES (its pixel size is --gsd)",
                 _first_is_plain,
             ),
         ),

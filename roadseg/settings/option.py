@@ -170,10 +170,10 @@ def fitted(value: Any, kind: Any, option: Option, name: str) -> Any:
     found = next((done for one in kinds if (done := _converted(value, one)) is not None), None)
     if found is None:
         wanted = " or ".join(_wanted(one) for one in kinds if one is not NoneType)
-        raise UsageError(f"{name} must be {wanted}, not {value!r}")
+        raise UsageError(f"{name} must be {wanted}, not {_shown(value)}")
     _check_bounds(found, option, name)
     if option.rule and not option.rule[1](found):
-        raise UsageError(f"{name} must be {option.rule[0]}, not {value!r}")
+        raise UsageError(f"{name} must be {option.rule[0]}, not {_shown(value)}")
     return found
 
 
@@ -210,6 +210,14 @@ def _is_number(value: Any) -> bool:
 
 
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", Path: "a path"}
+
+
+def _shown(value: Any) -> str:
+    """Return a value as a message shows it; paths, which are lists on the command line, as they were written."""
+    if isinstance(value, Path):
+        return repr(str(value))
+    paths = isinstance(value, list | tuple) and value and all(isinstance(item, Path) for item in value)
+    return ", ".join(map(_shown, value)) if paths else repr(value)
 
 
 def _wanted(kind: Any) -> str:
