@@ -131,7 +131,7 @@ def adapt_model(
     check_target(output, overwrite=settings.overwrite, inputs=_inputs(data, settings, original.path))
     with locked([output]), RunFolder(output, warn=listener.warn) as folder:
         engine = original.engine()
-        original = original.reading_at(gsd_to_read_at(data, settings, original.gsd_m))
+        original = original.reading_at(gsd_to_read_at(data, settings, original.gsd_m), listener)
         other = load_other_place(settings, original.card, listener)
         plots, parts = prepare_plots(data, settings, original, engine, folder.path, listener)
         clock = time.monotonic()

@@ -177,7 +177,9 @@ def test_a_model_that_reads_finer_is_compared_with_what_it_read_before(adapted: 
     )
     good, output = str(adapted.place / "mine.safetensors"), tmp_path / "mine.safetensors"
     options: dict[str, Any] = {"labels": adapted.place / "roads.gpkg", "model": good, "steps": 1, "anyway": True}
-    result = adapt(scene, output, labels_are="exact", **options)
+    said: list[str] = []
+    result = adapt(scene, output, labels_are="exact", listener=Listener(said.append), **options)
+    assert "reads at 0.5 m per pixel instead of 1 m, so predicting takes 4 times as long; --model-gsd 1" in said[0]
     assert (read_card(Path(good)).gsd_m, read_card(output).gsd_m) == (1.0, 0.5)
     assert result.before.best_iou == pytest.approx(adapted.result.after.best_iou, abs=0.04)
     assert result.after.best_iou < result.before.best_iou - 0.05  # one step teaches no roads twice as wide

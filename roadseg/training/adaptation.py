@@ -76,8 +76,13 @@ class Original:
     device: torch.device
     reason: str
 
-    def reading_at(self, gsd_m: float) -> "Original":
-        """Return the model with the ground resolution that it is to read at."""
+    def reading_at(self, gsd_m: float, listener: Listener) -> "Original":
+        """Return the model with the ground resolution that it is to read at, and report a change."""
+        if gsd_m != self.gsd_m:
+            listener.report(
+                f"the adapted model reads at {gsd_m:g} m per pixel instead of {self.gsd_m:g} m, so predicting takes "
+                f"{(self.gsd_m / gsd_m) ** 2:.2g} times as long; --model-gsd {self.gsd_m:g} keeps it"
+            )
         return replace(self, card=replace(self.card, gsd_m=gsd_m))
 
     def engine(self) -> TorchEngine:
