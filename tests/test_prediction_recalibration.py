@@ -37,15 +37,16 @@ def test_the_less_sure_the_lower_the_probability_that_becomes_a_half(share, half
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_logits_move_by_one_amount(dtype):
+def test_logits_move_by_one_amount_and_those_of_ground_stay_low(dtype):
     probability = np.array([[0, 0.1, 0.2, 0.5, 0.9, 1]], np.float32)
     values = probability if dtype == np.float32 else np.append(np.rint(probability * 254), 255).astype(np.uint8)[None]
     block = Block(Window(0, 0, *values.shape), values, np.ones(values.shape, dtype=bool))
-    odds = 4 * probability[0, :-1] / (1 - probability[0, :-1])
     raised = recalibrated(block, 0.2).values
     assert raised.dtype == dtype
     scale = 1 if dtype == np.float32 else 254
-    assert raised[0, :5] / scale == pytest.approx(odds / (1 + odds), abs=1.5 / 254)
+    odds = 4 * probability[0, :-1] / (1 - probability[0, :-1])
+    odds = np.where(odds < 1, odds**3, odds)
+    assert raised[0, :5] / scale == pytest.approx(odds / (1 + odds), abs=3 / 254)
     assert raised[0, 5] == scale
     if dtype == np.uint8:
         assert raised[0, 6] == 255

@@ -6,6 +6,7 @@ but below 0.5:
 
     share that is sure, of that at home     0.4 and less   …   0.8 and more
     becomes 0.5                                     0.15   …   0.50
+    becomes 0.25                                    0.11   …   0.25
 
 This can be told only when all blocks are predicted. They hold what the model said; where it has to be raised, blocks
 are stored once more, and the outputs are made of those. So it is the same for the whole scene, whoever predicted its
@@ -34,6 +35,9 @@ _LEAST, _MOST = 0.4, 0.8
 """Where the share, divided by that at home, makes most of a difference, and where it makes none."""
 _LOWEST = 0.15
 """The probability that becomes 0.5 where the model is least sure."""
+_STEEPER, _STEEPEST = 5, 3
+"""By how much logits below 0 are multiplied as the model gets less sure, and at most: ground without road stays near 0,
+where ``vectorize`` expects it as it looks for weak roads and for gaps to bridge."""
 _FAR_BELOW = 0.3
 """Where this or less becomes 0.5, roads should be looked at before they are used."""
 _FEWEST_PX = 100
@@ -109,8 +113,11 @@ def recalibrated(block: Block, half: float) -> Block:
 
 
 def _raised(probability: NDArray[Any], half: float) -> NDArray[Any]:
-    """Add to the logit of probabilities what makes 0.5 of ``half``."""
-    return probability * (1 - half) / (probability * (1 - half) + (1 - probability) * half)
+    """Add to the logit of probabilities what makes 0.5 of ``half``, then multiply logits below 0."""
+    road, ground = probability * (1 - half), (1 - probability) * half
+    unsure = math.log(half / (1 - half)) / math.log(_LOWEST / (1 - _LOWEST))
+    power = np.where(road < ground, min(1 + _STEEPER * unsure, _STEEPEST), 1)
+    return np.asarray(road**power / (road**power + ground**power))
 
 
 def _raised_product(product: Product) -> Product:
