@@ -40,6 +40,7 @@ _STEEPER, _STEEPEST = 5, 3
 where ``vectorize`` expects it as it looks for weak roads and for gaps to bridge."""
 _FAR_BELOW = 0.3
 """Where this or less becomes 0.5, roads should be looked at before they are used."""
+_STRIP_ROWS = 64
 _FEWEST_PX = 100
 """With fewer pixels of road, some 15 m, nothing can be told."""
 
@@ -108,7 +109,10 @@ def recalibrated(block: Block, half: float) -> Block:
         levels = np.rint(_raised(np.arange(LEVELS + 1) / LEVELS, half) * LEVELS)
         values = np.append(levels, NODATA).astype(np.uint8)[values]
     else:
-        values = _raised(values, half).astype(np.float32, copy=False)
+        values = np.empty_like(values)
+        for row in range(0, len(values), _STRIP_ROWS):  # what is in between takes many times the memory
+            strip = slice(row, row + _STRIP_ROWS)
+            values[strip] = _raised(block.values[strip], half)
     return Block(block.window, values, block.valid)
 
 
