@@ -38,6 +38,20 @@ def test_the_wheel_holds_models_types_and_licences(built):
     assert wheel.stat().st_size < (25e6 if any("resunet.safetensors" in name for name in names) else 8e6)
 
 
+def test_links_of_the_description_work_on_a_package_index(built):
+    wheel, _ = built
+    with zipfile.ZipFile(wheel) as file:
+        metadata = file.read(f"roadseg-{roadseg.__version__}.dist-info/METADATA").decode()
+    home, readme = PROJECT["urls"]["Homepage"], (ROOT / "README.md").read_text()
+    links = re.findall(r"\]\(([^)\s]+)\)", metadata.partition("\n\n")[2])
+    assert len(links) == len(re.findall(r"\]\(([^)\s]+)\)", readme))
+    assert all(link.startswith("https://") for link in links)
+    for part, folder in ((f"{home}/raw/main/", "sample_data/"), (f"{home}/blob/main/", "")):
+        places = [link.removeprefix(part).partition("#")[0] for link in links if link.startswith(part)]
+        assert places
+        assert all(place.startswith(folder) and (ROOT / place).is_file() for place in places)
+
+
 def test_the_wheel_holds_the_plugins_of_qgis_and_rasterio(built):
     wheel, _ = built
     with zipfile.ZipFile(wheel) as file:
