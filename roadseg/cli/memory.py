@@ -1,9 +1,9 @@
 """Memory that a command frees is kept for what it allocates next.
 
 glibc gives large arrays back to the system when they are freed, and the end of its heap, too. For the next ones the
-system hands out other pages, and clears each of them first: a third of the processor time of ``predict`` but for the
-network. Kept memory is found again by what asks for it next if all threads share one heap, which also takes less of it
-than a heap for each thread.
+system hands out other pages, and clears each of them first, which took a third of the processor time of ``predict`` but
+for the network. Kept memory is found again by what asks for it next if all threads share one heap, which also takes
+less of it than a heap for each thread.
 
 Only commands do this: a process that imports roadseg is its user's. Source: mallopt(3), and glibc's manual,
 "Malloc Tunable Parameters".
