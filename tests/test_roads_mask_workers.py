@@ -48,8 +48,10 @@ def test_this_process_works_while_others_start_and_beside_them():
             seen.append(process)
             if len(set(seen[-5:])) == 2 or len(seen) > 6000:
                 break
+        pairs = [set(pool.map(process_of, range(2))) for _ in range(10)]
     assert seen[0] == os.getpid()
     assert len(set(seen)) == 2
+    assert set(seen) in pairs  # not two tasks for one process while the other has none
 
 
 def test_at_least_one_worker_is_needed():

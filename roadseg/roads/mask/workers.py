@@ -69,12 +69,14 @@ class WorkerPool:
             return
         self._ready = self._ready or self._submitted(self._pool, _nothing)
         waiting: deque[Future[Result]] = deque()
+        each = 1  # at first, so that two tasks are not given to one process
         for task in tasks:
             given = sum(not future.done() for future in waiting)
-            if self._ready.done() and given < _GIVEN * (self.workers - 1):
+            if self._ready.done() and given < each * (self.workers - 1):
                 waiting.append(self._submitted(self._pool, _call, function, task))
             else:
                 waiting.append(_done_here(function, self.shared, task))
+                each = _GIVEN
             while waiting and (waiting[0].done() or len(waiting) > _AHEAD * self.workers):
                 yield waiting.popleft().result()
         while waiting:
