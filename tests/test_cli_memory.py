@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +15,7 @@ from roadseg.cli import memory
 
 BLOCK_PX, BLOCKS = 768, 12
 
-has_glibc = pytest.mark.skipif(
-    sys.platform != "linux" or "glibc" not in str(os.confstr("CS_GNU_LIBC_VERSION")), reason="needs glibc"
-)
+has_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 
 PREDICT = """
 import json, resource, sys
