@@ -1,5 +1,6 @@
 """Fixtures and settings of all tests."""
 
+import operator
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,32 @@ def draw(tmp_path: Path) -> Callable[..., Path]:
         return write_raster(tmp_path / name, values.astype(np.uint8), **options)
 
     return make
+
+
+@pytest.fixture
+def given_away(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the names of functions that other processes were given; they have started before the first task.
+
+    Otherwise this process would be done with the little that tests give it before the others have started.
+    """
+    from roadseg.roads.mask.workers import WorkerPool
+
+    names: list[str] = []
+    submitted = WorkerPool._submitted
+
+    def entered(pool: WorkerPool) -> WorkerPool:
+        list(pool.map(operator.is_, [0]))
+        if pool._ready:
+            pool._ready.result()
+        return pool
+
+    def noted(pool: WorkerPool, executor: Any, function: Callable[..., Any], *arguments: Any) -> Any:
+        names.append(function.__name__)
+        return submitted(pool, executor, function, *arguments)
+
+    monkeypatch.setattr(WorkerPool, "__enter__", entered)
+    monkeypatch.setattr(WorkerPool, "_submitted", noted)
+    return names
 
 
 @pytest.fixture(scope="session")

@@ -259,9 +259,10 @@ def test_closed_rings_do_not_wait(monkeypatch):
     assert max(walked) < 2600
 
 
-def test_two_processes_see_what_one_sees():
+def test_two_processes_see_what_one_sees(given_away):
     mask = roads()
     assert same(areas_of(mask, block_px=100, workers=2), areas_of(mask))
+    assert "_call" in given_away
 
 
 def test_blocks_are_reported_and_cover_the_raster():

@@ -236,12 +236,13 @@ def test_a_raster_full_of_road_has_one_line_around_it():
     assert graph.areal.all()
 
 
-def test_workers_change_nothing_and_progress_adds_up():
+def test_workers_change_nothing_and_progress_adds_up(given_away):
     levels = noise(8, 500, 430, 2)
     done = []
     one = lines_of(levels, 150, cleaning=Cleaning(160, 120, 15, 15), on_block=done.append)
     assert sum(done) == pytest.approx(levels.size / 1e6)
     assert_same(lines_of(levels, 150, workers=2, cleaning=Cleaning(160, 120, 15, 15)), one)
+    assert given_away.count("_call") > 3
 
 
 def test_the_raster_is_read_once_except_where_holes_were_filled():

@@ -148,7 +148,7 @@ def test_masks_give_the_same_network_without_probabilities(tmp_path, road):
 
 @pytest.mark.parametrize("settings", [{"block_px": 64}, {"block_px": 101, "workers": 2}])
 @pytest.mark.parametrize("geometry", ["lines", "polygons"])
-def test_neither_blocks_nor_workers_show_in_the_file(tmp_path, settings, geometry, monkeypatch):
+def test_neither_blocks_nor_workers_show_in_the_file(tmp_path, settings, geometry, monkeypatch, given_away):
     monkeypatch.setattr("roadseg.roads.extract.processors", lambda: 2)
     monkeypatch.setattr("roadseg.roads.extract._FEW_PLACES", 0)
     path = write_levels(tmp_path / "t.tif", draw_t())
@@ -157,6 +157,7 @@ def test_neither_blocks_nor_workers_show_in_the_file(tmp_path, settings, geometr
         run(path, tmp_path / f"{name}.gpkg", geometry=geometry, **how)
         files.append((tmp_path / f"{name}.gpkg").read_bytes())
     assert files[0] == files[1]
+    assert ("_call" in given_away) == ("workers" in settings)
 
 
 def test_more_workers_than_processors_are_not_started(tmp_path, heard, monkeypatch):
