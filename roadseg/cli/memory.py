@@ -17,7 +17,7 @@ from contextlib import suppress
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 """Numbers of malloc.h."""
 
-_KEPT_BYTES = 1 << 30
+_KEPT_BYTES = 128 << 20
 """Of the end of the heap, as much may be free."""
 
 _LARGEST_BYTES = (64 << 20, 32 << 20)
