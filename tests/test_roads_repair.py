@@ -207,8 +207,8 @@ def test_probability_in_a_gap_speaks_for_closing_it():
 
 def test_the_length_of_a_gap_counts_in_metres():
     graph = trace(with_gap(0, gap=30))
-    assert repair(graph, RepairLimits()).inferred.any()
-    assert not repair(graph, RepairLimits(), pixel_size=(3.0, 3.0)).inferred.any()
+    assert repair(graph, RepairLimits(max_gap=40)).inferred.any()
+    assert not repair(graph, RepairLimits(max_gap=40), pixel_size=(3.0, 3.0)).inferred.any()
 
 
 @pytest.mark.parametrize("gap", [4, 12, 20])

@@ -40,6 +40,8 @@ _STEEPER, _STEEPEST = 5, 3
 where ``vectorize`` expects it as it looks for weak roads and for gaps to bridge."""
 _FAR_BELOW = 0.3
 """Where this or less becomes 0.5, roads should be looked at before they are used."""
+_MOST_THREADS = 4
+"""Each holds a block several times."""
 _STRIP_ROWS = 64
 _FEWEST_PX = 100
 """With fewer pixels of road, some 15 m, nothing can be told."""
@@ -137,6 +139,6 @@ def _raise_blocks(plan: ScenePlan, raised: ScenePlan, partial: Partial, listener
 
     todo = [block for block in plan.blocks if not partial.has(raised.predicted, block.core)]
     listener.report(f"raising the probabilities, {counted(len(todo), 'block')}")
-    with ThreadPoolExecutor(processor_count(), "roadseg-raise") as pool:
+    with ThreadPoolExecutor(min(_MOST_THREADS, processor_count()), "roadseg-raise") as pool:
         for _ in pool.map(work, todo):
             pass

@@ -34,7 +34,7 @@ class VectorizeSettings:
         float | None,
         Option(
             "--low",
-            "Probability that it must keep everywhere; by default half the threshold.",
+            "Probability that it must keep everywhere; by default 0.9 of the threshold.",
             "Roads",
             "P",
             min=0,
@@ -65,7 +65,7 @@ class VectorizeSettings:
         Option(
             "--min-length", "Shortest component to keep, in metres of road.", "Cleaning and repair", "M", min=0, max=1e9
         ),
-    ] = 40.0
+    ] = 60.0
     spur_m: Annotated[
         float | None,
         Option(
@@ -81,7 +81,7 @@ class VectorizeSettings:
         Option(
             "--bridge", "Longest gap to bridge, in metres; 0 bridges none.", "Cleaning and repair", "M", min=0, max=1e4
         ),
-    ] = 40.0
+    ] = 30.0
     merge_junctions: Annotated[
         bool,
         Option(

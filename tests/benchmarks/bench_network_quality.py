@@ -27,6 +27,7 @@ from roadseg.predict import load_model, predict_scene
 from roadseg.raster.ground import Ground
 from roadseg.roads.centerlines.extract import centerlines_of
 from roadseg.roads.centerlines.geometry import to_ground
+from roadseg.roads.extract import LOW_SHARE
 from roadseg.roads.mask.clean import Cleaning
 from roadseg.roads.mask.passes import local_passes
 from roadseg.roads.mask.store import BlockGrid
@@ -91,7 +92,9 @@ def test_each_repair_on_the_dev_tiles(tmp_path):
         known = (truth != 255) & (levels != 255)
         levels = np.where(known, levels, 255).astype(np.uint8)
         true = np.where(known, np.where(truth == 1, 254, 0), 255).astype(np.uint8)
-        pairs.append((levels, traced(levels, LEVEL, 0.7 * LEVEL), graph_of(repair(traced(true, 127, 127), TRUTH))))
+        pairs.append(
+            (levels, traced(levels, LEVEL, LOW_SHARE * LEVEL), graph_of(repair(traced(true, 127, 127), TRUTH)))
+        )
     measures = ["completeness", "correctness", "quality", "junctions P", "junctions R", "APLS"]
     rows: list[list[object]] = [["repair", *measures, "km", "gaps", "s"]]
     for name, limits in WAYS.items():

@@ -31,9 +31,9 @@ class RepairLimits:
         Probability × 254 from which a pixel is road; None if levels between roads mean nothing, as those of a mask.
     """
 
-    min_length: float = 40.0
+    min_length: float = 60.0
     spur: float | None = None
-    max_gap: float = 40.0
+    max_gap: float = 30.0
     merge_junctions: bool = True
     road_level: float | None = 127.0
 
