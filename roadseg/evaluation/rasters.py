@@ -162,7 +162,7 @@ class _SecondPass:
     def _class_map(self, target: Path | None, rasters: OpenPair) -> AbstractContextManager[WriteClasses | None]:
         if target is None:
             return nullcontext()
-        slack = f"{rasters.slack_px:g} px, {rasters.neighbourhood}"
+        slack = f"{rasters.slack_px:.4g} px, {rasters.neighbourhood}"
         tags = {"ROADSEG_THRESHOLD": f"{self.level / pixels.FULL:g}", "ROADSEG_SLACK": slack}
         return class_map(target, rasters.grid, COLOURS, tags)
 

@@ -104,7 +104,7 @@ def raster_figures(images: Sequence[RasterCounts], level: int, *, is_mask: bool)
     total = pooled(images)
     exact, relaxed = pixels.exact(total), pixels.relaxed(total)
     at = "of the mask" if is_mask else f"at threshold {level / pixels.FULL:.3f}"
-    slack = f"{total.slack_px:g} px ({total.neighbourhood})"
+    slack = f"{total.slack_px:.4g} px ({total.neighbourhood})"
     figures = [
         Figure("IoU", exact.iou[level], f"road pixels in both / in either, {at}, pooled over images"),
         Figure("F1", exact.f1[level], f"harmonic mean of precision and recall, {at}, pooled"),
@@ -152,7 +152,7 @@ def raster_row(image: RasterCounts, level: int) -> ImageScore:
 def curves(counts: pixels.PixelCounts) -> list[PrecisionRecall]:
     """Return the relaxed and the exact precision–recall curve."""
     threshold = [level / pixels.FULL for level in range(pixels.THRESHOLDS)]
-    relaxed_name = f"relaxed, {counts.slack_px:g} px {counts.neighbourhood}"
+    relaxed_name = f"relaxed, {counts.slack_px:.4g} px {counts.neighbourhood}"
     return [
         PrecisionRecall(
             name, threshold, ratios.precision.tolist(), ratios.recall.tolist(), pixels.break_even_level(ratios)
