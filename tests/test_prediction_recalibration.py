@@ -134,6 +134,16 @@ def test_every_output_is_of_the_raised_probability(scene):
         assert raised > written()[0][levels < 255].mean() + 5
 
 
+@pytest.mark.parametrize(("rows", "half"), [(300, 0.15), (2, 0.165), (1, 0.32)])
+def test_where_hardly_any_road_is_found_little_is_changed(tmp_path, monkeypatch, rows, half):
+    monkeypatch.chdir(tmp_path)
+    values = np.full((3, 3000, 600), 20, np.uint8)
+    values[:, :rows] = 153  # 0.6
+    scene = write_raster(Path("scene.tif"), values, transform=NORTH_UP)
+    done = predict(scene, "roads.tif", model=model_of(Identity(), sure_share=0.6))
+    assert done.recalibrated == pytest.approx(half, abs=0.03)
+
+
 def test_of_several_scales_the_first_one_is_judged(scene):
     model = model_of(Identity(), sure_share=0.05)
     alone = predict(scene, "roads.tif", model=model)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from roadseg.errors import counted
 from roadseg.model.device import processor_count
-from roadseg.prediction.pipeline import LIKELY, SURE, store_block
+from roadseg.prediction.pipeline import KNOWN, LIKELY, SURE, store_block
 from roadseg.prediction.plan import ScenePlan
 from roadseg.progress import Listener
 from roadseg.raster.encoding import LEVELS, NODATA, Product
@@ -43,6 +43,8 @@ _FAR_BELOW = 0.3
 _MOST_THREADS = 4
 """Each holds a block several times."""
 _STRIP_ROWS = 64
+_DOUBT = 0.0005
+"""As many of all pixels are taken for roads as sure as at home: where hardly any road is found, little can be told."""
 _FEWEST_PX = 100
 """With fewer pixels of road, some 15 m, nothing can be told."""
 
@@ -72,11 +74,12 @@ def recalibrate(scene: str, plan: ScenePlan, partial: Partial, listener: Listene
     if home is None:
         return plan
     cores = [block.core for block in plan.blocks]
-    likely, sure = partial.totals(plan.predicted[0], cores, LIKELY, SURE)
+    known, likely, sure = partial.totals(plan.predicted[0], cores, KNOWN, LIKELY, SURE)
     if likely < _FEWEST_PX:
         listener.report("the model finds too few roads to tell how sure it is of them")
         return plan
-    half = becomes_half(sure / likely, home)
+    doubt = _DOUBT * known
+    half = becomes_half((sure + doubt * home) / (likely + doubt), home)
     told = f"{sure / likely:.0%} of the roads it finds ({home:.0%} at home)"
     if half == 0.5:
         listener.report(f"the model is sure of {told}; probabilities stay as they are")
