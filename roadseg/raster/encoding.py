@@ -18,6 +18,9 @@ LEVELS = 254
 
 NODATA = 255
 
+LIKELY_ROAD, SURELY_ROAD = 0.5, 0.9
+"""Probabilities from which a pixel counts as likely and as surely road, see ``prediction.recalibration``."""
+
 ATTRIBUTION = "ROADSEG_ATTRIBUTION"
 """Tag that says whom to credit."""
 
@@ -90,10 +93,8 @@ def quantize(probability: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDAr
     (height, width) uint8: round(p × 254), and 255 where not valid.
     """
     levels = np.empty(probability.shape, dtype=np.uint8)
-    everywhere, memory = (
-        is_all_valid(valid),
-        np.empty((_strip_rows(probability.shape), probability.shape[1]), probability.dtype),
-    )
+    everywhere = is_all_valid(valid)
+    memory = np.empty((_strip_rows(probability.shape), probability.shape[1]), probability.dtype)
     for rows in _strips(probability.shape):
         strip = probability[rows]
         scaled = np.multiply(strip, np.float32(LEVELS), out=memory[: len(strip)])
@@ -133,15 +134,17 @@ def threshold_mask(values: NDArray[Any], threshold: float) -> NDArray[np.uint8]:
     return mask
 
 
-def count_road(values: NDArray[Any], threshold: float) -> tuple[int, int]:
-    """Return how many pixels are not nodata, and how many of these reach the threshold."""
+def count_road(values: NDArray[Any], *thresholds: float) -> tuple[int, ...]:
+    """Return how many pixels are not nodata, and how many of these reach each threshold."""
     if values.dtype != np.uint8:
-        return int(np.count_nonzero(~np.isnan(values))), int(np.count_nonzero(_reaches(values, threshold)))
-    lowest, nodata, reaching = _lowest_reaching(threshold), 0, 0
+        reaching = [np.count_nonzero(_reaches(values, threshold)) for threshold in thresholds]
+        return int(np.count_nonzero(~np.isnan(values))), *map(int, reaching)
+    lowest = [*map(_lowest_reaching, thresholds), NODATA]
+    counts = np.zeros(len(lowest), np.int64)
     for rows in _strips(values.shape):
-        nodata += int(np.count_nonzero(values[rows] == NODATA))
-        reaching += int(np.count_nonzero(values[rows] >= lowest))
-    return values.size - nodata, reaching - nodata
+        counts += [np.count_nonzero(values[rows] >= level) for level in lowest]
+    *road, nodata = counts.tolist()
+    return values.size - nodata, *(count - nodata for count in road)
 
 
 def _reaches(values: NDArray[Any], threshold: float) -> NDArray[np.bool_]:
@@ -155,20 +158,16 @@ def _lowest_reaching(threshold: float) -> int:
     return LEVELS + 1 - int(np.count_nonzero(reaching))
 
 
-_ROAD_LEVEL, _SURE_LEVEL = 127, 229
-"""Levels of 0.5 and 0.9."""
-
-
 def sure_share(counts: NDArray[np.int64]) -> float | None:
-    """Return the share of road pixels (0.5) that surely are road (0.9); None without any.
+    """Return the share of road pixels that surely are road; None without any.
 
     Parameters
     ----------
     counts
         (256,) numbers of pixels by level, probability × 254; the last one is nodata.
     """
-    road = int(counts[_ROAD_LEVEL:-1].sum())
-    return float(counts[_SURE_LEVEL:-1].sum()) / road if road else None
+    road, sure = (int(counts[_lowest_reaching(threshold) : -1].sum()) for threshold in (LIKELY_ROAD, SURELY_ROAD))
+    return sure / road if road else None
 
 
 def byte_profile(grid: Grid) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from roadseg.raster.grid import Grid
 from roadseg.raster.kind import RasterKind, ValueScan, mask_kind
 from roadseg.raster.resample import resample, taps
 from roadseg.raster.road_raster import RoadRaster
-from roadseg.raster.scene import Scene
+from roadseg.raster.scene import Scene, as_bytes
 from roadseg.raster.scene_settings import SceneSettings
 from roadseg.windows import Window
 
@@ -103,10 +103,8 @@ class LabelledScene(OpenFile):
             If a file is damaged there, or the mask holds other values than 0, 1 and 255.
         """
         block = self.scene.read(window)
-        values = block.values if block.values.dtype == np.uint8 else np.rint(block.values * 255).astype(np.uint8)
-        return LabelledPixels(
-            values, np.where(block.valid, self.read_label(window), np.uint8(VOID)), block.valid.copy()
-        )
+        label = np.where(block.valid, self.read_label(window), np.uint8(VOID))
+        return LabelledPixels(as_bytes(block.values), label, block.valid.copy())
 
     def picture(self, window: Window, height: int, width: int) -> NDArray[np.uint8]:
         """Return a window of the grid for display, (3, height, width) uint8, nodata white."""

@@ -9,15 +9,22 @@ from numpy.typing import NDArray
 from roadseg.raster.encoding import dequantize
 from roadseg.raster.files import OpenFile, open_raster
 from roadseg.raster.grid import Grid
-from roadseg.raster.resample import resample, taps
+from roadseg.raster.resample import Taps, resample, taps
 from roadseg.windows import Window
 
 
 def needed_window(window: Window, grid_in: Grid, grid_out: Grid) -> Window:
     """Return the window of ``grid_in`` needed for a window of ``grid_out``; both grids cover the same ground."""
-    rows = taps(window.row, window.row_stop, size_in=grid_in.height, size_out=grid_out.height)
-    cols = taps(window.col, window.col_stop, size_in=grid_in.width, size_out=grid_out.width)
+    rows, cols = _taps(window, grid_in, grid_out)
     return Window(rows.start, cols.start, rows.stop - rows.start, cols.stop - cols.start)
+
+
+def regrid(
+    probability: NDArray[np.float32], valid: NDArray[np.bool_], window: Window, grid_in: Grid, grid_out: Grid
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Resample what lies in the ``needed_window`` of a window; return the window, (height, width) each."""
+    values, valid_out = resample(probability[None], valid, *_taps(window, grid_in, grid_out))
+    return values[0], valid_out
 
 
 class RegriddedRaster(OpenFile):
@@ -43,10 +50,12 @@ class RegriddedRaster(OpenFile):
 
     def read(self, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Return probability and validity, (height, width) each, of a window of ``grid_out``."""
-        rows = taps(window.row, window.row_stop, size_in=self._grid_in.height, size_out=self._grid_out.height)
-        cols = taps(window.col, window.col_stop, size_in=self._grid_in.width, size_out=self._grid_out.width)
         need = needed_window(window, self._grid_in, self._grid_out)
         place = rasterio.windows.Window(need.col - self._area.col, need.row - self._area.row, need.width, need.height)
-        probability, valid = dequantize(self._file.read(1, window=place))
-        values, valid_out = resample(probability[None], valid, rows, cols)
-        return values[0], valid_out
+        return regrid(*dequantize(self._file.read(1, window=place)), window, self._grid_in, self._grid_out)
+
+
+def _taps(window: Window, grid_in: Grid, grid_out: Grid) -> tuple[Taps, Taps]:
+    """Return the taps of the rows and of the columns of a window of ``grid_out``."""
+    rows = taps(window.row, window.row_stop, size_in=grid_in.height, size_out=grid_out.height)
+    return rows, taps(window.col, window.col_stop, size_in=grid_in.width, size_out=grid_out.width)

@@ -299,6 +299,11 @@ class Scene(OpenFile):
             ) from error
 
 
+def as_bytes(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return pixels of a scene, uint8 or float32 on a 0–1 scale, as uint8."""
+    return values if values.dtype == np.uint8 else np.rint(values * 255).astype(np.uint8)
+
+
 def _mirrored(there: slice, source: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the places on an axis that are not read but mirrored, and what they mirror.
 
