@@ -118,22 +118,23 @@ def compare(
     if settings.osm:
         check_osm_name(str(settings.osm))
     predicted = read_predicted_lines(roads, settings, listener)
-    predicted, mapped = bring_together(predicted, read_map_lines(reference, settings), settings)
+    ours, theirs = bring_together(predicted, read_map_lines(reference, settings), settings)
+    predicted, mapped = ours.compared, theirs.compared
     for note in mapped.notes:
         listener.report(note)
-    if not mapped.lines:
+    if not theirs.near.lines:
         listener.warn(f"{reference} has no road on the ground of {roads}; every predicted road counts as missing")
-    (here, there), measured_in = in_metres(predicted, mapped)
+    ((here, near_here), (there, near_there)), measured_in = in_metres(ours, theirs)
     listener.report(f"comparing {len(here):,} predicted roads with {len(there):,} of the map")
     similar = {"buffer_m": settings.buffer_m, "angle_deg": settings.angle_deg}
-    found = drop_short(split_by_match(here, there, **similar), here, min_length_m=settings.min_length_m)
-    unseen = drop_short(split_by_match(there, here, **similar), there, min_length_m=settings.min_length_m)
+    found = drop_short(split_by_match(here, near_there, **similar), here, min_length_m=settings.min_length_m)
+    unseen = drop_short(split_by_match(there, near_here, **similar), there, min_length_m=settings.min_length_m)
     missing, matched = found.selected(~found.matched), found.selected(found.matched)
     not_seen = unseen.selected(~unseen.matched)
     layers = [
         _layer(MISSING, predicted, cut_lines(here, predicted.lines, missing), missing),
         _layer(NOT_SEEN, mapped, cut_lines(there, mapped.lines, not_seen), not_seen),
-        _layer(MATCHED, predicted, cut_lines(here, predicted.lines, matched), matched, mapped),
+        _layer(MATCHED, predicted, cut_lines(here, predicted.lines, matched), matched, theirs.near),
     ]
     publish_layers(output, layers, _others(layers, settings), [roads, reference], overwrite=settings.overwrite)
     return CompareResult(

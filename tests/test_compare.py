@@ -183,3 +183,24 @@ def test_options_without_sense_are_wrong_usage(town, tmp_path):
     assert "--angle" in done.stderr
     with pytest.raises(TypeError, match="unexpected keyword"):
         compare(*town, tmp_path / "c.gpkg", bufer=3)
+
+
+@pytest.mark.parametrize("crs", [UTM, "EPSG:4326"])
+def test_a_map_whose_roads_lie_just_beyond_the_predicted_ones_has_them(tmp_path, crs):
+    roads = write_lines(tmp_path / "roads.gpkg", [[(0, 0), (1000, 0)], [(0, 0), (0, -900)]], crs=crs)
+    drawn = write_lines(tmp_path / "map.gpkg", [[(-4, 6), (1000, 6)], [(-4, 6), (-4, -900)]], name=["a", "b"])
+    result = compare(roads, drawn, tmp_path / "c.gpkg")
+    assert (result.missing_from_map, result.not_seen) == (0, 0)
+    assert result.matched_km == pytest.approx(1.9, abs=0.005)
+    assert {row["map_name"] for row in read(result.output, MATCHED)[0]} == {"a", "b"}
+
+
+def test_a_road_of_the_map_just_inside_the_area_was_seen_just_outside(tmp_path):
+    roads = write_lines(tmp_path / "roads.gpkg", [[(0, 0), (1000, 0)], [(0, 0), (0, 400)]])
+    drawn = write_lines(tmp_path / "map.gpkg", [[(0, 6), (1000, 6)]])
+    area, box = tmp_path / "area.gpkg", shapely.box(EAST - 50, NORTH + 3, EAST + 950, NORTH + 500)
+    pyogrio.raw.write(area, shapely.to_wkb([box]), [], [], geometry_type="Polygon", crs=UTM, driver="GPKG", layer="a")
+    result = compare(roads, drawn, tmp_path / "c.gpkg", aoi=area)
+    assert (result.not_seen, result.matched_km) == (0, pytest.approx(0, abs=0.02))
+    assert result.map_km == pytest.approx(0.95, abs=0.001)
+    assert result.predicted_km == pytest.approx(0.397, abs=0.001)

@@ -14,6 +14,7 @@ from roadseg.errors import SceneError, counted
 from roadseg.evaluation.pairs import is_vector_file
 from roadseg.progress import Listener
 from roadseg.raster.crs import reproject, same_crs
+from roadseg.raster.grid import units_per_metre
 from roadseg.raster.metric_crs import Lines, choose_metric_crs, to_metres
 from roadseg.raster.probability import open_probability
 from roadseg.roads.extract import ExtractionPlan, extract
@@ -98,7 +99,23 @@ def read_map_lines(path: Path, settings: CompareSettings) -> MapLines:
     return _read_lines(path, settings.map_layer, classes=settings.class_names, visible=True)
 
 
-def bring_together(predicted: MapLines, mapped: MapLines, settings: CompareSettings) -> tuple[MapLines, MapLines]:
+@dataclass(frozen=True)
+class Side:
+    """One side of a comparison.
+
+    Parameters
+    ----------
+    compared
+        Its lines on the ground that is compared, cut off at the border.
+    near
+        What the other side's lines may match: the same roads as they were, and those just beyond the border.
+    """
+
+    compared: MapLines
+    near: MapLines
+
+
+def bring_together(predicted: MapLines, mapped: MapLines, settings: CompareSettings) -> tuple[Side, Side]:
     """Return both sides in the CRS of the prediction, over the ground that is compared.
 
     That is the area of interest if there is one, else the rectangle around the predicted roads: what a map has beyond
@@ -118,17 +135,28 @@ def bring_together(predicted: MapLines, mapped: MapLines, settings: CompareSetti
         shape = shapely.union_all(polygons)
         if crs and predicted.crs and not same_crs(crs, predicted.crs):
             shape = shapely.make_valid(shapely.transform(shape, lambda xy: reproject(xy, crs, str(predicted.crs))))
-        predicted = _clipped(predicted, shape)
+        ours = Side(_clipped(predicted, shape), _near(predicted, shape, settings.buffer_m))
     else:
-        shape = _surroundings(predicted)
-    return predicted, _clipped(mapped, shape) if shape is not None else mapped
+        shape, ours = _surroundings(predicted), Side(predicted, predicted)
+    if shape is None:
+        return ours, Side(mapped, mapped)
+    return ours, Side(_clipped(mapped, shape), _near(mapped, shape, settings.buffer_m))
 
 
-def in_metres(predicted: MapLines, mapped: MapLines) -> tuple[tuple[Lines, Lines], str]:
-    """Return the lines of both sides in metres on the ground, and the name of the projection they are measured in."""
-    metric = choose_metric_crs(list(predicted.lines or mapped.lines), predicted.crs)
-    here, there = (to_metres(list(side.lines), side.crs, metric) for side in (predicted, mapped))
-    return (here, there), metric.description
+def in_metres(ours: Side, theirs: Side) -> tuple[list[tuple[Lines, Lines]], str]:
+    """Return the lines of both sides in metres on the ground, and the name of the projection they are measured in.
+
+    Returns
+    -------
+    The lines compared and those near them, for either side; and the name.
+    """
+    first = ours.compared
+    metric = choose_metric_crs(list(first.lines or theirs.compared.lines), first.crs)
+    lines = [
+        (to_metres(list(side.compared.lines), first.crs, metric), to_metres(list(side.near.lines), first.crs, metric))
+        for side in (ours, theirs)
+    ]
+    return lines, metric.description
 
 
 def column_values(values: Sequence[Any]) -> NDArray[Any]:
@@ -207,12 +235,29 @@ def _surroundings(side: MapLines) -> shapely.Polygon | None:
     return shapely.box(*xy.min(axis=0), *xy.max(axis=0))
 
 
+def _near(side: MapLines, shape: shapely.Geometry, reach_m: float) -> MapLines:
+    """Return the lines that come near a shape, or near the rectangle around it, as they are."""
+    if not side.lines:
+        return side
+    xmin, ymin, xmax, ymax = shapely.bounds(shape).tolist()
+    middle = (xmin + xmax) / 2, (ymin + ymax) / 2
+    x, y = (reach_m * units for units in (side.crs and units_per_metre(side.crs, *middle)) or (1.0, 1.0))
+    box = shapely.box(xmin - x, ymin - y, xmax + x, ymax + y)
+    return side.selected(np.flatnonzero(shapely.intersects(box, _geometries(side))))
+
+
+def _geometries(side: MapLines) -> NDArray[np.object_]:
+    """Return lines as (lines,) shapely LineStrings."""
+    of_vertex = np.repeat(np.arange(len(side.lines)), [len(line) for line in side.lines])
+    lines: NDArray[np.object_] = shapely.linestrings(np.concatenate(side.lines), indices=of_vertex)
+    return lines
+
+
 def _clipped(side: MapLines, shape: shapely.Geometry) -> MapLines:
     """Return the parts of lines inside a shape; those that lie inside altogether stay as they are."""
     if not side.lines:
         return side
-    of_vertex = np.repeat(np.arange(len(side.lines)), [len(line) for line in side.lines])
-    geometries = shapely.linestrings(np.concatenate(side.lines), indices=of_vertex)
+    geometries = _geometries(side)
     shapely.prepare(shape)
     inside = shapely.contains_properly(shape, geometries)
     cut = np.where(inside, geometries, shapely.intersection(geometries, shape))

@@ -5,7 +5,6 @@ nodata on both. Blocks carry a halo, so counts of their cores add up to those of
 memory does not depend on the raster's size.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -147,10 +146,10 @@ class PairReader:
         """Return the slack in pixels, which must be the same for all pairs because their counts are added."""
         if not self.settings.slack_in_metres:
             return self.settings.slack_distance
-        size = truth.grid.pixel_size_m()
-        if size is None:
+        pixel_m = truth.grid.mean_pixel_m()
+        if pixel_m is None:
             raise SceneError(f"{truth.path} has no CRS to measure metres in; give --slack in pixels")
-        slack_px = self.settings.slack_distance / math.sqrt(size[0] * size[1])
+        slack_px = self.settings.slack_distance / pixel_m
         if abs(slack_px - round(slack_px)) < _SAME_SIZE:  # a projection's scale must not cost a whole pixel
             slack_px = float(round(slack_px))
         self._slack_px = self._slack_px or slack_px

@@ -46,8 +46,7 @@ class Backdrop:
 
     def pixel_size(self) -> float:
         """Return the size of a pixel in the unit that roads are measured in."""
-        down, right = self.grid.pixel_size_m() or (1.0, 1.0)
-        return float(np.sqrt(down * right))
+        return self.grid.mean_pixel_m() or 1.0
 
 
 def open_backdrop(raster: ProbabilityRaster, image: Path | None) -> Backdrop:

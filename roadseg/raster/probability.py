@@ -75,8 +75,8 @@ class ProbabilityRaster:
 
     def describe(self) -> str:
         """Return a line with its path, its size, and the resolution it is read at."""
-        pixel = self.source.pixel_size_m()
-        own = f" of {math.sqrt(pixel[0] * pixel[1]):.3g} m" if pixel else ""
+        pixel_m = self.source.mean_pixel_m()
+        own = f" of {pixel_m:.3g} m" if pixel_m else ""
         resampled = self.ground.in_metres and self.grid != self.source
         scale = f"read at {self.ground.pixel_side:.3g} m" if resampled else "used as they are"
         return f"{self.path}: {self.source.width} × {self.source.height} px{own} {scale}"

@@ -195,10 +195,9 @@ def _all_pairs(data: Sequence[Path]) -> list[TilePair]:
 
 
 def _pixel_m(image: Path) -> float | None:
-    """Return the mean side of an image's pixels, None if it does not say."""
+    """Return the side of an image's pixels, None if it does not say."""
     with open_input(str(image)) as file:
-        sizes = grid_of(file).pixel_size_m()
-    return float(np.mean(sizes)) if sizes else None
+        return grid_of(file).mean_pixel_m()
 
 
 def _drawn(
@@ -215,9 +214,7 @@ def _drawn(
     most = -(-MOST // len(images))
 
     def choose(image: Path, grid: Grid) -> Callable[[NDArray[np.object_]], Sequence[Window]]:
-        pixel = grid.pixel_size_m()
-        size_m = settings.pixel_m or (float(np.mean(pixel)) if pixel else gsd_m)
-        side = max(1, round(SIDE_PX * gsd_m / size_m))
+        side = max(1, round(SIDE_PX * gsd_m / (settings.pixel_m or grid.mean_pixel_m() or gsd_m)))
         window = polygon_area(grid, *aoi, str(image)).window if aoi else grid.window
         return choose_with_roads(squares(window, side), settings.seed, most)
 

@@ -71,10 +71,9 @@ def open_pair(pair: TilePair, settings: DataSettings, files: OpenFiles) -> FileT
     count = len(settings.bands) if settings.bands else 3
     wanted = SceneSettings(bands=settings.bands, band_count=count, any_gsd=True, fill=(0.0,) * count)
     with LabelledScene(*pair, wanted) as opened:
-        sizes = opened.grid.pixel_size_m()
         wanted = replace(wanted, bands=opened.scene.bands, stretch=opened.scene.stretch)
-        pixel_m = float(np.mean(sizes)) if sizes else None
-        return FileTile(pair, wanted, "mask 0/1", opened.grid, pixel_m, opened.scene.image_bands, files)
+        grid, image_bands = opened.grid, opened.scene.image_bands
+        return FileTile(pair, wanted, "mask 0/1", grid, grid.mean_pixel_m(), image_bands, files)
 
 
 def kind_of(values: Sequence[ValueScan], masks: Sequence[Path], listener: Listener) -> RasterKind:
