@@ -255,13 +255,26 @@ def test_polygons_give_the_pixels_of_the_full_run_inside_and_nothing_outside(dra
     assert inside.mean() == pytest.approx(0.5, abs=0.06)
 
 
-@pytest.mark.parametrize("settings", [{"bbox": (0.0, 0.0, 9.0, 9.0)}, {"aoi": "far.gpkg"}])
+@pytest.mark.parametrize("settings", [{"bbox": (0.0, 0.0, 9.0, 9.0)}, {"aoi": METRES}, {"aoi": "EPSG:4326"}])
 def test_an_area_outside_is_refused(draw, tmp_path, out, settings):
     if "aoi" in settings:
-        settings = {"aoi": write_polygon(tmp_path / "far.gpkg", [(0, 0), (9, 0), (9, 9)], METRES)}
-    with pytest.raises(SceneError, match="lies outside"):
+        settings = {"aoi": write_polygon(tmp_path / "far.gpkg", [(0, 0), (9, 0), (9, 9)], settings["aoi"])}
+    with pytest.raises(SceneError, match=r"lies? outside"):
         run(draw(70, 90), out, **settings)
     assert names_in(out.parent) == []
+
+
+@pytest.mark.parametrize("transform", [NORTH_UP, ROTATED])
+def test_polygons_of_any_size_are_cut_by_the_scene(draw, tmp_path, out, transform):
+    """The world has no place in a state's CRS, and what is a straight line in degrees is a curve there."""
+    scene = draw(110, 150, transform=transform)
+    (west,), (north,) = rasterio.warp.transform(METRES, "EPSG:4326", *([v] for v in transform @ (75, 55)))
+    world = write_polygon(tmp_path / "world.gpkg", [(-180, -90), (180, -90), (180, 90), (-180, 90)], "EPSG:4326")
+    run(scene, out, aoi=world)
+    assert (read_band(out) != NODATA).all()
+    points = [(west - 4, north - 2), (west + 2, north - 2), (west + 2, north), (west - 4, north)]
+    run(scene, out, aoi=write_polygon(tmp_path / "south.gpkg", points, "EPSG:4326"), overwrite=True)
+    assert (read_band(out) != NODATA).sum() == pytest.approx(110 * 150 / 2, rel=0.1)
 
 
 def test_polygons_with_a_crs_cannot_be_placed_in_a_scene_without(draw, tmp_path, out):

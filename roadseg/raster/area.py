@@ -12,8 +12,8 @@ from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import CRSError, RasterioError
 
-from roadseg.errors import SceneError
-from roadseg.raster.crs import parse_crs
+from roadseg.errors import SceneError, one_line
+from roadseg.raster.crs import parse_crs, reproject, same_crs
 from roadseg.raster.grid import Grid
 from roadseg.windows import Window
 
@@ -117,16 +117,44 @@ def polygon_area(grid: Grid, polygons: Sequence[Any], crs: str | None, name: str
 
     if crs is not None and grid.crs is None:
         raise SceneError(f"{name} has no CRS, so the polygons cannot be placed in it; use --bbox in its own units")
-    if crs is not None and grid.crs is not None:
-        try:
-            source, target = CRS.from_user_input(crs), CRS.from_wkt(grid.crs)
-            if source != target:
-                polygons = [
-                    shapely.geometry.shape(rasterio.warp.transform_geom(source, target, p.__geo_interface__))
-                    for p in polygons
-                ]
-        except (CPLE_BaseError, CRSError, RasterioError) as error:
-            raise SceneError(f"the polygons cannot be reprojected to the CRS of {name}: {error}") from error
-    bounds = tuple(float(v) for v in shapely.total_bounds(np.array(polygons, dtype=object)))
-    box = rectangle_area(grid, (bounds[0], bounds[1], bounds[2], bounds[3]), name)
-    return Area(box.window, tuple(polygons))
+    if crs is not None and grid.crs is not None and not same_crs(crs, grid.crs):
+        polygons = _reprojected_polygons(polygons, crs, grid, name)
+    window = grid.window_of(shapely.total_bounds(np.array(polygons, dtype=object)).tolist()) if polygons else None
+    if window is None or not window.area:
+        raise SceneError(
+            f"the polygons lie outside {name}; choose others, or if their file states a wrong CRS mend it "
+            "with ogr2ogr -a_srs"
+        )
+    return Area(window, tuple(polygons))
+
+
+_MARGIN = 0.1
+"""How far beyond a grid polygons are kept, as a share of its longer side; what lies further may have no place in its
+CRS."""
+_SEGMENTS = 100
+"""Along a grid the sides of polygons get so many vertices: what is straight in one CRS is curved in another."""
+
+
+def _reprojected_polygons(polygons: Sequence[Any], crs: str, grid: Grid, name: str) -> list[Any]:
+    """Return the parts of polygons in and around a grid, in its CRS."""
+    import shapely
+
+    target = str(grid.crs)
+    xmin, ymin, xmax, ymax = grid.bounds()
+    beyond = _MARGIN * max(xmax - xmin, ymax - ymin)
+    around = (xmin - beyond, ymin - beyond, xmax + beyond, ymax + beyond)
+    try:
+        left, low, right, high = rasterio.warp.transform_bounds(CRS.from_wkt(target), parse_crs(crs), *around)
+        if left > right:  # across the antimeridian
+            left, right = -180.0, 180.0
+        near: NDArray[np.object_] = shapely.intersection(
+            np.array(polygons, dtype=object), shapely.box(left, low, right, high)
+        )
+        near = shapely.segmentize(shapely.get_parts(near), max(right - left, high - low) / _SEGMENTS)
+        near = near[(shapely.get_dimensions(near) == 2) & ~shapely.is_empty(near)]
+        return list(shapely.transform(near, lambda xy: reproject(xy, crs, target)))
+    except (CPLE_BaseError, CRSError, RasterioError, shapely.GEOSException, SceneError) as error:
+        raise SceneError(
+            f"the polygons cannot be reprojected to the CRS of {name} ({one_line(error)}); reproject them first, "
+            "with ogr2ogr -t_srs"
+        ) from error
