@@ -162,8 +162,10 @@ def test_void_and_road_are_drawn_where_they_are() -> None:
 
 
 def test_a_sheet_of_odd_count_is_whole() -> None:
-    entries = [SheetEntry(None, f"näme {i}", "x" * 300) for i in range(3)]
-    drawn = draw_contact_sheet(entries)
+    red = np.full((50, 80, 3), (255, 0, 0), np.uint8)
+    entries = [SheetEntry([red] * i, f"näme {i}", "x" * 300) for i in range(3)]
+    drawn = draw_contact_sheet(entries, side_px=80)
     assert drawn.shape[0] == 3
     assert drawn.dtype == np.uint8
     assert (drawn[:, -40:, -40:] == 255).all()
+    assert (drawn == np.array([255, 0, 0])[:, None, None]).all(axis=0).sum() == 3 * 50 * 80

@@ -5,21 +5,27 @@
     PYTHONPATH=tests python tests/benchmarks/bench_elsewhere.py --thresholds 0.1 0.2 0.5 --read-at 1 0.63
     PYTHONPATH=tests python tests/benchmarks/bench_elsewhere.py --scales 1 0.63
     PYTHONPATH=tests python tests/benchmarks/bench_elsewhere.py --kinds
+    PYTHONPATH=tests python tests/benchmarks/bench_elsewhere.py --sheets FOLDER --model standard
 
 Needs the folder ``elsewhere`` beside the repository: folders of images/ and masks/ whose names end in their pixel size
 in centimetres. Every image goes through ``roadseg predict`` and is scored on its own pixels with a slack of 3 m; counts
 are pooled in a folder, every folder has the same weight in the mean. ``--read-at`` feeds images at other pixels than
 the model's, in metres; several are predicted one by one. ``--scales`` takes their mean, like ``roadseg predict``.
 ``--kinds`` says which roads are found: those of the centre lines of the masks within 3 m of a pixel that is road, by
-length; through roads are those left when dead ends are taken away again and again.
+length; through roads are those left when dead ends are taken away again and again. ``--sheets`` draws a contact sheet
+per folder of data, to look at: every image, and the roads found (blue; pale blue within the slack), false (orange) and
+missed (yellow) on it, the worst first.
 """
 
 import argparse
+import base64
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import cv2
 import measuring
 import numpy as np
 import pytest
@@ -29,17 +35,25 @@ import shared
 from affine import Affine
 from bench_shift import engine_for, read_model
 
-from roadseg.evaluate import evaluate
-from roadseg.evaluation.scores import Scores
+from roadseg.evaluate import evaluate_files
+from roadseg.evaluation.scores import ImageScore, Scores
 from roadseg.metrics.pixels import dilate
 from roadseg.predict import predict
 from roadseg.prediction.engines.engine import LoadedModel
+from roadseg.raster.picture import write_picture
+from roadseg.raster.scene import Scene
+from roadseg.raster.scene_settings import SceneSettings
 from roadseg.roads.network import RoadNetwork
+from roadseg.settings import EvaluateOutputs, EvaluateSettings
+from roadseg.training.data.contact_sheet import SheetEntry, draw_contact_sheet
 from roadseg.vectorize import vectorize
 
 SLACK_M = 3.0
 
 WIDE_M = 6.0
+
+SHEET_PX = 400
+"""Side of the pictures on a contact sheet."""
 
 KINDS = ("through, wide", "through, narrow", "dead end, wide", "dead end, narrow")
 
@@ -100,9 +114,15 @@ def found_by_kind(folder: Path, model: LoadedModel, *, every: int) -> np.ndarray
 
 
 def scored(
-    folder: Path, model: LoadedModel, *, every: int, scales: Sequence[float] = (1,), recalibrate: bool = True
+    folder: Path,
+    model: LoadedModel,
+    *,
+    every: int,
+    scales: Sequence[float] = (1,),
+    recalibrate: bool = True,
+    pictured: bool = False,
 ) -> Scores:
-    """Predict every n-th image of a folder and score them."""
+    """Predict every n-th image of a folder and score them, with a picture of each one's errors if wanted."""
     images = sorted((folder / "images").iterdir())[::every]
     with rasterio.open(images[0]) as file:
         pixel_m = None if file.crs else float(folder.name.rpartition("_")[2]) / 100
@@ -116,7 +136,8 @@ def scored(
             (truth / mask.name).symlink_to(mask)
             options = {"scales": scales, "recalibrate": recalibrate}
             predict(image, found / f"{image.stem}.tif", model=model, gsd=pixel_m, **options)
-        return evaluate(found, truth, slack=slack, cldice=False).scores
+        settings = EvaluateSettings(slack=slack, cldice=False, worst=len(images) if pictured else 0)
+        return evaluate_files(found, truth, EvaluateOutputs(images=folder / "images"), settings)
 
 
 def figures(scores: Scores, thresholds: Sequence[float]) -> list[float]:
@@ -157,6 +178,34 @@ def table(
     return np.array(list(rows.values()))
 
 
+def draw_sheets(name: str, target: Path, *, every: int, precision: str = "bfloat16") -> list[Path]:
+    """Draw a contact sheet of each folder, with the worst images first, and return the paths of the PNGs."""
+    network, card = read_model(name)
+    model, made = LoadedModel(engine_for(network, card, precision), card), []
+    target.mkdir(parents=True, exist_ok=True)
+    for folder in folders():
+        images = scored(folder, model, every=every, pictured=True).images
+        images.sort(key=lambda image: math.inf if math.isnan(f1 := image.values["relaxed F1"]) else f1)
+        made.append(target / f"{card.name}_{folder.name}.png")
+        write_picture(made[-1], draw_contact_sheet([sheet_entry(folder, image) for image in images], side_px=SHEET_PX))
+        print(made[-1])
+    return made
+
+
+def sheet_entry(folder: Path, score: ImageScore) -> SheetEntry:
+    """Return an image as it is and with its errors, for the contact sheet."""
+    with Scene(str(next((folder / "images").glob(f"{score.name}.*"))), SceneSettings(any_gsd=True)) as scene:
+        image = scene.picture(scene.grid.window, scene.grid.height, scene.grid.width).transpose(1, 2, 0)
+    pictures = [image]
+    if score.picture:  # without any road there is none
+        png = np.frombuffer(base64.b64decode(score.picture), np.uint8)
+        pictures.append(cv2.imdecode(png, cv2.IMREAD_COLOR_RGB))
+    size = [round(side * SHEET_PX / max(image.shape)) for side in image.shape[1::-1]]
+    pictures = [cv2.resize(picture, size, interpolation=cv2.INTER_AREA) for picture in pictures]
+    f1, precision, recall = (score.values[f"relaxed {figure}"] for figure in ("F1", "precision", "recall"))
+    return SheetEntry(pictures, f"{score.name}  F1 {f1:.2f}, precision {precision:.2f}, recall {recall:.2f}")
+
+
 def table_of_kinds(name: str, *, every: int, precision: str = "bfloat16") -> np.ndarray:
     """Print which roads a model finds and return the figures, a row per folder."""
     network, card = read_model(name)
@@ -186,7 +235,11 @@ if __name__ == "__main__":
     parser.add_argument("--scales", type=float, nargs="+", default=[1], help="take the mean of several pixel sizes")
     parser.add_argument("--no-recalibrate", action="store_true", help="leave probabilities as the model gives them")
     parser.add_argument("--kinds", action="store_true", help="say which roads are found, of through roads and others")
+    parser.add_argument("--sheets", type=Path, metavar="FOLDER", help="draw a contact sheet per folder of data here")
     given = parser.parse_args()
+    if given.sheets:
+        draw_sheets(given.model, given.sheets, every=given.every)
+        parser.exit()
     if given.kinds:
         table_of_kinds(given.model, every=given.every)
         parser.exit()

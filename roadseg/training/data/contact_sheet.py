@@ -1,4 +1,4 @@
-"""A contact sheet of training pairs: each image alone, and with its labels and void pixels drawn on it."""
+"""Contact sheets: small pictures with captions, such as each training image alone and with its labels on it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,21 +35,42 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class SheetEntry:
-    """A pair on the sheet: its picture, a title, and a remark, which may be empty."""
+    """An entry of the sheet.
 
-    thumb: Thumbnail | None
+    Parameters
+    ----------
+    pictures
+        Up to two pictures side by side, (rows, cols, 3) uint8.
+    title
+        Caption above them.
+    remark
+        Second line of the caption, in red; may be empty.
+    """
+
+    pictures: Sequence[NDArray[np.uint8]]
     title: str
-    remark: str
+    remark: str = ""
 
 
-def draw_contact_sheet(entries: Sequence[SheetEntry], *, columns: int = 2) -> NDArray[np.uint8]:
+def draw_contact_sheet(
+    entries: Sequence[SheetEntry], *, columns: int = 2, side_px: int = THUMB_PX
+) -> NDArray[np.uint8]:
     """Draw a contact sheet, row by row.
+
+    Parameters
+    ----------
+    entries
+        At least one.
+    columns
+        Entries in a row.
+    side_px
+        Longest side of the pictures.
 
     Returns
     -------
     (3, height, width) uint8.
     """
-    cells = [_cell(entry) for entry in entries]
+    cells = [_cell(entry, side_px) for entry in entries]
     rows = []
     for first in range(0, len(cells), columns):
         part = cells[first : first + columns]
@@ -69,13 +90,12 @@ def overlay(thumb: Thumbnail) -> NDArray[np.uint8]:
     return np.asarray(np.rint(mixed * (1 - road) + _ROAD * road), dtype=np.uint8)
 
 
-def _cell(entry: SheetEntry) -> NDArray[np.uint8]:
-    cell = np.full((THUMB_PX + _CAPTION_PX + _GAP_PX, 2 * (THUMB_PX + _GAP_PX), 3), 255, np.uint8)
+def _cell(entry: SheetEntry, side_px: int) -> NDArray[np.uint8]:
+    cell = np.full((side_px + _CAPTION_PX + _GAP_PX, 2 * (side_px + _GAP_PX), 3), 255, np.uint8)
     for line, (text, colour) in enumerate(((entry.title, _INK), (entry.remark, _ALARM))):
         plain = text.encode("ascii", "replace").decode()
         cv2.putText(cell, plain[:96], (4, 17 + 20 * line), cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, 1, cv2.LINE_AA)
-    if entry.thumb:
-        for place, picture in enumerate((entry.thumb.image, overlay(entry.thumb))):
-            left = place * (THUMB_PX + _GAP_PX) + _GAP_PX // 2
-            cell[_CAPTION_PX : _CAPTION_PX + picture.shape[0], left : left + picture.shape[1]] = picture
+    for place, picture in enumerate(entry.pictures):
+        left = place * (side_px + _GAP_PX) + _GAP_PX // 2
+        cell[_CAPTION_PX : _CAPTION_PX + picture.shape[0], left : left + picture.shape[1]] = picture
     return cell
