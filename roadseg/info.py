@@ -14,6 +14,7 @@ from roadseg.model.layers import LayerRow, layer_table
 from roadseg.model.likeness import unlike_training
 from roadseg.model.stages import training_stages
 from roadseg.model.stored_weights import read_weights
+from roadseg.raster.properties import raster_properties
 from roadseg.raster.scene import Scene
 from roadseg.raster.scene_settings import SceneSettings
 from roadseg.settings import ArchitectureSettings
@@ -180,8 +181,7 @@ def scene_properties(path: str, model: str | None = None) -> dict[str, Any]:
     SceneError
         If the raster cannot be read.
     """
-    with Scene(path, SceneSettings(band_count=1, bands=(1,), any_gsd=True, fill=(0.0,))) as scene:
-        properties = scene.properties()
+    properties = raster_properties(path)
     if model is None:
         return properties
     card = read_card(find_model(model))

@@ -137,6 +137,11 @@ def test_info_tells_about_rasters_models_and_results(draw, say, ask, model_file)
     assert "encoder1.conv1" in told
     assert 5_000 < total < 20_000
     assert say("info").status == 0
+    assert say("info", "compct").stderr.startswith("roadseg: error: there is no model file compct; ")
+    for words in ("compact", "--model", "standard"), ("--model", "standard"):
+        refused = say("info", *words)
+        assert refused.status == 2
+        assert refused.stderr == "roadseg: --model is what a raster is compared with; name a raster, or leave it out\n"
 
 
 @pytest.mark.parametrize("command", [[], ["predict"], ["info"]])

@@ -274,7 +274,7 @@ def test_rasters_on_other_grids_are_refused_with_the_cure(world):
     write_levels(world / "shift.tif", guess(label, 1), origin=(300_000.5, 4_600_000.0))
     write_levels(world / "crs.tif", guess(label, 1), crs="EPSG:32618")
     for name, reason in (
-        ("size.tif", "has 140 × 211 px against 150 × 211"),
+        ("size.tif", "has 211 × 140 px against 211 × 150"),
         ("shift.tif", "lies up to 0.5 px off"),
         ("crs.tif", "has another CRS (EPSG:32618 against EPSG:32619)"),
     ):
@@ -307,7 +307,7 @@ def test_a_raster_without_a_place_lies_on_its_partner_if_it_has_its_size(world):
     found = evaluate_files(world / "roads.tif", world / "plain.png.tif")
     assert figure(found, "IoU") > 0.3
     write(world / "small.tif", roads(1, 40, 50), origin=None)
-    with pytest.raises(SceneError, match="has 150 × 211 px against 40 × 50"):
+    with pytest.raises(SceneError, match="has 211 × 150 px against 50 × 40"):
         evaluate_files(world / "roads.tif", world / "small.tif")
     with pytest.raises(SceneError, match="no CRS, so it cannot be resampled"):
         evaluate_files(world / "roads.tif", world / "small.tif", settings=EvaluateSettings(resample=True))

@@ -1,10 +1,12 @@
 """Names of input files, and folders for outputs."""
 
+from pathlib import Path
+
 import pytest
 
 from roadseg.errors import OutputError, SceneError
 from roadseg.files.inputs import find_files, unique_stems
-from roadseg.files.outputs import make_folders
+from roadseg.files.outputs import GEOTIFF, check_extension, make_folders
 
 
 def test_patterns_are_expanded_in_order_and_names_stay(tmp_path):
@@ -29,5 +31,13 @@ def test_folders_are_made_or_it_is_said_why_not(tmp_path):
 
 def test_stems_are_names_without_folder_ending_and_query():
     assert unique_stems(["x/a.jp2", "https://host/b.tif?token=1"]) == ["a", "b"]
-    with pytest.raises(SceneError, match="two scenes are called a"):
+    with pytest.raises(SceneError, match=r"outputs of x/a.tif and y/a.jp2 would have the same name; rename"):
         unique_stems(["x/a.tif", "y/a.jp2"])
+
+
+def test_an_extension_of_another_format_is_refused():
+    for name in ("a.tif", "a.TIFF", "a", "a.roads", "v1.2"):
+        check_extension(Path(name), GEOTIFF)
+    for name in ("a.png", "a.gpkg", "a.JPG", "a.vrt"):
+        with pytest.raises(OutputError, match=f"{name} would hold another format than its name says; .* .tif"):
+            check_extension(Path(name), GEOTIFF)

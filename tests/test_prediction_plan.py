@@ -10,7 +10,7 @@ from worlds import picture, write_raster
 
 from roadseg.errors import ModelError
 from roadseg.model.card import ModelCard
-from roadseg.prediction.plan import ScenePlan, plan_scene, scene_settings
+from roadseg.prediction.plan import ScenePlan, describe, plan_scene, scene_settings
 from roadseg.raster.encoding import MASK
 from roadseg.raster.scene import Scene
 from roadseg.settings import PredictOutputs, PredictSettings
@@ -60,3 +60,22 @@ def test_the_threshold_is_the_models_unless_one_is_given(tmp_path: Path) -> None
 def test_windows_must_be_larger_than_their_overlap(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"windows of 64 px.* cannot overlap by 64 px; ask for less than 64"):
         planned(tmp_path, 1.0, PredictSettings(overlap_px=64))
+
+
+@pytest.mark.parametrize(
+    ("across", "down", "said"),
+    [
+        (1, 1, "of 1 m used as they are"),
+        (2, 2.01, "of 2.01 m read at 1 m (× 2.006)"),
+        (0.9, 1.5, "of 0.9 × 1.5 m read at 1 m (× 0.900, 1.500)"),
+    ],
+)
+def test_both_sides_of_pixels_are_stated_where_they_differ(
+    tmp_path: Path, across: float, down: float, said: str
+) -> None:
+    transform = Affine.translation(236_789, 901_234) @ Affine.scale(across, -down)
+    path = write_raster(tmp_path / "scene.tif", picture(90, 130).astype(np.uint8), transform=transform)
+    settings = PredictSettings(overlap_px=16)
+    with Scene(str(path), scene_settings(CARD, settings)) as scene:
+        sentence = describe(scene, plan_scene(scene, CARD, settings, ROADS), CARD, "device cpu")
+    assert f"130 × 90 px {said}" in sentence

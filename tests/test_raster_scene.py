@@ -486,11 +486,3 @@ def test_the_picture_has_three_colours_whatever_the_bands(tmp_path, bands):
     path = write_raster(tmp_path / "s.tif", picture(30, 50, bands=bands, top=900).astype(np.uint16))
     with opened(path, band_count=bands, fill=(0.0,) * bands) as scene:
         assert scene.picture(Window(0, 0, 30, 50), 15, 25).shape == (3, 15, 25)
-
-
-@pytest.mark.parametrize("way", ["nodata", "internal mask", "alpha", "holes between sources", "NaN"])
-def test_properties_name_what_marks_nodata(tmp_path, way):
-    with opened(ways_to_mark_nodata(tmp_path)[way]) as scene:
-        properties = scene.properties()
-    expected = {"nodata": "nodata 0.0", "internal mask": "mask band", "alpha": "alpha band", "NaN": "none marked"}
-    assert properties["nodata"] == expected.get(way, "holes between the sources")

@@ -1,7 +1,8 @@
 """``roadseg info``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -54,14 +55,23 @@ def info(
         architecture = from_options(ArchitectureSettings, options)
         if architecture.chosen() and (target or model):
             usage("--width and --upsample show a network without a model file; leave the other arguments out")
+        shows_raster = target is not None and not _names_a_model(target, bundled_models())
+        if model and not shows_raster:
+            usage("--model is what a raster is compared with; name a raster, or leave it out")
         if architecture.chosen():
             _show_architecture(architecture, as_json=as_json)
         elif target is None:
             _show_models(as_json=as_json)
-        elif target in bundled_models() or target.lower().endswith((".safetensors", ".onnx")):
-            _show_model(target, as_json=as_json)
-        else:
+        elif shows_raster:
             _show_raster(target, model, as_json=as_json)
+        else:
+            _show_model(target, as_json=as_json)
+
+
+def _names_a_model(target: str, bundled: Collection[str]) -> bool:
+    """Return whether a model is meant: a file of one, a bundled one, or a name without any file, maybe misspelt."""
+    is_name = Path(target).name == target and "." not in target and not Path(target).exists()
+    return target in bundled or is_name or target.lower().endswith((".safetensors", ".onnx"))
 
 
 def _show_models(*, as_json: bool) -> None:

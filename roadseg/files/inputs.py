@@ -38,11 +38,13 @@ def unique_stems(names: Sequence[str]) -> list[str]:
     SceneError
         If two are the same.
     """
-    found = [PurePosixPath(name.split("?")[0]).stem for name in names]
-    twice = next((stem for stem in found if found.count(stem) > 1), None)
-    if twice:
-        raise SceneError(f"two scenes are called {twice} and would overwrite each other; rename one of them")
-    return found
+    found: dict[str, str] = {}
+    for name in names:
+        stem = PurePosixPath(name.split("?")[0]).stem
+        if stem in found:
+            raise SceneError(f"the outputs of {found[stem]} and {name} would have the same name; rename one of them")
+        found[stem] = name
+    return list(found)
 
 
 RASTERS = (".tif", ".tiff", ".vrt", ".png", ".jp2", ".img", ".bmp", ".gif", ".jpg", ".jpeg")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from roadseg.errors import OutputError
-from roadseg.files.inputs import unique_stems
+from roadseg.files.inputs import RASTERS, unique_stems
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -172,6 +172,20 @@ def check_target(target: Path, *, overwrite: bool, inputs: Iterable[Path]) -> No
         raise OutputError(f"{target} exists; choose another name or add --overwrite")
     if not os.access(folder, os.W_OK):
         raise OutputError(f"the folder {folder} is not writable; choose another place")
+
+
+GEOTIFF, PNG = (".tif", ".tiff"), (".png",)
+"""Extensions of rasters and of pictures that roadseg writes."""
+
+_OTHERS = {*GEOTIFF, *RASTERS, ".svg", ".pdf", ".webp", ".nc", ".gpkg", ".fgb", ".geojson", ".json", ".parquet", ".shp"}
+
+
+def check_extension(target: Path, wanted: Sequence[str]) -> None:
+    """Raise OutputError if the extension of an output is that of another format than it will have."""
+    if target.suffix.lower() in _OTHERS.difference(wanted):
+        raise OutputError(
+            f"{target} would hold another format than its name says; give it the extension {wanted[0]}, or none"
+        )
 
 
 def check_local(target: Path) -> None:

@@ -6,6 +6,7 @@ scene's grid ──scaled to the model's GSD──▶ model's grid      windows,
 the scene's own pixels are wanted
 """
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,9 +19,12 @@ from roadseg.raster.encoding import MASK, Product, probability_product, uncertai
 from roadseg.raster.grid import Grid
 from roadseg.raster.regrid import needed_window
 from roadseg.raster.scene import Scene
-from roadseg.raster.scene_settings import SceneSettings
+from roadseg.raster.scene_settings import SceneSettings, pixel_size
 from roadseg.settings import PixelType, PredictOutputs, PredictSettings
 from roadseg.windows import Plan, PlannedBlock, Window
+
+_ALIKE = 1.02
+"""Sizes of pixels down and across that differ by less are shown as one."""
 
 
 @dataclass(frozen=True)
@@ -191,10 +195,11 @@ def describe(scene: Scene, plan: ScenePlan, card: ModelCard, engine: str) -> str
         Description of the engine.
     """
     width, height = scene.grid.width, scene.grid.height
-    pixel = scene.settings.pixel_m or scene.grid.mean_pixel_m()
-    ground = f" of {pixel:.3g} m" if pixel else ""
+    pixel = pixel_size(scene.grid, scene.settings)
+    ground = f" of {_across_down(pixel, '.3g')} m" if pixel else ""
     scaled = scene.grid_model != scene.grid
-    scale = f"read at {scene.settings.gsd_m:g} m (× {scene.gsd_factors[1]:.3f})" if scaled else "used as they are"
+    factors = _across_down(scene.gsd_factors, ".3f", ", ")
+    scale = f"read at {scene.settings.gsd_m:g} m (× {factors})" if scaled else "used as they are"
     bands = ",".join(map(str, scene.bands))
     layout = plan.layout
     return (
@@ -204,10 +209,17 @@ def describe(scene: Scene, plan: ScenePlan, card: ModelCard, engine: str) -> str
     )
 
 
+def _across_down(sizes: tuple[float, float], form: str, between: str = " × ") -> str:
+    """Return sizes down and across as a text: across and down, or one number if they differ by at most 2 %."""
+    down, across = sizes
+    if max(sizes) <= _ALIKE * min(sizes):
+        return f"{math.sqrt(down * across):{form}}"
+    return f"{across:{form}}{between}{down:{form}}"
+
+
 def unlike_training_warning(scene: Scene, card: ModelCard) -> str | None:
     """Return a warning if a scene is unlike the training data of a model, else None."""
-    given = scene.settings.pixel_m
-    pixel_m = (given, given) if given else scene.grid.pixel_size_m()
+    pixel_m = pixel_size(scene.grid, scene.settings)
     remarks = unlike_training(card, scene.sample() if card.seen else None, pixel_m)
     if not remarks:
         return None

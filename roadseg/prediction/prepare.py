@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from roadseg.files.outputs import check_distinct, check_target
+from roadseg.files.outputs import GEOTIFF, PNG, check_distinct, check_extension, check_target
 from roadseg.files.states import FileStates, file_states
 from roadseg.prediction.engines.engine import LoadedModel
 from roadseg.prediction.fingerprint import fingerprint
@@ -85,6 +85,10 @@ def check_outputs(outputs: PredictOutputs, settings: PredictSettings, inputs: Se
     """
     targets = [*outputs.paths(), *(style_files(outputs).values() if settings.style else [])]
     check_distinct(targets)
+    for target in filter(None, (outputs.raster, outputs.mask, outputs.uncertainty)):
+        check_extension(target, GEOTIFF)
+    if outputs.preview:
+        check_extension(outputs.preview, PNG)
     mine = interrupted_targets(outputs.raster)
     inputs = [*inputs, *([settings.aoi] if settings.aoi else [])]
     for target in targets:

@@ -118,12 +118,12 @@ def open_input(path: str) -> DatasetReader:
     Raises
     ------
     SceneError
-        If it is missing, a folder, no raster, or its name is not UTF-8.
+        If it is missing, a folder, no raster, has no band, or its name is not UTF-8.
     """
     if Path(path).is_fifo() or Path(path).is_char_device():
         raise SceneError(f"{path} is a pipe or a device, which cannot be read twice; save it as a file")
     try:
-        return _described(open_raster(path))
+        file = _described(open_raster(path))
     except UnicodeEncodeError as error:
         raise SceneError(f"{path!a} is no name that GDAL can read, because it is not UTF-8; rename it") from error
     except RasterioError as error:
@@ -132,7 +132,11 @@ def open_input(path: str) -> DatasetReader:
             raise SceneError(f"{path} does not exist; check the path") from error
         if local and Path(path).is_dir():
             raise SceneError(f"{path} is a folder; name its images, for example {path}/*.tif") from error
-        raise SceneError(f"{path} is not a raster that GDAL can open ({reason(error)}); get it again") from error
+        raise SceneError(f"{path} is not a raster that GDAL can open ({reason(error)}); check the file") from error
+    if not (file.count and file.width and file.height):
+        file.close()
+        raise SceneError(f"{path} holds no raster band; name one of its subdatasets")
+    return file
 
 
 def local_files(names: Iterable[str]) -> list[Path]:

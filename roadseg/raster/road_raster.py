@@ -280,5 +280,5 @@ def grid_mismatch(prediction: RoadRaster, truth: RoadRaster) -> str | None:
             off = max(abs(v - w) for corner in corners for v, w in zip(step @ corner, corner, strict=True))
             return None if off <= _SAME_PX else f"lies up to {off:.4g} px off"
     if (a.height, a.width) != (b.height, b.width):
-        return f"has {a.height} × {a.width} px against {b.height} × {b.width}"
+        return f"has {a.width} × {a.height} px against {b.width} × {b.height}"
     return None

@@ -90,23 +90,6 @@ class Scene(OpenFile):
         """Return its files on this machine, the sources of a mosaic and an archive included."""
         return local_files([self.path, *self._file.files])
 
-    def properties(self) -> dict[str, Any]:
-        """Return what the file is, ready for JSON; pixel sizes are metres across and down, None without a CRS."""
-        file, pixel = self._file, self.grid.pixel_size_m()
-        return {
-            "raster": self.path,
-            "driver": file.driver,
-            "width": file.width,
-            "height": file.height,
-            "bands": file.count,
-            "dtype": file.dtypes[0],
-            "crs": file.crs.to_string() if file.crs else None,
-            "pixel_m": [pixel[1], pixel[0]] if pixel else None,
-            "nodata": self._validity.description(file),
-            "overviews": list(file.overviews(1)),
-            "tags": {key: value for key, value in file.tags().items() if key.startswith("ROADSEG")},
-        }
-
     def read(self, window: Window, allocate: Allocate = fresh) -> Block:
         """Read a window of the model's grid; beyond the border the scene is reflected.
 
@@ -186,8 +169,6 @@ class Scene(OpenFile):
     def _prepare(self) -> None:
         file = self._file
         self._source = file
-        if file.width == 0 or file.height == 0 or file.count == 0:
-            raise SceneError(f"{self.path} holds no raster band; name one of its subdatasets")
         self.bands = choose_bands(file, self.path, self.settings)
         kinds = {file.dtypes[band - 1] for band in self.bands}
         if any(kind.startswith("complex") for kind in kinds):

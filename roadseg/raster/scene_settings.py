@@ -79,6 +79,12 @@ def _wrong_count(path: str, bands: tuple[int, ...], count: int, wanted: int) -> 
     )
 
 
+def pixel_size(grid: Grid, settings: SceneSettings) -> tuple[float, float] | None:
+    """Return the height and width of a scene's pixels in metres, as given or by its georeference; None if unknown."""
+    given = settings.pixel_m
+    return (given, given) if given else grid.pixel_size_m()
+
+
 def choose_grid(grid: Grid, path: str, settings: SceneSettings) -> Grid:
     """Return the grid on which a model sees a scene.
 
@@ -87,8 +93,7 @@ def choose_grid(grid: Grid, path: str, settings: SceneSettings) -> Grid:
     SceneError
         If the scene is too coarse for the model, or its pixels are impossibly small.
     """
-    gsd, given = settings.gsd_m, settings.pixel_m
-    pixel = (given, given) if given else grid.pixel_size_m()
+    gsd, pixel = settings.gsd_m, pixel_size(grid, settings)
     if pixel is None or settings.any_gsd:
         return grid
     if max(pixel) > COARSEST * gsd:

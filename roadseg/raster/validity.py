@@ -80,7 +80,11 @@ class Validity:
         flags = {flag.name for flag in file.mask_flag_enums[0]}
         if "all_valid" in flags and ColorInterp.alpha in file.colorinterp:
             return "alpha band"
-        marks = {"alpha": "alpha band", "per_dataset": "mask band", "nodata": f"nodata {file.nodata}"}
+        marks = {
+            "alpha": "alpha band",
+            "per_dataset": "mask band",
+            "nodata": f"nodata {file.nodata:.12g}" if file.nodata is not None else "",
+        }
         return next((text for flag, text in marks.items() if flag in flags), "none marked")
 
 

@@ -12,7 +12,15 @@ import shapely
 
 from roadseg.errors import OutputError, SceneError
 from roadseg.files.lock import locked
-from roadseg.files.outputs import check_distinct, check_target, publish, staging_folder, write_output
+from roadseg.files.outputs import (
+    PNG,
+    check_distinct,
+    check_extension,
+    check_target,
+    publish,
+    staging_folder,
+    write_output,
+)
 from roadseg.raster.crs import DEGREES, crs_wkt, projjson, reproject, same_crs
 from roadseg.raster.files import local_files
 from roadseg.roads.files.geopackage import check_layers, write_geopackage
@@ -62,6 +70,8 @@ def check_vector_targets(outputs: VectorOutputs, settings: VectorizeSettings, in
     check_distinct(outputs.paths())
     if outputs.osm:
         check_osm_name(str(outputs.osm))
+    if outputs.preview:
+        check_extension(outputs.preview, PNG)
     plain = {outputs.preview, outputs.osm}
     for target in outputs.paths():
         packed = target not in plain and format_of(target, outputs.format) == "GeoPackage"
