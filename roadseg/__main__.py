@@ -1,5 +1,6 @@
 """The program ``roadseg``, and ``python -m roadseg``: the command line, whose imports Ctrl-C ends at once."""
 
+import gc
 import os
 import signal
 from types import FrameType
@@ -10,8 +11,11 @@ def main() -> None:
     """Run the command line; until a command handles Ctrl-C itself, nothing has been begun."""
     if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
         signal.signal(signal.SIGINT, stop_at_once)
+    gc.disable()  # what is imported stays
     from roadseg.cli import main as command_line
 
+    gc.freeze()
+    gc.enable()
     command_line()
 
 

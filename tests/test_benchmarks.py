@@ -40,6 +40,7 @@ TINY = {
     "bench_pipeline": {"HEIGHT": 300, "WIDTH": 340, "BLOCK_PX": 224, "WINDOWS_MS": (0.1,)},
     "bench_recipes": {"STEPS": 1, "WIDTH": 2, "BATCH": 1, "CROP": 32, "ONLY": ["default", "plain U-Net"]},
     "bench_shift": {"OTHERS": {}},
+    "bench_start": {"COMMANDS": {"--help": ("--help",), "info": ("info",)}},
     "bench_training": {"TILE_PX": 80, "CROP": 48, "BATCH": 2, "BATCHES": 1},
     "bench_vectorize": {"MPX": 0.1},
     "bench_vectorize_command": {"SIDES": (300,)},

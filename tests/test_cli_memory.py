@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import run_python
 from worlds import write_raster
 
 from roadseg.cli import memory
@@ -112,8 +113,30 @@ def test_other_libraries_are_left_alone(library, monkeypatch):
     assert not found.settings
 
 
-def test_predict_keeps_its_memory(say, monkeypatch):
+@pytest.mark.parametrize("verb", ["predict", "vectorize"])
+def test_commands_on_rasters_keep_their_memory(verb, say, monkeypatch):
     calls = []
-    monkeypatch.setattr("roadseg.cli.predict.keep_freed_memory", lambda: calls.append("kept"))
-    assert say("predict", "none.tif", "-o", "roads.tif", "--model", "none.safetensors").status == 1
+    monkeypatch.setattr(f"roadseg.cli.{verb}.keep_freed_memory", lambda: calls.append("kept"))
+    options = ["--model", "none.safetensors"] if verb == "predict" else []
+    assert say(verb, "none.tif", "-o", "roads.gpkg", *options).status == 1
     assert calls == ["kept"]
+
+
+def test_what_is_imported_is_not_searched_for_garbage():
+    code = (
+        "import gc, sys\n"
+        "from roadseg.cli import memory\n"
+        "with memory.importing():\n    assert not gc.isenabled()\n"
+        "assert gc.isenabled() and not gc.get_freeze_count()  # another program's objects are its own\n"
+        "imported = []\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name in ('roadseg.compare', 'shapely'):\n"
+        "            imported.append(gc.isenabled())\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "sys.argv = ['roadseg', 'compare', 'none.gpkg', 'none.gpkg', '-o', 'out.gpkg']\n"
+        "from roadseg.__main__ import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert end.code == 1\n"
+        "print(imported, gc.isenabled(), gc.get_freeze_count() > 50_000)"
+    )
+    assert run_python(code).splitlines()[-1] == "[False, False] True True"

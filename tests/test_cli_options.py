@@ -4,8 +4,9 @@ import re
 
 import pytest
 import typer.main
+from commands import run_python
 
-from roadseg.cli import app
+from roadseg.cli import VERBS, app
 
 HEADINGS = {
     "predict": [
@@ -64,5 +65,46 @@ def test_what_a_command_requires_is_marked(help_of):
 
 @pytest.mark.parametrize(("start", "offered"), [("", ["uint8", "float32"]), ("f", ["float32"])])
 def test_choices_are_offered_to_the_shell(start, offered):
-    dtype = next(param for param in typer.main.get_command(app).commands["predict"].params if param.name == "dtype")
+    dtype = next(
+        param for param in typer.main.get_command(app).get_command(None, "predict").params if param.name == "dtype"
+    )
     assert [item.value for item in dtype.shell_complete(None, start)] == offered
+
+
+def outcome(convert, *given):
+    """Return the value and its type, or that there is none."""
+    try:
+        value = convert(*given)
+    except Exception:  # noqa: BLE001  (typer's own, another in each version)
+        return "wrong"
+    return repr(value), type(value)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_values_are_what_typer_makes_of_them(verb):
+    command = typer.main.get_command(app).get_command(None, verb)
+    context = command.make_context(verb, [], resilient_parsing=True)
+    params = [param for param in command.get_params(context) if param.name != "help"]
+    assert len(params) > 3
+    for param in params:
+        words = ["", "a.tif", "3", "-2.5", "1e3", "nan", " 7 ", "true", "x,y"]
+        many = param.nargs != 1 or getattr(param, "multiple", False)
+        for given in [None, param.default, *([(word, "b") for word in words] if many else words)]:
+            by_typer = outcome(type(param).process_value, param, context, given)
+            assert outcome(param.process_value, context, given) == by_typer, (param.name, given)
+
+
+def test_a_command_does_without_the_other_commands_and_pydantic():
+    code = (
+        "import sys\n"
+        "from roadseg.cli import main\n"
+        "sys.argv = ['roadseg', 'evaluate', 'none.tif', 'none.tif', '--buffer', '4', '--report', 'a.html']\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print('roadseg.evaluate' in sys.modules, [name for name in sys.modules if name == 'pydantic' or "
+        "name in ('roadseg.cli.train', 'roadseg.cli.predict')])"
+    )
+    assert run_python(code).splitlines()[-1] == "True []"
+
+
+def test_a_misspelt_command_is_corrected(say):
+    assert "Did you mean 'vectorize'?" in say("vectorise").stderr

@@ -89,7 +89,7 @@ def test_options_have_the_types_of_their_fields(verb):
 def test_the_command_line_has_the_same_options_and_defaults(verb):
     function, _, classes = VERBS[verb]
     explicit = {name for name in inspect.signature(function).parameters if name != "options"}
-    params = {param.name: param for param in typer.main.get_command(app).commands[verb].params}
+    params = {param.name: param for param in typer.main.get_command(app).get_command(None, verb).params}
     own = {"scenes", "rasters"} | explicit | ONLY_ON_THE_COMMAND_LINE
     declared = {name: one for settings_class in classes for name, one in offered(settings_class).items()}
     assert set(params) - own == set(declared)

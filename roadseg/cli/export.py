@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from roadseg.cli.memory import importing
 from roadseg.cli.options import OUTPUT, with_options
 from roadseg.cli.terminal import AsJson, Quiet, Verbose, exit_statuses, print_json, terminal_listener
 from roadseg.settings import ExportSettings
@@ -36,7 +37,8 @@ def export(
         exit_statuses(verbose, resumes=False),
         terminal_listener(quiet=quiet, progress=False, unit="files") as listener,
     ):
-        from roadseg.export import export as export_model
+        with importing():
+            from roadseg.export import export as export_model
 
         result = export_model(model, output, listener=listener, **options)
         listener.report(result.sentence())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from roadseg.cli.memory import importing
 from roadseg.cli.options import with_options
 from roadseg.cli.terminal import (
     AsJson,
@@ -50,7 +51,8 @@ def info(
     roadseg info --width 64 --upsample nearest
     """
     with exit_statuses(verbose):
-        from roadseg.info import bundled_models
+        with importing():
+            from roadseg.info import bundled_models
 
         architecture = from_options(ArchitectureSettings, options)
         if architecture.chosen() and (target or model):

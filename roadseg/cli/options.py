@@ -8,6 +8,7 @@ numbers and paths; ``roadseg.settings.option`` checks the values, as for Python 
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from inspect import Parameter
 from pathlib import Path
 from types import NoneType, UnionType
@@ -25,7 +26,25 @@ OUTPUT, MODEL = "Output", "Model and device"
 """Headings of options that the commands declare themselves."""
 
 
-class GroupedCommand(TyperCommand):
+class ConvertsPlainly:
+    """Part of a command that converts values which are there and right.
+
+    Typer asks pydantic for that, which takes a tenth of a second to load; the other values are left to it.
+    """
+
+    callback: Any
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters, and that of ``--help``."""
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        kinds = {name: one.annotation for name, one in inspect.signature(self.callback).parameters.items()}
+        for param in params:
+            if "process_value" not in vars(param):
+                param.process_value = _converter(param, kinds.get(param.name))
+        return params
+
+
+class GroupedCommand(ConvertsPlainly, TyperCommand):
     """A command whose help lists the options under their headings (``rich_help_panel``), in plain text."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
@@ -41,6 +60,28 @@ class GroupedCommand(TyperCommand):
         for heading, records in sections.items():
             with formatter.section(heading):
                 formatter.write_dl(records)
+
+
+def _converter(param: Any, annotation: Any) -> Callable[[Any, Any], Any]:
+    """Return what turns what is given for a parameter into its value."""
+    kind, by_typer = _members(get_args(annotation)[0])[0] if annotation else None, param.process_value
+    item = get_args(kind)[0] if get_origin(kind) is list else None
+
+    def convert(context: Any, given: Any) -> Any:
+        if not param.required and (given is None or given == ()):
+            value = () if item else None
+            return param.callback(context, param, value) if param.callback else value
+        with suppress(ValueError, TypeError):
+            if kind in _PLAIN and given is not None:
+                return kind(given)
+            if item in _PLAIN and given:
+                return [item(one) for one in given]
+        return by_typer(context, given)
+
+    return convert
+
+
+_PLAIN = {str, int, float, Path}
 
 
 def with_options(*settings: type, layered: type | None = None) -> Callable[[Command], Command]:

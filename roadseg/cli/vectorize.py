@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from roadseg.cli.batch import expand_stdin, fail_for, for_each_file
+from roadseg.cli.memory import importing, keep_freed_memory
 from roadseg.cli.options import OUTPUT, given, with_options
 from roadseg.cli.terminal import (
     AsJson,
@@ -71,12 +72,14 @@ def vectorize(
         exit_statuses(verbose, resumes=_resumes(output, options.get("part"))),
         terminal_listener(quiet=quiet, progress=progress, unit="Mpx") as listener,
     ):
-        from roadseg.files.inputs import find_files
-        from roadseg.files.outputs import make_folders, name_outputs
-        from roadseg.files.parts import own_and_helped
-        from roadseg.vectorize import endings_of, has_all_blocks, names_a_file
-        from roadseg.vectorize import vectorize as vectorize_one
+        with importing():
+            from roadseg.files.inputs import find_files
+            from roadseg.files.outputs import make_folders, name_outputs
+            from roadseg.files.parts import own_and_helped
+            from roadseg.vectorize import endings_of, has_all_blocks, names_a_file
+            from roadseg.vectorize import vectorize as vectorize_one
 
+        keep_freed_memory()
         asked = from_options(VectorizeSettings, options)
         check_combinations(from_options(VectorOutputs, options, vector=Path(output)), asked)
         found = find_files(expand_stdin(rasters))

@@ -168,4 +168,7 @@ def _make_table(path: Path) -> None:
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True)
+    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True)
+    if mode != "ro":
+        connection.execute("PRAGMA journal_mode = OFF")  # nobody needs an unfinished file
+    return connection
