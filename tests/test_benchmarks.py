@@ -5,9 +5,11 @@ import importlib
 import inspect
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import call, create_autospec
 
 import cv2
 import numpy as np
@@ -120,6 +122,71 @@ def first_parameters(function):
     """Return the first set of values that a test is parametrized with."""
     marks = [mark for mark in getattr(function, "pytestmark", []) if mark.name == "parametrize"]
     return {mark.args[0]: next(iter(mark.args[1])) for mark in marks}
+
+
+ADAPT = "--folder dev --tiles 3 0 --labels lines --drop 0.1 --shift 3 --offset 1 --jitter 0.5 --labels-are exact \
+         --minutes 1 --steps 2 --seed 4 --model standard --model-gsd 0.5"
+DAMAGE = {"drop": 0.1, "shift_m": 3.0, "offset_m": 1.0, "jitter": 0.5}
+ADAPTED = {"labels_are": "exact", "minutes": 1.0, "steps": 2, "model": "standard", "model_gsd": 0.5}
+ELSEWHERE = "--model m --every 3 --thresholds 0.1 0.2 --read-at 1 0.5 --scales 1 0.63 --no-recalibrate"
+TABLE = {"every": 3, "thresholds": [0.1, 0.2], "scales": [1.0, 0.63], "recalibrate": False}
+LINES = {"labels": "lines", "damage": DAMAGE, "options": ADAPTED, "seed": 4}
+
+COMMAND_LINES = [
+    ("bench_adapt", ADAPT, "measured", [call(Path("dev"), tiles=3, **LINES), call(Path("dev"), tiles=0, **LINES)]),
+    ("bench_elsewhere", ELSEWHERE, "table", [call("m", read_at=1.0, **TABLE), call("m", read_at=0.5, **TABLE)]),
+    ("bench_elsewhere", "--kinds --every 2", "table_of_kinds", [call("compact", every=2)]),
+    ("bench_elsewhere", "--sheets to --model m", "draw_sheets", [call("m", Path("to"), every=1)]),
+    (
+        "bench_shift",
+        "--model m --every 3 --only counted --threshold 0.4",
+        "table",
+        [call("m", every=3, only="counted", threshold=0.4)],
+    ),
+]
+"""Words that give every option, and the calls that they lead to."""
+
+
+def start(module, words, monkeypatch):
+    """Run the program of a benchmark."""
+    monkeypatch.setattr(sys, "argv", [module.__file__, *words])
+    module.main()
+
+
+@pytest.mark.parametrize(("name", "words", "function", "calls"), COMMAND_LINES)
+def test_a_benchmark_does_what_its_command_line_says(name, words, function, calls, monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    module = importlib.import_module(name)
+    if name == "bench_adapt":
+        monkeypatch.setattr(module, "folders", lambda: [Path("other"), Path("dev")])
+    work = create_autospec(getattr(module, function), return_value=["–"] * 8)
+    monkeypatch.setattr(module, function, work)
+    start(module, words.split(), monkeypatch)
+    assert work.mock_calls == calls
+
+
+@pytest.mark.parametrize("name", ["bench_adapt", "bench_elsewhere", "bench_shift"])
+def test_the_head_of_a_benchmark_has_commands_that_work(name, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    module = importlib.import_module(name)
+    names = {"measured", "table", "table_of_kinds", "draw_sheets"} & set(vars(module))
+    work = {one: create_autospec(getattr(module, one), return_value=["–"] * 8) for one in names}
+    for one in names:
+        monkeypatch.setattr(module, one, work[one])
+    monkeypatch.setattr(module, "folders", lambda: [Path("moravia_025")], raising=False)
+    lines = re.findall(rf"python tests/benchmarks/{name}.py (.*?)(?: {{4,}}#.*)?$", module.__doc__, re.MULTILINE)
+    assert len(lines) > 1
+    for line in lines:
+        start(module, line.split(), monkeypatch)
+        assert any(one.called for one in work.values()), line
+        for one in work.values():
+            one.reset_mock()
+    tried = " ".join(words for one, words, *_ in COMMAND_LINES if one == name)
+    with pytest.raises(SystemExit):
+        start(module, ["--help"], monkeypatch)
+    assert set(re.findall(r"^  (--[a-z-]+)", capsys.readouterr().out, re.MULTILINE)) == set(
+        re.findall(r"--[a-z-]+", tried)
+    )
 
 
 def test_the_scripts_that_make_models(tmp_path, monkeypatch, model_file, say):

@@ -226,7 +226,8 @@ def test_other_places(model):
     assert (found[:, 1] >= found[:, 0] - 1e-9).all()
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Print the tables, or draw the sheets, that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="compact", help="file, bundled name, or run folder with a checkpoint")
     parser.add_argument("--every", type=int, default=1, help="take every n-th image of a folder")
@@ -239,10 +240,13 @@ if __name__ == "__main__":
     given = parser.parse_args()
     if given.sheets:
         draw_sheets(given.model, given.sheets, every=given.every)
-        parser.exit()
-    if given.kinds:
+    elif given.kinds:
         table_of_kinds(given.model, every=given.every)
-        parser.exit()
-    for metres in given.read_at:
-        how = {"read_at": metres, "scales": given.scales, "recalibrate": not given.no_recalibrate}
-        table(given.model, every=given.every, thresholds=given.thresholds, **how)
+    else:
+        for metres in given.read_at:
+            how = {"read_at": metres, "scales": given.scales, "recalibrate": not given.no_recalibrate}
+            table(given.model, every=given.every, thresholds=given.thresholds, **how)
+
+
+if __name__ == "__main__":
+    main()

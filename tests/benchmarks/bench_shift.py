@@ -171,7 +171,8 @@ def test_shifts(model):
     assert len(rows) == 1 + 1 + len(SHIFTS) + len(OTHERS) + 2
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Print the table of a model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="compact", help="file, bundled name, or run folder with a checkpoint")
     parser.add_argument("--every", type=int, default=2, help="take every n-th dev tile")
@@ -179,3 +180,7 @@ if __name__ == "__main__":
     parser.add_argument("--threshold", type=float, help="instead of the card's")
     given = parser.parse_args()
     table(given.model, every=given.every, only=given.only, threshold=given.threshold)
+
+
+if __name__ == "__main__":
+    main()
