@@ -2,7 +2,7 @@
 
 ``adapt`` is the public function, with the options of ``roadseg adapt`` as keywords, and the whole chain: read plots of
 the scenes, bring rough labels onto the roads, keep ground apart, score the model, train it on, calibrate it, score it
-again, and write it if it has become better.
+again, and if it has become better, let it learn from the ground kept apart, too, and write it.
 """
 
 import time
@@ -24,11 +24,12 @@ from roadseg.training.adaptation import (
     recipe_for,
     write_adapted,
 )
-from roadseg.training.before_after import gain_in_words, judge, picture, require_gain, score_elsewhere
+from roadseg.training.before_after import gain_in_words, has_gained, judge, no_gain, picture, score_elsewhere
 from roadseg.training.data.labelled_plots import gsd_to_read_at, load_other_place
 from roadseg.training.data.pairs import training_files
 from roadseg.training.data.tiles import TileDataset
 from roadseg.training.dev_score import DevScore
+from roadseg.training.finish import SHARE, calibrated_like, finish, finish_in_words, finish_steps
 from roadseg.training.loop import Trainer
 from roadseg.training.run_folder import RunFolder
 
@@ -48,10 +49,10 @@ class AdaptResult:
         The model file.
     picture
         Areas that were scored, with the roads before and after.
-    steps, seconds
-        Training steps, and time from start to model.
+    steps, finish_steps, seconds
+        Training steps before the scores, those after them on all ground, and time from start to model.
     before, after
-        Scores on the areas that were kept apart.
+        Scores on the areas that were kept apart; ``after`` is that of the model before its finish.
     elsewhere_before, elsewhere_after
         Scores in another place (``dev``), if one was named.
     """
@@ -59,6 +60,7 @@ class AdaptResult:
     output: Path
     picture: Path | None
     steps: int
+    finish_steps: int
     seconds: float
     before: DevScore
     after: DevScore
@@ -152,25 +154,32 @@ def adapt_model(
             f"adapting {original.card.name} to {plots.description()}; {parts.held_in_words()}; device "
             f"{original.device} ({original.reason}), {recipe.precision}"
         )
-        listener.start(recipe.steps, trainer.step)
-        trainer.run(lambda _: listener.advance(1), until=started + 60 * settings.minutes - reserve_s)
+        listener.start(recipe.steps + finish_steps(recipe.steps), trainer.step)
+        clock, end = time.monotonic(), started + 60 * settings.minutes
+        trainer.run(lambda _: listener.advance(1), until=clock + (end - reserve_s - clock) / (1 + SHARE))
         model = blended(original, trainer)
         after = judge(original.scorer(parts.score), calibrated(model, original, parts.calibration), 0.5)
         sheet = picture(before, after)
         drawn = folder.draw("before_after.png", sheet) if sheet is not None else None
+        if not settings.anyway and not has_gained(before.score, after.score):
+            folder.remove_checkpoints()
+            raise no_gain(before.score, after.score, drawn)
+        gain = gain_in_words(before.score, after.score, "area")
+        listener.report(f"{gain} kept apart, after {trainer.step} steps; see {drawn}")
+        kept = calibrated(model, original, (*parts.calibration, *parts.score))
+        finisher = finish(trainer, plots, lambda _: listener.advance(1), end - _RESERVE_S, listener)
+        listener.report(finish_in_words(finisher))
+        model = blended(original, finisher)
+        kept_model = replace(after, engine=calibrated_like(kept, model))
+        write_adapted(output, model, texts, original, plots, (trainer, finisher), before, kept_model)
         folder.remove_checkpoints()
-        if not settings.anyway:
-            require_gain(before.score, after.score, drawn)
-        kept_model = replace(after, engine=calibrated(model, original, (*parts.calibration, *parts.score)))
-        write_adapted(output, model, texts, original, plots, trainer, before, kept_model)
-    gain = gain_in_words(before.score, after.score, "area")
-    listener.report(f"{gain} kept apart, after {trainer.step} steps; see {drawn}")
     elsewhere = score_elsewhere(other, before, kept_model)
     if elsewhere:
         listener.report(f"elsewhere: {gain_in_words(*elsewhere, 'tile')} of the place named with --dev")
     seconds = round(time.monotonic() - started, 1)
     listener.report(f"next: roadseg predict scene.tif -o roads.tif --model {output}")
-    return AdaptResult(output, drawn, trainer.step, seconds, before.score, after.score, *(elsewhere or ()))
+    scores = (before.score, after.score, *(elsewhere or ()))
+    return AdaptResult(output, drawn, trainer.step, finisher.step, seconds, *scores)
 
 
 def _inputs(data: Sequence[Path], settings: AdaptSettings, model: Path) -> list[Path]:

@@ -32,8 +32,8 @@ def adapt(
 ) -> None:
     """Make a model for your own imagery, from the map you have or a few labelled tiles.
 
-    Some ground is kept apart for the figures before and after; a model that is no better is not written. A stopped run
-    resumes when the same command is given again.
+    Some ground is kept apart for the figures before and after; a model that is no better is not written. Otherwise it
+    learns from that ground at the end, too. A stopped run resumes when the same command is given again.
 
     \b
     roadseg adapt scene.tif --labels osm_roads.gpkg -o mine.safetensors

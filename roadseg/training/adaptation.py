@@ -235,7 +235,7 @@ def write_adapted(
     texts: CardTexts,
     original: Original,
     plots: LabelledPlots,
-    trainer: Trainer,
+    runs: tuple[Trainer, Trainer],
     before: Judged,
     after: Judged,
 ) -> None:
@@ -247,10 +247,10 @@ def write_adapted(
         File to write, and the model.
     texts
         Texts for the card that were given; they take precedence.
-    original, plots, trainer
-        What was adapted, what it learned from, and the finished run.
+    original, plots, runs
+        What was adapted, what it learned from, the finished run, and the one on all ground.
     before, after
-        Its figures and, in the engine, its calibration: on more areas than that of the figures.
+        Its figures before the second run and, in the engine, its calibration: on more areas than that of the figures.
 
     Raises
     ------
@@ -259,13 +259,14 @@ def write_adapted(
     """
     measured = measurements_before_after(before.score, after.score, plots.name, "area")
     logits = Calibration(after.engine.temperature, after.engine.bias)
-    card = _card(texts, original.card, plots, trainer)
+    card = _card(texts, original.card, plots, runs)
     card = with_calibration(card, CalibrationResult(logits, measured=tuple(measured)))
     save_model(output, model, card, dtype="float16")
 
 
-def _card(texts: CardTexts, card: ModelCard, ground: LabelledPlots, trainer: Trainer) -> ModelCard:
+def _card(texts: CardTexts, card: ModelCard, ground: LabelledPlots, runs: tuple[Trainer, Trainer]) -> ModelCard:
     """Return the card of an adapted model, before its calibration and figures are known."""
+    trainer, finisher = runs
     meant = f"{card.name} adapted to {ground.name}; meant for imagery of such places, seasons and sensors only"
     texts = replace(texts, description=texts.description or meant)
     return ModelCard(
@@ -276,7 +277,7 @@ def _card(texts: CardTexts, card: ModelCard, ground: LabelledPlots, trainer: Tra
         gsd_range_m=ground.gsd_range_m,
         window_px=card.window_px,
         seen=seen_ranges(trainer.tiles, trainer.settings),
-        recipe=recipe_for_card(trainer.settings, card, steps_taken=trainer.step),
+        recipe=recipe_for_card(trainer.settings, card, steps_taken=trainer.step, finish_steps=finisher.step),
     )
 
 

@@ -41,20 +41,18 @@ def gain_in_words(before: DevScore, after: DevScore, where: str) -> str:
     )
 
 
-def require_gain(before: DevScore, after: DevScore, sheet: Path | None) -> None:
-    """Check that a model has become better.
+def has_gained(before: DevScore, after: DevScore) -> bool:
+    """Return whether a model has become better."""
+    return after.relaxed_f1 > before.relaxed_f1
 
-    Raises
-    ------
-    TrainingError
-        If it has not.
-    """
-    if after.relaxed_f1 <= before.relaxed_f1:
-        see = f"see {sheet}, then " if sheet else ""
-        raise TrainingError(
-            f"the model has not become better ({gain_in_words(before, after, 'area')}), so none was written; "
-            f"{see}check the labels or add some, or write it with --anyway"
-        )
+
+def no_gain(before: DevScore, after: DevScore, sheet: Path | None) -> TrainingError:
+    """Return the error of a model that has not become better; the sheet is its picture."""
+    see = f"see {sheet}, then " if sheet else ""
+    return TrainingError(
+        f"the model has not become better ({gain_in_words(before, after, 'area')}), so none was written; "
+        f"{see}check the labels or add some, or write it with --anyway"
+    )
 
 
 def score_elsewhere(areas: Sequence[DevArea], before: Judged, after: Judged) -> tuple[DevScore, DevScore] | None:
@@ -79,9 +77,9 @@ def picture(before: Judged, after: Judged) -> NDArray[np.uint8] | None:
 
 
 def measurements_before_after(before: DevScore, after: DevScore, data: str, where: str) -> list[Measurement]:
-    """Return the figures of a card about areas that were neither learned from nor calibrated on."""
-    place = f"{counted(after.tiles, where)} of {data}, never learned from"
-    slack = "slack 3 px square at the default threshold, counts pooled, before these areas joined the calibration"
+    """Return the figures of a card about areas that were neither learned from nor calibrated on until then."""
+    place = f"{counted(after.tiles, where)} of {data}, not yet learned from"
+    slack = "slack 3 px square at the default threshold, counts pooled, before these areas were learned from, too"
     return [
         Measurement("relaxed F1", after.relaxed_f1, f"{slack}; {before.relaxed_f1:.4f} before adapting", place),
         Measurement("IoU", after.iou, f"of the road class at the default threshold; {before.iou:.4f} before", place),
