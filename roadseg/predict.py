@@ -30,7 +30,7 @@ from roadseg.prediction.outputs import (
 from roadseg.prediction.overlap import overlapped
 from roadseg.prediction.parts import predict_part
 from roadseg.prediction.pipeline import KNOWN, ROAD, regrid_blocks
-from roadseg.prediction.plan import ScenePlan, scene_settings
+from roadseg.prediction.plan import scene_settings
 from roadseg.prediction.prepare import check_outputs, prepare
 from roadseg.prediction.recalibration import recalibrate
 from roadseg.prediction.scene_list import read_scene_list
@@ -38,6 +38,7 @@ from roadseg.prediction.views import predict_views
 from roadseg.progress import Listener
 from roadseg.raster.files import bounded_cache
 from roadseg.raster.partial import Partial, is_complete, partial_folder
+from roadseg.raster.probability import ProbabilityRaster
 from roadseg.raster.scene import Scene
 from roadseg.raster.shared_partial import shared_partial
 from roadseg.settings import (
@@ -257,7 +258,8 @@ def predict_scene(
             if outputs.preview:
                 finished.append((draw_preview(scene, plan, partial), outputs.preview))
             if outputs.vector:
-                finished += _extract_network(plan, partial, outputs.vector, listener, model.card.attribution)
+                raster = probability_on_model_grid(scene, plan, partial)
+                finished += _extract_network(raster, partial.folder, outputs.vector, listener, model.card.attribution)
             check_unchanged(prepared.states, discard=partial.discard)
             partial.publish(finished)
     if not known:
@@ -353,14 +355,15 @@ def _predict_part(
     )
 
 
-def _extract_network(plan: ScenePlan, partial: Partial, target: Path, listener: Listener, attribution: str) -> Finished:
+def _extract_network(
+    raster: ProbabilityRaster, folder: Path, target: Path, listener: Listener, attribution: str
+) -> Finished:
     """Extract the roads from the predicted probability into the partial folder."""
     from roadseg.roads.extract import ExtractionPlan, extract
     from roadseg.roads.files.outputs import stage_vectors
 
-    raster = probability_on_model_grid(plan, partial)
     pixels = "" if raster.ground.in_metres else "; lengths and widths are in pixels"
     listener.report(f"extracting the road network{pixels}")
-    roads = extract(ExtractionPlan(raster, VectorizeSettings()), partial.folder, listener)
+    roads = extract(ExtractionPlan(raster, VectorizeSettings()), folder, listener)
     listener.report(f"{len(roads):,} roads found")
-    return stage_vectors(roads, VectorOutputs(target), None, partial.folder, attribution=attribution)
+    return stage_vectors(roads, VectorOutputs(target), None, folder, attribution=attribution)

@@ -75,6 +75,17 @@ def test_it_is_extracted_as_the_model_saw_the_scene(tmp_path, out, grid, factor)
     assert shapely.distance(lines, shapely.Point(236_889.5, 901_173.5)).max() < NEAR
 
 
+@pytest.mark.parametrize("scales", [None, (2.0,)])
+def test_without_a_crs_the_pixel_size_given_makes_metres(tmp_path, out, scales):
+    scene = paint(tmp_path / "photo.tif", draw_t(450, 630, 3), crs=None, transform=Affine.identity())
+    heard: list[str] = []
+    run(scene, out, pixel_m=0.5, scales=scales, listener=Listener(report=heard.append))
+    lines, columns = roads(out.with_name("roads.gpkg"))
+    assert sorted(columns["length_m"]) == pytest.approx([105, 150, 165], abs=1.5 * NEAR)
+    assert np.sort(shapely.length(lines)) == pytest.approx([210, 300, 330], abs=3 * NEAR)
+    assert "extracting the road network" in heard
+
+
 def test_the_raster_on_the_scenes_grid_does_not_change_it(tmp_path, out):
     scene = paint(tmp_path / "other.tif", draw_t(450, 630, 3), transform=NORTH_UP @ Affine.scale(1 / 3))
     run(scene, out, grid="scene")

@@ -26,8 +26,9 @@ def write(folder, name, text):
 
 def test_text_and_tables(tmp_path):
     expected = [("a/x.tif", f"{tmp_path}/a/x.tif"), ("https://h/y.tif", "https://h/y.tif?k=1")]
-    text = write(tmp_path, "list.txt", "a/x.tif\n\nhttps://h/y.tif?k=1\n")
-    assert read_scene_list(text) == expected
+    for mark in ("", "\ufeff"):  # which editors on Windows put before a text
+        text = write(tmp_path, "list.txt", f"{mark}a/x.tif\n\nhttps://h/y.tif?k=1\n")
+        assert read_scene_list(text) == expected
     for column in ("href", "scene", "path", "url"):
         table = write(tmp_path, "list.csv", f"\ufeffdate,{column}\n2020,a/x.tif\n2021,https://h/y.tif?k=1\n")
         assert read_scene_list(table) == expected
@@ -38,7 +39,7 @@ def test_text_and_tables(tmp_path):
 def test_stac_items_give_their_image_or_the_asset_asked_for(tmp_path):
     thumbnail = {"href": "t.png", "type": "image/png", "roles": ["thumbnail"]}
     items = [item("A", visual=image("./a.tif"), thumb=thumbnail), item("B", visual=image("s3://b/b.tif"))]
-    path = write(tmp_path, "items.json", json.dumps({"type": "FeatureCollection", "features": items}))
+    path = write(tmp_path, "items.json", "\ufeff" + json.dumps({"type": "FeatureCollection", "features": items}))
     assert read_scene_list(path) == [("A.tif", f"{tmp_path}/a.tif"), ("B.tif", "s3://b/b.tif")]
     assert read_scene_list(write(tmp_path, "one.json", json.dumps({"features": items[:1]})), "thumb")[0][1].endswith(
         "t.png"

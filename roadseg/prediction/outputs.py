@@ -62,11 +62,20 @@ def draw_preview(scene: Scene, plan: ScenePlan, partial: Partial) -> Path:
     return picture
 
 
-def probability_on_model_grid(plan: ScenePlan, partial: Partial) -> ProbabilityRaster:
+def probability_on_model_grid(scene: Scene, plan: ScenePlan, partial: Partial) -> ProbabilityRaster:
     """Return the predicted probability at the model's resolution, where roads are extracted."""
     grid = plan.grid_model.cropped(plan.area_model)
-    joined = join_predicted(plan, partial)
-    return ProbabilityRaster(joined, "probability", grid, grid, threshold=plan.threshold, area=plan.area)
+    joined, (down, across) = join_predicted(plan, partial), scene.gsd_factors
+    given = scene.settings.pixel_m
+    return ProbabilityRaster(
+        joined,
+        "probability",
+        grid,
+        grid,
+        threshold=plan.threshold,
+        area=plan.area,
+        pixel_m=(given / down, given / across) if given else None,
+    )
 
 
 def are_finished(scene: str, outputs: PredictOutputs, card: ModelCard) -> bool:

@@ -42,7 +42,7 @@ def read_scene_list(path: Path, asset: str | None = None) -> Listed:
     kind = path.suffix.lower()
     try:
         if kind in {".json", ".geojson"}:
-            found = _items(json.loads(path.read_text(encoding="utf-8")).get("features", ()), path, asset)
+            found = _items(json.loads(path.read_text(encoding="utf-8-sig")).get("features", ()), path, asset)
         elif kind in {".parquet", ".geoparquet"}:
             from roadseg.roads.files.geoparquet import read_rows
 
@@ -51,7 +51,7 @@ def read_scene_list(path: Path, asset: str | None = None) -> Listed:
             with path.open(newline="", encoding="utf-8-sig") as file:
                 found = _rows(csv.DictReader(file), path, asset)
         else:
-            lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+            lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
             found = [(line.partition("?")[0], line) for line in lines if line]
     except (OSError, ValueError, AttributeError, TypeError, RecursionError, csv.Error) as error:
         raise SceneError(f"{path} cannot be read as a list of scenes ({error}); check the file") from error

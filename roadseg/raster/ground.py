@@ -46,7 +46,7 @@ class Ground:
         Size and direction of a pixel anywhere, see ``plane_steps`` and ``metre_steps``. None: everywhere
         ``pixel_size``, at right angles.
     in_metres
-        Whether sizes are in metres; in pixels otherwise, because no CRS gives metres.
+        Whether sizes are in metres; in pixels otherwise, because nothing gives metres.
     """
 
     crs: str | None = None
@@ -73,11 +73,11 @@ class Ground:
         return np.broadcast_to(np.diag(self.pixel_size), (len(pixels), 2, 2))
 
 
-def ground_of(grid: Grid) -> Ground:
-    """Return the ground under a grid."""
+def ground_of(grid: Grid, pixel_m: tuple[float, float] | None = None) -> Ground:
+    """Return the ground under a grid; ``pixel_m`` is the size of its pixels, down and across, if no CRS tells."""
     transform, crs, pixel_size = tuple(grid.transform)[:6], grid.crs, grid.pixel_size_m()
     if crs is None or pixel_size is None:
-        return Ground(crs, transform, in_metres=False)
+        return Ground(crs, transform, pixel_m) if pixel_m else Ground(crs, transform, in_metres=False)
     try:
         steps = metre_steps(transform, (grid.height, grid.width), lambda xy: reproject(xy, crs, DEGREES))
     except SceneError:  # a CRS that lies nowhere on Earth still has a unit

@@ -47,6 +47,8 @@ class ProbabilityRaster:
         Area outside of which all pixels are nodata; None reads all of them.
     attribution
         Whom to credit, if the file says so.
+    pixel_m
+        Size of the pixels of ``grid`` in metres, down and across, for one whose CRS does not tell; None if unknown.
     """
 
     def __init__(
@@ -59,10 +61,11 @@ class ProbabilityRaster:
         threshold: float | None = None,
         area: Area | None = None,
         attribution: str = "",
+        pixel_m: tuple[float, float] | None = None,
     ) -> None:
         self.path, self.kind, self.source, self.grid = path, kind, source, grid
         self.threshold, self.area, self.attribution = threshold, area, attribution
-        self.ground = ground_of(grid)
+        self.ground = ground_of(grid, pixel_m)
         self._open: tuple[int, RoadRaster] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
