@@ -316,6 +316,16 @@ def test_a_bad_scene_among_good_ones(ask, draw, tmp_path):
         assert names_in("roads") == ["a.tif", "c.tif"]
 
 
+def test_folders_made_for_scenes_that_all_fail_are_removed(ask, tmp_path):
+    bad_scenes(tmp_path)
+    (tmp_path / "masks").mkdir()
+    scenes = tmp_path / "text.tif", tmp_path / "none.tif"
+    said = ask(*scenes, "-o", "new/roads", "--mask", "masks/deep", "--summary", "summary.json")
+    assert said.status == 1
+    assert said.error.startswith("2 of 2 scenes failed: ")
+    assert names_in() == ["summary.json"]
+
+
 def test_very_verbose_shows_where(ask, tmp_path):
     said = ask(tmp_path / "none.tif", "-o", "r.tif", "-vv")
     assert said.status == 1

@@ -184,6 +184,12 @@ def test_a_bad_raster_among_good_ones(run, tmp_path):
     assert names_in("out") == ["good.gpkg"]
 
 
+def test_a_folder_made_for_rasters_that_all_fail_is_removed(run, tmp_path):
+    bad_rasters(tmp_path)
+    said = run(tmp_path / "rgb.tif", tmp_path / "none.tif", "-o", "new/out/")
+    assert (said.status, names_in()) == (1, [])
+
+
 def test_libraries_that_are_not_needed_are_not_loaded(raster, tmp_path):
     code = (
         "import sys\n"

@@ -6,7 +6,7 @@ import pytest
 
 from roadseg.errors import OutputError, SceneError
 from roadseg.files.inputs import find_files, unique_stems
-from roadseg.files.outputs import GEOTIFF, check_extension, make_folders
+from roadseg.files.outputs import GEOTIFF, check_extension, output_folders
 
 
 def test_patterns_are_expanded_in_order_and_names_stay(tmp_path):
@@ -22,11 +22,16 @@ def test_patterns_are_expanded_in_order_and_names_stay(tmp_path):
 
 
 def test_folders_are_made_or_it_is_said_why_not(tmp_path):
-    make_folders([tmp_path / "new" / "deep", tmp_path])
-    assert (tmp_path / "new" / "deep").is_dir()
+    with output_folders([tmp_path / "new" / "deep", tmp_path]):
+        (tmp_path / "new" / "deep" / "kept").touch()
+    assert (tmp_path / "new" / "deep" / "kept").exists()
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match=r"cannot create the folder .*file .it is a file"):
-        make_folders([tmp_path / "file"])
+    with (
+        pytest.raises(OutputError, match=r"cannot create the folder .*file .it is a file"),
+        output_folders([tmp_path / "first", tmp_path / "file"]),
+    ):
+        pass
+    assert not (tmp_path / "first").exists()
 
 
 def test_stems_are_names_without_folder_ending_and_query():

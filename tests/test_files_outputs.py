@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from roadseg.errors import OutputError
-from roadseg.files.outputs import check_distinct, check_target, make_folders, publish, write_output
+from roadseg.files.outputs import check_distinct, check_target, output_folders, publish, write_output
 
 
 def test_a_place_is_checked_before_any_work(tmp_path):
@@ -35,8 +35,8 @@ def test_outputs_are_local(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(OutputError, match=f"^{name} is not a local file; .* upload it afterwards$"):
         check_target(Path(name), overwrite=True, inputs=[])
-    with pytest.raises(OutputError, match="is not a local file"):
-        make_folders([Path(name)])
+    with pytest.raises(OutputError, match="is not a local file"), output_folders([Path(name)]):
+        pass
     assert not list(tmp_path.iterdir())
 
 

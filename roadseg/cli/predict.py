@@ -87,9 +87,13 @@ def predict(
     check_stdout(output, as_json=as_json)
     with usage_errors():
         check_combinations(output, from_options(PredictSettings, options))
-    with exit_statuses(verbose), terminal_listener(quiet=quiet, progress=progress, unit="Mpx") as listener:
+    with (
+        exit_statuses(verbose),
+        terminal_listener(quiet=quiet, progress=progress, unit="Mpx") as listener,
+        ExitStack() as folders,
+    ):
         with importing():
-            from roadseg.files.outputs import make_folders
+            from roadseg.files.outputs import output_folders
             from roadseg.files.parts import own_and_helped
             from roadseg.predict import ready_model
 
@@ -102,7 +106,7 @@ def predict(
             outputs = from_options(PredictOutputs, options, raster=raster)
             jobs, several = _jobs(names or [], batch, outputs, output)
             if several:
-                make_folders(outputs.paths())
+                folders.enter_context(output_folders(outputs.paths()))
             if batch.summary:
                 read = [loaded.path, batch.scenes, *(Path(name) for name, _ in jobs)]
                 check_summary(

@@ -1,5 +1,6 @@
 """``roadseg vectorize``."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,10 +72,11 @@ def vectorize(
     with (
         exit_statuses(verbose, resumes=_resumes(output, options.get("part"))),
         terminal_listener(quiet=quiet, progress=progress, unit="Mpx") as listener,
+        ExitStack() as folders,
     ):
         with importing():
             from roadseg.files.inputs import find_files
-            from roadseg.files.outputs import make_folders, name_outputs
+            from roadseg.files.outputs import name_outputs, output_folders
             from roadseg.files.parts import own_and_helped
             from roadseg.vectorize import endings_of, has_all_blocks, names_a_file
             from roadseg.vectorize import vectorize as vectorize_one
@@ -94,7 +96,7 @@ def vectorize(
             jobs = name_outputs(found, outputs, endings_of(outputs)) if several else [(found[0], outputs)]
             settings = given(VectorizeSettings, options)
             if several:
-                make_folders(outputs.paths())
+                folders.enter_context(output_folders(outputs.paths()))
 
             def process(raster: str, targets: VectorOutputs) -> None:
                 done = vectorize_one(

@@ -49,21 +49,37 @@ def name_outputs(inputs: Sequence[str], folders: Outputs, endings: Mapping[str, 
     ]
 
 
-def make_folders(paths: Iterable[Path]) -> None:
-    """Create missing folders.
+@contextmanager
+def output_folders(paths: Sequence[Path], cure: str = "choose another place") -> Iterator[None]:
+    """Context manager that creates missing folders, parents included, and on exit removes those still empty.
+
+    Parameters
+    ----------
+    paths
+        The folders.
+    cure
+        What to do if one cannot be created, for the message.
 
     Raises
     ------
     OutputError
-        If one cannot be created.
+        If one cannot be created, or is not local.
     """
     for path in paths:
         check_local(path)
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            reason = "it is a file" if path.exists() else error.strerror
-            raise OutputError(f"cannot create the folder {path} ({reason}); choose another place") from error
+    made = {folder for path in paths for folder in (path, *path.parents) if not folder.exists()}
+    try:
+        for path in paths:
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                reason = "it is a file" if path.exists() else error.strerror
+                raise OutputError(f"cannot create the folder {path} ({reason}); {cure}") from error
+        yield
+    finally:
+        for folder in sorted(made, key=lambda folder: len(folder.parts), reverse=True):
+            with suppress(OSError):
+                folder.rmdir()
 
 
 _STAGING = "left-by-roadseg"
@@ -118,33 +134,19 @@ def staging_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def writable_folder(path: Path, cure: str) -> Iterator[Path]:
-    """Context manager that yields a writable folder; folders it had to create are removed on exit if still empty.
-
-    Parameters
-    ----------
-    path
-        The folder; missing parents are created too.
-    cure
-        What to do if it is not writable, for the message.
+    """Context manager that yields a folder that can be written to, made and removed like ``output_folders``.
 
     Raises
     ------
     OutputError
         If it cannot be created or written to, or is not local.
     """
-    check_local(path)
-    made = [folder for folder in (path, *path.parents) if not folder.exists()]
-    try:
+    with output_folders([path], cure):
         try:
-            path.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=path).close()
         except OSError as error:
             raise OutputError(f"cannot write to {path} ({error.strerror}); {cure}") from error
         yield path
-    finally:
-        with suppress(OSError):
-            for folder in made:
-                folder.rmdir()
 
 
 def check_target(target: Path, *, overwrite: bool, inputs: Iterable[Path]) -> None:
