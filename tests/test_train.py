@@ -159,7 +159,7 @@ def test_a_teacher_that_does_not_fit_is_refused(data: Path, tmp_path: Path) -> N
     output, other = tmp_path / "m.safetensors", tmp_path / "other.safetensors"
     network = ResUNet(bands=4, width=2, upsample="bilinear")
     save_model(other, network, ModelCard("other", mean=(0.5,) * 4, std=(0.2,) * 4))
-    with pytest.raises(TrainingError, match="sees 4 bands, the run 3"):
+    with pytest.raises(TrainingError, match="needs 4 bands, the run has 3"):
         train_model(DataSettings((data,)), output, CardTexts("m"), replace(SETTINGS, teacher=str(other)))
     save_model(other, ResUNet(bands=3, width=2, upsample="bilinear"), ModelCard("other", gsd_m=0.3))
     with pytest.raises(TrainingError, match=r"train at --gsd 0\.3"):
@@ -349,6 +349,8 @@ def test_crop_that_does_not_fit_the_network_is_wrong_usage(data: Path, tmp_path:
     done = roadseg("train", data, "-o", tmp_path / "m.safetensors", "--crop", "33")
     assert done.returncode == 2
     assert "multiple of 8" in done.stderr
+    done = roadseg("train", data, "-o", tmp_path / "m.safetensors", "--crop", "8", "--batch", "1")
+    assert (done.returncode, "16" in done.stderr) == (2, True)
 
 
 def _no_folder(data: Path) -> None:

@@ -79,3 +79,10 @@ def test_real_tiles_are_rarely_suspected_and_often_caught() -> None:
         caught += bool(moved and moved.clear >= CLEAR and np.hypot(moved.rows - 14, moved.cols + 11) <= 5)
     assert suspected <= 1
     assert caught >= 0.6 * count
+
+
+def test_edges_beyond_what_is_labelled_say_nothing() -> None:
+    image, label = np.zeros((3, 200, 220), np.uint8), np.zeros((200, 220), np.uint8)
+    label[40:48], label[100:] = 1, 255
+    image[:, 120:, ::7] = 200
+    assert fit_at_shifts(image, label) is None

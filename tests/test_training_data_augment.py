@@ -132,6 +132,12 @@ def test_blur_smooths_half_of_the_crops_and_keeps_their_brightness() -> None:
     assert torch.allclose(blurred.mean(dim=(1, 2, 3)), images.float().mean(dim=(1, 2, 3)) / 255, atol=0.01)
 
 
+def test_a_blur_may_be_wider_than_a_crop() -> None:
+    images, labels = crops(side=16)
+    blurred, _ = augment(images, labels, replace(NONE, blur_px=30), seed=0, step=0)
+    assert blurred.var((-2, -1)).mean() < 0.6 * (images / 255).var((-2, -1)).mean()
+
+
 def test_compression_makes_errors_of_the_size_jpeg_makes() -> None:
     rng = np.random.default_rng(0)
     smooth = cv2.GaussianBlur(rng.integers(0, 256, (64, 64)).astype(np.uint8), (0, 0), 1.2)

@@ -108,7 +108,9 @@ def test_the_command_prints_a_table_and_trains_nothing(data: Path, tmp_path: Pat
     done = roadseg("train", data, "-o", output, "--check", "--crop", "32", "-q")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[1].split()[:4] == ["void.tif", "260", "×", "210"]
-    assert "small.tif: smaller than a crop" in done.stdout
+    assert "small.tif: smaller than a crop of 32 px, so it is mirrored at its borders; choose a smaller --crop" in (
+        done.stdout
+    )
     assert (tmp_path / "m.check.png").exists()
     assert not output.exists()
     done = roadseg("train", data, "-o", output, "--check", "--crop", "32", "-q", "--bands", "3,1")

@@ -54,8 +54,8 @@ def test_a_csv_file_may_be_written_as_excel_does(tmp_path: Path, separator: str)
         ("image,mask\na.tif,b.tif\n\nc.tif,b.tif\nx/../a.tif,b.tif\n", "twice, in lines 2 and 5; keep one"),
         ("image,mask,split\na.tif,b.tif,train\na.tif,b.tif,test\n", "twice, in lines 2 and 3; keep one"),
         ("image,mask,split\na.tif,b.tif,extra\n", "the split extra in line 2"),
-        ("image,mask,split\na.tif,b.tif,dev\n", "names nothing to train on"),
-        ("", "names nothing to train on"),
+        ("image,mask,split\na.tif,b.tif,test\n", "names no pair to use"),
+        ("", "names no pair to use"),
     ],
 )
 def test_bad_csv_files_are_named(tmp_path: Path, text: str, message: str) -> None:

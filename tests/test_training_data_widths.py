@@ -43,6 +43,14 @@ def test_an_attribute_wins_where_it_says_something() -> None:
     assert any("1 road without w" in note for note in notes)
 
 
+def test_a_class_that_is_not_in_the_table_may_have_a_width() -> None:
+    notes: list[str] = []
+    found = Widths(attribute="w").of(4, ["Hauptstraße", "Gasse", "footway", "residential"], [8, None, 3, 0], notes)
+    assert found.tolist() == [8, 0, 0, 0]
+    assert "left out, as their class is not in the table of widths: 1 Gasse (--width-table)" in notes
+    assert "1 road with a width of 0 left out" in notes
+
+
 def test_unlisted_classes_are_left_out_and_named() -> None:
     notes: list[str] = []
     assert Widths().of(2, ["residential", "escalator"], None, notes)[1] == 0

@@ -1,5 +1,6 @@
 """The history of a run: when it is scored, what is noted, how long it waits for a better score."""
 
+import pytest
 import torch
 
 from roadseg.settings import TrainSettings
@@ -15,11 +16,17 @@ def scored(history: TrainingHistory, step: int, value: float) -> None:
 
 def test_scores_come_evenly_and_not_at_the_end() -> None:
     history = TrainingHistory(TrainSettings(steps=10, evaluations=4))
-    assert [step for step in range(11) if history.evaluation_due(step)] == [2, 4, 6, 8]
-    history.add_row(4, 0.5, 0.1, 9.0)
-    assert history.evaluation_due(4)
-    history.add_scores(4, {"relaxed_f1": 0.7}, WEIGHTS)
-    assert not history.evaluation_due(4)
+    assert [step for step in range(11) if history.evaluation_due(step)] == [3, 5, 8]
+    history.add_row(5, 0.5, 0.1, 9.0)
+    assert history.evaluation_due(5)
+    history.add_scores(5, {"relaxed_f1": 0.7}, WEIGHTS)
+    assert not history.evaluation_due(5)
+
+
+@pytest.mark.parametrize(("steps", "evaluations"), [(4600, 4), (300, 7), (7, 4), (7, 7), (5, 9), (10, 1)])
+def test_there_are_as_many_scores_as_asked_for_with_the_last_one(steps: int, evaluations: int) -> None:
+    history = TrainingHistory(TrainSettings(steps=steps, evaluations=evaluations))
+    assert sum(map(history.evaluation_due, range(steps + 1))) + 1 == min(evaluations, steps)
 
 
 def test_a_step_has_one_row() -> None:

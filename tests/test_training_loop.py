@@ -15,7 +15,7 @@ import pytest
 import torch
 from training_runs import SETTINGS, tiles, trainer
 
-from roadseg.errors import TrainingError
+from roadseg.errors import DeviceError, TrainingError
 from roadseg.model.resunet import ResUNet
 from roadseg.progress import Listener
 from roadseg.settings import OptimizerName, Precision, TrainSettings
@@ -394,3 +394,15 @@ def test_a_tile_that_cannot_be_read_stops_the_run_with_its_own_words(tmp_path: P
     work.tiles.crops = broken  # type: ignore[method-assign]
     with pytest.raises(TrainingError, match="the disk is gone"):
         work.run()
+
+
+@pytest.mark.parametrize("place", ["roadseg.training.loop.augment", "roadseg.training.loop.normalize"])
+def test_too_little_memory_beside_the_network_has_a_cure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    def exhausted(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(place, exhausted)
+    with pytest.raises(DeviceError, match=r"cpu has too little memory .* choose a smaller --batch or --crop"):
+        trainer(tmp_path).run()

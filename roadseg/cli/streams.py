@@ -39,7 +39,7 @@ def printable(text: str) -> str:
 def system_sentence(error: MemoryError | OSError) -> str:
     """Return what the system said as a sentence with a cure."""
     if isinstance(error, MemoryError):
-        return "there is not enough memory; close other programs, or make --block or --batch smaller"
+        return "there is not enough memory; close other programs, or choose a smaller --block, --batch or --crop"
     what = f"{error.filename} cannot be used" if error.filename else "reading or writing failed"
     cures = {errno.ENAMETOOLONG: "give it a shorter name"}
     cures |= dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room")

@@ -134,6 +134,7 @@ def _check(
             data_from_options(place, options, needed=True),
             output,
             settings,
+            device=options.get("device", "auto"),
             sheet=sheet,
             listener=listener,
         )

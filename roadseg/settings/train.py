@@ -100,7 +100,7 @@ class TrainSettings:
             "Side of a crop in pixels, a multiple of 8.",
             MODEL,
             "PX",
-            min=8,
+            min=16,  # at 8 px the deepest level has one pixel, too few for batch statistics
             max=8192,
             rule=("a multiple of 8", lambda side: side % 8 == 0),
         ),

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from roadseg.errors import DeviceError
+from roadseg.errors import DeviceError, counted
 from roadseg.model.device import is_out_of_memory
 from roadseg.model.resunet import ResidualBlock, ResUNet, StemBlock
 from roadseg.settings import TrainSettings
@@ -87,10 +87,7 @@ class ForwardBackward:
                 if not is_out_of_memory(error):
                     raise
                 if self.processes.size > 1 or self.parts >= len(x):
-                    raise DeviceError(
-                        f"{x.device} has too little memory to train on {len(x)} crops of {x.shape[-1]} px; "
-                        "choose a smaller --batch or --crop"
-                    ) from error
+                    raise too_little_memory(x.device, len(x), x.shape[-1]) from error
             # Outside the except block, where the error no longer holds the tensors of the failed try.
             self.parts *= 2
             if x.device.type == "cuda":
@@ -122,6 +119,14 @@ class ForwardBackward:
         labels = without_missing(logits, labels) if roads_missing else labels
         sums = loss_sums(logits, labels, self.settings, teacher_probability)
         return loss_from_sums(self.processes.sum_for_loss(sums), self.settings)
+
+
+def too_little_memory(device: torch.device, batch: int, crop: int) -> DeviceError:
+    """Return the error of a device that cannot train on so many crops of this side in pixels."""
+    return DeviceError(
+        f"{device} has too little memory to train on {counted(batch, 'crop')} of {crop} px; "
+        "choose a smaller --batch or --crop"
+    )
 
 
 def require_compiler(device: torch.device) -> None:

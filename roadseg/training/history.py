@@ -92,9 +92,9 @@ class TrainingHistory:
 
     def evaluation_due(self, step: int) -> bool:
         """Return whether this step is to be evaluated and has not been; the last step is left to the end of the run."""
-        every = max(1, self.settings.steps // self.settings.evaluations)
+        before, now = ((n * self.settings.evaluations) // self.settings.steps for n in (step - 1, step))
         done = self._ends_with(step) and _SCORE in self.rows[-1]
-        return step % every == 0 and 0 < step < self.settings.steps and not done
+        return before < now and 0 < step < self.settings.steps and not done
 
     def add_scores(self, step: int, figures: Mapping[str, float], weights: Mapping[str, Tensor]) -> None:
         """Add dev figures to the last row; with patience, keep a copy of the weights that scored best."""

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from roadseg.errors import OutputError
+from roadseg.model.device import is_out_of_memory
 from roadseg.model.resunet import ResUNet, normalize
 from roadseg.progress import Listener, interrupts_at_once
 from roadseg.settings import TrainSettings
@@ -25,9 +26,10 @@ from roadseg.training.average import WeightAverage
 from roadseg.training.checkpoint import Checkpoint, load_optimizer, optimizer_tensors, read_checkpoint, write_checkpoint
 from roadseg.training.data.augment import augment
 from roadseg.training.data.feed import Feed
+from roadseg.training.data.memory import lacking_memory
 from roadseg.training.data.tiles import TileDataset
 from roadseg.training.distributed import ProcessGroup
-from roadseg.training.gradients import ForwardBackward, compile_blocks, memory_format_for
+from roadseg.training.gradients import ForwardBackward, compile_blocks, memory_format_for, too_little_memory
 from roadseg.training.history import SmoothedLoss, TrainingHistory
 from roadseg.training.optimizer import learning_rate_at, make_optimizer, set_learning_rate
 
@@ -141,6 +143,8 @@ class Trainer:
         ------
         TrainingError
             If the loss is NaN or infinite.
+        DeviceError
+            If memory does not suffice.
         """
         self._prepare()
         whole_run = self.listener.defer_interrupts if self.processes.size > 1 else interrupts_at_once
@@ -149,6 +153,10 @@ class Trainer:
                 self._train(feed, on_step, evaluate, until)
                 self.save()
                 self.processes.barrier()  # a process that left early would take the connection with it
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise too_little_memory(self.device, self.settings.batch, self.settings.crop) from error
         except KeyboardInterrupt:
             if not self._mid_step and self.step and self.processes.size == 1:
                 self.save()
@@ -220,6 +228,8 @@ class Trainer:
         return (self.processes.size == 1 or self._reads_now()) and self.processes.any_true(wanted, self.device)
 
     def _prepare(self) -> None:
+        if lacking := lacking_memory(self.settings, self.device):
+            self.listener.warn(lacking)
         self.model.train().to(memory_format=memory_format_for(self.model.width))  # type: ignore[call-overload]
         self.processes.synchronize_batch_norms(self.model)
         if self.device.type == "cuda":

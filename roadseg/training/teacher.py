@@ -7,7 +7,7 @@ mask, and average out errors of single masks. Source: Hinton, Vinyals, Dean 2015
 import torch
 from torch import Tensor
 
-from roadseg.errors import TrainingError
+from roadseg.errors import TrainingError, counted
 from roadseg.model.card import ModelCard, find_model
 from roadseg.model.resunet import ResUNet, road_probability
 from roadseg.model.weights import load_model
@@ -22,8 +22,8 @@ class Teacher:
 
     Parameters
     ----------
-    network, card
-        A trained model.
+    model, card
+        A trained model and its card.
     device, precision
         Device and number format to compute in.
     """
@@ -54,10 +54,12 @@ def load_teacher(settings: TrainSettings, *, bands: int, gsd_m: float, device: t
     wanted = settings.teacher
     model, card = load_model(find_model(wanted))
     if card.bands != bands:
-        raise TrainingError(f"the teacher {wanted} sees {card.bands} bands, the run {bands}; choose them with --bands")
+        raise TrainingError(
+            f"the teacher {wanted} needs {counted(card.bands, 'band')}, the run has {bands}; choose them with --bands"
+        )
     if abs(card.gsd_m / gsd_m - 1) > _SAME_GSD:
         raise TrainingError(
-            f"the teacher {wanted} knows pixels of {card.gsd_m:g} m, the run has {gsd_m:g} m; train at --gsd "
-            f"{card.gsd_m:g} or choose another teacher"
+            f"the teacher {wanted} reads pixels of {card.gsd_m:g} m, the run has {gsd_m:g} m; train at "
+            f"--gsd {card.gsd_m:g} or choose another teacher"
         )
     return Teacher(model, card, device=device, precision=settings.precision)

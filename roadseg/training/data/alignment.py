@@ -65,9 +65,9 @@ def fit_at_shifts(image: NDArray[np.uint8], label: NDArray[np.uint8], *, reach_p
     if not rim.any() or min(label.shape) <= 2 * reach_px:
         return None
     edges = _edges(image)
+    edges = np.where(known, edges - edges[known].mean(), 0)
     if not edges.max() > _FLAT:
         return None
-    edges = np.where(known, edges - edges[known].mean(), 0)
     wanted = rim / rim.sum() - inside / max(1, int(inside.sum()))
     size = [cv2.getOptimalDFTSize(n + reach_px) for n in label.shape]
     spectrum = np.fft.rfft2(edges, size) * np.conj(np.fft.rfft2(wanted, size))

@@ -175,6 +175,7 @@ def _blur_or_sharpen(images: Tensor, settings: AugmentSettings, drawn: dict[str,
     blur = settings.blur_px * drawn["blur"]
     strength = torch.where(blur > 0, 1.0, -settings.sharpen * drawn["sharpen"])
     reach = math.ceil(3 * max(settings.blur_px, _SHARPEN_PX if settings.sharpen else 0))
+    reach = min(reach, images.shape[-1] - 1)  # as far as a crop can be reflected
     smooth = _blur(images, torch.where(blur > 0, blur, _SHARPEN_PX).flatten(), reach)
     return images.lerp(smooth, strength).clamp_(0, 1)
 

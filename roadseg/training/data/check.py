@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roadseg.errors import RoadsegError, counted, shortened
+from roadseg.model.device import choose_device
 from roadseg.progress import Listener
 from roadseg.raster.picture import write_picture
 from roadseg.settings import DataSettings, TrainSettings
@@ -18,6 +19,7 @@ from roadseg.training.data.alignment import CLEAR, Fit, best_shift, fit_at_shift
 from roadseg.training.data.contact_sheet import THUMB_PX, SheetEntry, Thumbnail, draw_contact_sheet, overlay
 from roadseg.training.data.file_tiles import FileTile
 from roadseg.training.data.load import collect_pairs, load_training_data
+from roadseg.training.data.memory import lacking_memory
 from roadseg.training.data.tiles import VOID
 from roadseg.training.data.validate import at_gsd, open_pairs
 from roadseg.windows import Window, square_windows
@@ -102,7 +104,7 @@ class CheckReport:
 
 
 def check_training_data(
-    data: DataSettings, output: Path, settings: TrainSettings, *, sheet: Path, listener: Listener
+    data: DataSettings, output: Path, settings: TrainSettings, *, device: str = "auto", sheet: Path, listener: Listener
 ) -> CheckReport:
     """Check all training pairs, and draw a contact sheet with odd ones first.
 
@@ -110,6 +112,8 @@ def check_training_data(
     ----------
     data, output, settings
         As of ``load_training_data``.
+    device
+        Device that is to train, whose memory must suffice.
     sheet
         PNG to write.
     listener
@@ -118,8 +122,9 @@ def check_training_data(
     Raises
     ------
     RoadsegError
-        If there are no pairs at all, or the sheet cannot be written.
+        If there are no pairs at all, the sheet cannot be written, or there is no such device.
     """
+    lacking = lacking_memory(settings, choose_device(device)[0])
     pairs, _, unusable = collect_pairs(data, output, listener)
     unusable = list(unusable)
     listener.start(len(pairs), 0)
@@ -147,7 +152,7 @@ def check_training_data(
         obstacles = [
             f"{counted(len(unusable), 'pair')} cannot be used; repair them, or leave them out with --skip-unreadable"
         ]
-    return CheckReport(tuple(reports), summary, tuple(obstacles))
+    return CheckReport(tuple(reports), summary, (*obstacles, *([lacking] if lacking else [])))
 
 
 def inspect_pair(tile: FileTile, crop: int) -> PairReport:
@@ -172,7 +177,9 @@ def inspect_pair(tile: FileTile, crop: int) -> PairReport:
     elif known < _MOSTLY * tile.grid.window.area:
         remarks.append((2.0, "most of it is void"))
     if min(tile.shape) < crop:
-        remarks.append((5.0, f"smaller than a crop of {crop} px, so it is mirrored at its borders"))
+        remarks.append(
+            (5.0, f"smaller than a crop of {crop} px, so it is mirrored at its borders; choose a smaller --crop")
+        )
     if shifted:
         remarks.append((30.0, shifted))
     share = road / known if known else 0.0

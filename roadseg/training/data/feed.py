@@ -14,7 +14,6 @@ from typing import Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from roadseg.settings import TrainSettings
@@ -46,7 +45,7 @@ class Feed:
         self, tiles: TileDataset, settings: TrainSettings, processes: ProcessGroup, device: torch.device, first: int
     ) -> None:
         self.tiles, self.settings, self.processes, self.device = tiles, settings, processes, device
-        self._orders: dict[int, NDArray[np.intp]] = {}
+        self._epoch, self._order = -1, np.zeros(0, np.intp)
         self._batches: queue.Queue[Tensor | BaseException] = queue.Queue(_AHEAD)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._fill, args=(first,), name="roadseg-feed", daemon=True)
@@ -87,10 +86,10 @@ class Feed:
         if not self.settings.pool:
             return number
         epoch, place = divmod(number, self.settings.pool)
-        if epoch not in self._orders:
-            order = np.random.default_rng([self.settings.seed, epoch, 2]).permutation(self.settings.pool)
-            self._orders = {epoch - 1: self._orders.get(epoch - 1, order), epoch: order}
-        return int(self._orders[epoch][place])
+        if epoch != self._epoch:
+            self._order = np.random.default_rng([self.settings.seed, epoch, 2]).permutation(self.settings.pool)
+            self._epoch = epoch
+        return int(self._order[place])
 
     def _fill(self, step: int) -> None:
         batches = (self.crop_numbers(later) for later in itertools.count(step))

@@ -118,8 +118,8 @@ def load_dev_areas(
     RoadsegError
         If they cannot be used.
     """
-    pairs = find_tile_pairs(place.path)
-    opened = open_for_model(pairs.dev or pairs.train, bands=bands, chosen=chosen, listener=listener)
+    pairs = find_tile_pairs(place.path).for_validation()
+    opened = open_for_model(pairs, bands=bands, chosen=chosen, listener=listener)
     tiles = at_gsd([tile.with_pixel_size(place.pixel_m) for tile in opened], gsd_m)
     return tuple(DevArea(tile, tile.grid.window) for tile in tiles)
 
@@ -183,7 +183,7 @@ def collect_pairs(
     RoadsegError
         If nothing is named, or what is named cannot be used.
     """
-    dev = find_tile_pairs(data.home).train if data.home else []
+    dev = find_tile_pairs(data.home).for_validation() if data.home else []
     if data.labels or data.images:
         images = find_images([*data.images, *data.data])
         cache = data.cache or output.with_name(output.name + ".masks")
@@ -196,6 +196,9 @@ def collect_pairs(
     if named and dev:
         raise TrainingError(f"{named} names tiles for validation itself; leave out --dev")
     train = [pair for _, pairs in found for pair in pairs.train]
+    if not train:
+        names = " and ".join(str(place) for place, _ in found)
+        raise TrainingError(f"{names} names nothing to train on; add pairs of the split train")
     if len({pair.image.resolve() for pair in train}) < len(train):
         raise TrainingError("the data name an image twice, which would count double; name every folder once")
     return train, [pair for _, pairs in found for pair in pairs.dev] or dev, []
@@ -275,9 +278,10 @@ def _dataset(tiles: Sequence[LabelledTile], data: DataSettings, settings: TrainS
     except TrainingError as error:
         if not data.dev_fraction:
             raise
+        smaller = "--dev-fraction" if data.dev_split == "files" else "--dev-fraction, --dev-block or --crop"
         raise TrainingError(
-            f"what is left beside the ground kept for validation cannot be trained on ({error}); "
-            "choose a smaller --dev-fraction or --dev-block"
+            f"what is left beside the ground kept for validation, and the margin of a crop around it, cannot be "
+            f"trained on ({error}); choose a smaller {smaller}"
         ) from error
 
 

@@ -1,6 +1,6 @@
 """Masks drawn from vector roads, one per image, cached so that each is drawn once.
 
-The name of a mask holds a hash of everything it depends on: the label file (path, size and time), the layer, the
+The name of a mask holds a hash of everything it depends on: the label files (paths, sizes and times), the layer, the
 widths, and the image's grid. A file that exists is complete.
 """
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from roadseg.errors import SceneError, TrainingError, counted, shortened
 from roadseg.files.outputs import writable_folder
+from roadseg.files.states import file_states, states_hash
 from roadseg.progress import Listener
 from roadseg.raster.files import open_input
 from roadseg.raster.grid import Grid, grid_of
@@ -213,16 +214,23 @@ def _extent(roads: RoadLabels) -> str:
 
 
 def _identity(labels: Path, layer: str | None, widths: Widths) -> dict[str, Any]:
-    try:
-        found = labels.stat()
-    except OSError as error:
-        raise SceneError(f"{labels} does not exist; check the path") from error
+    if not labels.exists():
+        raise SceneError(f"{labels} does not exist; check the path")
     return {
         "drawing": _DRAWING,
-        "labels": [str(labels.resolve()), found.st_size, found.st_mtime_ns],
+        "labels": states_hash(file_states(_files_of(labels))),
         "layer": layer,
         "widths": [widths.attribute, widths.given_m, sorted(widths.table.items())],
     }
+
+
+def _files_of(labels: Path) -> list[Path]:
+    """Return the files that a vector file consists of: a shapefile has its attributes and its CRS beside it."""
+    if labels.is_dir():
+        return sorted(path for path in labels.rglob("*") if path.is_file())
+    if labels.suffix.lower() == ".shp":
+        return sorted(path for path in labels.parent.iterdir() if path.stem == labels.stem)
+    return [labels, labels.with_name(f"{labels.name}-wal")]  # where SQLite keeps what it has not merged yet
 
 
 def _key(identity: dict[str, Any], grid: Grid) -> str:

@@ -1,9 +1,18 @@
-"""Memory available for tiles."""
+"""Memory: what is free for tiles, and whether a training step fits."""
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from roadseg.settings import TrainSettings
+
+if TYPE_CHECKING:
+    import torch
 
 _CGROUP = Path("/sys/fs/cgroup")
+
+KEPT_BYTES = 89
+"""Bytes that a step keeps for its backward pass, per pixel of its crops and channel of the first level, in float32."""
 
 
 def free_bytes() -> int:
@@ -24,6 +33,29 @@ def free_bytes() -> int:
     except (OSError, ValueError):
         pass
     return min(found)
+
+
+def lacking_memory(settings: TrainSettings, device: "torch.device") -> str:
+    """Return in words that a step needs more memory than there is, and the cure; empty if it may fit.
+
+    The whole batch must fit into the memory of a CPU, where the system would end the process. On CUDA it is a single
+    crop, in two bytes a number, as batches are split there.
+    """
+    if device.type == "cpu":
+        crops, room = float(settings.batch), free_bytes()
+    elif device.type == "cuda":
+        import torch
+
+        crops, room = 0.5, torch.cuda.mem_get_info(device)[1]
+    else:
+        return ""
+    need = crops * settings.crop**2 * settings.width * KEPT_BYTES
+    if need <= room:
+        return ""
+    return (
+        f"a step takes at least {need / 1e9:.2g} GB of memory, and the {device} has {room / 1e9:.2g} GB; "
+        "choose a smaller --crop, --batch or --width"
+    )
 
 
 def _free_of_machine() -> int:

@@ -12,10 +12,13 @@ from roadseg.model.card import find_model
 from roadseg.raster.files import local_files
 from roadseg.settings import DataSettings, TrainSettings
 
-_SPLITS = {"": "train", "train": "train", "training": "train"}
+_SPLITS = {
+    **dict.fromkeys(("", "train", "training"), "train"),
+    **dict.fromkeys(("dev", "val", "valid", "validation"), "dev"),
+    "test": "test",
+}
 _SEPARATORS = ",;\t"
 _COLUMNS = ("image", "mask", "split")
-_SPLITS |= dict.fromkeys(("dev", "val", "valid", "validation"), "dev") | {"test": "test"}
 
 
 class TilePair(NamedTuple):
@@ -30,6 +33,10 @@ class TilePairs(NamedTuple):
 
     train: list[TilePair]
     dev: list[TilePair]
+
+    def for_validation(self) -> list[TilePair]:
+        """Return the pairs of a place that is named for validation: those kept for it, or all if none are."""
+        return self.dev or self.train
 
 
 def find_tile_pairs(data: Path) -> TilePairs:
@@ -76,7 +83,7 @@ def read_manifest(path: Path) -> TilePairs:
     Raises
     ------
     TrainingError
-        If a column or a value is missing, a split is unknown, a pair is listed twice, or none is to be trained on.
+        If a column or a value is missing, a split is unknown, a pair is listed twice, or there is none to use.
     """
     found: dict[str, list[TilePair]] = {"train": [], "dev": [], "test": []}
     lines: dict[TilePair, int] = {}
@@ -91,8 +98,8 @@ def read_manifest(path: Path) -> TilePairs:
         if first != number:
             raise TrainingError(f"{path} names {image} with {mask} twice, in lines {first} and {number}; keep one")
         found[_SPLITS[split.lower()]].append(pair)
-    if not found["train"]:
-        raise TrainingError(f"{path} names nothing to train on; add lines image,mask under a head of these words")
+    if not found["train"] and not found["dev"]:
+        raise TrainingError(f"{path} names no pair to use; add lines image,mask under a head of these words")
     return TilePairs(found["train"], found["dev"])
 
 

@@ -65,7 +65,8 @@ class Widths:
     given_m
         One width for all roads, whatever their class.
     table
-        Widths by class; classes of width 0 are left out, whatever the attribute says.
+        Widths by class; classes of width 0 are left out, whatever the attribute says. A class that is not in it needs a
+        width from elsewhere.
     """
 
     attribute: str | None = None
@@ -95,10 +96,10 @@ class Widths:
         """
         if values is None and classes is None and self.given_m is None:
             raise TrainingError("the labels name no width and no class of road; give one width with --road-width")
-        by_class = self._by_class(classes, notes) if classes is not None else np.full(count, np.nan)
+        read = np.full(count, np.nan) if values is None else np.array([metres(value) for value in values])
+        by_class = np.full(count, np.nan) if classes is None else self._by_class(classes, read, notes)
         found = by_class if self.given_m is None else np.where(by_class == 0, 0.0, self.given_m)
         if values is not None:
-            read = np.array([metres(value) for value in values], dtype=np.float64)
             lacking = np.isnan(read)
             found = np.where(lacking | (found == 0), found, read)
             if np.isnan(found).any():
@@ -111,10 +112,19 @@ class Widths:
                 notes.append(
                     f"{without} without {self.attribute}: their width is that of --road-width or of their class"
                 )
+            if (read == 0).any():
+                notes.append(f"{counted(int((read == 0).sum()), 'road')} with a width of 0 left out")
         return found
 
-    def _by_class(self, classes: Sequence[str | None], notes: list[str]) -> NDArray[np.float64]:
-        unlisted = Counter(str(name) for name in classes if name not in self.table)
+    def _by_class(
+        self, classes: Sequence[str | None], read: NDArray[np.float64], notes: list[str]
+    ) -> NDArray[np.float64]:
+        """Return widths by class, 0 for roads to leave out: classes unknown to the table unless a width was read."""
+        unlisted = Counter(
+            str(name)
+            for name, width in zip(classes, read.tolist(), strict=True)
+            if name not in self.table and np.isnan(width)
+        )
         out = Counter(str(name) for name in classes if self.table.get(str(name)) == 0)
         if out:
             notes.append(f"left out, as they are not roads: {_counted(out)}")
@@ -122,8 +132,9 @@ class Widths:
             notes.append(
                 f"left out, as their class is not in the table of widths: {_counted(unlisted)} (--width-table)"
             )
-        other = 0.0 if self.given_m is None else self.given_m
-        return np.array([self.table.get(str(name), other) for name in classes], dtype=np.float64)
+        other = np.where(np.isnan(read), 0.0, read) if self.given_m is None else np.full(len(read), self.given_m)
+        widths = [self.table.get(str(name), width) for name, width in zip(classes, other.tolist(), strict=True)]
+        return np.array(widths, dtype=np.float64)
 
 
 def read_width_table(path: Path) -> dict[str, float]:
