@@ -107,7 +107,7 @@ def export(
 def _export(path: Path, output: Path, settings: ExportSettings, listener: Listener) -> ExportResult:
     """Write the model, as ``export``, while the output is locked."""
     if output.suffix.lower() == ".json":
-        return _export_item(path, output)
+        return _export_item(path, output, listener)
     if output.suffix.lower() != ".onnx":
         raise OutputError(f"{output} ends in neither .onnx nor .json; choose one of these endings")
     if find_spec("onnx") is None:
@@ -127,8 +127,10 @@ def _export(path: Path, output: Path, settings: ExportSettings, listener: Listen
     return ExportResult(output, "ONNX", OPSET, difference)
 
 
-def _export_item(path: Path, output: Path) -> ExportResult:
+def _export_item(path: Path, output: Path, listener: Listener) -> ExportResult:
     _, card = read_weights(path)
+    if output.with_name(path.name).resolve() != path.resolve():
+        listener.report(f"the item refers to {path.name} beside it; copy {path} there")
     data = path.read_bytes()
     item = mlm_item(card, href=path.name, size=len(data), sha256=hashlib.sha256(data).hexdigest())
     write_output(output, as_utf8(json.dumps(item, indent=1, ensure_ascii=False)))

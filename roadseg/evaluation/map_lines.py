@@ -1,6 +1,5 @@
 """The two sides of a comparison with a map: lines with their attributes, in one CRS, over the same ground."""
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,18 +10,16 @@ import shapely
 from numpy.typing import NDArray
 
 from roadseg.errors import SceneError, counted
+from roadseg.evaluation.extracted import extract_network, lines_of
 from roadseg.evaluation.pairs import is_vector_file
 from roadseg.progress import Listener
 from roadseg.raster.crs import reproject, same_crs
 from roadseg.raster.grid import units_per_metre
 from roadseg.raster.metric_crs import Lines, choose_metric_crs, to_metres
-from roadseg.raster.probability import open_probability
-from roadseg.roads.extract import ExtractionPlan, extract
 from roadseg.roads.files import road_tags
 from roadseg.roads.files.geoparquet import read_geoparquet
 from roadseg.roads.files.layers import VectorTable
 from roadseg.roads.files.read import geometry_layers, read_layer, read_polygons
-from roadseg.roads.network import RoadNetwork
 from roadseg.settings import CompareSettings, VectorizeSettings
 
 Floats = NDArray[np.float64]
@@ -74,18 +71,9 @@ def read_predicted_lines(path: Path, settings: CompareSettings, listener: Listen
     """
     if is_vector_file(path):
         return _read_lines(path, settings.roads_layer)
-    raster, notes = open_probability(path)
-    for note in notes:
-        listener.report(note)
-    with tempfile.TemporaryDirectory(prefix="roadseg-") as folder:
-        plan = ExtractionPlan(raster, VectorizeSettings(threshold=settings.threshold))
-        network = extract(plan, Path(folder), listener)
-    raster.close()
-    if not isinstance(network, RoadNetwork):
-        raise TypeError("lines were asked for")
+    network, attribution = extract_network(path, VectorizeSettings(threshold=settings.threshold), listener)
     table = {name: values for name, values in network.table().items() if name != "geometry"}
-    lines = [np.asarray(line) for line in np.split(network.vertices, network.starts[1:-1])] if len(network) else []
-    return MapLines(path, lines, table, network.crs, attribution=raster.attribution)
+    return MapLines(path, lines_of(network), table, network.crs, attribution=attribution)
 
 
 def read_map_lines(path: Path, settings: CompareSettings) -> MapLines:

@@ -4,7 +4,6 @@ Both sides come from vector files, or are extracted from rasters as ``roadseg ve
 to metres on the ground together, so all lengths are true whatever the CRS of either.
 """
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from roadseg.errors import SceneError
 from roadseg.evaluation import scores
+from roadseg.evaluation.extracted import extract_network, lines_of
 from roadseg.evaluation.pairs import ScoredPair, is_vector_file
 from roadseg.metrics.apls import apls, standard_error
 from roadseg.metrics.graph import RoadGraph, road_graph
@@ -19,10 +19,7 @@ from roadseg.metrics.lines import compare_lines
 from roadseg.metrics.topo import topo
 from roadseg.progress import Listener
 from roadseg.raster.metric_crs import Lines, choose_metric_crs, to_metres
-from roadseg.raster.probability import open_probability
-from roadseg.roads.extract import ExtractionPlan, extract
 from roadseg.roads.files.read import read_lines
-from roadseg.roads.network import RoadNetwork
 from roadseg.settings import EvaluateSettings, VectorizeSettings
 
 _TRUE_ROADS = VectorizeSettings(min_area_m2=0, max_hole_m2=0, min_length_m=0, bridge_m=0)
@@ -135,11 +132,5 @@ def _read_network(path: Path, settings: VectorizeSettings, listener: Listener) -
     """Return the lines of a vector file, or those extracted from a raster, and their CRS."""
     if is_vector_file(path):
         return read_lines(path)
-    levels, notes = open_probability(path)
-    for note in notes:
-        listener.report(note)
-    with tempfile.TemporaryDirectory(prefix="roadseg-") as folder:
-        roads = extract(ExtractionPlan(levels, settings), Path(folder), listener)
-    levels.close()
-    assert isinstance(roads, RoadNetwork)
-    return [np.asarray(line) for line in np.split(roads.vertices, roads.starts[1:-1])] if len(roads) else [], roads.crs
+    network, _ = extract_network(path, settings, listener)
+    return lines_of(network), network.crs

@@ -52,11 +52,11 @@ def find_scored_pairs(prediction: Path, truth: Path, images: Path | None = None)
     if prediction.is_dir() != truth.is_dir():
         folder, file = (prediction, truth) if prediction.is_dir() else (truth, prediction)
         raise SceneError(f"{folder} is a folder and {file} is not; give two files or two folders")
-    if not prediction.is_dir():
-        image = images / prediction.name if images and images.is_dir() else images
-        return [ScoredPair(prediction.stem, prediction, truth, image if image and image.exists() else None)], []
-    matched = match_stems(prediction, truth, RASTERS + VECTORS)
     shown = files_by_stem(images, RASTERS + VECTORS) if images and images.is_dir() else {}
+    if not prediction.is_dir():
+        image = images if images and images.is_file() else shown.get(prediction.stem)
+        return [ScoredPair(prediction.stem, prediction, truth, image)], []
+    matched = match_stems(prediction, truth, RASTERS + VECTORS)
     if not matched.pairs:
         names = " against ".join(shortened(alone) or "none" for alone in matched.alone)
         raise SceneError(f"no file in {prediction} has the stem of one in {truth} ({names}); rename them alike")

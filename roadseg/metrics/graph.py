@@ -145,14 +145,6 @@ def edge_pieces(graph: RoadGraph) -> EdgePieces:
     return EdgePieces(lines, edge, walked[start] - walked[first[edge]])
 
 
-def line_strings(graph: RoadGraph) -> NDArray[np.object_]:
-    """Return the edges as (edges,) shapely LineStrings."""
-    xy = np.concatenate([np.empty((0, 2)), *graph.edges])
-    index = np.repeat(np.arange(len(graph.edges)), [len(edge) for edge in graph.edges])
-    lines: NDArray[np.object_] = shapely.linestrings(xy, indices=index)
-    return lines
-
-
 def coordinates(graph: RoadGraph, points: EdgePoints) -> Floats:
     """Return the (n, 2) x, y of points on the edges of a graph."""
     pieces = edge_pieces(graph)

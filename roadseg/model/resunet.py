@@ -19,9 +19,6 @@ from torch.nn import functional
 
 from roadseg.settings import Upsampling
 
-SIZE_MULTIPLE = 8
-"""Height and width of the input must be multiples of this (three halvings)."""
-
 
 class ResidualBlock(nn.Module):
     """BN-ReLU-conv3×3-BN-ReLU-conv3×3 plus a 1×1 convolution of the block's input.

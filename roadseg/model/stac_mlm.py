@@ -12,6 +12,7 @@ from typing import Any
 
 from roadseg.model.card import ModelCard
 from roadseg.model.stored_weights import expected_shapes
+from roadseg.settings import PredictSettings
 
 EXTENSIONS = (
     "https://stac-extensions.github.io/mlm/v1.5.0/schema.json",
@@ -72,7 +73,7 @@ def mlm_item(card: ModelCard, *, href: str, size: int, sha256: str) -> dict[str,
 
 
 def _properties(card: ModelCard) -> dict[str, Any]:
-    size = card.window_px
+    size, overlap_px = card.window_px, PredictSettings().overlap_px
     known: Mapping[str, Any] = {"description": card.description, "license": _spdx(card.licence)}
     return {
         **{key: text for key, text in known.items() if text},
@@ -84,7 +85,7 @@ def _properties(card: ModelCard) -> dict[str, Any]:
         "mlm:total_parameters": _parameters(card),
         "mlm:pretrained": True,
         "mlm:pretrained_source": card.training_data or None,
-        "mlm:hyperparameters": {"width": card.width, "upsample": card.upsample, "overlap_px": 32},
+        "mlm:hyperparameters": {"width": card.width, "upsample": card.upsample, "overlap_px": overlap_px},
         "mlm:input": [
             {
                 "name": f"{card.bands}-band imagery, 0 to 1",

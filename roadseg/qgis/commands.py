@@ -9,9 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Kind = Literal[
-    "raster", "vector", "file", "text", "number", "choice", "flag", "extent", "to raster", "to vector", "to file"
-]
+Kind = Literal["raster", "file", "text", "number", "choice", "flag", "extent", "to raster", "to vector", "to file"]
 
 _PERCENT = re.compile(r"(\d+)%")
 

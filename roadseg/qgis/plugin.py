@@ -25,7 +25,6 @@ from qgis.core import (
     QgsProcessingParameterRasterLayer,
     QgsProcessingParameterString,
     QgsProcessingParameterVectorDestination,
-    QgsProcessingParameterVectorLayer,
     QgsProcessingProvider,
 )
 
@@ -136,9 +135,8 @@ class RoadsegAlgorithm(QgsProcessingAlgorithm):
         if parameters.get(name) is None and kind not in {"flag", "choice"}:
             return None
         readers: dict[str, Callable[[], Any]] = {
-            # The source of a vector layer may name the layer and a filter after a bar.
+            # The source of a layer may name a part of the file and a filter after a bar.
             "raster": lambda: self.parameterAsLayer(parameters, name, context).source().split("|")[0],
-            "vector": lambda: self.parameterAsLayer(parameters, name, context).source().split("|")[0],
             "number": lambda: self.parameterAsDouble(parameters, name, context),
             "choice": lambda: parameter.choices[self.parameterAsEnum(parameters, name, context)],
             "flag": lambda: self.parameterAsBool(parameters, name, context),
@@ -171,11 +169,10 @@ class _Style(QgsProcessingLayerPostProcessorInterface):
 def _definition(parameter: Parameter) -> Any:
     """Return what QGIS knows a parameter by."""
     name, label, optional = parameter.name, parameter.label, parameter.optional
-    lines, anything = [QgsProcessing.TypeVectorLine], QgsProcessing.TypeVectorAnyGeometry
+    anything = QgsProcessing.TypeVectorAnyGeometry
     asked = not optional  # whether the output is made unless the user says otherwise
     makers: dict[str, Callable[[], Any]] = {
         "raster": lambda: QgsProcessingParameterRasterLayer(name, label, optional=optional),
-        "vector": lambda: QgsProcessingParameterVectorLayer(name, label, lines, optional=optional),
         "file": lambda: QgsProcessingParameterFile(name, label, optional=optional),
         "text": lambda: QgsProcessingParameterString(name, label, optional=optional),
         "number": lambda: QgsProcessingParameterNumber(name, label, _DOUBLE, None, optional),
