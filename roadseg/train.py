@@ -168,7 +168,7 @@ def train_model(
         trainer.history.add_final_scores(calibrated.score.figures() if calibrated.score else {})
         if processes.is_main:
             save_model(output, weights, with_calibration(card, calibrated), dtype=settings.dtype)
-            folder.finish(trainer.history.rows, [(s.name, s.score, s.image, s.roads) for s in calibrated.samples])
+            folder.finish(trainer.history.rows, calibrated.samples)
         processes.barrier()
     report_calibration(output, calibrated, folder, listener)
     return report.result(output, calibrated.score)

@@ -1,1 +1,1 @@
-"""The network, its weights on disk, and the card that says how to use them."""
+"""The neural network, its weights on disk, and the card that says how to use them."""

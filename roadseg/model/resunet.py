@@ -1,7 +1,7 @@
 """ResUNet: the neural network of Zhang, Liu and Wang (2018), exactly as published.
 
 A U-Net whose blocks are pre-activation residual units: three encoder levels, a bridge and three
-decoder levels, so the input's height and width must be multiples of 8. The network returns
+decoder levels, so the input's height and width must be multiples of 8. The model returns
 logits; ``torch.sigmoid`` of them is the road probability. Width 64 with 3 bands has 8,220,993
 parameters and costs about 69 GFLOP per 224 × 224 window; cost grows with the square of the width.
 
@@ -135,13 +135,13 @@ class ResUNet(nn.Module):
         return self.head(y)  # type: ignore[no-any-return]
 
 
-def parameter_count(network: nn.Module) -> int:
+def parameter_count(model: nn.Module) -> int:
     """Return the number of trainable parameters, without batch-norm statistics."""
-    return sum(p.numel() for p in network.parameters())
+    return sum(p.numel() for p in model.parameters())
 
 
 def normalize(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Normalize pixels for the network; used by training and prediction alike.
+    """Normalize pixels for the model; used by training and prediction alike.
 
     Parameters
     ----------
@@ -167,14 +167,14 @@ def _per_band(numbers: tuple[float, ...], device: torch.device) -> Tensor:
 
 
 def road_probability(
-    network: nn.Module, pixels: Tensor, mean: Sequence[float], std: Sequence[float], *,
+    model: nn.Module, pixels: Tensor, mean: Sequence[float], std: Sequence[float], *,
     dtype: torch.dtype, temperature: float, bias: float,
 ) -> Tensor:  # fmt: skip
     """Compute the road probability of pixels; used by prediction and by teachers in training.
 
     Parameters
     ----------
-    network, pixels, mean, std
+    model, pixels, mean, std
         A ResUNet, perhaps compiled, on the device of the pixels; the others as for ``normalize``.
     dtype
         Number format of the convolutions.
@@ -187,5 +187,5 @@ def road_probability(
     """
     x = normalize(pixels, mean, std).contiguous(memory_format=torch.channels_last)
     with torch.autocast(pixels.device.type, dtype=dtype, enabled=dtype != torch.float32):
-        logits = network(x)
+        logits = model(x)
     return torch.sigmoid(logits[:, 0].float() / temperature + bias)  # (n, height, width)

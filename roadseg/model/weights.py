@@ -19,14 +19,14 @@ from roadseg.model.stored_weights import read_weights, weights_hash
 from roadseg.settings import Upsampling, WeightType
 
 
-def save_model(path: Path, network: ResUNet, card: ModelCard, *, dtype: WeightType = "float16") -> ModelCard:
+def save_model(path: Path, model: ResUNet, card: ModelCard, *, dtype: WeightType = "float16") -> ModelCard:
     """Write a model file, which appears whole or not at all.
 
     Parameters
     ----------
     path
         Path of the file.
-    network, card
+    model, card
         The model and its card.
     dtype
         Number format of the convolution weights.
@@ -40,12 +40,12 @@ def save_model(path: Path, network: ResUNet, card: ModelCard, *, dtype: WeightTy
     OutputError
         If it cannot be written.
     """
-    tensors = _stored(network, dtype)
+    tensors = _stored(model, dtype)
     card = replace(
         card,
-        bands=network.bands,
-        width=network.width,
-        upsample=network.upsample,
+        bands=model.bands,
+        width=model.width,
+        upsample=model.upsample,
         hash=weights_hash({name: tensor.numpy() for name, tensor in tensors.items()}),
     )
     target = path.resolve()  # a link stays, and the file it leads to is replaced
@@ -67,7 +67,7 @@ def load_model(path: Path) -> tuple[ResUNet, ModelCard]:
 
     Returns
     -------
-    The network in evaluation mode (float32, on the CPU) and its card.
+    The model in evaluation mode (float32, on the CPU) and its card.
 
     Raises
     ------
@@ -76,24 +76,24 @@ def load_model(path: Path) -> tuple[ResUNet, ModelCard]:
     """
     weights, card = read_weights(path)
     upsample: Upsampling = "nearest" if card.upsample == "nearest" else "bilinear"
-    network = ResUNet(bands=card.bands, width=card.width, upsample=upsample)
+    model = ResUNet(bands=card.bands, width=card.width, upsample=upsample)
     tensors = {name: torch.from_numpy(value) for name, value in weights.items()}
-    network.load_state_dict({k: v.float() for k, v in tensors.items()}, strict=False)
-    return network.eval(), card
+    model.load_state_dict({k: v.float() for k, v in tensors.items()}, strict=False)
+    return model.eval(), card
 
 
-def as_stored(network: ResUNet, dtype: WeightType) -> ResUNet:
+def as_stored(model: ResUNet, dtype: WeightType) -> ResUNet:
     """Return a copy with the weights rounded as ``save_model`` stores them, in evaluation mode, on the same device."""
-    device = next(network.parameters()).device
-    copy = ResUNet(bands=network.bands, width=network.width, upsample=network.upsample)
-    copy.load_state_dict({k: v.float() for k, v in _stored(network, dtype).items()}, strict=False)
+    device = next(model.parameters()).device
+    copy = ResUNet(bands=model.bands, width=model.width, upsample=model.upsample)
+    copy.load_state_dict({k: v.float() for k, v in _stored(model, dtype).items()}, strict=False)
     return copy.to(device).eval()
 
 
-def _stored(network: ResUNet, dtype: WeightType) -> dict[str, Tensor]:
+def _stored(model: ResUNet, dtype: WeightType) -> dict[str, Tensor]:
     kind = torch.float16 if dtype == "float16" else torch.float32
     return {
         name: value.detach().to(kind if value.ndim == 4 else torch.float32).contiguous().cpu()
-        for name, value in network.state_dict().items()
+        for name, value in model.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }

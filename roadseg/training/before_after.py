@@ -11,7 +11,7 @@ from roadseg.errors import TrainingError, counted
 from roadseg.model.card import Measurement
 from roadseg.prediction.engines.torch import TorchEngine
 from roadseg.training.data.file_tiles import DevArea
-from roadseg.training.dev_score import DevSample, DevScore, DevScorer
+from roadseg.training.dev_score import DevScore, DevScorer
 from roadseg.training.figures import TileSample, draw_before_and_after
 
 _SHOWN = 6
@@ -88,5 +88,4 @@ def measurements_before_after(before: DevScore, after: DevScore, data: str, wher
 
 
 def _sample(judged: Judged, index: int) -> TileSample:
-    sample: DevSample = judged.scorer.sample(judged.engine, index, float(judged.each[index]), judged.threshold)
-    return sample.name, sample.score, sample.image, sample.roads
+    return judged.scorer.sample(judged.engine, index, float(judged.each[index]), judged.threshold)

@@ -13,8 +13,9 @@ from roadseg.model.card import Measurement, ModelCard
 from roadseg.model.resunet import ResUNet
 from roadseg.prediction.engines.torch import TorchEngine
 from roadseg.settings import CalibrationGoal, EngineSettings
-from roadseg.training.dev_score import DevSample, DevScore, DevScorer
+from roadseg.training.dev_score import DevScore, DevScorer
 from roadseg.training.domains import DomainScore
+from roadseg.training.figures import TileSample
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class CalibrationResult:
     threshold: float = 0.5
     score: DevScore | None = None
     measured: tuple[Measurement, ...] = ()
-    samples: tuple[DevSample, ...] = ()
+    samples: tuple[TileSample, ...] = ()
     domains: tuple[DomainScore, ...] = ()
     shifts: Mapping[str, DevScore] = field(default_factory=dict)
 

@@ -35,11 +35,11 @@ def predict_tile(
     area
         The tile, or a part of it.
     engine
-        The network.
+        The model on its device.
     window_px
         Side of the prediction windows.
     gsd_m
-        Ground resolution that the network reads at, if it is another one than that of the area; the probabilities are
+        Ground resolution that the model reads at, if it is another one than that of the area; the probabilities are
         resampled to the area's pixels.
     shift
         Change of the pixels before prediction.

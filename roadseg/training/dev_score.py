@@ -1,4 +1,4 @@
-"""Score and calibrate a network on dev tiles, predicted exactly as ``roadseg predict`` would.
+"""Score and calibrate a model on dev tiles, predicted exactly as ``roadseg predict`` would.
 
 Tiles go through the same windows, blending and 255 grey levels as a prediction. Pixel counts are added
 over tiles, and over the processes of a distributed run, before any ratio is computed.
@@ -39,6 +39,7 @@ from roadseg.settings import CalibrationGoal
 from roadseg.training.data.file_tiles import DevArea
 from roadseg.training.dev_prediction import DevTile, predict_tile
 from roadseg.training.domains import DomainCounts, DomainScore, domain_scores, shared_calibration
+from roadseg.training.figures import TileSample
 from roadseg.training.shifts import SHIFTS, Shift
 
 Bytes = NDArray[np.uint8]
@@ -98,18 +99,8 @@ class DevScore:
         return {name: getattr(self, name) for name in ("break_even", "relaxed_f1", "best_iou", "threshold")}
 
 
-@dataclass(frozen=True)
-class DevSample:
-    """A dev tile to look at: its name, relaxed F1, and (height, width, 3) uint8 pictures without and with roads."""
-
-    name: str
-    score: float
-    image: Bytes
-    roads: Bytes
-
-
 class DevScorer:
-    """Scores networks on dev tiles.
+    """Scores models on dev tiles.
 
     Parameters
     ----------
@@ -124,7 +115,7 @@ class DevScorer:
     shift
         Change of the pixels before prediction, see ``roadseg.training.shifts``.
     gsd_m
-        Ground resolution that the networks read at, if it is another one than that of the areas.
+        Ground resolution that the models read at, if it is another one than that of the areas.
     """
 
     def __init__(
@@ -141,11 +132,11 @@ class DevScorer:
         self.share, self.shift, self.gsd_m = share, shift, gsd_m
 
     def on(self, areas: Sequence[DevArea]) -> "DevScorer":
-        """Return a scorer of other areas for the same networks, in this process alone."""
+        """Return a scorer of other areas for the same models, in this process alone."""
         return DevScorer(areas, window_px=self.window_px, shift=self.shift, gsd_m=self.gsd_m)
 
     def score(self, engine: TorchEngine, *, threshold: float | None = None) -> DevScore:
-        """Score a network at a threshold; None takes the one with the best relaxed F1.
+        """Score a model at a threshold; None takes the one with the best relaxed F1.
 
         Raises
         ------
@@ -176,7 +167,7 @@ class DevScorer:
         *,
         within: float = EQUAL_F1,
     ) -> tuple[Calibration, float | None, DevScore, list[DomainScore]]:
-        """Fit the calibration of a network.
+        """Fit the calibration of a model.
 
         Parameters
         ----------
@@ -229,7 +220,7 @@ class DevScorer:
 
     def samples(
         self, engine: TorchEngine, each: NDArray[np.float64], threshold: float, *, count: int = 2
-    ) -> list[DevSample]:
+    ) -> list[TileSample]:
         """Return pictures of the worst and the best tiles, the worst first, with right, false and missed roads."""
         ranked = [int(i) for i in np.argsort(each, kind="stable") if not np.isnan(each[i])]
         chosen = ranked if len(ranked) <= 2 * count else ranked[:count] + ranked[len(ranked) - count :]
@@ -239,7 +230,7 @@ class DevScorer:
         """Return the probability of road in each tile, (height, width)."""
         return [tile.probability for tile in self._predicted(engine, self.own)]
 
-    def sample(self, engine: TorchEngine, index: int, score: float, threshold: float) -> DevSample:
+    def sample(self, engine: TorchEngine, index: int, score: float, threshold: float) -> TileSample:
         """Return a picture of a tile, with right, false and missed roads."""
         level = level_of(threshold)
         tile = next(self._predicted(engine, [index]))
@@ -254,7 +245,7 @@ class DevScorer:
         parts = error_classes.shares(kinds, factor)
         with tile.area.open(engine.mean) as pair:
             photo = pair.picture(tile.area.window, *parts.shape[1:])
-        return DevSample(tile.area.name, score, np.moveaxis(photo, 0, 2), error_classes.paint(parts, photo))
+        return TileSample(tile.area.name, score, np.moveaxis(photo, 0, 2), error_classes.paint(parts, photo))
 
     def _predicted(self, engine: TorchEngine, chosen: Iterable[int]) -> Iterator[DevTile]:
         for index in chosen:

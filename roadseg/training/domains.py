@@ -1,6 +1,6 @@
 """One calibration for several places (domains): home, where the training data come from, and others of equal weight.
 
-Away from home a network is less sure of its roads, so its best threshold is lower there. Among the logits that cost
+Away from home a model is less sure of its roads, so its best threshold is lower there. Among the logits that cost
 home at most 0.005 of relaxed F1, the one with the best mean over all places becomes probability 0.5. Leaving
 out each place in turn estimates how well this works in a place that the calibration has never seen.
 """

@@ -6,6 +6,7 @@ Drawn with OpenCV, which is installed anyway; its fonts are ASCII only.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -13,8 +14,16 @@ from numpy.typing import NDArray
 
 Bytes = NDArray[np.uint8]
 Colour = tuple[int, int, int]
-TileSample = tuple[str, float, Bytes, Bytes]
-"""Name, relaxed F1, and (rows, cols, 3) uint8 pictures of the tile without and with roads."""
+
+
+class TileSample(NamedTuple):
+    """A dev tile to look at: its name, relaxed F1, and (rows, cols, 3) uint8 pictures without and with roads."""
+
+    name: str
+    score: float
+    image: Bytes
+    roads: Bytes
+
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _INK: Colour = (40, 40, 40)
@@ -103,7 +112,7 @@ def draw_before_and_after(rows: Sequence[tuple[TileSample, TileSample]]) -> Byte
     (height, width, 3) uint8.
     """
     rows = [(_enlarged(before), _enlarged(after)) for before, after in rows]
-    gap, most = 10, max(before[2].shape[1] for before, _ in rows)
+    gap, most = 10, max(before.image.shape[1] for before, _ in rows)
     width = max(3 * most + 2 * gap, 760)
     drawn = [_key(width)]
     for (name, before, image, roads), (_, after, _, roads_after) in rows:
@@ -120,10 +129,9 @@ def draw_before_and_after(rows: Sequence[tuple[TileSample, TileSample]]) -> Byte
 
 def _enlarged(sample: TileSample) -> TileSample:
     """Return a picture of a small area with larger pixels."""
-    name, score, image, roads = sample
-    factor = max(1, _SMALL // max(image.shape[:2]))
-    image, roads = (picture.repeat(factor, 0).repeat(factor, 1) for picture in (image, roads))
-    return name, score, image, roads
+    factor = max(1, _SMALL // max(sample.image.shape[:2]))
+    image, roads = (picture.repeat(factor, 0).repeat(factor, 1) for picture in (sample.image, sample.roads))
+    return sample._replace(image=image, roads=roads)
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,6 +16,14 @@ HistoryRow = dict[str, float]
 _SCORE = "relaxed_f1"
 _LAST_WEIGHT = 0.02
 _ROWS = 500
+
+
+class BestWeights(NamedTuple):
+    """The averaged weights that scored best in a run, by name, with their score and their step."""
+
+    score: float
+    step: int
+    weights: dict[str, Tensor]
 
 
 class SmoothedLoss:
@@ -66,13 +74,13 @@ class TrainingHistory:
     rows
         One for each recorded step: step, loss, learning rate, crops per second, and dev figures where it was evaluated.
     best
-        Best score, its step and its weights; None without patience and before the first evaluation.
+        The weights that scored best; None without patience and before the first evaluation.
     """
 
     def __init__(self, settings: TrainSettings) -> None:
         self.settings = settings
         self.rows: list[HistoryRow] = []
-        self.best: tuple[float, int, dict[str, Tensor]] | None = None
+        self.best: BestWeights | None = None
         self._since_best = 0
 
     @property
@@ -102,8 +110,9 @@ class TrainingHistory:
         if not self.settings.patience:
             return
         score = figures[_SCORE]
-        if self.best is None or score > self.best[0]:
-            self.best, self._since_best = (score, step, {k: v.clone() for k, v in weights.items()}), 0
+        if self.best is None or score > self.best.score:
+            self.best = BestWeights(score, step, {name: value.clone() for name, value in weights.items()})
+            self._since_best = 0
         else:
             self._since_best += 1
 
@@ -132,7 +141,7 @@ class TrainingHistory:
         self._since_best = int(metadata["without_better"])
         if metadata["best"]:
             score, step = metadata["best"]
-            self.best = float(score), int(step), best_weights
+            self.best = BestWeights(float(score), int(step), best_weights)
 
     def _ends_with(self, step: int) -> bool:
         return bool(self.rows) and self.rows[-1]["step"] == step

@@ -168,7 +168,7 @@ class Trainer:
 
     def result(self) -> ResUNet:
         """Return the model to keep: with the averaged weights, or the best of them if training may stop early."""
-        return self._with_weights(self.history.best[2] if self.history.best else self.average.weights)
+        return self._with_weights(self.history.best.weights if self.history.best else self.average.weights)
 
     def save(self) -> None:
         """Write a checkpoint; if the disk is full, warn and keep the previous one."""
@@ -296,7 +296,7 @@ class Trainer:
         tensors |= {f"average.{name}": value for name, value in self.average.weights.items()}
         tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors(self.optimizer).items()}
         if self.history.best:
-            tensors |= {f"best.{name}": value for name, value in self.history.best[2].items()}
+            tensors |= {f"best.{name}": value for name, value in self.history.best.weights.items()}
         return tensors
 
     def _resume(self, checkpoint: Checkpoint) -> None:

@@ -85,7 +85,7 @@ class RunReport:
         if error is None:
             self._folder.write_history(trainer.history.rows)
             if best:
-                self._listener.report(f"kept the weights of step {best[1]}, relaxed F1 {best[0]:.4f}")
+                self._listener.report(f"kept the weights of step {best.step}, relaxed F1 {best.score:.4f}")
             if not trainer.finished:
                 self._listener.report(
                     f"stopped at step {trainer.step} of {trainer.settings.steps}; the same command resumes from there"

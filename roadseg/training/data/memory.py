@@ -53,7 +53,7 @@ def lacking_memory(settings: TrainSettings, device: "torch.device") -> str:
     if need <= room:
         return ""
     return (
-        f"a step takes at least {need / 1e9:.2g} GB of memory, and the {device} has {room / 1e9:.2g} GB; "
+        f"a step takes at least {need / 1e9:.2g} GB of memory, and there are {room / 1e9:.2g} GB for {device}; "
         "choose a smaller --crop, --batch or --width"
     )
 
