@@ -22,6 +22,13 @@ def test_there_is_memory() -> None:
     assert 1e6 < memory.free_bytes() < 1e15
 
 
+@pytest.mark.parametrize(
+    ("size", "text"), [(8.3e6, "0.0083 GB"), (4 << 30, "4.3 GB"), (9.96e9, "10 GB"), (1.9e12, "1,900 GB")]
+)
+def test_sizes_are_said_as_people_do(size: float, text: str) -> None:
+    assert memory.gigabytes(size) == text
+
+
 @pytest.mark.parametrize("width", [8, 64])
 def test_a_step_keeps_as_much_as_is_said(width: int) -> None:
     """Nothing is computed: tensors on the device ``meta`` have a size and no values."""

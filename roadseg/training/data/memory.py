@@ -53,9 +53,14 @@ def lacking_memory(settings: TrainSettings, device: "torch.device") -> str:
     if need <= room:
         return ""
     return (
-        f"a step takes at least {need / 1e9:.2g} GB of memory, and there are {room / 1e9:.2g} GB for {device}; "
+        f"a step takes at least {gigabytes(need)} of memory, and there are {gigabytes(room)} for {device}; "
         "choose a smaller --crop, --batch or --width"
     )
+
+
+def gigabytes(size: float) -> str:
+    """Return a number of bytes in GB, with about two digits."""
+    return f"{size / 1e9:.2g} GB" if size < 9.95e9 else f"{size / 1e9:,.0f} GB"
 
 
 def _free_of_machine() -> int:
