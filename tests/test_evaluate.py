@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 from roadseg.cli import app
 from roadseg.errors import OutputError, RoadsegError, SceneError
 from roadseg.evaluate import as_json, evaluate_files
+from roadseg.evaluation.pairs import find_scored_pairs
 from roadseg.metrics.error_classes import COVERED, FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE
 from roadseg.raster.encoding import LEVELS
 from roadseg.settings import EvaluateOutputs, EvaluateSettings
@@ -617,3 +618,12 @@ def test_a_raster_and_lines_are_compared_only_on_request(tmp_path):
             EvaluateOutputs(errors=tmp_path / "e.tif"),
             EvaluateSettings(network=True),
         )
+
+
+def test_the_imagery_of_two_files_is_found_by_stem(tmp_path):
+    (tmp_path / "images").mkdir()
+    for name in ("roads.tif", "truth.tif", "images/roads.jpg", "images/other.jpg"):
+        (tmp_path / name).touch()
+    for images in (tmp_path / "images", tmp_path / "images/roads.jpg"):
+        ((pair,), _) = find_scored_pairs(tmp_path / "roads.tif", tmp_path / "truth.tif", images)
+        assert pair.image == tmp_path / "images/roads.jpg"

@@ -343,6 +343,23 @@ def test_dev_tiles_without_road_are_refused_before_any_step(data: Path) -> None:
         loaded(DataSettings((data,), dev=(data.with_name("dev"),)), data)
 
 
+@pytest.mark.parametrize("split", ["blocks", "files"])
+def test_held_out_ground_without_road_is_refused_before_any_step(tmp_path: Path, split: Any) -> None:
+    for index, name in enumerate("abcdefgh"):
+        label = np.zeros((1, 130, 170), np.uint8)
+        label[0, :, 80:88] = index == 3
+        write_pair(tmp_path / "data", name, col=1000 * index, label=label)
+    settings = DataSettings((tmp_path / "data",), dev_fraction=0.1, dev_split=split, dev_block_m=500.0)
+    with pytest.raises(TrainingError, match=r"holds no road to score against; choose another --seed"):
+        loaded(settings, tmp_path)
+
+
+def test_patience_needs_dev_tiles(data: Path) -> None:
+    settings = TrainSettings(crop=32, patience=3)
+    with pytest.raises(TrainingError, match="there are no dev tiles; name some with --dev"):
+        load_training_data(DataSettings((data,)), data / "m.safetensors", settings, Listener())
+
+
 def test_road_that_a_nodata_tag_hides_is_told(tmp_path: Path) -> None:
     label = np.zeros((1, 130, 170), np.uint8)
     label[0, :, 80:90] = 255

@@ -28,7 +28,7 @@ def initial_model(bands: int, settings: TrainSettings) -> tuple[ResUNet, ModelCa
     if form != wanted:
         raise TrainingError(
             f"{settings.start} has {counted(form[0], 'band')}, width {form[1]} and {form[2]} upsampling, the run wants "
-            f"{wanted[0]}, {wanted[1]} and {wanted[2]}; choose --width and --upsample to match"
+            f"{wanted[0]}, {wanted[1]} and {wanted[2]}; choose --bands, --width and --upsample to match"
         )
     fold_calibration(model, card)
     return model, card

@@ -67,7 +67,7 @@ def load_training_data(data: DataSettings, output: Path, settings: TrainSettings
     output
         The model file; masks drawn from vectors are kept beside it.
     settings
-        ``crop``, ``pixel_m`` and ``seed``, which chooses what is held out.
+        ``crop``, ``pixel_m``, ``patience``, and ``seed``, which chooses what is held out.
     listener
         Callbacks for messages about what was found and left out.
 
@@ -89,6 +89,9 @@ def load_training_data(data: DataSettings, output: Path, settings: TrainSettings
     ready, where = open_or_load(files, data.memory_gb, skip)
     if data.dev_fraction:
         ready, areas = hold_out(ready, files, data, margin_px=settings.crop, seed=settings.seed)
+        _require_road(areas)
+    if settings.patience and not areas:
+        raise TrainingError("--patience looks at dev scores, and there are no dev tiles; name some with --dev")
     tiles = _dataset(ready, data, settings)
     area, number = counted(len(areas), "area"), counted(len(tiles.tiles), "training tile")
     kept = f"{area} kept for validation" if data.dev_fraction else counted(len(areas), "dev tile")
@@ -260,6 +263,17 @@ def check_dev_tiles(tiles: Sequence[FileTile], skip: Callable[[str], None] | Non
     if tiles and not any(road for _, road in found):
         raise TrainingError("the dev tiles hold no road to score against; choose other ones")
     return [tile for tile, _ in found]
+
+
+def _require_road(areas: Sequence[DevArea]) -> None:
+    for area in areas:
+        with area.open((0.0,) * area.tile.bands) as pair:
+            if (area.label(pair) == 1).any():
+                return
+    raise TrainingError(
+        "the ground kept for validation holds no road to score against; "
+        "choose another --seed, or a larger --dev-fraction"
+    )
 
 
 def _check_apart(data: DataSettings, pairs: Sequence[TilePair], dev_pairs: Sequence[TilePair]) -> None:
