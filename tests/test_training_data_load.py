@@ -378,6 +378,9 @@ def test_road_that_a_nodata_tag_hides_is_told(tmp_path: Path) -> None:
 def test_a_tile_is_trained_on_or_for_validation(data: Path) -> None:
     with pytest.raises(TrainingError, match=r"at once.*a\.tif"):
         loaded(DataSettings((data,), dev=(data / ".." / "data",)), data)
+    write_pair(data / "elsewhere", "e", col=900)
+    with pytest.raises(TrainingError, match=r"at once.*a\.tif"):
+        loaded(DataSettings((data,), dev=(data / "elsewhere", data)), data)
     manifest = data / "pairs.csv"
     manifest.write_text("image,mask,split\nimages/a.tif,masks/a.tif,train\nimages/a.tif,masks/a.tif,dev\n")
     with pytest.raises(TrainingError, match=r"a\.tif twice, in lines 2 and 3"):

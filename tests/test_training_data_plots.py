@@ -49,6 +49,18 @@ def test_squares_cover_a_window_once(height, width):
     assert (count == 1).all()
 
 
+@pytest.mark.parametrize(("height", "width"), [(2, 2), (3, 600), (4, 4), (5, 300)])
+def test_a_plot_is_large_enough_to_be_cut(tmp_path, height, width):
+    label = np.zeros((height, width), np.uint8)
+    label[:, width // 2] = 1
+    scene = tile(tmp_path, "a", label)
+    plots = list(read_plots([(scene, scene.grid.window)]))
+    assert len(plots) == (min(height, width) >= 4)
+    for plot in plots:
+        apart = split([plot])
+        assert all(area.window.area for area in (*apart.calibration, *apart.score))
+
+
 def test_few_squares_are_all_taken_and_of_many_those_with_roads():
     windows = squares(Window(0, 0, 1000, 1000), 100)
     roads = np.array([shapely.box(0, 110, 1000, 120)], dtype=object)

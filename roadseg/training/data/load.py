@@ -80,7 +80,8 @@ def load_training_data(data: DataSettings, output: Path, settings: TrainSettings
     pairs, dev_pairs, failed = collect_pairs(data, output, listener)
     for message in failed:
         listener.warn(message)
-    _check_apart(data, pairs, dev_pairs)
+    others = [pair for place in data.domains for pair in find_tile_pairs(place.path).for_validation()]
+    _check_apart(data, pairs, [*dev_pairs, *others])
     files = open_pairs(pairs, data, listener, skip)
     gsd_m, gsd_range_m = shared_gsd(files, settings.pixel_m), gsd_range_of(files)
     files = at_gsd(files, settings.pixel_m)

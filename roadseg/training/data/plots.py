@@ -42,6 +42,8 @@ _EVERY, _SCORED, _CALIBRATED = 6, 2, 5
 _STRIP, _SCORED_SHARE = 0.25, 0.6
 _MARGIN_PX = 16
 _LABELLED = 0.1
+_LEAST_PX = 4
+"""Side of the smallest plot from which strips can be cut."""
 
 
 @dataclass(frozen=True)
@@ -153,11 +155,13 @@ def shuffled(things: Sequence[T], seed: str, key: Callable[[T], str] = str) -> l
 
 
 def read_plots(candidates: Sequence[tuple[FileTile, Window]], most: int = MOST) -> Iterator[Plot]:
-    """Yield those of the candidates, in their order, that are labelled, until there are enough."""
+    """Yield those of the candidates, in their order, that are labelled and not tiny, until there are enough."""
     found = 0
     for tile, window in candidates:
         if found >= most:
             return
+        if min(window.height, window.width) < _LEAST_PX:
+            continue
         pixels = tile.labelled(window)
         if (pixels.label != VOID).mean() >= _LABELLED:
             found += 1
