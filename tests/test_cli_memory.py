@@ -71,8 +71,8 @@ class CLibrary:
 @pytest.fixture
 def library(monkeypatch):
     """Return what makes a C library that of this process, without settings in the environment."""
-    for name in ("GLIBC_TUNABLES", *(name for name in os.environ if name.startswith("MALLOC_"))):
-        monkeypatch.delenv(name, raising=False)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+    monkeypatch.setattr(os, "environ", kept)
 
     def use(largest):
         found = CLibrary(largest)
@@ -88,6 +88,12 @@ def test_old_versions_of_glibc_keep_what_they_can(library, largest, used):
     found = library(largest)
     assert memory.keep_freed_memory()
     assert found.settings == {-3: used, -1: 128 << 20, -8: 1}
+    workers = {name: value for name, value in os.environ.items() if name.startswith("MALLOC_")}
+    assert workers == {
+        "MALLOC_MMAP_THRESHOLD_": f"{32 << 20}",
+        "MALLOC_TRIM_THRESHOLD_": f"{128 << 20}",
+        "MALLOC_ARENA_MAX": "1",
+    }
 
 
 @pytest.mark.parametrize(
@@ -99,6 +105,8 @@ def test_the_environment_wins(library, monkeypatch, name, value):
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.cpu.x86_shstk=off")
     assert memory.keep_freed_memory()
     found.settings.clear()
+    for setting in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_ARENA_MAX"):
+        monkeypatch.delenv(setting)
     monkeypatch.setenv(name, value)
     assert not memory.keep_freed_memory()
     assert not found.settings

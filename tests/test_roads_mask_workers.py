@@ -3,6 +3,7 @@
 import itertools
 import operator
 import os
+import threading
 import time
 
 import pytest
@@ -52,6 +53,32 @@ def test_this_process_works_while_others_start_and_beside_them():
     assert seen[0] == os.getpid()
     assert len(set(seen)) == 2
     assert set(seen) in pairs  # not two tasks for one process while the other has none
+
+
+def test_nobody_waits_for_others_to_start():
+    asked, answered, waited = threading.Event(), threading.Event(), []
+    with WorkerPool(7, 2) as pool:
+        submit = pool._pool.submit
+
+        def slow(*call):
+            asked.set()
+            waited.append(answered.wait(10))
+            return submit(*call)
+
+        pool._pool.submit = slow
+        results = pool.map(operator.mul, range(30))
+        assert next(results) == 0
+        assert asked.wait(10)
+        answered.set()
+        assert list(results) == [7 * task for task in range(1, 30)]
+    assert waited == [True]
+
+
+def test_a_pool_that_cannot_start_says_so():
+    with WorkerPool(7, 2) as pool:
+        pool._pool.shutdown()
+        with pytest.raises(RuntimeError, match="after shutdown"):
+            list(pool.map(operator.mul, range(30)))
 
 
 def test_at_least_one_worker_is_needed():

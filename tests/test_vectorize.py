@@ -17,6 +17,8 @@ from roadseg.errors import OutputError, RoadsegError, SceneError
 from roadseg.files.outputs import name_outputs
 from roadseg.progress import Listener
 from roadseg.raster.crs import DEGREES, reproject
+from roadseg.raster.probability import TILE_PX
+from roadseg.roads import extract
 from roadseg.roads.network import RoadAreas
 from roadseg.settings import VectorizeSettings, VectorOutputs
 from roadseg.vectorize import endings_of, vectorize_raster
@@ -350,3 +352,26 @@ def test_results_take_their_rasters_names(tmp_path):
     assert jobs["x/a.tif"].preview == tmp_path / "p" / "a.png"
     outputs = VectorOutputs(tmp_path, "FlatGeobuf")
     assert name_outputs(["x/a.tif", "b.tif"], outputs, endings_of(outputs))[0][1].vector == tmp_path / "a.fgb"
+
+
+def test_levels_between_roads_are_read_in_parts_that_share_no_tile(monkeypatch):
+    tiles = []
+
+    class Raster:
+        def at(self, places):
+            tiles.append({(row // TILE_PX, col // TILE_PX) for row, col in places.tolist()})
+            return (places.sum(axis=1) % 251).astype(np.uint8)
+
+    class Pool:
+        shared, workers = Raster(), 2
+
+        def map(self, function, tasks):
+            return (function(self.shared, task) for task in tasks)
+
+    monkeypatch.setattr(extract, "_FEW_PLACES", 3)
+    places = np.random.default_rng(1).integers(0, (30 * TILE_PX, 900), (4000, 2)).astype(np.int32)
+    np.testing.assert_array_equal(extract._levels_at(Pool(), places), places.sum(axis=1) % 251)
+    assert len(tiles) > 10
+    assert sum(map(len, tiles)) == len(set().union(*tiles))
+    few = places[places[:, 0] < TILE_PX]
+    np.testing.assert_array_equal(extract._levels_at(Pool(), few), few.sum(axis=1) % 251)

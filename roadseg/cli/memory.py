@@ -25,6 +25,13 @@ _KEPT_BYTES = 128 << 20
 _LARGEST_BYTES = (64 << 20, 32 << 20)
 """Larger arrays are given back; before 2.35 glibc allows 32 MiB at most. A block of a raster has 36 MiB."""
 
+_FOR_WORKERS = {
+    "MALLOC_MMAP_THRESHOLD_": f"{min(_LARGEST_BYTES)}",
+    "MALLOC_TRIM_THRESHOLD_": f"{_KEPT_BYTES}",
+    "MALLOC_ARENA_MAX": "1",
+}
+"""The same in the environment of processes that are started."""
+
 
 def keep_freed_memory() -> bool:
     """Ask glibc to keep what is freed; return whether it does.
@@ -38,7 +45,9 @@ def keep_freed_memory() -> bool:
         process = ctypes.CDLL(None)
         process.gnu_get_libc_version  # noqa: B018
         kept = any(process.mallopt(_MMAP_THRESHOLD, size) for size in _LARGEST_BYTES)
-        return bool(kept and process.mallopt(_TRIM_THRESHOLD, _KEPT_BYTES) and process.mallopt(_ARENA_MAX, 1))
+        if kept and process.mallopt(_TRIM_THRESHOLD, _KEPT_BYTES) and process.mallopt(_ARENA_MAX, 1):
+            os.environ.update(_FOR_WORKERS)
+            return True
     return False
 
 

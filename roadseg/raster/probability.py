@@ -25,7 +25,8 @@ from roadseg.windows import Window, square_windows
 
 _STRIP_PX = 1 << 22
 _SCAN_PX = 2048
-_TILE_PX = 512
+TILE_PX = 512
+"""Pixels are looked up by squares of this side."""
 
 Bytes = NDArray[np.uint8]
 
@@ -112,7 +113,7 @@ class ProbabilityRaster:
         levels = np.full(len(places), NODATA, dtype=np.uint8)
         inside = ((places >= 0) & (places < (self.grid.height, self.grid.width))).all(axis=1)
         # Sort by tile, with those outside last and cut off; each run of equal tiles is then one read.
-        tile = places // _TILE_PX
+        tile = places // TILE_PX
         order = np.lexsort((tile[:, 1], tile[:, 0], ~inside))[: int(inside.sum())]
         changes = np.flatnonzero((np.diff(tile[order], axis=0) != 0).any(axis=1)) + 1
         with bounded_cache():

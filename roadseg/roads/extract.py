@@ -26,7 +26,7 @@ from roadseg.files.states import FileStates, states_hash
 from roadseg.progress import Advance, Listener
 from roadseg.raster.encoding import LEVELS
 from roadseg.raster.partial import Partial
-from roadseg.raster.probability import ProbabilityRaster
+from roadseg.raster.probability import TILE_PX, ProbabilityRaster
 from roadseg.roads.centerlines.extract import TRACED, centerlines_of, traced_blocks
 from roadseg.roads.centerlines.geometry import to_ground
 from roadseg.roads.mask.clean import Cleaning, CleanMask, clean_blocks
@@ -276,12 +276,18 @@ def _passes(
 _FEW_PLACES = 10_000
 """So many are read at once by this process."""
 
+_PARTS = 10
+"""More are divided into about so many parts per worker, so that all finish at about the same time."""
+
 
 def _levels_at(pool: WorkerPool, places: NDArray[np.int32]) -> NDArray[np.uint8]:
-    """Return the levels of the pool's raster at (n, 2) row, col; each worker reads some rows of it."""
+    """Return the levels of the pool's raster at (n, 2) row, col; each worker reads some rows of its tiles."""
     if pool.workers == 1 or len(places) <= _FEW_PLACES:
         return _levels(pool.shared, places)
-    parts = np.array_split(np.argsort(places[:, 0], kind="stable"), 4 * pool.workers)
+    row = places[:, 0] // TILE_PX
+    order = np.argsort(row, kind="stable")
+    cuts = np.linspace(0, len(order), _PARTS * pool.workers, endpoint=False, dtype=np.int64)
+    parts = np.split(order, np.unique(np.searchsorted(row[order], row[order[cuts]]))[1:])
     levels = np.empty(len(places), np.uint8)
     for part, found in zip(parts, pool.map(_levels, (places[part] for part in parts)), strict=True):
         levels[part] = found

@@ -4,6 +4,7 @@ This process is one of them: it works from the beginning, while the others start
 enough to do. So a raster that is done before they are ready does not wait for them.
 """
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -11,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from multiprocessing import resource_tracker
 from types import TracebackType
 from typing import Any, TypeVar
@@ -67,7 +69,7 @@ class WorkerPool:
             for task in tasks:
                 yield function(self.shared, task)
             return
-        self._ready = self._ready or self._submitted(self._pool, _nothing)
+        self._ready = self._ready or self._submitted(self._pool, _get_ready, function)
         waiting: deque[Future[Result]] = deque()
         each = 1  # at first, so that two tasks are not given to one process
         for task in tasks:
@@ -83,8 +85,27 @@ class WorkerPool:
             yield waiting.popleft().result()
 
     def _submitted(self, pool: ProcessPoolExecutor, function: Callable[..., Result], *arguments: Any) -> Future[Result]:
-        """Hand a call to another process."""
-        return self._submitter.submit(pool.submit, function, *arguments).result()
+        """Hand a call to another process; this one goes on, though it may have to be started first."""
+        outcome: Future[Result] = Future()
+
+        def submit() -> None:
+            try:
+                pool.submit(function, *arguments).add_done_callback(partial(_pass_on, outcome))
+            except Exception as error:  # noqa: BLE001  (raised by outcome.result())
+                outcome.set_exception(error)
+
+        self._submitter.submit(submit)
+        return outcome
+
+
+def _pass_on(outcome: Future[Result], done: Future[Result]) -> None:
+    """Give one future the outcome of another."""
+    if done.cancelled():
+        outcome.cancel()
+    elif error := done.exception():
+        outcome.set_exception(error)
+    else:
+        outcome.set_result(done.result())
 
 
 def _block_signals() -> None:
@@ -116,8 +137,9 @@ def _call(function: Callable[[Any, Task], Result], task: Task) -> Result:
     return function(_shared[0], task)
 
 
-def _nothing() -> None:
-    """Say that a worker has started."""
+def _get_ready(_: Callable[..., Any]) -> None:
+    """Say that a worker has started: it has imported what a function needs, which is not searched for garbage."""
+    gc.freeze()
 
 
 def _done_here(function: Callable[[Any, Task], Result], shared: Any, task: Task) -> Future[Result]:
