@@ -1,6 +1,7 @@
 """roadseg train: from a folder of tiles to a model that predicts, and clear words for bad data."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,10 +24,11 @@ from roadseg.model.resunet import ResUNet
 from roadseg.model.weights import load_model, save_model
 from roadseg.progress import Listener
 from roadseg.settings import CalibrationGoal, CardTexts, DataSettings, TrainSettings, WeightType
-from roadseg.train import train, train_model
+from roadseg.train import TrainResult, train, train_model
 from roadseg.training.data.pairs import find_tile_pairs
 from roadseg.training.data.tiles import MemoryTile
 from roadseg.training.data.validate import shared_gsd
+from roadseg.training.dev_score import DevScore
 from roadseg.training.gradients import require_compiler
 from roadseg.training.recalibrate import calibrate_model
 from roadseg.training.recipes import merge_settings, read_config
@@ -108,6 +110,12 @@ def test_trains_scores_and_predicts(data: Path, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     with rasterio.open(tmp_path / "roads.tif") as file:
         assert file.shape == (70, 110)
+
+
+def test_what_is_undefined_is_null() -> None:
+    score = DevScore(0.5, 0.5, 0.3, 0.4, 0.5, 0.5, 0.4, 0.5, math.nan, 3, sure_share=None)
+    values = TrainResult(Path("m"), 1, 1.0, 0.5, finished=True, dev=score).to_dict()["dev"]
+    assert (values["calibration_error"], values["sure_share"], values["iou"]) == (None, None, 0.4)
 
 
 def test_command_line_prints_one_json_line(data: Path, tmp_path: Path) -> None:

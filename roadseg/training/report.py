@@ -48,7 +48,8 @@ class TrainResult:
         """Return the result as JSON-ready values."""
         values = {**asdict(self), "output": str(self.output) if self.output else None}
         if self.dev:
-            values["dev"] = {name: None if math.isnan(value) else value for name, value in asdict(self.dev).items()}
+            figures = asdict(self.dev).items()
+            values["dev"] = {name: None if value is None or math.isnan(value) else value for name, value in figures}
         return values
 
 
