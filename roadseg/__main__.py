@@ -6,16 +6,17 @@ import signal
 from types import FrameType
 from typing import NoReturn
 
+_GARBAGE_AFTER = 50_000
+"""New objects until Python looks for garbage among them; by default 700, which is all the while it imports."""
+
 
 def main() -> None:
     """Run the command line; until a command handles Ctrl-C itself, nothing has been begun."""
     if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
         signal.signal(signal.SIGINT, stop_at_once)
-    gc.disable()  # what is imported stays
+    gc.set_threshold(_GARBAGE_AFTER)
     from roadseg.cli import main as command_line
 
-    gc.freeze()
-    gc.enable()
     command_line()
 
 

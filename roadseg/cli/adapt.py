@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 import typer
 
-from roadseg.cli.memory import importing
 from roadseg.cli.options import OUTPUT, with_options
 from roadseg.cli.terminal import AsJson, Progress, Quiet, Verbose, exit_statuses, print_json, terminal_listener
 from roadseg.settings import AdaptSettings, CardTexts
@@ -41,8 +40,7 @@ def adapt(
     roadseg adapt scene.tif --labels drawn.gpkg --labels-are exact --aoi town.gpkg -o mine.safetensors --minutes 10
     """
     with exit_statuses(verbose), terminal_listener(quiet=quiet, progress=progress, unit="steps") as listener:
-        with importing():
-            from roadseg.adapt import adapt as adapt_model
+        from roadseg.adapt import adapt as adapt_model
 
         result = adapt_model(data, output, listener=listener, **options)
         if as_json:

@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 import typer
 
-from roadseg.cli.memory import importing
 from roadseg.cli.options import OUTPUT, with_options
 from roadseg.cli.terminal import AsJson, Progress, Quiet, Verbose, exit_statuses, print_json, terminal_listener
 from roadseg.settings import CompareSettings
@@ -39,8 +38,7 @@ def compare(
         exit_statuses(verbose, resumes=False),
         terminal_listener(quiet=quiet, progress=progress, unit="Mpx") as listener,
     ):
-        with importing():
-            from roadseg.compare import compare as compare_files
+        from roadseg.compare import compare as compare_files
 
         result = compare_files(roads, reference, output, listener=listener, **options)
         listener.report(result.sentence())

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from roadseg.cli.memory import importing
 from roadseg.cli.options import with_options
 from roadseg.cli.terminal import (
     AsJson,
@@ -51,8 +50,7 @@ def evaluate(
         exit_statuses(verbose, resumes=False),
         terminal_listener(quiet=quiet, progress=progress, unit="Mpx") as listener,
     ):
-        with importing():
-            from roadseg.evaluate import evaluate as score
+        from roadseg.evaluate import evaluate as score
 
         result = score(prediction, truth, command=command_line(), listener=listener, **options)
     if as_json:

@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 import typer
 
-from roadseg.cli.memory import importing
 from roadseg.cli.options import OUTPUT, with_options
 from roadseg.cli.terminal import AsJson, Quiet, Verbose, exit_statuses, print_json, terminal_listener
 from roadseg.settings import ExportSettings
@@ -37,8 +36,7 @@ def export(
         exit_statuses(verbose, resumes=False),
         terminal_listener(quiet=quiet, progress=False, unit="files") as listener,
     ):
-        with importing():
-            from roadseg.export import export as export_model
+        from roadseg.export import export as export_model
 
         result = export_model(model, output, listener=listener, **options)
         listener.report(result.sentence())

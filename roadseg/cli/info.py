@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from roadseg.cli.memory import importing
 from roadseg.cli.options import with_options
 from roadseg.cli.terminal import (
     AsJson,
@@ -51,8 +50,7 @@ def info(
     roadseg info --width 64 --upsample nearest
     """
     with exit_statuses(verbose):
-        with importing():
-            from roadseg.info import bundled_models
+        from roadseg.info import bundled_models
 
         architecture = from_options(ArchitectureSettings, options)
         if architecture.chosen() and (target or model):

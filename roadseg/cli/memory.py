@@ -1,4 +1,4 @@
-"""Memory: what a command frees is kept for what it allocates next, and what it imports is not searched for garbage.
+"""Memory that a command frees is kept for what it allocates next.
 
 glibc gives large arrays back to the system when they are freed, and the end of its heap, too. For the next ones the
 system hands out other pages, and clears each of them first, which took a third of the processor time of ``predict`` but
@@ -10,11 +10,9 @@ Only commands do this: a process that imports roadseg is its user's. Source: mal
 """
 
 import ctypes
-import gc
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 """Numbers of malloc.h."""
@@ -49,19 +47,3 @@ def keep_freed_memory() -> bool:
             os.environ.update(_FOR_WORKERS)
             return True
     return False
-
-
-@contextmanager
-def importing() -> Iterator[None]:
-    """Context manager for imports: what they make stays, so that nobody need search it for garbage.
-
-    In the program, which began with this, it is left out for ever; in another process that calls a command, until the
-    imports are done.
-    """
-    gc.disable()
-    try:
-        yield
-    finally:
-        if gc.get_freeze_count():
-            gc.freeze()
-        gc.enable()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from roadseg.cli.batch import check_summary, expand_stdin, fail_for, failures, for_each_file, write_summary
-from roadseg.cli.memory import importing, keep_freed_memory
+from roadseg.cli.memory import keep_freed_memory
 from roadseg.cli.options import MODEL, OUTPUT, given, with_options
 from roadseg.cli.terminal import (
     AsJson,
@@ -92,17 +92,17 @@ def predict(
         terminal_listener(quiet=quiet, progress=progress, unit="Mpx") as listener,
         ExitStack() as folders,
     ):
-        with importing():
-            from roadseg.files.outputs import output_folders
-            from roadseg.files.parts import own_and_helped
-            from roadseg.predict import ready_model
+        from roadseg.files.outputs import output_folders
+        from roadseg.files.parts import own_and_helped
+        from roadseg.predict import ready_model
 
         keep_freed_memory()
         batch, machines = from_options(BatchSettings, options), from_options(MachineSettings, options)
         _check_stdout_takes_it(output, batch, machines)
-        with stdout_file(output) as raster, ExitStack() as stack:
-            with importing():  # an engine imports its library
-                loaded = stack.enter_context(ready_model(model, machines, **given(EngineSettings, options)))
+        with (
+            stdout_file(output) as raster,
+            ready_model(model, machines, **given(EngineSettings, options)) as loaded,
+        ):
             outputs = from_options(PredictOutputs, options, raster=raster)
             jobs, several = _jobs(names or [], batch, outputs, output)
             if several:

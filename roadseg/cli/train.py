@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from roadseg.cli.memory import importing
 from roadseg.cli.options import OUTPUT, with_options
 from roadseg.cli.streams import printable
 from roadseg.cli.terminal import (
@@ -76,8 +75,7 @@ def train(
     torchrun --nproc-per-node 4 -m roadseg train data/ -o my_model.safetensors
     """
     with exit_statuses(verbose):
-        with importing():
-            from roadseg.training.recipes import settings_from_options
+        from roadseg.training.recipes import settings_from_options
 
         settings = settings_from_options(options)
     if print_config:
@@ -95,8 +93,7 @@ def train(
     leads = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts, only one prints
     quiet = quiet or not leads
     with exit_statuses(verbose), terminal_listener(quiet=quiet, progress=progress, unit="steps") as listener:
-        with importing():
-            from roadseg.train import train as train_model
+        from roadseg.train import train as train_model
 
         result = train_model(place, output, listener=listener, **options)
         if as_json and leads:
@@ -125,9 +122,8 @@ def _check(
         exit_statuses(messages["verbose"]),
         terminal_listener(quiet=messages["quiet"], progress=messages["progress"], unit="pairs") as listener,
     ):
-        with importing():
-            from roadseg.training.data.check import check_training_data
-            from roadseg.training.recipes import data_from_options
+        from roadseg.training.data.check import check_training_data
+        from roadseg.training.recipes import data_from_options
 
         sheet = output.with_name(f"{output.name.removesuffix('.safetensors')}.check.png")
         found = check_training_data(

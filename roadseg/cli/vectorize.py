@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from roadseg.cli.batch import expand_stdin, fail_for, for_each_file
-from roadseg.cli.memory import importing, keep_freed_memory
+from roadseg.cli.memory import keep_freed_memory
 from roadseg.cli.options import OUTPUT, given, with_options
 from roadseg.cli.terminal import (
     AsJson,
@@ -74,12 +74,11 @@ def vectorize(
         terminal_listener(quiet=quiet, progress=progress, unit="Mpx") as listener,
         ExitStack() as folders,
     ):
-        with importing():
-            from roadseg.files.inputs import find_files
-            from roadseg.files.outputs import name_outputs, output_folders
-            from roadseg.files.parts import own_and_helped
-            from roadseg.vectorize import endings_of, has_all_blocks, names_a_file
-            from roadseg.vectorize import vectorize as vectorize_one
+        from roadseg.files.inputs import find_files
+        from roadseg.files.outputs import name_outputs, output_folders
+        from roadseg.files.parts import own_and_helped
+        from roadseg.vectorize import endings_of, has_all_blocks, names_a_file
+        from roadseg.vectorize import vectorize as vectorize_one
 
         keep_freed_memory()
         asked = from_options(VectorizeSettings, options)
