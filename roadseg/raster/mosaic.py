@@ -9,7 +9,7 @@ from roadseg.raster.encoding import Product
 from roadseg.raster.grid import Grid
 from roadseg.windows import Window
 
-_UNWRITABLE = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
+_UNWRITABLE = re.compile("[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\ud800-\\udfff\\ufffe\\uffff]")
 """Characters that XML cannot hold but file names can."""
 
 _GDAL_TYPES = {"uint8": "Byte", "float32": "Float32"}

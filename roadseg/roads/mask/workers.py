@@ -11,9 +11,9 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent import futures
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from multiprocessing import resource_tracker
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -45,11 +45,11 @@ class WorkerPool:
         if workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
         self.shared, self.workers = shared, workers
-        self._pool: ProcessPoolExecutor | None = None
+        self._pool: futures.ProcessPoolExecutor | None = None
         self._ready: Future[None] | None = None
         if workers > 1:
             spawn = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(workers - 1, spawn, initializer=_start, initargs=(shared,))
+            self._pool = futures.ProcessPoolExecutor(workers - 1, spawn, initializer=_start, initargs=(shared,))
             # submit() starts processes. In a thread of its own, no KeyboardInterrupt can leave one half started.
             self._submitter = ThreadPoolExecutor(1, "roadseg-workers", initializer=_block_signals)
 
@@ -84,7 +84,9 @@ class WorkerPool:
         while waiting:
             yield waiting.popleft().result()
 
-    def _submitted(self, pool: ProcessPoolExecutor, function: Callable[..., Result], *arguments: Any) -> Future[Result]:
+    def _submitted(
+        self, pool: "futures.ProcessPoolExecutor", function: Callable[..., Result], *arguments: Any
+    ) -> Future[Result]:
         """Hand a call to another process; this one goes on, though it may have to be started first."""
         outcome: Future[Result] = Future()
 
@@ -114,6 +116,8 @@ def _block_signals() -> None:
     A worker that dies before it has read its data leaves the writing end of its pipe waiting for ever.
     """
     if hasattr(signal, "pthread_sigmask"):
+        from multiprocessing import resource_tracker
+
         resource_tracker.ensure_running()  # starting it later would unblock the signals
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
 
