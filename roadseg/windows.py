@@ -213,7 +213,7 @@ def all_valid(shape: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 def is_all_valid(valid: NDArray[np.bool_]) -> bool:
-    """Return whether all pixels are valid, at once for ``all_valid``."""
+    """Return whether all pixels (height, width) are valid, at once for ``all_valid``."""
     return not any(valid.strides) or bool(valid.all())
 
 

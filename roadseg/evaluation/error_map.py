@@ -31,7 +31,10 @@ class ErrorPicture:
         return max(1, side_px // self._factor) * self._factor
 
     def add(self, window: Window, classes: Bytes) -> None:
-        """Fill the part of the picture that shows a block; blocks start at multiples of `whole_squares`."""
+        """Fill the part of the picture that shows a block, given its classes (height, width).
+
+        Blocks start at multiples of `whole_squares`.
+        """
         part = shares(classes, self._factor)
         row, col = window.row // self._factor, window.col // self._factor
         self._shares[:, row : row + part.shape[1], col : col + part.shape[2]] = part

@@ -91,7 +91,17 @@ def logit(probability: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def logit_levels(probability: NDArray[np.float32], valid: NDArray[np.bool_]) -> Bytes:
-    """Quantize logits to levels 0 to 254 in even steps, 255 for nodata, so that thresholds near 0 and 1 stay apart."""
+    """Quantize logits to levels in even steps, so that thresholds near 0 and 1 stay apart.
+
+    Parameters
+    ----------
+    probability, valid
+        (height, width) float32 in [0, 1], and bool: where it is valid.
+
+    Returns
+    -------
+    (height, width) uint8: 0 to 254 for logits from -10 to 10, 255 for nodata.
+    """
     levels = np.rint((logit(probability) + _LEVEL_REACH) * (FULL / (2 * _LEVEL_REACH))).clip(0, FULL)
     return np.where(valid, levels, VOID).astype(np.uint8)
 

@@ -114,12 +114,12 @@ class EdgePieces:
     start_m: Floats
 
     def project(self, piece: Ints, points: NDArray[np.object_]) -> Floats:
-        """Return how far along their edges the places of some pieces lie that are nearest to some points."""
+        """Return (n,) metres along the edges of the places on some pieces (n,) that are nearest to points (n,)."""
         along: Floats = self.start_m[piece] + shapely.line_locate_point(self.lines[piece], points)
         return along
 
     def containing(self, points: EdgePoints) -> Ints:
-        """Return the piece that each point on an edge lies on."""
+        """Return (n,) the piece that each point on an edge lies on."""
         # Beginnings of pieces and points, sorted together: a point lies on the last piece begun before it.
         #   pieces  0        1        2
         #           |--.-----|--------|--..---|        begun - 1:  0 0 1 2 2 2

@@ -167,7 +167,7 @@ def level_of(threshold: float) -> int:
 
 
 def best_level(values: Floats) -> int | None:
-    """Return the lowest threshold at which ratios are highest, None if all are NaN."""
+    """Return the lowest threshold at which ratios (256,) are highest, None if all are NaN."""
     return None if np.isnan(values).all() else int(np.nanargmax(values))
 
 

@@ -148,7 +148,7 @@ class DevScorer:
     def score_each(
         self, engine: TorchEngine, *, threshold: float | None = None
     ) -> tuple[DevScore, NDArray[np.float64]]:
-        """Score like ``score``, and also return the relaxed F1 of each tile, NaN where there is no road."""
+        """Score like ``score``, and also return the (tiles,) relaxed F1 of each tile, NaN where there is no road."""
         each = [count_pixels(quantize(t.probability, t.valid), t.label) for t in self._predicted(engine, self.own)]
         score = self._score_of(self._summed(each), threshold)
         # Each tile is scored by one process and 0 in all others, so a sum gathers them; -1 stands for NaN.
@@ -221,7 +221,19 @@ class DevScorer:
     def samples(
         self, engine: TorchEngine, each: NDArray[np.float64], threshold: float, *, count: int = 2
     ) -> list[TileSample]:
-        """Return pictures of the worst and the best tiles, the worst first, with right, false and missed roads."""
+        """Return pictures of the worst and the best tiles, the worst first, with right, false and missed roads.
+
+        Parameters
+        ----------
+        engine
+            Predicts the tiles.
+        each
+            (tiles,) relaxed F1, from ``score_each``; tiles with NaN are left out.
+        threshold
+            Probability from which a pixel is road.
+        count
+            How many of the worst, and of the best.
+        """
         ranked = [int(i) for i in np.argsort(each, kind="stable") if not np.isnan(each[i])]
         chosen = ranked if len(ranked) <= 2 * count else ranked[:count] + ranked[len(ranked) - count :]
         return [self.sample(engine, index, float(each[index]), threshold) for index in chosen]

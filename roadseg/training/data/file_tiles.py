@@ -117,7 +117,7 @@ class FileTile:
         return LabelledPixels(found.image, label, valid)
 
     def inside_aoi(self, label: NDArray[np.uint8], window: Window) -> NDArray[np.uint8]:
-        """Return the labels of a window, void outside the area of interest."""
+        """Return the labels of a window, (height, width), void outside the area of interest."""
         covered = self.aoi.covers(self.grid, window) if self.aoi else None
         return label if covered is None else np.where(covered, label, np.uint8(VOID))
 
@@ -174,7 +174,7 @@ class DevArea:
 
 
 def shifted(label: NDArray[np.uint8], shift: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return labels moved down and to the right by rows and columns; what comes into view is void."""
+    """Return labels (height, width) moved down and right by rows and columns; what comes into view is void."""
     if shift == (0, 0):
         return label
     height, width = label.shape

@@ -92,7 +92,7 @@ def _best(fit: Floats) -> tuple[int, int]:
 
 
 def with_uncertain_edges(label: Bytes, gsd_m: float) -> Bytes:
-    """Return labels with void along the edges of roads: a pixel inside, ``OUTSIDE_M`` outside.
+    """Return labels (height, width) with void along the edges of roads: a pixel inside, ``OUTSIDE_M`` outside.
 
     What is too narrow to lose its edges stays as it is.
     """
