@@ -113,7 +113,7 @@ def lines_of(
 def measured(
     folder: Path, *, tiles: int, labels: str, damage: dict[str, float], options: dict[str, Any], seed: int = 0
 ) -> list[Any]:
-    """Adapt to some tiles of the learning half and return F1, best F1 and IoU on the other half, before and after."""
+    """Adapt to some tiles of the learning half and return F1, best F1 and best IoU on the other half, before and after."""
     learn, score = halves(folder)
     picked = np.random.default_rng(seed).permutation(len(learn))[: tiles or None]
     learn = [learn[index] for index in sorted(picked)]
@@ -143,7 +143,7 @@ def measured(
             f"{best:.3f} → {best_after:.3f}", f"{iou:.3f} → {iou_after:.3f}"]  # fmt: skip
 
 
-HEAD = ["folder", "tiles", "time", "steps", "F1 as told", "F1, other half", "best F1", "IoU"]
+HEAD = ["folder", "tiles", "time", "steps", "F1 as told", "F1, other half", "best F1", "best IoU"]
 
 
 @pytest.mark.benchmark
