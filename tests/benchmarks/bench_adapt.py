@@ -113,7 +113,7 @@ def lines_of(
 def measured(
     folder: Path, *, tiles: int, labels: str, damage: dict[str, float], options: dict[str, Any], seed: int = 0
 ) -> list[Any]:
-    """Adapt to some tiles of the learning half and return F1, best F1 and best IoU on the other half, before and after."""
+    """Adapt to some tiles of the learning half and return F1, best F1, best IoU on the other half, before and after."""
     learn, score = halves(folder)
     picked = np.random.default_rng(seed).permutation(len(learn))[: tiles or None]
     learn = [learn[index] for index in sorted(picked)]
