@@ -12,8 +12,10 @@ from road_rasters import UTM, UTM_NORTH_UP, draw_t, write_levels
 
 from roadseg.compare import MATCHED, MISSING, NOT_SEEN, compare
 from roadseg.errors import OutputError, SceneError
+from roadseg.evaluate import evaluate
 from roadseg.files.lock import locked
 from roadseg.progress import Listener
+from roadseg.vectorize import vectorize
 
 EAST, NORTH = 500_000.0, 5_300_000.0
 
@@ -204,3 +206,14 @@ def test_a_road_of_the_map_just_inside_the_area_was_seen_just_outside(tmp_path):
     assert (result.not_seen, result.matched_km) == (0, pytest.approx(0, abs=0.02))
     assert result.map_km == pytest.approx(0.95, abs=0.001)
     assert result.predicted_km == pytest.approx(0.397, abs=0.001)
+
+
+def test_geoparquet_is_compared_and_scored(tmp_path):
+    pytest.importorskip("pyarrow")
+    raster = write_levels(tmp_path / "t.tif", draw_t(), transform=UTM_NORTH_UP)
+    paths = [tmp_path / f"r{suffix}" for suffix in (".gpkg", ".parquet", ".geoparquet")]
+    for path in paths:
+        vectorize(raster, path)
+    for path in paths[1:]:
+        assert compare(path, paths[0], tmp_path / "c.gpkg", overwrite=True).missing_from_map_km == 0
+        assert evaluate(paths[0], path).figures["APLS"] == pytest.approx(1)

@@ -17,6 +17,7 @@ VECTORS = (
     ".fgb",
     ".shp",
     ".parquet",
+    ".geoparquet",
     ".gml",
     ".kml",
     ".sqlite",

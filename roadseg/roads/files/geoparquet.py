@@ -17,6 +17,11 @@ from roadseg.roads.files.layers import VectorLayer, VectorTable
 _ROWS = 1 << 16
 
 
+def is_geoparquet(path: Path) -> bool:
+    """Return whether a path has the extension of a GeoParquet file."""
+    return path.suffix.lower() in {".parquet", ".geoparquet"}
+
+
 def write_geoparquet(path: Path, layer: VectorLayer, projjson: Mapping[str, Any] | None) -> None:
     """Write a layer as a new file.
 

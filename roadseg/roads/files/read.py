@@ -18,6 +18,7 @@ from shapely import MultiPolygon, Polygon
 
 from roadseg.errors import SceneError, one_line
 from roadseg.raster.encoding import ATTRIBUTION
+from roadseg.roads.files.geoparquet import is_geoparquet, read_geoparquet
 from roadseg.roads.files.layers import Box, VectorTable
 
 _LINES = (shapely.GeometryType.LINESTRING, shapely.GeometryType.MULTILINESTRING)
@@ -130,7 +131,7 @@ def read_lines(path: Path, *, layer: str | None = None) -> tuple[list[NDArray[np
     Parameters
     ----------
     path
-        Anything GDAL opens.
+        Anything GDAL opens, and GeoParquet where pyarrow is installed.
     layer
         Name of the layer; without it the only one that holds lines.
 
@@ -156,8 +157,9 @@ def _read_kinds(
     path: Path, kinds: tuple[shapely.GeometryType, ...], noun: str, layer: str | None
 ) -> tuple[NDArray[np.object_], str | None]:
     """Return the geometries of the wanted kinds in the one layer that holds them, and its CRS."""
-    declared = geometry_layers(path)
-    tables = {name: read_layer(path, name) for name in ([layer] if layer else declared)}
+    parquet = read_geoparquet(path, ()) if is_geoparquet(path) else None
+    declared = {path.stem: "UNKNOWN"} if parquet else geometry_layers(path)
+    tables = {path.stem: parquet} if parquet else {n: read_layer(path, n) for n in ([layer] if layer else declared)}
     wanted = {name: _of_kinds(table.geometries, kinds) for name, table in tables.items()}
     holding = [name for name, rows in wanted.items() if len(rows)]
     if len(holding) > 1:
