@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from roadseg.files.lock import locked
-from roadseg.files.outputs import check_target
+from roadseg.files.outputs import MODEL, check_extension, check_target
 from roadseg.progress import Listener
 from roadseg.settings import AdaptOptions, AdaptSettings, CardTexts, DataSettings, TrainSettings
 from roadseg.settings.option import check_keywords, from_options
@@ -130,6 +130,7 @@ def adapt_model(
         If the data cannot be used, the model has not become better, or the output cannot be written.
     """
     started, original = time.monotonic(), find_original(settings)
+    check_extension(output, MODEL)
     check_target(output, overwrite=settings.overwrite, inputs=_inputs(data, settings, original.path))
     with locked([output]), RunFolder(output, warn=listener.warn) as folder:
         engine = original.engine()

@@ -22,7 +22,7 @@ from roadseg.evaluation.map_pieces import Pieces, cut_lines, drop_short
 from roadseg.progress import Listener
 from roadseg.roads.files.layers import VectorLayer
 from roadseg.roads.files.osm import check_osm_name
-from roadseg.roads.files.outputs import check_layers_target, osm_of_layer, publish_layers
+from roadseg.roads.files.outputs import check_layers_target, check_preview, osm_of_layer, publish_layers
 from roadseg.settings import CompareOptions, CompareSettings
 from roadseg.settings.option import check_keywords, from_options
 
@@ -115,6 +115,8 @@ def compare(
     roads, reference, output = Path(roads), Path(reference), Path(output)
     others = [path for path in (settings.preview, settings.osm) if path]
     check_layers_target(output, list(_COLOURS), others, [roads, reference], overwrite=settings.overwrite)
+    if settings.preview:
+        check_preview(settings.preview)
     if settings.osm:
         check_osm_name(str(settings.osm))
     predicted = read_predicted_lines(roads, settings, listener)

@@ -15,7 +15,7 @@ from typing import Any, Unpack
 import torch
 
 from roadseg.files.lock import locked
-from roadseg.files.outputs import check_not_input, check_target
+from roadseg.files.outputs import MODEL, check_extension, check_not_input, check_target
 from roadseg.model.device import choose_device, choose_precision
 from roadseg.model.weights import as_stored, save_model
 from roadseg.progress import Listener
@@ -115,6 +115,7 @@ def train_model(
         If the data cannot be used or the output not be written.
     """
     started, listener = time.monotonic(), listener or Listener()
+    check_extension(output, MODEL)
     check_target(output, overwrite=overwrite, inputs=())
     with (
         join_process_group(device) as (processes, own_device),

@@ -246,6 +246,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(ask, tmp_path, scene, opti
     [
         ("none/roads.tif", r"folder none does not exist; create it first"),
         ("old.tif", r"old.tif exists; choose another name or add --overwrite"),
+        ("roads.png", r"roads.png would hold another format than its name says; give it the extension .tif, or none"),
     ],
 )
 def test_bad_outputs(ask, draw, output, sentence):

@@ -77,6 +77,19 @@ def test_the_area_of_interest_says_where_the_map_counts(town, tmp_path):
     assert result.not_seen_km == pytest.approx(0.150, abs=2e-3)
 
 
+def test_an_area_of_any_size_in_any_crs_and_none_elsewhere(town, tmp_path):
+    def write_box(name, *bounds):
+        wkb = shapely.to_wkb([shapely.box(*bounds)])
+        pyogrio.raw.write(tmp_path / name, wkb, [], [], geometry_type="Polygon", crs="EPSG:4326", driver="GPKG")
+        return tmp_path / name
+
+    result = compare(*town, tmp_path / "changes.gpkg", aoi=write_box("world.gpkg", -180, -90, 180, 90))
+    assert (result.missing_from_map, result.not_seen) == (1, 1)
+    with pytest.raises(SceneError, match=r"far.gpkg lies outside the roads compared; choose other polygons"):
+        compare(*town, tmp_path / "other.gpkg", aoi=write_box("far.gpkg", 70, 10, 71, 11))
+    assert not (tmp_path / "other.gpkg").exists()
+
+
 def test_only_the_classes_asked_for_count(town, tmp_path):
     result = compare(*town, tmp_path / "changes.gpkg", classes="primary")
     missing, _ = read(result.output, MISSING)

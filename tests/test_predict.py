@@ -295,9 +295,10 @@ def test_a_run_that_stopped_goes_on_and_gives_the_same_bytes(draw, out, size, er
     with pytest.raises(type(error)):
         run(scene, out, engine=Stops(engine.windows * 2 // 3, error))
     assert names_in(out.parent) == ["roads.tif.partial", "undisturbed.tif"]
-    rest = Identity()
-    summary = run(scene, out, engine=rest)
+    rest, heard = Identity(), []
+    summary = run(scene, out, engine=rest, listener=Listener(heard.append))
     assert 0 < summary.blocks_resumed < summary.blocks
+    assert f"{summary.blocks_resumed} of {summary.blocks} blocks finished before" in heard
     assert rest.windows < engine.windows
     assert out.read_bytes() == undisturbed.read_bytes()
     assert names_in(out.parent) == ["roads.tif", "undisturbed.tif"]

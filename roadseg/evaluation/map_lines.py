@@ -13,6 +13,7 @@ from roadseg.errors import SceneError, counted
 from roadseg.evaluation.extracted import extract_network, lines_of
 from roadseg.evaluation.pairs import is_vector_file
 from roadseg.progress import Listener
+from roadseg.raster.area import reproject_polygons
 from roadseg.raster.crs import reproject, same_crs
 from roadseg.raster.grid import units_per_metre
 from roadseg.raster.metric_crs import Lines, choose_metric_crs, to_metres
@@ -119,16 +120,38 @@ def bring_together(predicted: MapLines, mapped: MapLines, settings: CompareSetti
         raise SceneError(f"{lacking} has no CRS and the other file has one; assign it with ogr2ogr -a_srs")
     mapped = _reprojected(mapped, predicted.crs)
     if settings.aoi:
-        polygons, crs = read_polygons(settings.aoi)
-        shape = shapely.union_all(polygons)
-        if crs and predicted.crs and not same_crs(crs, predicted.crs):
-            shape = shapely.make_valid(shapely.transform(shape, lambda xy: reproject(xy, crs, str(predicted.crs))))
+        shape = _area(settings.aoi, predicted, mapped)
         ours = Side(_clipped(predicted, shape), _near(predicted, shape, settings.buffer_m))
     else:
         shape, ours = _surroundings(predicted), Side(predicted, predicted)
     if shape is None:
         return ours, Side(mapped, mapped)
     return ours, Side(_clipped(mapped, shape), _near(mapped, shape, settings.buffer_m))
+
+
+def _area(path: Path, predicted: MapLines, mapped: MapLines) -> Any:
+    """Return the area of interest in the CRS of both sides.
+
+    Raises
+    ------
+    SceneError
+        If it cannot be read or reprojected, or there is no road in the rectangle around it.
+    """
+    polygons, crs = read_polygons(path)
+    lines = [line for line in (*predicted.lines, *mapped.lines) if len(line)]
+    if not lines:
+        return shapely.union_all(polygons)
+    xy = np.concatenate(lines)
+    bounds = (*xy.min(axis=0).tolist(), *xy.max(axis=0).tolist())
+    if crs and predicted.crs and not same_crs(crs, predicted.crs):
+        polygons = reproject_polygons(polygons, crs, predicted.crs, bounds, str(predicted.path))
+    shape = shapely.make_valid(shapely.union_all(polygons))
+    if not shapely.intersects(shape, shapely.box(*bounds)):
+        raise SceneError(
+            f"{path} lies outside the roads compared; choose other polygons, or if the file states a wrong CRS mend it "
+            "with ogr2ogr -a_srs"
+        )
+    return shape
 
 
 def in_metres(ours: Side, theirs: Side) -> tuple[list[tuple[Lines, Lines]], str]:

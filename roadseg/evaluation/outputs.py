@@ -10,7 +10,16 @@ from roadseg.evaluation.pairs import ScoredPair, files_of_pairs
 from roadseg.evaluation.report import html
 from roadseg.evaluation.scores import Scores
 from roadseg.files.lock import locked
-from roadseg.files.outputs import as_utf8, check_distinct, check_target, writable_folder, write_output
+from roadseg.files.outputs import (
+    GEOTIFF,
+    HTML,
+    as_utf8,
+    check_distinct,
+    check_extension,
+    check_target,
+    writable_folder,
+    write_output,
+)
 from roadseg.settings import EvaluateOutputs, EvaluateSettings
 
 
@@ -46,6 +55,9 @@ def check_outputs(
     if networks and outputs.errors:
         raise OutputError("--errors maps the errors of rasters; leave it out for networks")
     check_distinct(outputs.paths())
+    for path, extensions in ((outputs.report, HTML), (outputs.errors, GEOTIFF)):
+        if path:
+            check_extension(path, extensions)
     inputs = files_of_pairs(pairs) if any(path.exists() for path in outputs.paths()) else []
     for path in outputs.paths():
         maps = len(pairs) > 1 and path == outputs.errors

@@ -176,10 +176,11 @@ def check_target(target: Path, *, overwrite: bool, inputs: Iterable[Path]) -> No
         raise OutputError(f"the folder {folder} is not writable; choose another place")
 
 
-GEOTIFF, PNG = (".tif", ".tiff"), (".png",)
-"""Extensions of rasters and of pictures that roadseg writes."""
+GEOTIFF, PNG, HTML, MODEL = (".tif", ".tiff"), (".png",), (".html", ".htm"), (".safetensors",)
+"""Extensions of what roadseg writes."""
 
-_OTHERS = {*GEOTIFF, *RASTERS, ".svg", ".pdf", ".webp", ".nc", ".gpkg", ".fgb", ".geojson", ".json", ".parquet", ".shp"}
+_VECTORS = (".gpkg", ".fgb", ".geojson", ".json", ".parquet", ".shp")
+_OTHERS = {*GEOTIFF, *HTML, *MODEL, *RASTERS, *_VECTORS, ".svg", ".pdf", ".webp", ".nc", ".onnx", ".csv", ".txt"}
 
 
 def check_extension(target: Path, wanted: Sequence[str]) -> None:

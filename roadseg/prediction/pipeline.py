@@ -64,9 +64,12 @@ def predict_blocks(
     blocks = plan.blocks
     todo = [block for block in blocks if not partial.has(plan.predicted, block.core)]
     remaining, total = sum(block.core.area for block in todo) / 1e6, plan.area_model.area / 1e6
+    before = len(blocks) - len(todo)
+    if before:
+        listener.report(f"{before:,} of {counted(len(blocks), 'block')} finished before")
     listener.start(total, total - remaining)
     map_blocks(scene, plan, engine, partial, todo, listener, finish=finish)
-    return len(blocks) - len(todo)
+    return before
 
 
 def map_blocks(

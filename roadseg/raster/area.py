@@ -118,7 +118,7 @@ def polygon_area(grid: Grid, polygons: Sequence[Any], crs: str | None, name: str
     if crs is not None and grid.crs is None:
         raise SceneError(f"{name} has no CRS, so the polygons cannot be placed in it; use --bbox in its own units")
     if crs is not None and grid.crs is not None and not same_crs(crs, grid.crs):
-        polygons = _reprojected_polygons(polygons, crs, grid, name)
+        polygons = reproject_polygons(polygons, crs, grid.crs, grid.bounds(), name)
     window = grid.window_of(shapely.total_bounds(np.array(polygons, dtype=object)).tolist()) if polygons else None
     if window is None or not window.area:
         raise SceneError(
@@ -129,22 +129,38 @@ def polygon_area(grid: Grid, polygons: Sequence[Any], crs: str | None, name: str
 
 
 _MARGIN = 0.1
-"""How far beyond a grid polygons are kept, as a share of its longer side; what lies further may have no place in its
-CRS."""
+"""How far beyond a rectangle polygons are kept, as a share of its longer side; what lies further may have no place in
+the CRS."""
 _SEGMENTS = 100
-"""Along a grid the sides of polygons get so many vertices: what is straight in one CRS is curved in another."""
+"""Along a rectangle the sides of polygons get so many vertices: what is straight in one CRS is curved in another."""
 
 
-def _reprojected_polygons(polygons: Sequence[Any], crs: str, grid: Grid, name: str) -> list[Any]:
-    """Return the parts of polygons in and around a grid, in its CRS."""
+def reproject_polygons(polygons: Sequence[Any], crs: str, target: str, bounds: Bounds, name: str) -> list[Any]:
+    """Return the parts of polygons in and around a rectangle, in another CRS.
+
+    Parameters
+    ----------
+    polygons
+        shapely polygons.
+    crs, target
+        Their CRS, and the one to return them in.
+    bounds
+        The rectangle in ``target``.
+    name
+        What lies there, for messages.
+
+    Raises
+    ------
+    SceneError
+        If a CRS is unknown, or they cannot be reprojected.
+    """
     import shapely
 
-    target = str(grid.crs)
-    xmin, ymin, xmax, ymax = grid.bounds()
+    xmin, ymin, xmax, ymax = bounds
     beyond = _MARGIN * max(xmax - xmin, ymax - ymin)
     around = (xmin - beyond, ymin - beyond, xmax + beyond, ymax + beyond)
     try:
-        left, low, right, high = rasterio.warp.transform_bounds(CRS.from_wkt(target), parse_crs(crs), *around)
+        left, low, right, high = rasterio.warp.transform_bounds(parse_crs(target), parse_crs(crs), *around)
         if left > right:  # across the antimeridian
             left, right = -180.0, 180.0
         near: NDArray[np.object_] = shapely.intersection(

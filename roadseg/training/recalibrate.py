@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from roadseg.errors import UsageError, counted
-from roadseg.files.outputs import check_target
+from roadseg.files.outputs import MODEL, check_extension, check_target
 from roadseg.model.card import find_model
 from roadseg.model.device import choose_device
 from roadseg.model.weights import as_stored, load_model, save_model
@@ -52,6 +52,7 @@ def calibrate_model(
     if settings.start is None or data.home is None:
         raise UsageError("--steps 0 only calibrates; add --from with a model and --dev with tiles")
     path, folders = find_model(settings.start), [DevFolder(data.home), *data.domains]
+    check_extension(output, MODEL)
     check_target(output, overwrite=overwrite, inputs=[path])
     own_device, reason = choose_device(device)
     model, card = load_model(path)

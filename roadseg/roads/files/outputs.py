@@ -71,7 +71,7 @@ def check_vector_targets(outputs: VectorOutputs, settings: VectorizeSettings, in
     if outputs.osm:
         check_osm_name(str(outputs.osm))
     if outputs.preview:
-        check_extension(outputs.preview, PNG)
+        check_preview(outputs.preview)
     plain = {outputs.preview, outputs.osm}
     for target in outputs.paths():
         packed = target not in plain and format_of(target, outputs.format) == "GeoPackage"
@@ -81,6 +81,11 @@ def check_vector_targets(outputs: VectorOutputs, settings: VectorizeSettings, in
         if packed:
             names = [content.name for content in planned_layers(outputs, target, areas=settings.geometry == "polygons")]
             check_layers(target, names, chosen=outputs.layer is not None, overwrite=settings.overwrite)
+
+
+def check_preview(target: Path) -> None:
+    """Raise OutputError if the extension of a preview is not that of a PNG."""
+    check_extension(target, PNG)
 
 
 def check_target_crs(outputs: VectorOutputs, settings: VectorizeSettings, crs: str | None) -> None:
