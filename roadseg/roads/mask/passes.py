@@ -164,7 +164,8 @@ def local_passes(pool: WorkerPool, grid: BlockGrid, folder: Path | None) -> Iter
     folder
         Where temporary files go; None takes the system's folder.
     """
-    with TemporaryDirectory(prefix=SCRATCH, dir=folder) as scratch:
+    # Interrupted, it may find workers that still write; what they leave goes with the folder around it.
+    with TemporaryDirectory(prefix=SCRATCH, dir=folder, ignore_cleanup_errors=True) as scratch:
         yield LocalPasses(pool, grid, Path(scratch))
 
 
