@@ -13,14 +13,18 @@ from roadseg.windows import Window
 def test_an_interruption_is_reported_although_workers_still_write(tmp_path, monkeypatch):
     grid = BlockGrid(20, 30, 32)
 
-    def interrupted(path, *where, **options):
+    def filled(path, *where, **options):
         """Find a file that was written since the folder was listed."""
         raise OSError(39, "Directory not empty", path)
 
-    with pytest.raises(KeyboardInterrupt), WorkerPool(None, 1) as pool, local_passes(pool, grid, tmp_path) as passes:
-        assert not passes.plane("lines").read(Window(0, 0, 20, 30)).any()
-        monkeypatch.setattr(os, "rmdir", interrupted)
-        raise KeyboardInterrupt
+    def run():
+        with WorkerPool(None, 1) as pool, local_passes(pool, grid, tmp_path) as passes:
+            assert not passes.plane("lines").read(Window(0, 0, 20, 30)).any()
+            monkeypatch.setattr(os, "rmdir", filled)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
 
 
 def test_files_of_passes_are_removed(tmp_path):

@@ -75,10 +75,11 @@ def test_nobody_waits_for_others_to_start():
 
 
 def test_a_pool_that_cannot_start_says_so():
-    with WorkerPool(7, 2) as pool:
+    with WorkerPool(0.01, 2) as pool:
         pool._pool.shutdown()
+        results = pool.map(process_of, itertools.repeat(None, 1000))  # at first, this process does them alone
         with pytest.raises(RuntimeError, match="after shutdown"):
-            list(pool.map(operator.mul, range(30)))
+            list(results)
 
 
 def test_at_least_one_worker_is_needed():
