@@ -221,6 +221,32 @@ def test_a_road_of_the_map_just_inside_the_area_was_seen_just_outside(tmp_path):
     assert result.predicted_km == pytest.approx(0.397, abs=0.001)
 
 
+def write_area(path, *, crs, bounds):
+    """Write an area of interest, a rectangle."""
+    wkb = shapely.to_wkb([shapely.box(*bounds)])
+    pyogrio.raw.write(path, wkb, [], [], geometry_type="Polygon", crs=crs, driver="GPKG", layer="a")
+    return path
+
+
+@pytest.mark.parametrize("bounds", [(6, 47.98, 12, 48.2), (-180, -90, 180, 90)])
+def test_an_area_in_another_crs_lies_where_it_should_whatever_its_size(tmp_path, bounds):
+    north = 16_000.0  # at a latitude of 47.997; a straight side from 6° to 12° would run north of it
+    roads = write_lines(tmp_path / "roads.gpkg", [[(0, north), (600, north)]])
+    area = write_area(tmp_path / "area.gpkg", crs="EPSG:4326", bounds=bounds)
+    result = compare(roads, roads, tmp_path / "c.gpkg", aoi=area)
+    assert result.predicted_km == pytest.approx(0.6, abs=1e-3)
+    assert result.matched_km == pytest.approx(0.6, abs=1e-3)
+
+
+def test_an_area_with_a_crs_cannot_be_placed_among_roads_without_one(tmp_path):
+    wkb, kind = shapely.to_wkb([shapely.LineString([(0, 0), (100, 0)])]), "LineString"
+    with pytest.warns(UserWarning, match="'crs' was not provided"):
+        pyogrio.raw.write(tmp_path / "r.gpkg", wkb, [], [], geometry_type=kind, crs=None, layer="roads")
+    area = write_area(tmp_path / "area.gpkg", crs="EPSG:4326", bounds=(0, 0, 1, 1))
+    with pytest.raises(SceneError, match=r"r\.gpkg has no CRS to place .*area\.gpkg in; assign it"):
+        compare(tmp_path / "r.gpkg", tmp_path / "r.gpkg", tmp_path / "c.gpkg", aoi=area)
+
+
 def test_geoparquet_is_compared_and_scored(tmp_path):
     pytest.importorskip("pyarrow")
     raster = write_levels(tmp_path / "t.tif", draw_t(), transform=UTM_NORTH_UP)

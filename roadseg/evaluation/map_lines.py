@@ -135,9 +135,11 @@ def _area(path: Path, predicted: MapLines, mapped: MapLines) -> Any:
     Raises
     ------
     SceneError
-        If it cannot be read or reprojected, or there is no road in the rectangle around it.
+        If it cannot be read or reprojected, has a CRS and the roads have none, or there is no road in the rectangle around it.
     """
     polygons, crs = read_polygons(path)
+    if crs and predicted.crs is None:
+        raise SceneError(f"{predicted.path} has no CRS to place {path} in; assign it with ogr2ogr -a_srs")
     lines = [line for line in (*predicted.lines, *mapped.lines) if len(line)]
     if not lines:
         return shapely.union_all(polygons)
