@@ -135,7 +135,8 @@ def _area(path: Path, predicted: MapLines, mapped: MapLines) -> Any:
     Raises
     ------
     SceneError
-        If it cannot be read or reprojected, has a CRS and the roads have none, or there is no road in the rectangle around it.
+        If it cannot be read or reprojected, has a CRS and the roads have none, or there is no road in the rectangle
+        around it.
     """
     polygons, crs = read_polygons(path)
     if crs and predicted.crs is None:
