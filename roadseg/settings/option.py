@@ -213,11 +213,11 @@ _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: 
 
 
 def _shown(value: Any) -> str:
-    """Return a value as a message shows it; paths, which are lists on the command line, as they were written."""
+    """Return a value as a message shows it; lists of paths and words as they were written on the command line."""
     if isinstance(value, Path):
         return repr(str(value))
-    paths = isinstance(value, list | tuple) and value and all(isinstance(item, Path) for item in value)
-    return ", ".join(map(_shown, value)) if paths else repr(value)
+    words = isinstance(value, list | tuple) and value and all(isinstance(item, Path | str) for item in value)
+    return ", ".join(map(_shown, value)) if words else repr(value)
 
 
 def _wanted(kind: Any) -> str:
