@@ -452,7 +452,9 @@ def test_an_input_is_never_an_output(draw, tmp_path, out):
     aoi = triangle(ROTATED, METRES, tmp_path / "aoi.gpkg")
     before = tile.read_bytes()
     for scene, target in [(tile, tile), (mosaic, mosaic), (mosaic, tile), (tile, aoi)]:
-        with pytest.raises(OutputError, match="is also the input"):
+        with pytest.raises(
+            OutputError, match="is also the input" if target is tile else "another format than its name"
+        ):
             run(scene, target, overwrite=True, aoi=aoi)
     with pytest.raises(OutputError, match="is also the input"):
         run(tile, out, overwrite=True, mask=tile)
@@ -466,7 +468,7 @@ def test_a_source_of_a_mosaic_of_mosaics_is_an_input(draw, tmp_path):
         text = (tmp_path / "1.vrt").read_text()
         assert text.count("scene.tif") == 3
         (tmp_path / mosaic).write_text(text.replace("scene.tif", source))
-    for target in (tile, tmp_path / "1.vrt", tmp_path / "2.other"):
+    for target in (tile, tmp_path / "2.other"):
         with pytest.raises(OutputError, match="is also the input"):
             run(tmp_path / "3.vrt", target, overwrite=True)
     assert read_band(tmp_path / "3.vrt").shape == (70, 90)
@@ -604,7 +606,7 @@ def test_results_take_their_scenes_names(tmp_path):
     assert [made.raster.name for _, made in jobs] == ["a.tif", "b.tif"]
     assert [str(made.mask.relative_to(tmp_path)) for _, made in jobs] == ["m/a.tif", "m/b.tif"]
     assert [str(made.preview.relative_to(tmp_path)) for _, made in jobs] == ["p/a.png", "p/b.png"]
-    with pytest.raises(SceneError, match="two scenes are called a"):
+    with pytest.raises(SceneError, match=r"the outputs of x/a\.tif and y/a\.jp2 would have the same name"):
         name_outputs(["x/a.tif", "y/a.jp2"], outputs, ENDINGS)
     assert names_in(tmp_path) == []
 
