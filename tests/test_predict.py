@@ -489,7 +489,7 @@ def test_the_file_that_a_name_of_gdal_points_into_is_an_input(draw, tmp_path, ou
 
 
 def test_the_model_is_an_input(draw, tmp_path):
-    model = tmp_path / "model.safetensors"
+    model = tmp_path / "model"
     model.write_bytes(b"weights")
     loaded = replace(model_of(Identity(), window_px=64), path=model)
     with pytest.raises(OutputError, match="is also the input"):
