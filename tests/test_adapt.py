@@ -268,10 +268,12 @@ def test_only_the_area_of_interest_is_learned_from(scene: Path, roads: Path, sta
             }
         )
     )
+    place = Affine.translation(CORNER[0] + 5_000, CORNER[1]) @ Affine.scale(1, -1)
+    untouched = write_raster(tmp_path / "untouched.tif", np.ones((3, 300, 300), np.uint8), crs=UTM, transform=place)
     said: list[str] = []
     adapt(
-        scene, tmp_path / "mine.safetensors", labels=roads, model=str(start), aoi=aoi, steps=2, anyway=True,
-        listener=Listener(said.append),
+        [scene, untouched], tmp_path / "mine.safetensors", labels=roads, model=str(start), aoi=aoi, steps=2,
+        anyway=True, listener=Listener(said.append),
     )  # fmt: skip
     assert any("(0.1 Mpx)" in sentence for sentence in said)
 

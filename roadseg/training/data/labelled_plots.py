@@ -215,7 +215,10 @@ def _drawn(
 
     def choose(image: Path, grid: Grid) -> Callable[[NDArray[np.object_]], Sequence[Window]]:
         side = max(1, round(SIDE_PX * gsd_m / (settings.pixel_m or grid.mean_pixel_m() or gsd_m)))
-        window = polygon_area(grid, *aoi, str(image)).window if aoi else grid.window
+        try:
+            window = polygon_area(grid, *aoi, str(image)).window if aoi else grid.window
+        except SceneError:  # of all scenes that the area does not touch ``_inside_aoi`` tells
+            return lambda _: []
         return choose_with_roads(squares(window, side), settings.seed, most)
 
     ready: AbstractContextManager[object] = (
