@@ -17,6 +17,7 @@ from roadseg.progress import Listener
 from roadseg.settings import AdaptOptions, AdaptSettings, CardTexts, DataSettings, TrainSettings
 from roadseg.settings.option import check_keywords, from_options
 from roadseg.training.adaptation import (
+    Original,
     blended,
     calibrated,
     find_original,
@@ -24,9 +25,18 @@ from roadseg.training.adaptation import (
     recipe_for,
     write_adapted,
 )
-from roadseg.training.before_after import gain_in_words, has_gained, judge, no_gain, picture, score_elsewhere
+from roadseg.training.before_after import (
+    gain_in_words,
+    gain_kept_apart,
+    has_gained,
+    no_gain,
+    picture,
+    score_elsewhere,
+    score_model,
+)
 from roadseg.training.data.labelled_plots import gsd_to_read_at, load_other_place
 from roadseg.training.data.pairs import training_files
+from roadseg.training.data.plots import SplitPlots
 from roadseg.training.data.tiles import TileDataset
 from roadseg.training.dev_score import DevScore
 from roadseg.training.finish import SHARE, calibrated_like, finish, finish_in_words, finish_steps
@@ -138,19 +148,10 @@ def adapt_model(
         other = load_other_place(settings, original.card, listener)
         plots, parts = prepare_plots(data, settings, original, engine, folder.path, listener)
         clock = time.monotonic()
-        before = judge(original.scorer_before(parts.score), engine, original.card.threshold)
+        before = score_model(original.scorer_before(parts.score), engine, original.card.threshold)
         reserve_s = _RESERVE * (time.monotonic() - clock) + _RESERVE_S
-        if settings.overwrite:
-            folder.remove_checkpoints()
-        recipe = recipe_for(settings, original, parts)
-        trainer = Trainer(
-            original.network(recipe),
-            TileDataset(parts.learn, crop=recipe.crop),
-            recipe,
-            folder.path,
-            statistics=(original.card.mean, original.card.std),
-            listener=listener,
-        )
+        trainer = _trainer(original, parts, settings, folder, listener)
+        recipe = trainer.settings
         listener.report(
             f"adapting {original.card.name} to {plots.description()}; {parts.held_in_words()}; device "
             f"{original.device} ({original.reason}), {recipe.precision}"
@@ -158,20 +159,19 @@ def adapt_model(
         listener.start(recipe.steps + finish_steps(recipe.steps), trainer.step)
         clock, end = time.monotonic(), started + 60 * settings.minutes
         trainer.run(lambda _: listener.advance(1), until=clock + (end - reserve_s - clock) / (1 + SHARE))
-        model = blended(original, trainer)
-        after = judge(original.scorer(parts.score), calibrated(model, original, parts.calibration), 0.5)
+        learned = blended(original, trainer)
+        after = score_model(original.scorer(parts.score), calibrated(learned, original, parts.calibration), 0.5)
         sheet = picture(before, after)
         drawn = folder.draw("before_after.png", sheet) if sheet is not None else None
         if not settings.anyway and not has_gained(before.score, after.score):
             folder.remove_checkpoints()
             raise no_gain(before.score, after.score, drawn)
-        gain = gain_in_words(before.score, after.score, "area")
-        listener.report(f"{gain} kept apart, after {trainer.step} steps; see {drawn}")
-        kept = calibrated(model, original, (*parts.calibration, *parts.score))
+        listener.report(gain_kept_apart(before.score, after.score, trainer.step, drawn))
+        calibration = calibrated(learned, original, (*parts.calibration, *parts.score))
         finisher = finish(trainer, plots, lambda _: listener.advance(1), end - _RESERVE_S, listener)
         listener.report(finish_in_words(finisher))
         model = blended(original, finisher)
-        kept_model = replace(after, engine=calibrated_like(kept, model))
+        kept_model = replace(after, engine=calibrated_like(calibration, model))
         write_adapted(output, model, texts, original, plots, (trainer, finisher), before, kept_model)
         folder.remove_checkpoints()
     elsewhere = score_elsewhere(other, before, kept_model)
@@ -181,6 +181,23 @@ def adapt_model(
     listener.report(f"next: roadseg predict scene.tif -o roads.tif --model {output}")
     scores = (before.score, after.score, *(elsewhere or ()))
     return AdaptResult(output, drawn, trainer.step, finisher.step, seconds, *scores)
+
+
+def _trainer(
+    original: Original, parts: SplitPlots, settings: AdaptSettings, folder: RunFolder, listener: Listener
+) -> Trainer:
+    """Return the run that learns from all ground that is not kept apart; one that was stopped goes on."""
+    if settings.overwrite:
+        folder.remove_checkpoints()
+    recipe = recipe_for(settings, original, parts)
+    return Trainer(
+        original.network(recipe),
+        TileDataset(parts.learn, crop=recipe.crop),
+        recipe,
+        folder.path,
+        statistics=(original.card.mean, original.card.std),
+        listener=listener,
+    )
 
 
 def _inputs(data: Sequence[Path], settings: AdaptSettings, model: Path) -> list[Path]:

@@ -16,7 +16,7 @@ from roadseg.model.weights import as_stored, load_model, save_model
 from roadseg.prediction.engines.torch import TorchEngine
 from roadseg.progress import Listener
 from roadseg.settings import AdaptSettings, CardTexts, TrainSettings
-from roadseg.training.before_after import Judged, measurements_before_after
+from roadseg.training.before_after import ScoredModel, measurements_before_after
 from roadseg.training.calibrate import CalibrationResult, engine_of, with_calibration
 from roadseg.training.card import complete_texts, recipe_for_card
 from roadseg.training.data.file_tiles import DevArea
@@ -236,8 +236,8 @@ def write_adapted(
     original: Original,
     plots: LabelledPlots,
     runs: tuple[Trainer, Trainer],
-    before: Judged,
-    after: Judged,
+    before: ScoredModel,
+    after: ScoredModel,
 ) -> None:
     """Write an adapted model with its card.
 

@@ -18,7 +18,7 @@ _SHOWN = 6
 
 
 @dataclass(frozen=True)
-class Judged:
+class ScoredModel:
     """A model with its scorer, its score on areas, and the relaxed F1 of each area, NaN where there is no road."""
 
     scorer: DevScorer
@@ -28,9 +28,9 @@ class Judged:
     each: NDArray[np.float64]
 
 
-def judge(scorer: DevScorer, engine: TorchEngine, threshold: float) -> Judged:
+def score_model(scorer: DevScorer, engine: TorchEngine, threshold: float) -> ScoredModel:
     """Score a model on areas at a threshold."""
-    return Judged(scorer, engine, threshold, *scorer.score_each(engine, threshold=threshold))
+    return ScoredModel(scorer, engine, threshold, *scorer.score_each(engine, threshold=threshold))
 
 
 def gain_in_words(before: DevScore, after: DevScore, where: str) -> str:
@@ -39,6 +39,12 @@ def gain_in_words(before: DevScore, after: DevScore, where: str) -> str:
         f"relaxed F1 {before.relaxed_f1:.2f} → {after.relaxed_f1:.2f}, IoU {before.iou:.2f} → {after.iou:.2f} on "
         f"{counted(after.tiles, where)}"
     )
+
+
+def gain_kept_apart(before: DevScore, after: DevScore, steps: int, sheet: Path | None) -> str:
+    """Return what has changed on the areas kept apart, and where to look, as a sentence; the sheet is its picture."""
+    see = f"; see {sheet}" if sheet else ""
+    return f"{gain_in_words(before, after, 'area')} kept apart, after {counted(steps, 'step')}{see}"
 
 
 def has_gained(before: DevScore, after: DevScore) -> bool:
@@ -55,7 +61,9 @@ def no_gain(before: DevScore, after: DevScore, sheet: Path | None) -> TrainingEr
     )
 
 
-def score_elsewhere(areas: Sequence[DevArea], before: Judged, after: Judged) -> tuple[DevScore, DevScore] | None:
+def score_elsewhere(
+    areas: Sequence[DevArea], before: ScoredModel, after: ScoredModel
+) -> tuple[DevScore, DevScore] | None:
     """Score both models on areas of another place, if there are any."""
     if not areas:
         return None
@@ -63,7 +71,7 @@ def score_elsewhere(areas: Sequence[DevArea], before: Judged, after: Judged) -> 
     return old, new
 
 
-def picture(before: Judged, after: Judged) -> NDArray[np.uint8] | None:
+def picture(before: ScoredModel, after: ScoredModel) -> NDArray[np.uint8] | None:
     """Draw areas from the worst to the best after adapting: the image, the roads before, the roads after.
 
     Returns
@@ -87,5 +95,5 @@ def measurements_before_after(before: DevScore, after: DevScore, data: str, wher
     ]
 
 
-def _sample(judged: Judged, index: int) -> TileSample:
-    return judged.scorer.sample(judged.engine, index, float(judged.each[index]), judged.threshold)
+def _sample(model: ScoredModel, index: int) -> TileSample:
+    return model.scorer.sample(model.engine, index, float(model.each[index]), model.threshold)
