@@ -260,6 +260,8 @@ def _planned(
             listener.report(sentence)
         if not opened.ground.in_metres:
             listener.warn(f"{path} has no CRS with metres; limits, lengths and widths are in pixels")
+        if opened.is_mask and (settings.threshold, settings.low_threshold) != (None, None):
+            listener.warn(f"{path} is a mask, in which pixels are road or not; --threshold and --low change nothing")
         yield plan
 
 

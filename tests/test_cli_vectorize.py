@@ -44,6 +44,16 @@ def test_one_raster(raster, run):
     assert cv2.imread("t.png").shape == (150, 210, 3)
 
 
+@pytest.mark.parametrize("option", ["--threshold", "--low"])
+def test_thresholds_on_a_mask_are_said_to_change_nothing(run, tmp_path, option):
+    mask = write_levels(tmp_path / "mask.tif", (draw_t() > 127).astype(np.uint8), scale=None)
+    assert "change nothing" not in run(mask, "-o", "as_it_is.gpkg").stderr
+    said = run(mask, "-o", "t.gpkg", option, "0.4")
+    assert said.status == 0
+    assert f"{mask} is a mask" in said.stderr
+    assert "--threshold and --low change nothing" in said.stderr
+
+
 def test_json_is_one_line_per_raster_in_a_folder(raster, run, tmp_path):
     other = write_levels(tmp_path / "u.tif", draw_t() * 0)
     said = run(raster, other, "-o", "out", "--json", "--quiet")
