@@ -18,7 +18,7 @@ from roadseg.raster.crs import reproject, same_crs
 from roadseg.raster.grid import units_per_metre
 from roadseg.raster.metric_crs import Lines, choose_metric_crs, to_metres
 from roadseg.roads.files import road_tags
-from roadseg.roads.files.geoparquet import is_geoparquet, read_geoparquet
+from roadseg.roads.files.geoparquet import read_geoparquet
 from roadseg.roads.files.layers import VectorTable
 from roadseg.roads.files.read import geometry_layers, read_layer, read_polygons
 from roadseg.settings import CompareSettings, VectorizeSettings
@@ -211,10 +211,9 @@ def _read_lines(path: Path, layer: str | None, *, classes: Sequence[str] = (), v
 
 
 def _read_table(path: Path, layer: str | None) -> VectorTable:
-    if is_geoparquet(path) and path.exists():
-        table = read_geoparquet(path, None)
-        if table:
-            return table
+    table = read_geoparquet(path, None) if path.exists() else None
+    if table:
+        return table
     layers = [name for name, kind in geometry_layers(path).items() if kind in _LINES]
     named = [name for name in layers if name in {"roads", "lines"}]
     if layer is None and len(layers) != 1 and len(named) != 1:

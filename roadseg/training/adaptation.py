@@ -283,8 +283,4 @@ def _card(texts: CardTexts, card: ModelCard, ground: LabelledPlots, runs: tuple[
 
 def _road_px(areas: Sequence[DevArea], fill: tuple[float, ...]) -> int:
     """Return the number of road pixels in areas."""
-    road = 0
-    for area in areas:
-        with area.open(fill) as scene:
-            road += int((area.label(scene) == 1).sum())
-    return road
+    return sum(area.road_px(fill) for area in areas)

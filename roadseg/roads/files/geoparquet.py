@@ -17,11 +17,6 @@ from roadseg.roads.files.layers import VectorLayer, VectorTable
 _ROWS = 1 << 16
 
 
-def is_geoparquet(path: Path) -> bool:
-    """Return whether a path has the extension of a GeoParquet file."""
-    return path.suffix.lower() in {".parquet", ".geoparquet"}
-
-
 def write_geoparquet(path: Path, layer: VectorLayer, projjson: Mapping[str, Any] | None) -> None:
     """Write a layer as a new file.
 
@@ -60,13 +55,19 @@ def write_geoparquet(path: Path, layer: VectorLayer, projjson: Mapping[str, Any]
 
 
 def read_geoparquet(path: Path, columns: Collection[str] | None) -> VectorTable | None:
-    """Read a GeoParquet file with some of its columns, or all; None if pyarrow is missing but GDAL knows the format.
+    """Read a GeoParquet file with some of its columns, or all.
+
+    Returns
+    -------
+    The table; None for a file of another extension, or if pyarrow is missing but GDAL knows the format.
 
     Raises
     ------
     SceneError
         If the file cannot be read, by whatever is installed.
     """
+    if path.suffix.lower() not in {".parquet", ".geoparquet"}:
+        return None
     try:
         from pyarrow import ArrowException, parquet
     except ImportError:

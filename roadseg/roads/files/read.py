@@ -18,7 +18,7 @@ from shapely import MultiPolygon, Polygon
 
 from roadseg.errors import SceneError, one_line
 from roadseg.raster.encoding import ATTRIBUTION
-from roadseg.roads.files.geoparquet import is_geoparquet, read_geoparquet
+from roadseg.roads.files.geoparquet import read_geoparquet
 from roadseg.roads.files.layers import Box, VectorTable
 
 _LINES = (shapely.GeometryType.LINESTRING, shapely.GeometryType.MULTILINESTRING)
@@ -157,7 +157,7 @@ def _read_kinds(
     path: Path, kinds: tuple[shapely.GeometryType, ...], noun: str, layer: str | None
 ) -> tuple[NDArray[np.object_], str | None]:
     """Return the geometries of the wanted kinds in the one layer that holds them, and its CRS."""
-    parquet = read_geoparquet(path, ()) if is_geoparquet(path) else None
+    parquet = read_geoparquet(path, ())
     declared = {path.stem: "UNKNOWN"} if parquet else geometry_layers(path)
     tables = {path.stem: parquet} if parquet else {n: read_layer(path, n) for n in ([layer] if layer else declared)}
     wanted = {name: _of_kinds(table.geometries, kinds) for name, table in tables.items()}

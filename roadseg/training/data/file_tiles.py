@@ -172,6 +172,11 @@ class DevArea:
             label = np.where(self.tile.dev_blocks.inside(self.window), label, np.uint8(VOID))
         return label
 
+    def road_px(self, fill: tuple[float, ...]) -> int:
+        """Return the number of road pixels in the window."""
+        with self.open(fill) as scene:
+            return int((self.label(scene) == 1).sum())
+
 
 def shifted(label: NDArray[np.uint8], shift: tuple[int, int]) -> NDArray[np.uint8]:
     """Return labels (height, width) moved down and right by rows and columns; what comes into view is void."""

@@ -267,14 +267,11 @@ def check_dev_tiles(tiles: Sequence[FileTile], skip: Callable[[str], None] | Non
 
 
 def _require_road(areas: Sequence[DevArea]) -> None:
-    for area in areas:
-        with area.open((0.0,) * area.tile.bands) as pair:
-            if (area.label(pair) == 1).any():
-                return
-    raise TrainingError(
-        "the ground kept for validation holds no road to score against; "
-        "choose another --seed, or a larger --dev-fraction"
-    )
+    if not any(area.road_px((0.0,) * area.tile.bands) for area in areas):
+        raise TrainingError(
+            "the ground kept for validation holds no road to score against; "
+            "choose another --seed, or a larger --dev-fraction"
+        )
 
 
 def _check_apart(data: DataSettings, pairs: Sequence[TilePair], dev_pairs: Sequence[TilePair]) -> None:

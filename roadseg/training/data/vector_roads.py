@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from roadseg.errors import SceneError, counted
 from roadseg.roads.files import road_tags
-from roadseg.roads.files.geoparquet import is_geoparquet, read_geoparquet
+from roadseg.roads.files.geoparquet import read_geoparquet
 from roadseg.roads.files.layers import Box
 from roadseg.roads.files.read import geometry_layers, read_layer
 from roadseg.training.data.widths import Widths
@@ -78,7 +78,7 @@ def read_roads(path: Path, widths: Widths, *, layer: str | None = None, within: 
         If nothing tells how wide they are.
     """
     wanted = [*road_tags.COLUMNS, *([widths.attribute] if widths.attribute else [])]
-    table = read_geoparquet(path, wanted) if is_geoparquet(path) else None
+    table = read_geoparquet(path, wanted)
     table = table or read_layer(path, layer or _only_layer(path), columns=wanted, within=within)
     if widths.attribute and widths.attribute not in table.columns:
         raise SceneError(f"{path} has no attribute {widths.attribute}; name another with --width-attribute")
