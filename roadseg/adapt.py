@@ -195,7 +195,7 @@ def _trainer(
         TileDataset(parts.learn, crop=recipe.crop),
         recipe,
         folder.path,
-        statistics=(original.card.mean, original.card.std),
+        start=original.card,
         listener=listener,
     )
 

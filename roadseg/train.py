@@ -141,7 +141,7 @@ def train_model(
             found.tiles,
             settings,
             folder.path,
-            statistics=(start.mean, start.std) if start else None,
+            start=start,
             processes=processes,
             teacher=teacher,
             listener=listener,

@@ -7,6 +7,7 @@ import pytest
 from roadseg.errors import OutputError, SceneError
 from roadseg.files.inputs import find_files, unique_stems
 from roadseg.files.outputs import GEOTIFF, check_extension, output_folders
+from roadseg.roads.files.write import SUFFIXES
 
 
 def test_patterns_are_expanded_in_order_and_names_stay(tmp_path):
@@ -43,6 +44,6 @@ def test_stems_are_names_without_folder_ending_and_query():
 def test_an_extension_of_another_format_is_refused():
     for name in ("a.tif", "a.TIFF", "a", "a.roads", "v1.2"):
         check_extension(Path(name), GEOTIFF)
-    for name in ("a.png", "a.gpkg", "a.JPG", "a.vrt"):
+    for name in ("a.png", "a.JPG", "a.vrt", *(f"a{ending}" for ending in SUFFIXES)):
         with pytest.raises(OutputError, match=f"{name} would hold another format than its name says; .* .tif"):
             check_extension(Path(name), GEOTIFF)

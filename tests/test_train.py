@@ -25,6 +25,7 @@ from roadseg.model.weights import load_model, save_model
 from roadseg.progress import Listener
 from roadseg.settings import CalibrationGoal, CardTexts, DataSettings, TrainSettings, WeightType
 from roadseg.train import TrainResult, train, train_model
+from roadseg.training.checkpoint import read_checkpoint, write_checkpoint
 from roadseg.training.data.pairs import find_tile_pairs
 from roadseg.training.data.tiles import MemoryTile
 from roadseg.training.data.validate import shared_gsd
@@ -161,6 +162,33 @@ def test_learns_from_a_teacher(data: Path, tmp_path: Path) -> None:
     one, other = load_model(plain)[0].state_dict(), load_model(teacher_probability)[0].state_dict()
     assert not torch.equal(one["head.weight"], other["head.weight"])
     assert one["head.weight"].shape == other["head.weight"].shape
+
+
+@pytest.mark.parametrize(("option", "words"), [("start", "the model of --from"), ("teacher", "the teacher")])
+def test_a_model_that_was_replaced_is_not_resumed_with(data: Path, tmp_path: Path, option: str, words: str) -> None:
+    """Weights, or the calibration alone; earlier versions did not record either, so their runs resume."""
+    model, output, recorded = tmp_path / "other.safetensors", tmp_path / "m.safetensors", tmp_path / "m.run"
+    network = ResUNet(width=2, upsample="bilinear")
+    save_model(model, network, ModelCard("other"))
+    settings = replace(SETTINGS, **{option: str(model)}, minutes=1e-6)
+
+    def resume() -> TrainResult:
+        return train_model(DataSettings((data,)), output, CardTexts("m"), settings)
+
+    assert not resume().finished
+    save_model(model, network, ModelCard("other", temperature=2.0))
+    with pytest.raises(TrainingError, match=rf"other settings or data \({words}\); use those, or --overwrite"):
+        resume()
+    torch.nn.init.zeros_(network.head.weight)
+    save_model(model, network, ModelCard("other"))
+    with pytest.raises(TrainingError, match=words):
+        resume()
+    checkpoint = read_checkpoint(recorded)
+    assert checkpoint is not None
+    checkpoint.path.unlink()
+    del checkpoint.metadata["settings"][words]
+    write_checkpoint(recorded, checkpoint.tensors, checkpoint.metadata)
+    assert resume().steps > 0
 
 
 def test_a_teacher_that_does_not_fit_is_refused(data: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """From settings to tiles: the same crops from memory and from files, masks made once, ground kept aside."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,11 @@ from roadseg.training.data.tiles import VOID
 PLACE = Affine(1, 0, 230_000, 0, -1, 900_000)
 
 
-def write_pair(folder: Path, name: str, *, col: int = 0, pixel: float = 1.0, dtype: str = "uint8", **mask: Any) -> None:
-    """Write a tile of 130 × 170 m with a road down its middle, its left edge ``col`` metres east."""
+def write_pair(
+    folder: Path, name: str, *, col: int = 0, pixel: float = 1.0, dtype: str = "uint8", unplaced: bool = False,
+    **mask: Any,
+) -> None:  # fmt: skip
+    """Write a tile of 130 × 170 m with a road down its middle, its left edge ``col`` metres east, or without a CRS."""
     height, width = round(130 / pixel), round(170 / pixel)
     place = PLACE @ Affine.translation(col, 0) @ Affine.scale(pixel)
     label = np.zeros((1, height, width), np.uint8)
@@ -34,8 +38,9 @@ def write_pair(folder: Path, name: str, *, col: int = 0, pixel: float = 1.0, dty
     known[: height // 10] = False
     for side in ("images", "masks"):
         (folder / side).mkdir(parents=True, exist_ok=True)
-    write_raster(folder / f"images/{name}.tif", values.astype(dtype), transform=place, mask=known)
-    write_raster(folder / f"masks/{name}.tif", mask.pop("label", label), **{"transform": place, "nodata": 255, **mask})
+    where: dict[str, Any] = {"transform": Affine.identity(), "crs": None} if unplaced else {"transform": place}
+    write_raster(folder / f"images/{name}.tif", values.astype(dtype), **where, mask=known)
+    write_raster(folder / f"masks/{name}.tif", mask.pop("label", label), **{**where, "nodata": 255, **mask})
 
 
 @pytest.fixture
@@ -89,6 +94,27 @@ def test_files_are_kept_whole(data: Path) -> None:
     names = {tile.name for tile in found.tiles.tiles}, {area.tile.name for area in found.dev}
     assert (len(names[0]), len(names[1])) == (2, 1)
     assert not names[0] & names[1]
+
+
+@pytest.mark.parametrize("split", ["blocks", "files"])
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_what_is_held_out_does_not_depend_on_where_the_folder_lies(
+    tmp_path: Path, split: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tiles have no CRS, so blocks, too, are those of each file; two folders hold files of the same names."""
+    made = tmp_path / "a" / "data", tmp_path / "a" / "more"
+    for folder in made:
+        for name in "abcdefgh":
+            write_pair(folder, name, pixel=2.0, unplaced=True)
+    shutil.copytree(tmp_path / "a", tmp_path / "moved" / "and" / "renamed")
+    monkeypatch.chdir(tmp_path / "a")
+    held = []
+    for folders in (made, (Path("data"), Path("more")), sorted((tmp_path / "moved" / "and" / "renamed").iterdir())):
+        settings = DataSettings(tuple(folders), dev_fraction=0.4, dev_split=split, dev_block_m=90.0)
+        found = loaded(settings, tmp_path, gsd_m=1.0)
+        held.append([(area.tile.pair.image.parts[-3], area.name) for area in found.dev])
+    assert held[0] == held[1] == held[2]
+    assert {folder for folder, _ in held[0]} == {"data", "more"}
 
 
 def test_blocks_are_kept_apart_by_a_crop(data: Path) -> None:
@@ -344,15 +370,12 @@ def test_dev_tiles_without_road_are_refused_before_any_step(data: Path) -> None:
 
 
 @pytest.mark.parametrize("split", ["blocks", "files"])
-def test_held_out_ground_without_road_is_refused_before_any_step(
-    tmp_path: Path, split: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)  # which files are held out depends on their paths as they are given
+def test_held_out_ground_without_road_is_refused_before_any_step(tmp_path: Path, split: Any) -> None:
     for index, name in enumerate("abcdefgh"):
         label = np.zeros((1, 130, 170), np.uint8)
         label[0, :, 80:88] = index == 3
-        write_pair(Path("data"), name, col=1000 * index, label=label)
-    settings = DataSettings((Path("data"),), dev_fraction=0.1, dev_split=split, dev_block_m=500.0)
+        write_pair(tmp_path / "data", name, col=1000 * index, label=label)
+    settings = DataSettings((tmp_path / "data",), dev_fraction=0.1, dev_split=split, dev_block_m=500.0)
     with pytest.raises(TrainingError, match=r"holds no road to score against; choose another --seed"):
         loaded(settings, tmp_path)
 

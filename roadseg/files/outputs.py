@@ -179,7 +179,7 @@ def check_target(target: Path, *, overwrite: bool, inputs: Iterable[Path]) -> No
 GEOTIFF, PNG, HTML, MODEL = (".tif", ".tiff"), (".png",), (".html", ".htm"), (".safetensors",)
 """Extensions of what roadseg writes."""
 
-_VECTORS = (".gpkg", ".fgb", ".geojson", ".json", ".parquet", ".shp")
+_VECTORS = (".gpkg", ".fgb", ".geojson", ".json", ".geojsonl", ".geojsons", ".parquet", ".geoparquet", ".shp")
 _OTHERS = {*GEOTIFF, *HTML, *MODEL, *RASTERS, *_VECTORS, ".svg", ".pdf", ".webp", ".nc", ".onnx", ".csv", ".txt"}
 
 

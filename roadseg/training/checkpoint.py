@@ -18,9 +18,13 @@ from torch import Tensor
 
 from roadseg.errors import OutputError, TrainingError, one_line
 from roadseg.files.outputs import write_atomically
+from roadseg.model.card import ModelCard
 
 _NAME = re.compile(r"checkpoint-(\d+)(?:-1-of-1)?\.safetensors")
 """The longer form is what earlier versions wrote."""
+
+_MODELS = ("the model of --from", "the teacher")
+"""Names for what identifies the models that a run depends on; earlier versions did not record them."""
 
 
 class Checkpoint(NamedTuple):
@@ -59,12 +63,22 @@ class Checkpoint(NamedTuple):
             If one of them differs from the checkpoint's.
         """
         found = self.metadata.get("settings", {})
-        differing = [name for name in wanted if wanted[name] != found.get(name)]
+        unrecorded = {name for name in _MODELS if name not in found}
+        differing = [name for name in wanted if name not in unrecorded and wanted[name] != found.get(name)]
         if differing:
             raise TrainingError(
                 f"{self.path} was made with other settings or data ({', '.join(differing)}); "
                 "use those, or --overwrite to start again"
             )
+
+
+def identities(start: ModelCard | None, teacher: ModelCard | None) -> dict[str, list[Any]]:
+    """Return what must be the same of the models that a run depends on: weights, normalization and calibration."""
+    return {
+        name: [card.hash, list(card.mean), list(card.std), card.temperature, card.bias]
+        for name, card in zip(_MODELS, (start, teacher), strict=True)
+        if card
+    }
 
 
 def write_checkpoint(folder: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:

@@ -76,9 +76,8 @@ def finish(
     """
     recipe = finish_recipe(trainer.settings, trainer.step)
     tiles = TileDataset([plot.tile_without((), 0) for plot in plots.plots], crop=recipe.crop)
-    statistics = (trainer.mean, trainer.std)
     with TemporaryDirectory() as folder:
-        second = Trainer(trainer.averaged(), tiles, recipe, Path(folder), statistics=statistics, listener=listener)
+        second = Trainer(trainer.averaged(), tiles, recipe, Path(folder), start=trainer.start, listener=listener)
         second.run(on_step, until=until)
     return second
 

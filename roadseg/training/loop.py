@@ -18,12 +18,20 @@ import torch
 from torch import Tensor, nn
 
 from roadseg.errors import OutputError
+from roadseg.model.card import ModelCard
 from roadseg.model.device import is_out_of_memory
 from roadseg.model.resunet import ResUNet, normalize
 from roadseg.progress import Listener, interrupts_at_once
 from roadseg.settings import TrainSettings
 from roadseg.training.average import WeightAverage
-from roadseg.training.checkpoint import Checkpoint, load_optimizer, optimizer_tensors, read_checkpoint, write_checkpoint
+from roadseg.training.checkpoint import (
+    Checkpoint,
+    identities,
+    load_optimizer,
+    optimizer_tensors,
+    read_checkpoint,
+    write_checkpoint,
+)
 from roadseg.training.data.augment import augment
 from roadseg.training.data.feed import Feed
 from roadseg.training.data.memory import lacking_memory
@@ -32,6 +40,7 @@ from roadseg.training.distributed import ProcessGroup
 from roadseg.training.gradients import ForwardBackward, compile_blocks, memory_format_for, too_little_memory
 from roadseg.training.history import SmoothedLoss, TrainingHistory
 from roadseg.training.optimizer import learning_rate_at, make_optimizer, set_learning_rate
+from roadseg.training.teacher import Teacher
 
 _READ_EVERY = {"cuda": 20}
 """Steps after which losses are read, which waits for the device; elsewhere after every step."""
@@ -39,7 +48,6 @@ _READ_EVERY = {"cuda": 20}
 _MAY_CHANGE = {"checkpoint_minutes", "calibration", "dtype", "minutes", "shift_tiles"}
 """Settings that may differ between a checkpoint and the run that resumes from it."""
 
-Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 Evaluate = Callable[[], Mapping[str, float]]
 
 
@@ -66,12 +74,12 @@ class Trainer:
         How to train; ``precision`` must not be ``auto``.
     folder
         Where checkpoints are written; if there is one, the run resumes from it.
-    statistics
-        Mean and standard deviation per band that the model expects; None takes those of the tiles.
+    start
+        Card of the model that training starts from, whose normalization is kept; None takes that of the tiles.
     processes
         The processes that train together.
     teacher
-        Maps images (n, bands, crop, crop) float32 in [0, 1] to probabilities (n, crop, crop) to learn from.
+        A model whose probabilities are learned from besides the labels.
     listener
         Receives warnings. Its ``defer_interrupts`` keeps interrupts out of steps, and out of the whole run if there
         are several processes.
@@ -89,16 +97,17 @@ class Trainer:
         settings: TrainSettings,
         folder: Path,
         *,
-        statistics: Statistics | None = None,
+        start: ModelCard | None = None,
         processes: ProcessGroup | None = None,
-        teacher: Callable[[Tensor], Tensor] | None = None,
+        teacher: Teacher | None = None,
         listener: Listener | None = None,
     ) -> None:
         self.model, self.tiles, self.settings, self.folder = model, tiles, settings, folder
         self.processes, self.teacher, self.listener = processes or ProcessGroup(), teacher, listener or Listener()
         self.device = next(model.parameters()).device
         self._read_every = _READ_EVERY.get(self.device.type, 1)
-        self.mean, self.std = statistics or tiles.pixel_statistics()
+        self.start = start
+        self.mean, self.std = (start.mean, start.std) if start else tiles.pixel_statistics()
         tiles.fill(self.mean)
         self.optimizer = make_optimizer(model, settings, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "float16")
@@ -288,7 +297,8 @@ class Trainer:
         """Return what must be the same when the run is resumed, as JSON gives it back."""
         fixed = {name: value for name, value in asdict(self.settings).items() if name not in _MAY_CHANGE}
         facts = {"processes": self.processes.size, "training data": self.tiles.fingerprint()}
-        return {**fixed, "drop_at": list(self.settings.drop_at), **facts}
+        models = identities(self.start, self.teacher.card if self.teacher else None)
+        return {**fixed, "drop_at": list(self.settings.drop_at), **facts, **models}
 
     def _tensors(self) -> dict[str, Tensor]:
         """Return the tensors of a checkpoint: ``network.*``, ``average.*``, ``optimizer.<number>.*``, ``best.*``."""

@@ -1,7 +1,8 @@
 """Labelled images that stay on disk and are read crop by crop, by several threads."""
 
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -135,6 +136,19 @@ class FileTile:
     def open(self, fill: tuple[float, ...]) -> LabelledScene:
         """Open the pair with nothing held out, and nodata pixels in the colour that prediction gives them."""
         return LabelledScene(*self.pair, replace(self.settings, fill=fill), self.kind)
+
+
+def lasting_names(tiles: Sequence[FileTile]) -> dict[TilePair, str]:
+    """Return names that stay when folders are moved or renamed: those of the files, numbered where some are equal.
+
+    Random choices depend on these names.
+    """
+    seen, names = Counter[str](), {}
+    for tile in tiles:
+        name = tile.pair.image.name
+        seen[name] += 1
+        names[tile.pair] = name if seen[name] == 1 else f"{name}/{seen[name]}"
+    return names
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
 """Dev data held out of the training data: some of the files, or blocks of the ground they show."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from roadseg.errors import TrainingError
 from roadseg.raster.grid import units_per_metre
 from roadseg.settings import DataSettings
-from roadseg.training.data.file_tiles import DevArea, FileTile
+from roadseg.training.data.file_tiles import DevArea, FileTile, lasting_names
 from roadseg.training.data.holdout_blocks import BlockKey, DevBlocks, choose_blocks
 from roadseg.training.data.tiles import VOID, LabelledTile, MemoryTile
 from roadseg.windows import Window, square_windows
@@ -49,12 +49,14 @@ def hold_out(
 def _by_files(
     ready: Sequence[LabelledTile], by_name: dict[str, FileTile], settings: DataSettings, _: int, seed: int
 ) -> tuple[list[LabelledTile], list[DevArea]]:
-    amounts: dict[BlockKey, float] = {(tile.name, 0, 0): float(tile.shape[0] * tile.shape[1]) for tile in ready}
+    names = lasting_names(list(by_name.values()))
+    keys = {tile.name: (names[by_name[tile.name].pair], 0, 0) for tile in ready}
+    amounts = {keys[tile.name]: float(tile.shape[0] * tile.shape[1]) for tile in ready}
     if len(amounts) < 2:
         raise TrainingError("there is only one file, so none can be kept for validation; use --dev-split blocks")
-    names = {name for name, _, _ in choose_blocks(amounts, settings.dev_fraction, seed)}
-    areas = [DevArea(by_name[name], by_name[name].grid.window) for name in sorted(names)]
-    return [tile for tile in ready if tile.name not in names], areas
+    chosen = choose_blocks(amounts, settings.dev_fraction, seed)
+    held = [by_name[name] for name, key in keys.items() if key in chosen]
+    return [tile for tile in ready if keys[tile.name] not in chosen], [DevArea(one, one.grid.window) for one in held]
 
 
 def _by_blocks(
@@ -78,16 +80,16 @@ def _by_blocks(
     return [without_dev(tile, dev_blocks) for tile, dev_blocks in zip(ready, layouts, strict=True)], areas
 
 
-def lay_blocks(tiles: Iterable[FileTile], block_m: float, *, margin_px: int) -> list[DevBlocks]:
+def lay_blocks(tiles: Sequence[FileTile], block_m: float, *, margin_px: int) -> list[DevBlocks]:
     """Lay a grid of blocks over each tile; tiles in one CRS share a grid that is fixed to the ground."""
     steps: dict[str, tuple[float, float]] = {}
-    found = []
+    found, names = [], lasting_names(tiles)
     for tile in tiles:
         grid, t = tile.grid, tile.grid.transform
         per_metre = units_per_metre(grid.crs, *(t @ (grid.width / 2, grid.height / 2))) if grid.crs else None
         if per_metre is None:
             scale = tile.settings.gsd_m / block_m
-            found.append(DevBlocks(tile.name, (scale, 0.0, 0.0, 0.0, scale, 0.0), margin_px=margin_px))
+            found.append(DevBlocks(names[tile.pair], (scale, 0.0, 0.0, 0.0, scale, 0.0), margin_px=margin_px))
             continue
         name = str(grid.crs)
         x, y = steps.setdefault(name, (block_m * per_metre[0], block_m * per_metre[1]))

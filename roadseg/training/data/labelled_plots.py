@@ -20,7 +20,7 @@ from roadseg.raster.files import open_input
 from roadseg.raster.grid import Grid, grid_of
 from roadseg.roads.files.read import read_polygons
 from roadseg.settings import AdaptSettings, DevFolder
-from roadseg.training.data.file_tiles import DevArea, FileTile
+from roadseg.training.data.file_tiles import DevArea, FileTile, lasting_names
 from roadseg.training.data.load import load_dev_areas, open_for_model
 from roadseg.training.data.map_errors import REACH_M, find_shifts, probability_at_shifts, with_uncertain_edges
 from roadseg.training.data.masks import draw_parts, image_grids
@@ -263,7 +263,8 @@ def _candidates(
             squares(whole, SIDE_PX) if drawn is None else [_scaled(w, scenes[tile.pair], tile.grid) for w in drawn]
         )
         found += [(tile, window) for window in windows if window.area]
-    return shuffled(found, str(seed), key=lambda one: f"{one[0].name} {one[1]}")
+    names = lasting_names(tiles)
+    return shuffled(found, str(seed), key=lambda one: f"{names[one[0].pair]} {one[1]}")
 
 
 def _scaled(window: Window, scene: Grid, grid: Grid) -> Window:
