@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from roadseg.model.card import card_from_json, find_model
+from roadseg.model.inference_weights import inference_weights
 from roadseg.model.onnx_graph import build_onnx
 from roadseg.model.stored_weights import read_weights
 
@@ -70,6 +71,22 @@ def test_probabilities_are_those_of_the_network(trained):
     assert np.ptp(expected) > 0.2
     assert np.abs(classes[:, 1] - expected).max() < 1e-4
     assert np.allclose(classes.sum(axis=1), 1)
+
+
+def test_nothing_is_concatenated_or_normalized_by_itself(trained):
+    nodes = build_onnx(*read_weights(trained)).graph.node
+    assert {node.op_type for node in nodes} == {"Sub", "Div", "Conv", "Relu", "Add", "Resize", "Sigmoid"}
+
+
+def test_the_weights_of_norms_are_numbers_of_bfloat16_and_their_channels_may_be_off(trained):
+    weights, _ = read_weights(trained)
+    name = "decoder2.residual.norm1.weight"
+    weights[name] = weights[name] * (np.arange(len(weights[name])) > 1)
+    found = inference_weights(weights, 1, 0)
+    norms = [value for key, value in found.items() if "norm1" in key and key.endswith("weight")]
+    assert len(norms) == 9  # three of the encoder, two of each decoder
+    assert all(value.view(np.uint32).astype(np.uint16).max() == 0 for value in norms)  # the lower half of their bits
+    assert all(np.isfinite(value).all() for value in found.values())
 
 
 def test_sixteen_bits_give_nearly_the_same(trained):

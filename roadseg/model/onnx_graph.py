@@ -5,7 +5,7 @@ Normalization, calibration and sigmoid are part of the graph, so whoever runs it
 
     image (n, bands, 224, 224) ─▶ (x − mean) / std ─▶ ResUNet ─▶ sigmoid ─▶ classes (n, 2, 224, 224): 1 − p, p
 
-Batch norms that follow a convolution are folded into it. Opset 17, so that runtimes from 2022 on can read it.
+The ResUNet is the one that ``inference_weights`` describes. Opset 17, so that runtimes from 2022 on can read it.
 Metadata keys: Deepness, ``processing/models/model_base.py`` (each value is JSON); ours is the model card.
 """
 
@@ -21,6 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from roadseg.errors import ModelError
 from roadseg.model.card import METADATA_KEY, ModelCard, card_from_json
+from roadseg.model.inference_weights import DECODERS, Floats, inference_weights
 from roadseg.settings import GraphPrecision
 
 OPSET = 17
@@ -28,11 +29,7 @@ IR_VERSION = 8
 
 INPUT, OUTPUT = "image", "classes"
 
-
-_BATCH_NORM_EPS = 1e-5
 _OVERLAP_PERCENT = 15
-
-Floats = NDArray[np.float32]
 
 
 def build_onnx(
@@ -54,15 +51,15 @@ def build_onnx(
     A model with the input ``image`` (n, bands, window, window) float32 in [0, 1] and the output ``classes``
     (n, 2, window, window) float32: the probabilities of "not road" and of road.
     """
-    graph = _Graph(weights, precision)
+    graph = _Graph(inference_weights(weights, card.temperature, card.bias), precision)
     x = graph.normalized(INPUT, card.mean, card.std)  # (n, bands, h, w)
     skip1 = graph.stem(x, "encoder1")  # (n, w, h, w)
     skip2 = graph.residual(skip1, "encoder2", stride=2)  # (n, 2w, h/2, w/2)
     skip3 = graph.residual(skip2, "encoder3", stride=2)  # (n, 4w, h/4, w/4)
     y = graph.residual(skip3, "bridge", stride=2)  # (n, 8w, h/8, w/8)
-    for skip, name in ((skip3, "decoder3"), (skip2, "decoder2"), (skip1, "decoder1")):
-        y = graph.residual(graph.joined(graph.upsampled(y, card.upsample), skip), f"{name}.residual")
-    graph.classes(graph.calibrated_head(y, card.temperature, card.bias))  # (n, 2, h, w)
+    for skip, name in zip((skip3, skip2, skip1), DECODERS, strict=True):
+        y = graph.decoder(y, skip, name, card.upsample)  # (n, 4w, h/4, w/4), (n, 2w, h/2, w/2), (n, 2, h, w)
+    graph.classes(y)
     model = helper.make_model(
         helper.make_graph(
             graph.nodes,
@@ -117,28 +114,41 @@ def read_onnx_card(path: Path) -> ModelCard:
 class _Graph:
     """Nodes and constants in the making; each method adds nodes and returns the name of their output."""
 
-    def __init__(self, weights: Mapping[str, NDArray[Any]], precision: GraphPrecision) -> None:
+    def __init__(self, weights: Mapping[str, Floats], precision: GraphPrecision) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
-        self._weights = {name: np.asarray(value, np.float32) for name, value in weights.items()}
-        self._inner = np.dtype(precision)
+        self._weights, self._inner = weights, np.dtype(precision)
 
     def normalized(self, image: str, mean: Sequence[float], std: Sequence[float]) -> str:
         shape = (1, -1, 1, 1)
         centred = self._add("Sub", image, self._constant("mean", np.array(mean, np.float32).reshape(shape)))
         x = self._add("Div", centred, self._constant("std", np.array(std, np.float32).reshape(shape)))
-        return self._cast(x, TensorProto.FLOAT16) if self._inner == np.float16 else x
+        return self._add("Cast", x, to=TensorProto.FLOAT16) if self._inner == np.float16 else x
 
     def stem(self, x: str, name: str) -> str:
-        y = self._relu(self._conv(x, f"{name}.conv1", folded=f"{name}.norm"))
+        y = self._relu(self._conv(x, f"{name}.conv1"))
         return self._add("Add", self._conv(y, f"{name}.conv2"), self._conv(x, f"{name}.shortcut"))
 
-    def residual(self, x: str, name: str, *, stride: int = 1) -> str:
-        y = self._relu(self._norm(x, f"{name}.norm1"))
-        y = self._relu(self._conv(y, f"{name}.conv1", stride=stride, folded=f"{name}.norm2"))
+    def residual(self, x: str, name: str, *, stride: int) -> str:
+        y = self._relu(self._conv(x, f"{name}.norm1"))
+        y = self._relu(self._conv(y, f"{name}.conv1", stride=stride))
         return self._add("Add", self._conv(y, f"{name}.conv2"), self._conv(x, f"{name}.shortcut", stride=stride))
 
-    def upsampled(self, x: str, kind: str) -> str:
+    def decoder(self, below: str, skip: str, name: str, kind: str) -> str:
+        below_y = self._relu(self._upsampled(self._conv(below, f"{name}.norm1.below"), kind))
+        skip_y = self._relu(self._conv(skip, f"{name}.norm1.skip"))
+        parts = self._conv(skip_y, f"{name}.conv1.skip"), self._conv(below_y, f"{name}.conv1.below")
+        y = self._conv(self._relu(self._add("Add", *parts)), f"{name}.conv2")
+        below_shortcut = self._upsampled(self._conv(below, f"{name}.shortcut.below"), kind)
+        shortcut = self._add("Add", self._conv(skip, f"{name}.shortcut.skip"), below_shortcut)
+        return self._add("Add", y, shortcut)
+
+    def classes(self, logits: str) -> None:
+        if self._inner == np.float16:
+            logits = self._add("Cast", logits, to=TensorProto.FLOAT)
+        self.nodes.append(helper.make_node("Sigmoid", [logits], [OUTPUT]))
+
+    def _upsampled(self, x: str, kind: str) -> str:
         scales = self._constant("twice", np.array([1, 1, 2, 2], np.float32), share=True)
         if kind == "bilinear":
             return self._add("Resize", x, "", scales, mode="linear", coordinate_transformation_mode="align_corners")
@@ -146,59 +156,30 @@ class _Graph:
             "Resize", x, "", scales, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
         )
 
-    def joined(self, below: str, skip: str) -> str:
-        return self._add("Concat", below, skip, axis=1)
-
-    def calibrated_head(self, x: str, temperature: float, bias: float) -> str:
-        """Add the last convolution, whose output is the calibrated logit."""
-        weight, own_bias = self._weights["head.weight"], self._weights["head.bias"]
-        logit = self._convolution(x, "head", weight / temperature, own_bias / temperature + bias, stride=1)
-        return self._cast(logit, TensorProto.FLOAT) if self._inner == np.float16 else logit
-
-    def classes(self, logit: str) -> None:
-        road = self._add("Sigmoid", logit)
-        other = self._add("Sub", self._constant("one", np.float32(1)), road)
-        self.nodes.append(helper.make_node("Concat", [other, road], [OUTPUT], axis=1))
-
-    def _conv(self, x: str, name: str, *, stride: int = 1, folded: str = "") -> str:
-        """Add a convolution, and a batch norm that follows it as part of its weights."""
-        weight, bias = self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
-        if folded:
-            scale, shift = self._scale_and_shift(folded)
-            weight, bias = weight * scale[:, None, None, None], bias * scale + shift
-        return self._convolution(x, name, weight, bias, stride=stride)
-
-    def _convolution(self, x: str, name: str, weight: Floats, bias: Floats, *, stride: int) -> str:
-        size = weight.shape[-1]
-        parts = {"folded_weight": weight, "folded_bias": bias}
-        constants = [self._constant(f"{name}.{part}", value.astype(self._inner)) for part, value in parts.items()]
-        padding, strides = [size // 2] * 4, [stride] * 2
-        return self._add("Conv", x, *constants, kernel_shape=[size] * 2, pads=padding, strides=strides)
-
-    def _norm(self, x: str, name: str) -> str:
-        parts = ("weight", "bias", "running_mean", "running_var")
-        constants = [self._constant(f"{name}.{p}", self._weights[f"{name}.{p}"].astype(self._inner)) for p in parts]
-        return self._add("BatchNormalization", x, *constants, epsilon=_BATCH_NORM_EPS)
-
-    def _scale_and_shift(self, name: str) -> tuple[Floats, Floats]:
-        weight, bias, mean, variance = (
-            self._weights[f"{name}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")
+    def _conv(self, x: str, name: str, *, stride: int = 1) -> str:
+        """Add a convolution; a norm is a depthwise one."""
+        parts = [part for part in (f"{name}.weight", f"{name}.bias") if part in self._weights]
+        constants = [self._constant(part, self._weights[part].astype(self._inner)) for part in parts]
+        channels, *_, size = self._weights[f"{name}.weight"].shape
+        return self._add(
+            "Conv",
+            x,
+            *constants,
+            kernel_shape=[size] * 2,
+            pads=[size // 2] * 4,
+            strides=[stride] * 2,
+            group=channels if ".norm1" in name else 1,
         )
-        scale = weight / np.sqrt(variance + np.float32(_BATCH_NORM_EPS))
-        return scale, bias - mean * scale
 
     def _relu(self, x: str) -> str:
         return self._add("Relu", x)
-
-    def _cast(self, x: str, to: int) -> str:
-        return self._add("Cast", x, to=to)
 
     def _add(self, kind: str, *inputs: str, **attributes: Any) -> str:
         output = f"{kind.lower()}{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
         return output
 
-    def _constant(self, name: str, value: NDArray[Any] | np.float32, *, share: bool = False) -> str:
+    def _constant(self, name: str, value: NDArray[Any], *, share: bool = False) -> str:
         if not (share and any(constant.name == name for constant in self.constants)):
             self.constants.append(numpy_helper.from_array(np.asarray(value), name))
         return name

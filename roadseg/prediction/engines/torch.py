@@ -250,9 +250,9 @@ def choose_batch(device: torch.device, width: int) -> int:
 
 
 def for_prediction(network: ResUNet) -> ResUNet:
-    """Return a copy with each batch norm that follows a convolution folded into it.
+    """Return a copy with each batch norm that follows a convolution folded into it, and the head into the last block.
 
-    The result only differs by rounding, with a third fewer passes over memory.
+    The result only differs by rounding, with fewer passes over memory.
     """
     copy = ResUNet(bands=network.bands, width=network.width, upsample=network.upsample)
     copy.load_state_dict(network.state_dict())
@@ -263,4 +263,19 @@ def for_prediction(network: ResUNet) -> ResUNet:
             conv, norm = pairs[type(block).__name__]
             setattr(block, conv, nn.utils.fuse_conv_bn_eval(getattr(block, conv), getattr(block, norm)))
             setattr(block, norm, nn.Identity())
+    _fold_head(copy)
     return copy
+
+
+def _fold_head(network: ResUNet) -> None:
+    """Fold the head into the two convolutions whose sum it is applied to."""
+    weights = network.state_dict()
+    head = weights["head.weight"][:, :, 0, 0]  # (1, width)
+    for name, shift in (("conv2", weights["head.bias"]), ("shortcut", 0)):
+        weight, bias = (weights[f"decoder1.residual.{name}.{part}"] for part in ("weight", "bias"))
+        size = weight.shape[-1]
+        folded = nn.Conv2d(weight.shape[1], 1, size, padding=size // 2).requires_grad_(requires_grad=False)
+        folded.weight.copy_(torch.einsum("ow,wikl->oikl", head, weight))
+        folded.bias.copy_(head @ bias + shift)  # type: ignore[union-attr]
+        setattr(network.decoder1.residual, name, folded)
+    network.add_module("head", nn.Identity())
