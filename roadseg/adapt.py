@@ -147,8 +147,9 @@ def adapt_model(
         original = original.reading_at(gsd_to_read_at(data, settings, original.gsd_m), listener)
         other = load_other_place(settings, original.card, listener)
         plots, parts = prepare_plots(data, settings, original, engine, folder.path, listener)
+        scorer = original.scorer_before(parts.score, engine, parts.scored_plots)
         clock = time.monotonic()
-        before = score_model(original.scorer_before(parts.score), engine, original.card.threshold)
+        before = score_model(scorer, engine, original.card.threshold)
         reserve_s = _RESERVE * (time.monotonic() - clock) + _RESERVE_S
         trainer = _trainer(original, parts, settings, folder, listener)
         recipe = trainer.settings
@@ -166,7 +167,7 @@ def adapt_model(
         if not settings.anyway and not has_gained(before.score, after.score):
             folder.remove_checkpoints()
             raise no_gain(before.score, after.score, drawn)
-        listener.report(gain_kept_apart(before.score, after.score, trainer.step, drawn))
+        listener.report(gain_kept_apart(before, after, trainer.step, drawn))
         calibration = calibrated(learned, original, (*parts.calibration, *parts.score))
         finisher = finish(trainer, plots, lambda _: listener.advance(1), end - _RESERVE_S, listener)
         listener.report(finish_in_words(finisher))
@@ -174,7 +175,7 @@ def adapt_model(
         kept_model = replace(after, engine=calibrated_like(calibration, model))
         write_adapted(output, model, texts, original, plots, (trainer, finisher), before, kept_model)
         folder.remove_checkpoints()
-    elsewhere = score_elsewhere(other, before, kept_model)
+    elsewhere = score_elsewhere(original.scorer_before(other, engine, other), before, kept_model)
     if elsewhere:
         listener.report(f"elsewhere: {gain_in_words(*elsewhere, 'tile')} of the place named with --dev")
     seconds = round(time.monotonic() - started, 1)

@@ -21,10 +21,13 @@ from worlds import names_in, write_raster
 
 from roadseg.adapt import AdaptResult, adapt
 from roadseg.errors import OutputError, TrainingError
+from roadseg.evaluate import evaluate
 from roadseg.files.lock import locked
 from roadseg.model.card import ModelCard, read_card
 from roadseg.model.resunet import ResUNet
 from roadseg.model.weights import load_model, save_model
+from roadseg.predict import load_model as load_predictor
+from roadseg.predict import predict
 from roadseg.progress import Listener
 from roadseg.settings import AdaptSettings
 from roadseg.training.data.labelled_plots import gsd_to_read_at
@@ -97,8 +100,10 @@ def adapted(tmp_path_factory: pytest.TempPathFactory) -> Adapted:
     """Adapt the bundled model to the scene and its roads."""
     place, said = tmp_path_factory.mktemp("adapted"), []
     scene, roads = write_scene(place), write_roads(place / "roads.gpkg", streets())
-    output, listener = place / "mine.safetensors", Listener(said.append)
-    return Adapted(place, adapt(scene, output, labels=roads, steps=25, labels_are="exact", listener=listener), said)
+    output, listener = place / "mine.safetensors", Listener(said.append, said.append)
+    return Adapted(
+        place, adapt(scene, output, labels=roads, steps=25, minutes=30, labels_are="exact", listener=listener), said
+    )
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +146,7 @@ def test_a_map_makes_a_model_that_finds_the_roads(adapted: Adapted) -> None:
     assert (card.recipe["steps_taken"], card.recipe["finish_steps"]) == (25, 12)
     assert "learned from these areas, too, in 12 more steps, which is not in these figures" in said[-2]
     assert said[-1] == f"next: roadseg predict scene.tif -o roads.tif --model {output}"
+    assert said[0].startswith("all labelled roads lie within 0.3 km, so the figures hold for that ground alone")
     assert any(
         f"relaxed F1 {result.before.relaxed_f1:.2f} → {result.after.relaxed_f1:.2f}" in sentence for sentence in said
     )
@@ -154,6 +160,32 @@ def test_masks_without_crs_and_a_place_that_is_only_scored(start: Path, tmp_path
     assert result.elsewhere_after is not None
     assert (result.before.tiles, result.elsewhere_after.tiles) == (3, 1)
     assert json.loads(json.dumps(result.to_dict()))["output"] == str(tmp_path / "mine.safetensors")
+
+
+def test_the_figures_before_are_those_of_what_predict_writes(tmp_path: Path) -> None:
+    """A model that calls few pixels road and is sure of none has its probabilities raised."""
+    torch.manual_seed(0)
+    network = ResUNet(width=4)
+    with torch.no_grad():
+        network.head.weight *= 20  # most logits are between -3 and 1 then
+        network.head.bias.fill_(-1.58)
+    for name, sure_share in (("unsure", 0.6), ("unjudged", None)):
+        card = ModelCard(name, window_px=64, sure_share=sure_share)
+        save_model(tmp_path / f"{name}.safetensors", network, card)
+    tiles, other, roads = folder(tmp_path), folder(tmp_path / "other", 1), tmp_path / "roads.tif"
+    results, said = [], list[str]()
+    for name in ("unsure", "unjudged"):
+        model, output = str(tmp_path / f"{name}.safetensors"), tmp_path / f"{name}-mine.safetensors"
+        results.append(
+            adapt(tiles, output, model=model, dev=other, steps=1, anyway=True, listener=Listener(said.append))
+        )
+        done = predict(other / "images" / "0.tif", roads, model=load_predictor(model, device="cpu"), overwrite=True)
+        assert done.recalibrated == (0.15 if name == "unsure" else None)
+        figures = evaluate(roads, other / "masks" / "0.tif").figures
+        assert results[-1].elsewhere_before is not None
+        assert results[-1].elsewhere_before.relaxed_f1 == pytest.approx(figures["relaxed F1"], abs=0.005)
+    assert results[0].before.iou != results[1].before.iou
+    assert sum("(before: with probabilities raised, as predict does there)" in sentence for sentence in said) == 1
 
 
 @pytest.mark.parametrize(
@@ -230,7 +262,7 @@ def test_the_time_given_ends_training(scene: Path, roads: Path, start: Path, tmp
     result = adapt(
         scene, tmp_path / "mine.safetensors", labels=roads, model=str(start), steps=100_000, minutes=0.2, anyway=True
     )
-    assert 0 < result.finish_steps < result.steps < 100_000
+    assert 0 < result.finish_steps <= result.steps < 100_000
     assert (tmp_path / "mine.safetensors").exists()
     assert names_in(tmp_path / "mine.run") == ["before_after.png", "labels"]
 

@@ -8,10 +8,11 @@ import pytest
 import shapely
 from affine import Affine
 from training_tiles import ONE_METRE
-from worlds import write_raster
+from worlds import METRES, write_raster
 
 from roadseg.progress import Listener
 from roadseg.settings import DataSettings
+from roadseg.training.data.coverage import coverage_remark
 from roadseg.training.data.file_tiles import FileTile, shifted
 from roadseg.training.data.pairs import TilePair
 from roadseg.training.data.plots import Plot, choose_with_roads, read_plots, split, squares
@@ -149,3 +150,36 @@ def test_a_plot_that_is_moved_is_scored_with_moved_labels(tmp_path):
     with plot.area.open((0.0,) * 3) as opened:
         assert (plot.area.label(opened) == plot.label).all()
         assert (replace(plot.area, shift=(0, 0)).label(opened) == streets(100, 100)).all()
+
+
+def plots_at(folder: Path, corners: list[tuple[float, float]], *, crs: str | None = METRES) -> list[Plot]:
+    """Return plots of 100 × 120 m whose upper left corners lie so many metres east and south of a place."""
+    label = streets(100, 120)
+    scene = tile(folder, "a", label)
+    transforms = [ONE_METRE @ Affine.translation(*corner) for corner in corners]
+    grids = [replace(scene.grid, crs=crs, transform=transform) for transform in transforms]
+    return [
+        Plot(replace(scene, grid=grid), scene.grid.window, np.zeros((3, 100, 120), np.uint8), label, label < VOID)
+        for grid in grids
+    ]
+
+
+def test_labels_of_one_spot_are_told_from_labels_all_over(tmp_path):
+    far, near = ([(index * step, index * 40) for index in range(12)] for step in (500, 80))
+    spread, spot, few = plots_at(tmp_path, far), plots_at(tmp_path, near), plots_at(tmp_path, far[:9])
+    own = [plot.tile.grid for plot in spread]
+    assert coverage_remark(spread, own) == ""
+    assert coverage_remark(spot, own[:2]).startswith("all labelled roads lie within 1.0 km, so the figures hold for ")
+    assert coverage_remark(few, own).startswith("all labelled roads lie in 9 plots alone, so ")
+    state = [*own, *(plot.tile.grid for plot in plots_at(tmp_path, [(0, 60_000)]))]
+    assert coverage_remark(spread, state).startswith("all labelled roads lie in one corner of the scenes (0.9% of")
+    blank = [replace(plot, label=np.zeros_like(plot.label)) for plot in spread[2:]]
+    assert coverage_remark([*spread[:2], *blank], own).startswith(
+        "all labelled roads lie in one corner of the scenes (2."
+    )
+
+
+def test_without_a_place_only_the_number_of_plots_is_looked_at(tmp_path):
+    plots = plots_at(tmp_path, [(0, 0)] * 12, crs=None)
+    assert coverage_remark(plots, [plots[0].tile.grid]) == ""
+    assert "lie in 1 plot alone" in coverage_remark(plots[:1], [plots[0].tile.grid])

@@ -1,18 +1,24 @@
 """Dev tiles predicted: at their own resolution, or at another one and brought onto their pixels."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from affine import Affine
 from engines import Identity
 from worlds import write_raster
 
+from roadseg.model.card import ModelCard
+from roadseg.predict import predict
+from roadseg.prediction.engines.engine import LoadedModel
 from roadseg.progress import Listener
+from roadseg.raster.encoding import quantize
 from roadseg.settings import DevFolder
 from roadseg.training.data.file_tiles import DevArea
 from roadseg.training.data.load import load_dev_areas
-from roadseg.training.dev_prediction import DevTile, predict_tile
+from roadseg.training.dev_prediction import DevTile, predict_tile, scene_halves
 from roadseg.training.dev_score import DevScorer
 from roadseg.windows import Window
 
@@ -60,6 +66,33 @@ def test_what_is_read_at_another_resolution_lies_where_the_labels_are(area: DevA
         invalid = window.intersection(Window(0, 0, NODATA, NODATA))
         assert invalid.area - 80 <= (~tile.valid).sum() <= invalid.area + 80
         assert not tile.valid[: invalid.height - 2, : invalid.width - 2].any()
+
+
+@pytest.mark.parametrize("gsd_m", [None, 1.0])
+def test_probabilities_are_raised_as_by_predict(area: DevArea, tmp_path: Path, gsd_m: float | None) -> None:
+    """Roads are bright enough to be likely, but not to be sure; predict reads at the model's own resolution, too."""
+    with rasterio.open(area.tile.pair.image, "r+") as file:
+        file.write(file.read() // 3 * 2)
+    model = LoadedModel(Brightness(), ModelCard("m", mean=Brightness.mean, gsd_m=gsd_m or 0.5, sure_share=0.6))
+    done = predict(area.tile.pair.image, tmp_path / "roads.tif", model=model, overlap=32)
+    halves = scene_halves([predict_tile(area, Brightness(), window_px=224, gsd_m=gsd_m)], 0.6)
+    assert halves == {area.tile.pair: done.recalibrated} == {area.tile.pair: 0.15}
+    tile = predict_tile(area, Brightness(), window_px=224, gsd_m=gsd_m, half=0.15)
+    with rasterio.open(tmp_path / "roads.tif") as file:
+        levels = file.read(1)
+    found = quantize(tile.probability, tile.valid)
+    assert (found == levels).mean() > 0.99
+    assert (levels[tile.label == 1] > 127).mean() > 0.9
+    score = DevScorer([area], gsd_m=gsd_m, halves=halves).score(Brightness(), threshold=0.8)
+    assert score.relaxed_f1 == 1
+    with pytest.raises(ZeroDivisionError):
+        1 / DevScorer([area], gsd_m=gsd_m).score(Brightness(), threshold=0.8).relaxed_f1
+
+
+def test_sure_models_and_those_that_find_no_roads_are_not_raised(area: DevArea) -> None:
+    sure = predict_tile(area, Brightness(), window_px=64)
+    assert scene_halves([replace(sure, probability=sure.probability * 1.1)], 0.6) == {}
+    assert scene_halves([replace(sure, probability=sure.probability / 4)], 0.6) == {}
 
 
 def test_a_resolution_of_their_own_costs_the_networks_no_score(area: DevArea) -> None:

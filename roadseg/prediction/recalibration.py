@@ -15,6 +15,7 @@ models in five places and on the dev tiles (tests/benchmarks/README.md).
 """
 
 import math
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -75,11 +76,10 @@ def recalibrate(scene: str, plan: ScenePlan, partial: Partial, listener: Listene
         return plan
     cores = [block.core for block in plan.blocks]
     known, likely, sure = partial.totals(plan.predicted[0], cores, KNOWN, LIKELY, SURE)
-    if likely < _FEWEST_PX:
+    half = becomes_half_in((known, likely, sure), home)
+    if half is None:
         listener.report("the model finds too few roads to tell how sure it is of them")
         return plan
-    doubt = _DOUBT * known
-    half = becomes_half((sure + doubt * home) / (likely + doubt), home)
     told = f"{sure / likely:.0%} of the roads it finds ({home:.0%} at home)"
     if half == 0.5:
         listener.report(f"the model is sure of {told}; probabilities stay as they are")
@@ -99,6 +99,21 @@ def recalibrate(scene: str, plan: ScenePlan, partial: Partial, listener: Listene
     )
     _raise_blocks(plan, raised, partial, listener)
     return raised
+
+
+def becomes_half_in(counts: Sequence[int], at_home: float) -> float | None:
+    """Return the probability that becomes 0.5 in a scene, None if the model finds too few roads to tell.
+
+    Parameters
+    ----------
+    counts
+        How many of its pixels are valid, how many of these are likely road, and how many surely.
+    at_home
+        The share of likely road that is surely road at home.
+    """
+    known, likely, sure = counts
+    doubt = _DOUBT * known
+    return None if likely < _FEWEST_PX else becomes_half((sure + doubt * at_home) / (likely + doubt), at_home)
 
 
 def becomes_half(share: float, at_home: float) -> float:

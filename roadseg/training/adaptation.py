@@ -1,6 +1,6 @@
 """What adapting a model adds to training it: its recipe, its calibration on little ground, and its card."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -27,7 +27,9 @@ from roadseg.training.data.labelled_plots import (
     load_ground,
     with_uncertain_labels,
 )
+from roadseg.training.data.pairs import TilePair
 from roadseg.training.data.plots import SplitPlots, split
+from roadseg.training.dev_prediction import DevTile, scene_halves
 from roadseg.training.dev_score import DevScorer
 from roadseg.training.initial import initial_model
 from roadseg.training.loop import Trainer
@@ -99,10 +101,29 @@ class Original:
         """Return a scorer of areas for the adapted model."""
         return DevScorer(areas, window_px=self.card.window_px)
 
-    def scorer_before(self, areas: Sequence[DevArea]) -> DevScorer:
-        """Return a scorer of the same areas for the model as it is, which may read them at another resolution."""
+    def predicted(self, areas: Sequence[DevArea], engine: TorchEngine) -> Iterator[DevTile]:
+        """Yield areas as the model sees them, before ``predict`` would raise probabilities."""
+        return self._scorer_as_it_is(areas, {}).tiles(engine)
+
+    def scorer_before(self, areas: Sequence[DevArea], engine: TorchEngine, judged: Sequence[DevArea]) -> DevScorer:
+        """Return a scorer of areas for the model as ``predict`` uses it, which raises probabilities where it is unsure.
+
+        Parameters
+        ----------
+        areas
+            Areas to score.
+        engine
+            The model.
+        judged
+            Ground of the same scenes by which it is told how sure the model is there.
+        """
+        at_home = self.card.sure_share
+        return self._scorer_as_it_is(areas, scene_halves(self.predicted(judged, engine), at_home) if at_home else {})
+
+    def _scorer_as_it_is(self, areas: Sequence[DevArea], halves: Mapping[TilePair, float]) -> DevScorer:
+        """Return a scorer for the model as it is, which may read areas at another resolution than the adapted one."""
         gsd_m = None if self.gsd_m == self.card.gsd_m else self.gsd_m
-        return DevScorer(areas, window_px=self.card.window_px, gsd_m=gsd_m)
+        return DevScorer(areas, window_px=self.card.window_px, gsd_m=gsd_m, halves=halves)
 
 
 def find_original(settings: AdaptSettings) -> Original:
@@ -149,11 +170,16 @@ def prepare_plots(
         found = load_ground(data, settings, card, drawn, listener)
         if settings.labels_are_rough:
             found = correct_shifts(
-                found, lambda areas: original.scorer_before(areas).probabilities(engine), card.gsd_m, listener
+                found,
+                lambda areas: [tile.probability for tile in original.predicted(areas, engine)],
+                card.gsd_m,
+                listener,
             )
             found = with_uncertain_labels(found, card.gsd_m)
         parts = split(found.plots)
         require_roads(parts, card.mean)
+    if found.remark:
+        listener.warn(found.remark)
     return found, parts
 
 

@@ -1,6 +1,5 @@
 """Scores of a model before and after it was adapted, on the same areas, and a picture of both."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,6 @@ from numpy.typing import NDArray
 from roadseg.errors import TrainingError, counted
 from roadseg.model.card import Measurement
 from roadseg.prediction.engines.torch import TorchEngine
-from roadseg.training.data.file_tiles import DevArea
 from roadseg.training.dev_score import DevScore, DevScorer
 from roadseg.training.figures import TileSample, draw_before_and_after
 
@@ -41,10 +39,12 @@ def gain_in_words(before: DevScore, after: DevScore, where: str) -> str:
     )
 
 
-def gain_kept_apart(before: DevScore, after: DevScore, steps: int, sheet: Path | None) -> str:
+def gain_kept_apart(before: ScoredModel, after: ScoredModel, steps: int, sheet: Path | None) -> str:
     """Return what has changed on the areas kept apart, and where to look, as a sentence; the sheet is its picture."""
     see = f"; see {sheet}" if sheet else ""
-    return f"{gain_in_words(before, after, 'area')} kept apart, after {counted(steps, 'step')}{see}"
+    raised = " (before: with probabilities raised, as predict does there)" if before.scorer.halves else ""
+    gain = gain_in_words(before.score, after.score, "area")
+    return f"{gain} kept apart{raised}, after {counted(steps, 'step')}{see}"
 
 
 def has_gained(before: DevScore, after: DevScore) -> bool:
@@ -61,14 +61,12 @@ def no_gain(before: DevScore, after: DevScore, sheet: Path | None) -> TrainingEr
     )
 
 
-def score_elsewhere(
-    areas: Sequence[DevArea], before: ScoredModel, after: ScoredModel
-) -> tuple[DevScore, DevScore] | None:
-    """Score both models on areas of another place, if there are any."""
-    if not areas:
+def score_elsewhere(scorer: DevScorer, before: ScoredModel, after: ScoredModel) -> tuple[DevScore, DevScore] | None:
+    """Score both models on areas of another place, if there are any; the scorer is that of the model before."""
+    if not scorer.areas:
         return None
-    old, new = (one.scorer.on(areas).score(one.engine, threshold=one.threshold) for one in (before, after))
-    return old, new
+    old = scorer.score(before.engine, threshold=before.threshold)
+    return old, after.scorer.on(scorer.areas).score(after.engine, threshold=after.threshold)
 
 
 def picture(before: ScoredModel, after: ScoredModel) -> NDArray[np.uint8] | None:
@@ -88,8 +86,11 @@ def measurements_before_after(before: DevScore, after: DevScore, data: str, wher
     """Return the figures of a card about areas that were neither learned from nor calibrated on until then."""
     place = f"{counted(after.tiles, where)} of {data}, not yet learned from"
     slack = "slack 3 px square at the default threshold, counts pooled, before these areas were learned from, too"
+    found = "recalibrated where predict does so"
     return [
-        Measurement("relaxed F1", after.relaxed_f1, f"{slack}; {before.relaxed_f1:.4f} before adapting", place),
+        Measurement(
+            "relaxed F1", after.relaxed_f1, f"{slack}; {before.relaxed_f1:.4f} before adapting, {found}", place
+        ),
         Measurement("IoU", after.iou, f"of the road class at the default threshold; {before.iou:.4f} before", place),
         Measurement("relaxed break-even", after.break_even, "precision = recall, slack 3 px square", place),
     ]

@@ -1,5 +1,6 @@
 """Dev tiles predicted exactly as ``roadseg predict`` would, through the same windows and blending."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -7,10 +8,13 @@ from numpy.typing import NDArray
 
 from roadseg.prediction.block import predict_block
 from roadseg.prediction.engines.torch import TorchEngine
+from roadseg.prediction.recalibration import becomes_half_in, recalibrated
+from roadseg.raster.encoding import LIKELY_ROAD, SURELY_ROAD, count_road, dequantize, quantize
 from roadseg.raster.regrid import needed_window, regrid
 from roadseg.raster.scene import Scene, as_bytes
 from roadseg.settings import PredictSettings
 from roadseg.training.data.file_tiles import DevArea
+from roadseg.training.data.pairs import TilePair
 from roadseg.training.shifts import Shift
 from roadseg.windows import Block, Plan, Window
 
@@ -26,7 +30,13 @@ class DevTile:
 
 
 def predict_tile(
-    area: DevArea, engine: TorchEngine, *, window_px: int, gsd_m: float | None = None, shift: Shift | None = None
+    area: DevArea,
+    engine: TorchEngine,
+    *,
+    window_px: int,
+    gsd_m: float | None = None,
+    shift: Shift | None = None,
+    half: float = 0.5,
 ) -> DevTile:
     """Predict a dev tile.
 
@@ -43,20 +53,40 @@ def predict_tile(
         resampled to the area's pixels.
     shift
         Change of the pixels before prediction.
+    half
+        The probability that becomes 0.5, see ``roadseg.prediction.recalibration``.
     """
     with area.open(engine.mean) as pair:
         label = area.label(pair)
         if gsd_m is None:
-            return DevTile(area, *_predict(pair.scene, area.window, engine, window_px, shift), label)
+            block = _raised(_predict(pair.scene, area.window, engine, window_px, shift), half)
+            return DevTile(area, block.values, block.valid, label)
     with Scene(str(area.tile.pair.image), replace(area.tile.settings, gsd_m=gsd_m, fill=engine.mean)) as scene:
         own, grid = area.tile.grid, scene.grid_model
-        probability, valid = _predict(scene, needed_window(area.window, grid, own), engine, window_px, shift)
-    return DevTile(area, *regrid(probability, valid, area.window, grid, own), label)
+        block = _raised(_predict(scene, needed_window(area.window, grid, own), engine, window_px, shift), half)
+    return DevTile(area, *regrid(block.values, block.valid, area.window, grid, own), label)
 
 
-def _predict(
-    scene: Scene, area: Window, engine: TorchEngine, window_px: int, shift: Shift | None
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def scene_halves(tiles: Iterable[DevTile], sure_at_home: float) -> dict[TilePair, float]:
+    """Return which probability ``predict`` would make 0.5 in each scene, judged by tiles of it; 0.5 is left out.
+
+    Parameters
+    ----------
+    tiles
+        Ground of the scenes, predicted by a model.
+    sure_at_home
+        How sure the model is of its roads at home, from its card.
+    """
+    counts: dict[TilePair, NDArray[np.int64]] = {}
+    for tile in tiles:
+        found = np.array(count_road(quantize(tile.probability, tile.valid), LIKELY_ROAD, SURELY_ROAD))
+        scene = tile.area.tile.pair
+        counts[scene] = counts[scene] + found if scene in counts else found
+    halves = {scene: becomes_half_in(found.tolist(), sure_at_home) for scene, found in counts.items()}
+    return {scene: half for scene, half in halves.items() if half is not None and half != 0.5}
+
+
+def _predict(scene: Scene, area: Window, engine: TorchEngine, window_px: int, shift: Shift | None) -> Block:
     stride = max(1, window_px - PredictSettings().overlap_px)
     plan = Plan(scene.grid_model.height, scene.grid_model.width, area, window_px, stride)
     probability, valid = np.zeros((area.height, area.width), np.float32), np.zeros((area.height, area.width), bool)
@@ -64,7 +94,15 @@ def _predict(
         block = predict_block(_shifted(scene.read(planned.extent), shift), planned, engine)
         place = block.window.slices(area)
         probability[place], valid[place] = block.values, block.valid
-    return probability, valid
+    return Block(area, probability, valid)
+
+
+def _raised(block: Block, half: float) -> Block:
+    """Return probabilities as ``predict`` stores them once ``half`` has become 0.5."""
+    if half == 0.5:
+        return block
+    levels = replace(block, values=quantize(block.values, block.valid))
+    return replace(block, values=dequantize(recalibrated(levels, half).values)[0])
 
 
 def _shifted(block: Block, shift: Shift | None) -> Block:

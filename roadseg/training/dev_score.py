@@ -4,7 +4,7 @@ Tiles go through the same windows, blending and 255 grey levels as a prediction.
 over tiles, and over the processes of a distributed run, before any ratio is computed.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,7 @@ from roadseg.prediction.engines.torch import TorchEngine
 from roadseg.raster.encoding import quantize, sure_share
 from roadseg.settings import CalibrationGoal
 from roadseg.training.data.file_tiles import DevArea
+from roadseg.training.data.pairs import TilePair
 from roadseg.training.dev_prediction import DevTile, predict_tile
 from roadseg.training.domains import DomainCounts, DomainScore, domain_scores, shared_calibration
 from roadseg.training.figures import TileSample
@@ -116,6 +117,8 @@ class DevScorer:
         Change of the pixels before prediction, see ``roadseg.training.shifts``.
     gsd_m
         Ground resolution that the models read at, if it is another one than that of the areas.
+    halves
+        The probability that becomes 0.5 in each scene, see ``roadseg.prediction.recalibration``; others stay.
     """
 
     def __init__(
@@ -127,13 +130,14 @@ class DevScorer:
         window_px: int = 224,
         shift: Shift | None = None,
         gsd_m: float | None = None,
+        halves: Mapping[TilePair, float] | None = None,
     ) -> None:
         self.areas, self.own, self.total, self.window_px = tuple(areas), range(len(areas))[share], total, window_px
-        self.share, self.shift, self.gsd_m = share, shift, gsd_m
+        self.share, self.shift, self.gsd_m, self.halves = share, shift, gsd_m, halves or {}
 
     def on(self, areas: Sequence[DevArea]) -> "DevScorer":
         """Return a scorer of other areas for the same models, in this process alone."""
-        return DevScorer(areas, window_px=self.window_px, shift=self.shift, gsd_m=self.gsd_m)
+        return DevScorer(areas, window_px=self.window_px, shift=self.shift, gsd_m=self.gsd_m, halves=self.halves)
 
     def score(self, engine: TorchEngine, *, threshold: float | None = None) -> DevScore:
         """Score a model at a threshold; None takes the one with the best relaxed F1.
@@ -149,7 +153,7 @@ class DevScorer:
         self, engine: TorchEngine, *, threshold: float | None = None
     ) -> tuple[DevScore, NDArray[np.float64]]:
         """Score like ``score``, and also return the (tiles,) relaxed F1 of each tile, NaN where there is no road."""
-        each = [count_pixels(quantize(t.probability, t.valid), t.label) for t in self._predicted(engine, self.own)]
+        each = [count_pixels(quantize(t.probability, t.valid), t.label) for t in self.tiles(engine)]
         score = self._score_of(self._summed(each), threshold)
         # Each tile is scored by one process and 0 in all others, so a sum gathers them; -1 stands for NaN.
         level, steps = level_of(score.threshold), np.zeros(len(self.areas), np.int64)
@@ -196,7 +200,7 @@ class DevScorer:
     def _count_logits(self, engine: TorchEngine, name: str) -> tuple[DomainCounts, PixelCounts]:
         """Count pixels by logit, for a place of this name, and by probability; the engine has no calibration."""
         logits, levels, probabilities = no_logits(), [], []
-        for tile in self._predicted(engine, self.own):
+        for tile in self.tiles(engine):
             logits += count_logits(tile.probability, tile.valid, tile.label)
             levels.append(count_pixels(logit_levels(tile.probability, tile.valid), tile.label))
             probabilities.append(count_pixels(quantize(tile.probability, tile.valid), tile.label))
@@ -238,9 +242,9 @@ class DevScorer:
         chosen = ranked if len(ranked) <= 2 * count else ranked[:count] + ranked[len(ranked) - count :]
         return [self.sample(engine, index, float(each[index]), threshold) for index in chosen]
 
-    def probabilities(self, engine: TorchEngine) -> list[NDArray[np.float32]]:
-        """Return the probability of road in each tile, (height, width)."""
-        return [tile.probability for tile in self._predicted(engine, self.own)]
+    def tiles(self, engine: TorchEngine) -> Iterator[DevTile]:
+        """Yield the tiles of this process, predicted."""
+        yield from self._predicted(engine, self.own)
 
     def sample(self, engine: TorchEngine, index: int, score: float, threshold: float) -> TileSample:
         """Return a picture of a tile, with right, false and missed roads."""
@@ -261,7 +265,9 @@ class DevScorer:
 
     def _predicted(self, engine: TorchEngine, chosen: Iterable[int]) -> Iterator[DevTile]:
         for index in chosen:
-            yield predict_tile(self.areas[index], engine, window_px=self.window_px, gsd_m=self.gsd_m, shift=self.shift)
+            area = self.areas[index]
+            half = self.halves.get(area.tile.pair, 0.5)
+            yield predict_tile(area, engine, window_px=self.window_px, gsd_m=self.gsd_m, shift=self.shift, half=half)
 
     def _summed(self, each: Sequence[PixelCounts]) -> PixelCounts:
         own = sum(each, no_pixels())

@@ -20,6 +20,7 @@ from roadseg.raster.files import open_input
 from roadseg.raster.grid import Grid, grid_of
 from roadseg.roads.files.read import read_polygons
 from roadseg.settings import AdaptSettings, DevFolder
+from roadseg.training.data.coverage import coverage_remark
 from roadseg.training.data.file_tiles import DevArea, FileTile, lasting_names
 from roadseg.training.data.load import load_dev_areas, open_for_model
 from roadseg.training.data.map_errors import REACH_M, find_shifts, probability_at_shifts, with_uncertain_edges
@@ -55,11 +56,14 @@ class LabelledPlots:
         Finest and coarsest ground resolution of the scenes; None if none says its own.
     name
         The data in a few words, for messages and the card.
+    remark
+        That the labels cover too little to judge a model by; empty if they cover enough.
     """
 
     plots: tuple[Plot, ...]
     gsd_range_m: tuple[float, float] | None
     name: str
+    remark: str = ""
 
     def description(self) -> str:
         """Return the data in words, for messages and the card."""
@@ -123,7 +127,8 @@ def load_ground(
     if not any((plot.label == 1).any() for plot in plots):
         where = settings.labels.name if settings.labels else "the masks"
         raise TrainingError(f"{where} show no road on the ground of the images; add roads, or check --aoi")
-    return LabelledPlots(plots, gsd_range_of(tiles), _name(data, settings))
+    remark = coverage_remark(plots, scenes.values())
+    return LabelledPlots(plots, gsd_range_of(tiles), _name(data, settings), remark)
 
 
 @contextmanager

@@ -37,7 +37,9 @@ SIDE_PX = 512
 MOST = 64
 """Most plots that are read."""
 
-_MANY = 10
+MANY = 10
+"""With fewer plots, each is cut into ground to learn from and ground that is kept apart."""
+
 _EVERY, _SCORED, _CALIBRATED = 6, 2, 5
 _STRIP, _SCORED_SHARE = 0.25, 0.6
 _MARGIN_PX = 16
@@ -100,11 +102,12 @@ class Plot:
 
 @dataclass(frozen=True)
 class SplitPlots:
-    """Plots to learn from, areas to calibrate on, and areas that are only scored."""
+    """Plots to learn from, areas to calibrate on, areas that are only scored, and the plots that these lie in."""
 
     learn: tuple[MemoryTile, ...]
     calibration: tuple[DevArea, ...]
     score: tuple[DevArea, ...]
+    scored_plots: tuple[DevArea, ...]
 
     def held_in_words(self) -> str:
         """Return for what ground is kept apart, for messages."""
@@ -170,7 +173,7 @@ def read_plots(candidates: Sequence[tuple[FileTile, Window]], most: int = MOST) 
 
 def split(plots: Sequence[Plot]) -> SplitPlots:
     """Split plots into ground to learn from, to calibrate on, and to score; each has about the same share of road."""
-    if len(plots) < _MANY:
+    if len(plots) < MANY:
         return _split_each(plots)
     ranked = sorted(plots, key=lambda plot: (plot.road_share, plot.area.name))
     held = {
@@ -178,7 +181,7 @@ def split(plots: Sequence[Plot]) -> SplitPlots:
         for place in (_CALIBRATED, _SCORED)
     }
     learn = [plot for index, plot in enumerate(ranked) if index % _EVERY not in held]
-    return _without_held(learn, held[_CALIBRATED], held[_SCORED], _MARGIN_PX)
+    return _without_held(learn, held[_CALIBRATED], held[_SCORED], held[_SCORED], _MARGIN_PX)
 
 
 def _split_each(plots: Sequence[Plot]) -> SplitPlots:
@@ -191,15 +194,20 @@ def _split_each(plots: Sequence[Plot]) -> SplitPlots:
         for areas, window in zip((score, calibration), _halves(best), strict=True):
             areas.append(replace(plot.area, window=window))
     margin = min(_MARGIN_PX, *(max(2, min(plot.label.shape) // 16) for plot in plots))
-    return _without_held(plots, calibration, score, margin)
+    return _without_held(plots, calibration, score, [plot.area for plot in plots], margin)
 
 
 def _without_held(
-    learn: Sequence[Plot], calibration: Sequence[DevArea], score: Sequence[DevArea], margin_px: int
+    learn: Sequence[Plot],
+    calibration: Sequence[DevArea],
+    score: Sequence[DevArea],
+    scored_plots: Sequence[DevArea],
+    margin_px: int,
 ) -> SplitPlots:
     held = [*calibration, *score]
     tiles = (plot.tile_without(held, margin_px) for plot in learn)
-    return SplitPlots(tuple(tile for tile in tiles if (tile.label != VOID).any()), tuple(calibration), tuple(score))
+    labelled = tuple(tile for tile in tiles if (tile.label != VOID).any())
+    return SplitPlots(labelled, tuple(calibration), tuple(score), tuple(scored_plots))
 
 
 def _strips(window: Window) -> list[Window]:
