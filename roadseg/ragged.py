@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 
 
-def offsets(counts: Ints) -> Ints:
+def offsets(counts: Ints | NDArray[np.bool_]) -> Ints:
     """Return (rows + 1,) int64: where each of the rows with these lengths begins, and where the last one stops."""
     bounds = np.zeros(len(counts) + 1, np.int64)
     np.cumsum(counts, out=bounds[1:])

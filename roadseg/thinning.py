@@ -18,6 +18,9 @@ _CHUNK = 1 << 14
 
 _ONE, _LAST = np.uint64(1), np.uint64(63)
 
+_STORED = np.dtype(">u8")
+"""Words whose bits, from the highest to the lowest, are 64 pixels of a row in the order of ``np.packbits``."""
+
 
 def thin(mask: Bytes) -> Bytes:
     """Return the skeleton of a mask, as connected as the mask and one pixel wide.
@@ -52,7 +55,13 @@ def thin_steps(mask: Bytes, *, most: int = sys.maxsize) -> tuple[Bytes, int]:
     -------
     (height, width) uint8, 0 or 1, and the number of the last step that changed anything.
     """
-    words = _packed(mask)
+    bits, changed = thin_bits(np.packbits(mask, axis=1), most=most)
+    return np.unpackbits(bits, axis=1, count=mask.shape[1]), changed
+
+
+def thin_bits(bits: Bytes, *, most: int = sys.maxsize) -> tuple[Bytes, int]:
+    """Do the same to a mask with 8 pixels per byte, (height, ceil(width / 8)) uint8; the last bits of a row are 0."""
+    words = _words(bits)
     stride, flat = words.shape[1], words.reshape(-1)
     # For both turns, whether to look at a word: something was removed in or beside it since that turn was last taken.
     waiting = np.tile(words != 0, (2, 1, 1))
@@ -71,27 +80,21 @@ def thin_steps(mask: Bytes, *, most: int = sys.maxsize) -> tuple[Bytes, int]:
             active, removed = active[hit], removed[hit]
             flat[active] &= ~removed
             waiting |= _neighbourhood(active, removed, words.shape)
-    return _unpacked(words, mask.shape[1]), changed
+    return words[1:-1, 1:-1].astype(_STORED).view(np.uint8)[:, : bits.shape[1]], changed
 
 
 # Words have a frame of empty ones, so that each has eight neighbours. A row of a mask of 100 columns:
 #
-#     word        0          1             2           3              bits of word 2    0   1   2  …  35  36  …  63
-#              (empty)   cols 0–63    cols 64–99    (empty)           columns          64  65  66  …  99  0   …   0
+#     word        0          1             2           3              bits of word 2    63  62  61 …  28  27  26 …  0
+#              (empty)   cols 0–63    cols 64–99    (empty)           columns           64  65  66 …  99  0   0  …  0
 
 
-def _packed(mask: Bytes) -> Words:
+def _words(bits: Bytes) -> Words:
     """Return a mask as words, (height + 2, ceil(width / 64) + 2)."""
-    height, width = mask.shape
-    data = np.zeros((height + 2, (-(-width // 64) + 2) * 8), np.uint8)
-    bits = np.packbits(mask, axis=1, bitorder="little")
-    data[1:-1, 8 : 8 + bits.shape[1]] = bits
-    return data.view(np.dtype("<u8"))
-
-
-def _unpacked(words: Words, width: int) -> Bytes:
-    data = np.ascontiguousarray(words[1:-1, 1:-1]).view(np.uint8)
-    return np.unpackbits(data, axis=1, count=width, bitorder="little")
+    height, width = bits.shape
+    data = np.zeros((height + 2, (-(-width // 8) + 2) * 8), np.uint8)
+    data[1:-1, 8 : 8 + width] = bits
+    return data.view(_STORED).astype(np.uint64)
 
 
 def _removable(flat: Words, index: NDArray[np.intp], stride: int, turn: int) -> Words:
@@ -103,20 +106,41 @@ def _removable(flat: Words, index: NDArray[np.intp], stride: int, turn: int) -> 
     northwest, north, northeast = _shifted(flat, before)
     west, here, east = _shifted(flat[stride:], before)
     southwest, south, southeast = _shifted(flat[2 * stride :], before)
-    if turn == 0:
-        here = here & ~((south | southwest | ~northwest) & west)
-    else:
-        here = here & ~((north | northeast | ~southeast) & east)
+    kept = (south | southwest | ~northwest) & west if turn == 0 else (north | northeast | ~southeast) & east
+    at_least_two, all_four = _counted(north | northeast, east | southeast, south | southwest, west | northwest)
     a, b, c, d = northwest | north, northeast | east, southeast | south, southwest | west
-    at_least_two = (a & b) | (c & d) | ((a | b) & (c | d))
-    all_four = a & b & c & d
-    a, b, c, d = d & ~south, a & ~west, b & ~north, c & ~east
-    one_crossing = (a ^ b ^ c ^ d) & ~((a & b) | (c & d))
-    a, b, c, d = north | northeast, east | southeast, south | southwest, west | northwest
-    at_least_two &= (a & b) | (c & d) | ((a | b) & (c | d))
-    all_four &= a & b & c & d
-    result: Words = here & one_crossing & at_least_two & ~all_four
-    return result
+    other_two, other_four = _counted(a, b, c, d)
+    # Where road begins on the way round: once, not three times, which two neighbours among the four would show.
+    a, b, c, d = _without(a, west), _without(b, north), _without(c, east), _without(d, south)
+    more = a & b
+    more |= c & d
+    all_four &= other_four
+    for wrong in (more, all_four):
+        kept |= wrong
+    a ^= b
+    a ^= c
+    a ^= d
+    for wanted in (here, at_least_two, other_two):
+        a &= wanted
+    return _without(a, kept)
+
+
+def _counted(a: Words, b: Words, c: Words, d: Words) -> tuple[Words, Words]:
+    """Return the pixels for which at least two of four are 1, and those for which all are."""
+    two, all_four = a & b, c & d
+    rest = a | b
+    rest &= c | d
+    rest |= two
+    rest |= all_four
+    all_four &= two
+    return rest, all_four
+
+
+def _without(some: Words, others: Words) -> Words:
+    """Return the pixels of some words that are not in others."""
+    both = some & others
+    both ^= some
+    return both
 
 
 def _shifted(flat: Words, before: NDArray[np.intp]) -> tuple[Words, Words, Words]:
@@ -130,7 +154,11 @@ def _shifted(flat: Words, before: NDArray[np.intp]) -> tuple[Words, Words, Words
         Indices of the words left of those in question.
     """
     left, words, right = flat.take(before), flat[1:].take(before), flat[2:].take(before)
-    return (words << _ONE) | (left >> _LAST), words, (words >> _ONE) | (right << _LAST)
+    left <<= _LAST
+    left |= words >> _ONE
+    right >>= _LAST
+    right |= words << _ONE
+    return left, words, right
 
 
 def _neighbourhood(index: NDArray[np.intp], removed: Words, shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -138,8 +166,8 @@ def _neighbourhood(index: NDArray[np.intp], removed: Words, shape: tuple[int, ..
     in_row = np.zeros(shape, bool)
     flat = in_row.reshape(-1)
     flat[index] = True
-    flat[index[(removed & _ONE) != 0] - 1] = True
-    flat[index[(removed >> _LAST) != 0] + 1] = True
+    flat[index[(removed >> _LAST) != 0] - 1] = True
+    flat[index[(removed & _ONE) != 0] + 1] = True
     touched = in_row.copy()
     touched[1:] |= in_row[:-1]
     touched[:-1] |= in_row[1:]

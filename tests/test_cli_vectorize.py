@@ -1,6 +1,7 @@
 """``roadseg vectorize`` on the command line: results, sentences, exit statuses."""
 
 import json
+import os
 import re
 import signal
 import time
@@ -15,6 +16,7 @@ from commands import Said, roadseg, run_python, start_roadseg
 from road_rasters import UTM, UTM_NORTH_UP, bad_rasters, draw_t, write_levels
 from worlds import names_in
 
+from roadseg.cli.batch import for_each_file_side_by_side
 from roadseg.settings import VectorizeSettings
 
 
@@ -64,6 +66,32 @@ def test_json_is_one_line_per_raster_in_a_folder(raster, run, tmp_path):
     assert {"length_km", "junctions", "components", "inferred_km", "seconds", "megapixels"} <= set(found[0])
     assert run("-", "-o", "listed/", "--format", "FlatGeobuf", stdin=f"{raster}\n").status == 0
     assert names_in("listed") == ["t.fgb"]
+
+
+def test_many_rasters_are_shared_among_processes_and_told_in_their_order(run, tmp_path, monkeypatch):
+    """The files, the messages and the lines of JSON are those of one process; a bad raster stops no other."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    rasters = [write_levels(tmp_path / f"{name}.tif", draw_t()) for name in "abcdefgh"]
+    write_levels(rasters[1], draw_t() * 0)
+    rasters[4].write_bytes(b"no raster")
+    told, shared = {}, []
+
+    def seen(*jobs, **options):
+        shared.append(options["workers"])
+        return for_each_file_side_by_side(*jobs, **options)
+
+    monkeypatch.setattr("roadseg.cli.vectorize.for_each_file_side_by_side", seen)
+    for workers in (1, 2):
+        said = run(*rasters, "-o", f"out{workers}/", "--workers", workers, "--json")
+        told[workers] = [re.sub(r"[\d.]+ s$|out\d", "", line) for line in said.stderr.splitlines()]
+        told[workers] += [{**json.loads(line), "seconds": 0, "outputs": 0} for line in said.stdout.splitlines()]
+        assert said.status == 1
+    assert shared == [2]
+    assert told[1] == told[2]
+    assert "1 of 8 rasters failed" in said.stderr
+    assert [row["roads"] for row in told[2] if isinstance(row, dict)] == [3, 0, 3, 3, 3, 3, 3]
+    assert names_in("out2") == [f"{name}.gpkg" for name in "abcdfgh"]
+    assert all(Path("out1", name).read_bytes() == Path("out2", name).read_bytes() for name in names_in("out1"))
 
 
 def test_two_runs_into_one_geopackage_lose_no_layer(raster, tmp_path):

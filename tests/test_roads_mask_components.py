@@ -7,7 +7,7 @@ from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from roadseg.roads.mask.components import find_runs, label_pairs, label_runs
+from roadseg.roads.mask.components import find_runs, label_pairs, label_runs, set_bits
 
 EIGHT = np.ones((3, 3))
 
@@ -18,6 +18,10 @@ masks = st.builds(
     st.integers(1, 23),
     st.sampled_from([0, 0.1, 0.4, 0.6, 0.9, 1]),
 )
+
+
+def runs_of(mask):
+    return find_runs(np.packbits(mask, axis=1), mask.shape[1])
 
 
 def painted(runs, values):
@@ -35,8 +39,14 @@ def same_partition(one, other):
 
 
 @given(masks)
+def test_set_bits_are_the_pixels_that_are_1(mask):
+    padded = np.pad(mask, ((0, 0), (0, -mask.shape[1] % 8)))
+    assert set_bits(np.packbits(mask, axis=1)).tolist() == np.flatnonzero(padded).tolist()
+
+
+@given(masks)
 def test_runs_are_the_pixels_of_a_mask_and_their_complement_the_others(mask):
-    runs = find_runs(mask)
+    runs = runs_of(mask)
     assert np.array_equal(painted(runs, np.ones(len(runs.start))), mask)
     assert np.array_equal(painted(runs.complement(), np.ones(len(runs.complement().start))), 1 - mask)
     assert (runs.length > 0).all()
@@ -46,7 +56,7 @@ def test_runs_are_the_pixels_of_a_mask_and_their_complement_the_others(mask):
 
 @given(masks, st.booleans())
 def test_labels_are_those_of_the_pixels(mask, diagonal):
-    runs = find_runs(mask)
+    runs = runs_of(mask)
     count, labels = label_runs(runs, diagonal=diagonal)
     expected, expected_count = ndimage.label(mask, EIGHT if diagonal else None)
     assert count == expected_count
@@ -55,7 +65,7 @@ def test_labels_are_those_of_the_pixels(mask, diagonal):
 
 @given(masks)
 def test_runs_that_touch_the_border_have_one_of_its_pixels(mask):
-    runs = find_runs(mask)
+    runs = runs_of(mask)
     framed = np.ones(mask.shape, bool)
     framed[1:-1, 1:-1] = False
     touching = [framed[r, c : c + n].any() for r, c, n in zip(runs.row, runs.col, runs.length, strict=True)]
@@ -64,7 +74,7 @@ def test_runs_that_touch_the_border_have_one_of_its_pixels(mask):
 
 @given(masks, st.integers(0, 10**6))
 def test_chosen_runs_are_painted_and_no_others(mask, seed):
-    runs = find_runs(mask)
+    runs = runs_of(mask)
     chosen = np.random.default_rng(seed).random(len(runs.start)) < 0.5
     found = mask.copy()
     runs.where(chosen).paint(found, 0)
@@ -74,7 +84,7 @@ def test_chosen_runs_are_painted_and_no_others(mask, seed):
 @given(masks, st.integers(0, 10**6))
 def test_the_run_that_contains_another_is_found(mask, seed):
     some = mask & (np.random.default_rng(seed).random(mask.shape) < 0.6)
-    runs, parts = find_runs(mask), find_runs(some)
+    runs, parts = runs_of(mask), runs_of(some)
     index = runs.containing(parts)
     assert (runs.start[index] <= parts.start).all()
     assert (runs.stop[index] >= parts.stop).all()

@@ -20,7 +20,7 @@ def mask_of(*rows):
 
 def opened(mask, marks, *, diagonal):
     """Return the open components of a mask, marked where any of their pixels is."""
-    runs = find_runs(mask)
+    runs = find_runs(np.packbits(mask, axis=1), mask.shape[1])
     count, labels = label_runs(runs, diagonal=diagonal)
     area = np.bincount(labels, runs.length, count).astype(np.int64)
     spans = zip(runs.row, runs.col, runs.length, strict=True)

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,6 +45,71 @@ def for_each_file(
         return None
 
     return failures(jobs, (outcome(name, job) for name, job in jobs), listener=listener)
+
+
+@dataclass(frozen=True)
+class FileOutcome:
+    """What became of an input in another process: messages, and whether each is a warning; values, or an error."""
+
+    messages: Sequence[tuple[str, bool]]
+    values: Mapping[str, Any] | None = None
+    error: RoadsegError | None = None
+
+
+def for_each_file_side_by_side(
+    jobs: Sequence[tuple[str, Job]],
+    process: Callable[[str, Job, Listener], Mapping[str, Any]],
+    show: Callable[[Mapping[str, Any]], None],
+    *,
+    workers: int,
+    listener: Listener,
+) -> list[tuple[str, RoadsegError]]:
+    """Process inputs in several processes, each input in one of them; one that fails does not stop the others.
+
+    Parameters
+    ----------
+    jobs
+        Names of inputs, and the second argument of ``process`` for each.
+    process
+        Called with each job, and with a listener; must be picklable, as must be what it returns.
+    show
+        Called here with what ``process`` returns, in the order of the inputs.
+    workers
+        Number of processes, this one included.
+    listener
+        Gets the messages of each input when it is done, in the order of the inputs.
+
+    Returns
+    -------
+    The inputs that failed, with their errors.
+    """
+    from roadseg.roads.mask.workers import WorkerPool
+
+    def outcome(found: FileOutcome) -> RoadsegError | None:
+        listener.advance(1)
+        for message, is_warning in found.messages:
+            (listener.warn if is_warning else listener.report)(message)
+        if isinstance(found.error, UsageError):
+            raise found.error  # an option that does not fit fails for every input
+        if found.values is not None:
+            show(found.values)
+        return found.error
+
+    listener.start(len(jobs), 0, "file")
+    with WorkerPool(process, workers) as pool:
+        return failures(jobs, (outcome(found) for found in pool.map(_apart, jobs)), listener=listener)
+
+
+def _apart(process: Callable[[str, Job, Listener], Mapping[str, Any]], job: tuple[str, Job]) -> FileOutcome:
+    """Process an input without a terminal."""
+    messages: list[tuple[str, bool]] = []
+    heard = Listener(
+        lambda message: messages.append((message, False)), lambda message: messages.append((message, True))
+    )
+    try:
+        return FileOutcome(messages, process(*job, heard))
+    except RoadsegError as error:
+        return FileOutcome(messages, error=error)
 
 
 def failures(

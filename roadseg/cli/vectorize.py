@@ -1,12 +1,14 @@
 """``roadseg vectorize``."""
 
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from roadseg.cli.batch import expand_stdin, fail_for, for_each_file
+from roadseg.cli.batch import expand_stdin, fail_for, for_each_file, for_each_file_side_by_side
 from roadseg.cli.memory import keep_freed_memory
 from roadseg.cli.options import OUTPUT, given, with_options
 from roadseg.cli.terminal import (
@@ -27,6 +29,9 @@ from roadseg.settings import VectorizeSettings, VectorOutputs
 from roadseg.settings.option import as_options, from_options
 from roadseg.settings.parts import NO_STDOUT
 from roadseg.settings.vectorize import check_combinations
+
+_MANY = 4
+"""From so many rasters per process on, processes share rasters; below, they share the blocks of each."""
 
 
 @with_options(VectorOutputs, VectorizeSettings)
@@ -77,8 +82,8 @@ def vectorize(
         from roadseg.files.inputs import find_files
         from roadseg.files.outputs import name_outputs, output_folders
         from roadseg.files.parts import own_and_helped
+        from roadseg.roads.extract import processors
         from roadseg.vectorize import endings_of, has_all_blocks, names_a_file
-        from roadseg.vectorize import vectorize as vectorize_one
 
         keep_freed_memory()
         asked = from_options(VectorizeSettings, options)
@@ -86,10 +91,8 @@ def vectorize(
         found = find_files(expand_stdin(rasters))
         joined = output != "-" and len(found) > 1 and names_a_file(output, options["format"])
         several = (len(found) > 1 and not joined) or output.endswith("/") or (output != "-" and Path(output).is_dir())
-        if output == "-" and several:
-            usage("-o - takes one raster")
-        if output == "-" and asked.part:
-            usage(NO_STDOUT)
+        if output == "-":
+            _check_for_stdout(several=several, part=asked.part)
         with stdout_file(output, "stdout.geojsonl") as vector:
             outputs = from_options(VectorOutputs, options, vector=vector)
             jobs = name_outputs(found, outputs, endings_of(outputs)) if several else [(found[0], outputs)]
@@ -97,30 +100,53 @@ def vectorize(
             if several:
                 folders.enter_context(output_folders(outputs.paths()))
 
-            def process(raster: str, targets: VectorOutputs) -> None:
-                done = vectorize_one(
-                    found if joined else raster, targets.vector, listener=listener, **settings, **as_options(targets)
-                )
-                if done.roads is not None:
-                    listener.report(done.sentence())
+            def show(values: Mapping[str, Any]) -> None:
                 if as_json:
-                    print_json("vectorize", done.to_dict())
+                    print_json("vectorize", values)
+
+            def process(raster: str, targets: VectorOutputs) -> None:
+                show(_vectorized(found if joined else raster, targets, listener, settings=settings))
 
             def help_with(raster: str, targets: VectorOutputs) -> None:
                 if not has_all_blocks(targets):
                     process(raster, targets)
 
             own, others = own_and_helped(jobs, asked.share)
-            failed = for_each_file(own, process, listener=listener)
+            workers = min(asked.workers, processors())
+            if workers > 1 and not asked.part and len(own) >= _MANY * workers:
+                alone = partial(_vectorized, settings={**settings, "workers": 1})
+                failed = for_each_file_side_by_side(own, alone, show, workers=workers, listener=listener)
+            else:
+                failed = for_each_file(own, process, listener=listener)
             for_each_file(others, help_with, listener=Listener())  # their own parts report what fails
             if output == "-" and not failed:
                 copy_to_stdout(vector)
         fail_for(failed, len(own), "rasters", quiet=quiet)
 
 
+def _vectorized(
+    raster: str | Sequence[str], targets: VectorOutputs, listener: Listener, *, settings: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Vectorize one raster, or the mosaic of several; return the result for ``--json``."""
+    from roadseg.vectorize import vectorize as vectorize_one
+
+    done = vectorize_one(raster, targets.vector, listener=listener, **settings, **as_options(targets))
+    if done.roads is not None:
+        listener.report(done.sentence())
+    return done.to_dict()
+
+
 def _resumes(output: str, part: str | None) -> bool:
     """Return whether the same command continues an interrupted run: a part does, and what completes parts."""
     return bool(part) or Path(f"{output}.partial").is_dir()
+
+
+def _check_for_stdout(*, several: bool, part: str | None) -> None:
+    """Refuse what does not go with stdout."""
+    if several:
+        usage("-o - takes one raster")
+    if part:
+        usage(NO_STDOUT)
 
 
 def _format_for_stdout(output: str, form: str | None, *, as_json: bool) -> str | None:

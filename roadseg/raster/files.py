@@ -25,19 +25,23 @@ _WARNINGS = threading.Lock()
 """Filters of warnings belong to all threads: only one at a time may change them."""
 
 _CACHE_BYTES = 128 << 20
+
+TILE_CACHE_BYTES = 16 << 20
+"""Enough for a file in tiles each of which is read once, for all of its pixels at the same time."""
+
 _MOSAIC_LEVELS = 8
 _NAME_PARTS = re.compile(r'/vsi\w+/|[,:?&=<>{}"]')
 """What separates files in names such as ``/vsisubfile/0_99,a.tif`` and ``NETCDF:"a.nc":roads``."""
 _NO_MOSAICS = {".tif", ".tiff", ".jp2", ".jpg", ".jpeg", ".png", ".img", ".ovr", ".xml"}
 
 
-def bounded_cache() -> AbstractContextManager[Any]:
+def bounded_cache(cache_bytes: int = _CACHE_BYTES) -> AbstractContextManager[Any]:
     """Context manager in which GDAL's block cache stays small and remote reads are retried; the environment wins.
 
     GDAL's default is 5 % of the machine's memory; a small cache is also faster, because it fits the processor's. Inside
     of another one it does nothing: settling the options takes longer than reading a tile.
     """
-    options = {"GDAL_CACHEMAX": _CACHE_BYTES, "GDAL_HTTP_MAX_RETRY": 3, "GDAL_HTTP_RETRY_DELAY": 1}
+    options = {"GDAL_CACHEMAX": cache_bytes, "GDAL_HTTP_MAX_RETRY": 3, "GDAL_HTTP_RETRY_DELAY": 1}
     wanted = {name: value for name, value in options.items() if name not in os.environ}
     is_set = rasterio.env.hasenv() and wanted.items() <= rasterio.env.getenv().items()
     context: AbstractContextManager[Any] = nullcontext() if is_set else rasterio.Env(**wanted)

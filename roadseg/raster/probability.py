@@ -6,6 +6,7 @@ pickled; each process opens the file for itself.
 
 import math
 import os
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from roadseg.errors import SceneError
 from roadseg.raster.area import Area
 from roadseg.raster.encoding import ATTRIBUTION, LEVELS, NODATA
-from roadseg.raster.files import bounded_cache
+from roadseg.raster.files import TILE_CACHE_BYTES, bounded_cache
 from roadseg.raster.grid import Grid, model_grid
 from roadseg.raster.ground import ground_of
 from roadseg.raster.kind import RasterKind, settle_kind
@@ -26,7 +27,7 @@ from roadseg.windows import Window, square_windows
 _STRIP_PX = 1 << 22
 _SCAN_PX = 2048
 TILE_PX = 512
-"""Pixels are looked up by squares of this side."""
+"""Pixels are looked up by squares of this side, and blocks are whole ones where that is possible."""
 
 Bytes = NDArray[np.uint8]
 
@@ -97,7 +98,7 @@ class ProbabilityRaster:
         SceneError
             If values do not fit the kind, or the file is damaged.
         """
-        with bounded_cache():
+        with self._cache():
             return self._wanted(window)
 
     def _wanted(self, window: Window) -> Bytes:
@@ -116,7 +117,7 @@ class ProbabilityRaster:
         tile = places // TILE_PX
         order = np.lexsort((tile[:, 1], tile[:, 0], ~inside))[: int(inside.sum())]
         changes = np.flatnonzero((np.diff(tile[order], axis=0) != 0).any(axis=1)) + 1
-        with bounded_cache():
+        with self._cache():
             for group in np.split(order, changes) if len(order) else ():
                 inner = places[group]
                 (row, col), (last_row, last_col) = inner.min(axis=0).tolist(), inner.max(axis=0).tolist()
@@ -149,7 +150,8 @@ class ProbabilityRaster:
     def _raster(self) -> RoadRaster:
         """Return this process's open file, or the coarsest overview that is still fine enough."""
         if self._open is None or self._open[0] != os.getpid():
-            raster = RoadRaster(self.path)
+            with bounded_cache():
+                raster = RoadRaster(self.path)
             shrink = min(self.source.height / self.grid.height, self.source.width / self.grid.width)
             usable = [i for i, level in enumerate(raster.overviews()) if level <= shrink and not self.is_mask]
             if usable:
@@ -159,9 +161,18 @@ class ProbabilityRaster:
             self._open = (os.getpid(), raster)
         return self._open[1]
 
+    def _cache(self) -> AbstractContextManager[Any]:
+        """Return a context in which GDAL keeps no tile longer than blocks need it."""
+        raster = self._raster()
+        once = self._is_own_grid(raster) and raster.has_tiles_for(TILE_PX)
+        return bounded_cache(TILE_CACHE_BYTES) if once else bounded_cache()
+
+    def _is_own_grid(self, raster: RoadRaster) -> bool:
+        return (raster.grid.height, raster.grid.width) == (self.grid.height, self.grid.width)
+
     def _read(self, window: Window) -> Bytes:
         raster = self._raster()
-        if (raster.grid.height, raster.grid.width) == (self.grid.height, self.grid.width):
+        if self._is_own_grid(raster):
             return self._leveled(raster.read(window))
         ratio = raster.grid.height * raster.grid.width / (self.grid.height * self.grid.width)
         rows = max(1, int(_STRIP_PX / max(1.0, window.width * ratio)))

@@ -106,6 +106,12 @@ class RoadRaster(OpenFile):
         """Whether the type or the scale tag marks the values as probabilities."""
         return bool(np.issubdtype(self.dtype, np.floating)) or self._scale != 1
 
+    def has_tiles_for(self, side_px: int) -> bool:
+        """Return whether squares of this side, from the upper-left corner on, share no tile, and are read at once."""
+        height, width = self._file.block_shapes[self._band - 1]
+        is_tiled = self._file.driver == "GTiff" and side_px % height == 0 and side_px % width == 0
+        return bool(self._as_stored and is_tiled)
+
     def facts(self) -> TileFacts:
         """Return what a mosaic needs to know of the file."""
         name = str(Path(self.path).resolve()) if Path(self.path).exists() else str(self._file.files[0])

@@ -85,8 +85,9 @@ def _double(goal: Ints, steps: Ints, partner: Ints) -> None:
     #     round 0    0 → 1 → 2 → 3 → 4 (open)
     #     round 1    0 ────→ 2 ────→ 4
     #     round 2    0 ────────────→ 4
+    on_way = np.arange(len(goal))
     for _ in range(len(goal).bit_length()):
-        on_way = np.flatnonzero(partner[goal] >= 0)
+        on_way = on_way[partner[goal[on_way]] >= 0]
         if not len(on_way):
             return
         there = goal[on_way]

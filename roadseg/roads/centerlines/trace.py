@@ -186,8 +186,10 @@ def trace_block(lines: Bytes, block: Window, width: int) -> BlockLines:
 def _find_pixels(lines: Bytes, block: Window, width: int) -> _Pixels:
     """Find the pixels of a block and their links."""
     stride, mask = block.width + 2, lines.reshape(-1)
-    row, col = np.divmod(np.flatnonzero(lines[1:-1, 1:-1].view(bool)), block.width)
-    flat = (row + 1) * stride + col + 1
+    inner = np.flatnonzero(mask[stride:-stride].view(bool)) + stride  # the whole array, as a part must be copied
+    row, col = np.divmod(inner, stride)
+    inside = (col > 0) & (col <= block.width)
+    flat, row, col = inner[inside], row[inside] - 1, col[inside] - 1
     n, ne, e, se, s, sw, w, nw = (mask[flat + dr * stride + dc] for dr, dc in zip(_ROW, _COL, strict=True))
     links = (n, ne & ~(n | e), e, se & ~(s | e), s, sw & ~(s | w), w, nw & ~(n | w))
     code = np.zeros(len(flat), np.uint8)

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from roadseg.ragged import ranges
+from roadseg.ragged import offsets, ranges
 from roadseg.roads.mask.clean import CleanMask
-from roadseg.roads.mask.store import Plane, set_bits
+from roadseg.roads.mask.components import set_bits
+from roadseg.roads.mask.store import Plane
 from roadseg.windows import Window
 
 Bytes = NDArray[np.uint8]
@@ -50,14 +51,14 @@ def road_area(mask: CleanMask, lines: Plane, block: Window) -> NDArray[np.uint16
     in_columns = _shares(_transposed(set_bits(road ^ above), shape), _transposed(line, shape), shape, transposed=True)
     area = np.zeros(shape, np.uint16)
     flat = area.reshape(-1)
-    flat[in_rows.lines] = in_rows.count(in_rows.distance <= in_columns.distances(shape)[in_rows.members])
-    flat[in_columns.lines] += in_columns.count(in_columns.distance < in_rows.distances(shape)[in_columns.members])
+    flat[in_rows.lines] = in_rows.count(in_rows.distance <= in_columns.distances(shape).take(in_rows.members))
+    flat[in_columns.lines] += in_columns.count(in_columns.distance < in_rows.distances(shape).take(in_columns.members))
     return area[block.slices(window)]
 
 
 def _packed(plane: Plane, window: Window) -> Bytes:
     """Return the mask in a window with 8 pixels per byte; its last row and column are set to 0, so that runs end."""
-    packed = np.packbits(plane.read(window), axis=1)
+    packed = plane.bits(window)
     packed[:, -1] &= 254
     packed[-1] = 0
     return packed
@@ -99,10 +100,8 @@ class _Shares:
 
     def count(self, kept: Bools) -> NDArray[np.uint16]:
         """Return (line pixels,) the number of each one's members that are kept."""
-        if not len(self.lines):
-            return np.zeros(0, np.uint16)
-        counts: NDArray[np.uint16] = np.add.reduceat(kept.view(np.uint8), self.starts, dtype=np.uint16)
-        return counts
+        counts: Ints = np.diff(offsets(kept)[np.append(self.starts, len(kept))])
+        return counts.astype(np.uint16)
 
 
 def _shares(changes: Ints, lines: Ints, shape: tuple[int, int], *, transposed: bool) -> _Shares:

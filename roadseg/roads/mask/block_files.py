@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from roadseg.errors import OutputError
 from roadseg.roads.mask.passes import BlockOutput
-from roadseg.roads.mask.store import BlockGrid, Bools, Bytes, Ints, packed_levels, unpacked_columns, unpacked_levels
+from roadseg.roads.mask.store import BlockGrid, Bools, Bytes, Ints, place_bits, unpacked_levels
 from roadseg.windows import Window
 
 Arrays = dict[str, NDArray[Any]]
@@ -65,13 +65,16 @@ class StoredPlane:
 
     def read(self, window: Window) -> Bytes:
         """Return the mask in any window as (height, width) uint8, 0 or 1; 0 beyond the raster."""
-        mask = np.zeros((window.height, window.width), np.uint8)
+        return np.unpackbits(self.bits(window), axis=1, count=window.width)
+
+    def bits(self, window: Window) -> Bytes:
+        """Return the same with 8 pixels per byte, (height, ceil(width / 8)) uint8; the last bits of a row are 0."""
+        bits = np.zeros((window.height, -(-window.width // 8)), np.uint8)
         for index, block in self.grid.touching(window):
             packed, part = self._packed(index, block), block.intersection(window)
             if packed.size:
-                rows = packed[part.row - block.row : part.row_stop - block.row]
-                mask[part.slices(window)] = unpacked_columns(rows, part.col - block.col, part.width)
-        return mask
+                place_bits(bits, packed[part.row - block.row : part.row_stop - block.row], part, block, window)
+        return bits
 
     def is_empty(self, window: Window) -> bool:
         """Return whether all blocks that overlap a window are empty."""
@@ -116,9 +119,9 @@ def output_bytes(made: BlockOutput) -> bytes:
     """Return the file of what a pass made of a block."""
     arrays: Arrays = {}
     for name, mask in made.masks.items():
-        arrays[f"mask.{name}.kept"], arrays[f"mask.{name}.data"] = _without_zeros(np.packbits(mask, axis=1))
+        arrays[f"mask.{name}.kept"], arrays[f"mask.{name}.data"] = _without_zeros(mask)
     if made.levels is not None:
-        arrays["levels.bits"], arrays["levels.data"] = packed_levels(made.levels, made.masks["road"])
+        arrays["levels.bits"], arrays["levels.data"] = made.levels
     return result_bytes(made.result, arrays)
 
 

@@ -24,7 +24,7 @@ from roadseg.raster.encoding import NODATA
 from roadseg.roads.mask.components import Runs, find_runs, label_runs
 from roadseg.roads.mask.passes import BlockOutput, BlockPass, Passes, Read, drained
 from roadseg.roads.mask.seams import OpenComponents, Seams, find_open, whole_block
-from roadseg.roads.mask.store import BlockGrid, Levels, Plane
+from roadseg.roads.mask.store import BlockGrid, Levels, Plane, packed_levels
 from roadseg.windows import Window
 
 Bytes = NDArray[np.uint8]
@@ -184,14 +184,15 @@ def _find_roads(read: Read, task: _BlockToSearch) -> BlockOutput:
     levels, cleaning, masks = read(task.block), task.cleaning, {}
     none, highest = np.zeros(0, np.int64), levels.max(initial=0)
     if highest == NODATA:
-        masks["nodata"] = nodata = (levels == NODATA).view(np.uint8)
+        nodata = levels == NODATA
+        masks["nodata"] = np.packbits(nodata, axis=1)
         highest = 0 if nodata.all() else NODATA
     if highest < cleaning.low:
         nothing = Runs(none, none, task.block.height, task.block.width)
         return BlockOutput(find_open(nothing, none.astype(np.int32), none, none.astype(bool))[0], masks)
     # low ≤ level ≤ 254 with one comparison: bytes below low wrap round to the top.
     road = (levels - np.uint8(cleaning.low) <= NODATA - 1 - cleaning.low).view(np.uint8)
-    runs = find_runs(road)
+    runs = find_runs(np.packbits(road, axis=1), task.block.width)
     count, labels = label_runs(runs, diagonal=True)
     area = np.bincount(labels, runs.length, count).astype(np.int64)
     strong = np.ones(count, bool)
@@ -202,12 +203,13 @@ def _find_roads(read: Read, task: _BlockToSearch) -> BlockOutput:
     runs.where(dropped[labels]).paint(road, 0)
     if not count:
         return BlockOutput(found, masks)
-    return BlockOutput(found, {**masks, "road": road}, levels if task.store_levels else None)
+    masks["road"] = np.packbits(road, axis=1)
+    return BlockOutput(found, masks, packed_levels(levels, road) if task.store_levels else None)
 
 
 def _reach_level(levels: Bytes, high: int, runs: Runs, labels: Int32s, count: int) -> Bools:
     """Return (components,) which components have the high level; most of them in the middle of a run."""
-    start, flat = runs.start - runs.row, levels.reshape(-1)
+    start, flat = runs.first, levels.reshape(-1)
     strong = np.zeros(count, bool)
     strong[labels[flat[start + runs.length // 2] >= high]] = True
     rest = np.flatnonzero(~strong[labels])
@@ -222,24 +224,29 @@ def _find_holes(_: Read, task: _BlockToFlood) -> BlockOutput:
     nothing = task.mask.road.is_empty(task.block)
     if nothing and task.block.area > task.cleaning.max_hole_px:
         return BlockOutput(whole_block(task.block, marked=True))
-    road = _flooded(task.mask.road.read(task.block), task.seeds, 0, 8)
-    gaps = find_runs(road).complement()
+    road, width = task.mask.road.bits(task.block), task.block.width
+    if len(task.seeds):
+        road = _flooded(road, width, task.seeds, 0, 8)
+    gaps = find_runs(road, width).complement()
     count, labels = label_runs(gaps, diagonal=False)
     area = np.bincount(labels, gaps.length, count).astype(np.int64)
     stays = area > task.cleaning.max_hole_px
     if not task.mask.nodata.is_empty(task.block):
-        stays[labels[gaps.containing(find_runs(task.mask.nodata.read(task.block)))]] = True
+        stays[labels[gaps.containing(find_runs(task.mask.nodata.bits(task.block), width))]] = True
     stays[labels[_at_border(gaps, task.block, task.mask.grid)]] = True
     found, is_open = find_open(gaps, labels, area, stays)
     filled = ~is_open & ~stays
-    gaps.where(filled[labels]).paint(road, 1)
+    if filled.any():
+        pixels = np.unpackbits(road, axis=1, count=width)
+        gaps.where(filled[labels]).paint(pixels, 1)
+        road = np.packbits(pixels, axis=1)
     changed = len(task.seeds) or filled.any()
     return BlockOutput(found, {"road": road} if changed else {})
 
 
 def _fill(_: Read, task: _BlockToFlood) -> BlockOutput:
     """Fill the open holes of a block that are small all together."""
-    return BlockOutput(None, {"road": _flooded(task.mask.road.read(task.block), task.seeds, 1, 4)})
+    return BlockOutput(None, {"road": _flooded(task.mask.road.bits(task.block), task.block.width, task.seeds, 1, 4)})
 
 
 _ROADS = BlockPass("roads", _find_roads, ("road", "nodata"), OpenComponents, _Seeds)
@@ -255,9 +262,10 @@ def _at_border(runs: Runs, block: Window, grid: BlockGrid) -> Bools:
     return touch
 
 
-def _flooded(mask: Bytes, seeds: Ints, value: int, neighbours: int) -> Bytes:
-    """Return a mask after setting the components of some of its pixels to a value."""
+def _flooded(bits: Bytes, width: int, seeds: Ints, value: int, neighbours: int) -> Bytes:
+    """Return a mask with 8 pixels per byte after setting the components of some of its pixels to a value."""
+    mask = np.unpackbits(bits, axis=1, count=width)
     for row, col in seeds.tolist():
         if mask[row, col] != value:
             cv2.floodFill(mask, None, (col, row), value, flags=neighbours)
-    return mask
+    return np.packbits(mask, axis=1)

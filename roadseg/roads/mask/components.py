@@ -26,16 +26,17 @@ class Runs:
     Parameters
     ----------
     start, stop
-        (runs,) int64: ``row * (width + 1) + column`` of the first pixel, and of the one after the last.
+        (runs,) int64: ``row * stride + column`` of the first pixel, and of the one after the last.
     height, width
         Size of the mask.
     """
 
-    # Pixels are numbered as if each row had one more column, always empty, so that no run continues in the next row:
+    # Pixels are numbered as if each row had one to eight more columns, always empty: so no run continues in the next
+    # row, and each row begins with a byte of a mask with 8 pixels per byte:
     #
-    #     1 1 0 .      0  1  2 (3)       runs [0, 2)
-    #     0 1 1 .      4  5  6 (7)            [5, 7)
-    #     1 1 1 .      8  9 10 (11)           [8, 11)
+    #     1 1 0 . . . . .      0  1  2  (3) …      runs [0, 2)
+    #     0 1 1 . . . . .      8  9 10 (11) …           [9, 11)
+    #     1 1 1 . . . . .     16 17 18 (19) …           [16, 19)
 
     start: Ints
     stop: Ints
@@ -43,14 +44,25 @@ class Runs:
     width: int
 
     @property
+    def stride(self) -> int:
+        """Number of columns of a row with the empty ones behind it."""
+        return (self.width // 8 + 1) * 8
+
+    @property
     def row(self) -> Ints:
         """The row of each run."""
-        return self.start // (self.width + 1)
+        return self.start // self.stride
 
     @property
     def col(self) -> Ints:
         """The first column of each run."""
-        return self.start % (self.width + 1)
+        return self.start % self.stride
+
+    @property
+    def first(self) -> Ints:
+        """The flat index in the mask of the first pixel of each run."""
+        first: Ints = self.start - self.row * (self.stride - self.width)
+        return first
 
     @property
     def length(self) -> Ints:
@@ -63,7 +75,7 @@ class Runs:
 
     def complement(self) -> "Runs":
         """Return the runs of all other pixels."""
-        rows = np.arange(self.height) * (self.width + 1)
+        rows = np.arange(self.height) * self.stride
         start = np.sort(np.concatenate([rows, self.stop]))
         stop = np.sort(np.concatenate([self.start, rows + self.width]))
         some = stop > start
@@ -83,16 +95,26 @@ class Runs:
 
     def paint(self, mask: Bytes, value: int) -> None:
         """Set the pixels of all runs in a mask of the same size."""
-        mask.reshape(-1)[ranges(self.start - self.row, self.length)] = value
+        mask.reshape(-1)[ranges(self.first, self.length)] = value
 
 
-def find_runs(mask: Bytes) -> Runs:
-    """Return the runs of the pixels that are 1 in a (height, width) uint8 mask of 0 and 1."""
-    height, width = mask.shape
-    flat = np.zeros(height * (width + 1) + 1, np.uint8)
-    flat[1:].reshape(height, width + 1)[:, :width] = mask
-    changes = np.flatnonzero(flat[1:] != flat[:-1])
+def find_runs(bits: Bytes, width: int) -> Runs:
+    """Return the runs of the pixels that are 1 in a mask with 8 pixels per byte, (height, ceil(width / 8)) uint8."""
+    height, missing = len(bits), width // 8 + 1 - bits.shape[1]
+    flat = (np.pad(bits, ((0, 0), (0, missing))) if missing else np.ascontiguousarray(bits)).reshape(-1)
+    before = flat >> np.uint8(1)  # each pixel finds the one before it at its own bit
+    before[1:] |= flat[:-1] << np.uint8(7)
+    changes = set_bits(flat ^ before)
     return Runs(changes[::2], changes[1::2], height, width)
+
+
+def set_bits(packed: Bytes) -> Ints:
+    """Return the indices of the bits that are 1, row by row; any shape, uint8, the highest bit to the left."""
+    flat = packed.reshape(-1)
+    byte = np.flatnonzero(flat != 0)
+    bit = np.flatnonzero(np.unpackbits(flat[byte]).view(bool))
+    indices: Ints = byte[bit >> 3] * 8 + (bit & 7)
+    return indices
 
 
 def label_runs(runs: Runs, *, diagonal: bool) -> tuple[int, Int32s]:
@@ -107,7 +129,7 @@ def label_runs(runs: Runs, *, diagonal: bool) -> tuple[int, Int32s]:
     """
     # A run's neighbours in the next row lie side by side among the sorted runs: from the first that ends behind its
     # start to the last that begins before its stop.
-    below, reach = runs.width + 1, int(diagonal)
+    below, reach = runs.stride, int(diagonal)
     first = np.searchsorted(runs.stop, runs.start + (below - reach), side="right")
     last = np.searchsorted(runs.start, runs.stop + (below + reach), side="left")
     size = len(runs.start)

@@ -48,14 +48,15 @@ class BlockOutput:
     result
         A dataclass of arrays and numbers, or None.
     masks
-        (height, width) uint8, 0 or 1, by name; one that is not there stays as it was, at first empty.
+        By name, with 8 pixels per byte: (height, ceil(width / 8)) uint8, the last bits of a row are 0. One that is not
+        there stays as it was, at first empty.
     levels
-        (height, width) uint8 levels, to be stored near the mask called ``road``.
+        Levels near the mask called ``road``, see ``packed_levels``.
     """
 
     result: Any = None
     masks: Mapping[str, Bytes] = field(default_factory=dict)
-    levels: Bytes | None = None
+    levels: tuple[Bytes, Bytes] | None = None
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ def _kept(
     for name, mask in made.masks.items():
         _plane(folder, grid, name).write(task.block, mask)
     if made.levels is not None:
-        _levels(folder, grid).write(task.block, made.levels, made.masks["road"])
+        _levels(folder, grid).write(task.block, made.levels)
     return made.result
 
 

@@ -24,10 +24,14 @@ Bools = NDArray[np.bool_]
 _EMPTY, _FULL, _MIXED = range(3)
 """States of a mask's block; what was never written is empty."""
 
+_TILE_PX = 512
+
 
 @dataclass(frozen=True)
 class BlockGrid:
-    """A raster divided into blocks of nearly equal size.
+    """A raster divided into blocks of nearly equal size, of whole tiles of 512 px where that is possible.
+
+    Files that ``predict`` writes have such tiles, and each is decompressed for one block only, by one process.
 
     Parameters
     ----------
@@ -71,7 +75,9 @@ class BlockGrid:
 
     def _step(self, size: int) -> int:
         longest = self.block_px + self.block_px // 4
-        return max(1, -(-size // max(1, -(-size // longest))))
+        equal = max(1, -(-size // max(1, -(-size // longest))))
+        whole = -(-equal // _TILE_PX) * _TILE_PX
+        return whole if whole <= min(longest, size) else equal
 
     def _block(self, row: int, col: int) -> Window:
         height, width = self.step
@@ -87,6 +93,9 @@ class Plane(Protocol):
 
     def read(self, window: Window) -> Bytes:
         """Return the mask in any window as (height, width) uint8, 0 or 1; 0 beyond the raster."""
+
+    def bits(self, window: Window) -> Bytes:
+        """Return the same with 8 pixels per byte, (height, ceil(width / 8)) uint8; the last bits of a row are 0."""
 
     def is_empty(self, window: Window) -> bool:
         """Return whether all blocks that overlap a window are empty; cheap, as no pixel is read."""
@@ -118,37 +127,36 @@ class BitPlane:
     path: Path
     grid: BlockGrid
 
-    def write(self, block: Window, mask: Bytes) -> None:
-        """Write one whole block; (height, width) uint8, 0 or 1."""
+    def write(self, block: Window, bits: Bytes) -> None:
+        """Write one whole block with 8 pixels per byte, (height, ceil(width / 8)) uint8; a row's last bits are 0."""
         index = self.grid.touching(block)[0][0]
-        packed = np.packbits(mask, axis=1)
-        state = _MIXED
-        if not packed.any():
-            state = _EMPTY
-        elif mask.all():
-            state = _FULL
+        count = int(np.bitwise_count(bits).sum(dtype=np.int64))
+        state = _EMPTY if not count else _FULL if count == block.area else _MIXED
         with _opened(self.path, "r+b") as file:
             if state == _MIXED:
                 file.seek(self._slot(index))
-                _write(file, packed.tobytes())
+                _write(file, bits.tobytes())
             file.seek(index)
             _write(file, bytes([state]))
 
     def read(self, window: Window) -> Bytes:
         """Return the mask in any window as (height, width) uint8, 0 or 1; 0 beyond the raster."""
-        mask = np.zeros((window.height, window.width), np.uint8)
+        return np.unpackbits(self.bits(window), axis=1, count=window.width)
+
+    def bits(self, window: Window) -> Bytes:
+        """Return the same with 8 pixels per byte, (height, ceil(width / 8)) uint8; the last bits of a row are 0."""
+        bits = np.zeros((window.height, -(-window.width // 8)), np.uint8)
         with _opened(self.path, "rb") as file:
             for index, block in self.grid.touching(window):
                 part, state = block.intersection(window), _state(file, index)
+                row_bytes = -(-block.width // 8)
                 if state == _FULL:
-                    mask[part.slices(window)] = 1
+                    place_bits(bits, np.full((part.height, row_bytes), 255, np.uint8), part, block, window)
                 elif state == _MIXED:
-                    row_bytes = -(-block.width // 8)
-                    top, left = part.row - block.row, part.col - block.col
-                    file.seek(self._slot(index) + top * row_bytes)
+                    file.seek(self._slot(index) + (part.row - block.row) * row_bytes)
                     data = np.frombuffer(file.read(part.height * row_bytes), np.uint8).reshape(part.height, row_bytes)
-                    mask[part.slices(window)] = unpacked_columns(data, left, part.width)
-        return mask
+                    place_bits(bits, data, part, block, window)
+        return bits
 
     def is_empty(self, window: Window) -> bool:
         """Return whether all blocks that overlap a window are empty; cheap, as no pixel is read."""
@@ -182,9 +190,9 @@ class RoadLevels:
     path: Path
     grid: BlockGrid
 
-    def write(self, block: Window, levels: Bytes, road: Bytes) -> None:
-        """Store the levels of one block near its road; both (height, width) uint8."""
-        bits, data = packed_levels(levels, road)
+    def write(self, block: Window, levels: tuple[Bytes, Bytes]) -> None:
+        """Store the levels of one block near its road, see `packed_levels`."""
+        bits, data = levels
         with _opened(self.path, "r+b") as file:
             file.seek(self._slot(block))
             _write(file, bits.tobytes() + data.tobytes())
@@ -204,14 +212,40 @@ class RoadLevels:
         return self.grid.touching(block)[0][0] * (height * width + -(-height * width // 64))
 
 
-def unpacked_columns(packed: Bytes, left: int, width: int) -> Bytes:
-    """Return (height, width) uint8, 0 or 1, some columns of a mask with 8 pixels per byte."""
-    bits = np.unpackbits(packed[:, left // 8 : -(-(left + width) // 8)], axis=1)
-    return bits[:, left % 8 : left % 8 + width]
+def place_bits(target: Bytes, rows: Bytes, part: Window, block: Window, window: Window) -> None:
+    """Copy a part of a mask with 8 pixels per byte to where it lies in another one, which is 0 there.
+
+    Parameters
+    ----------
+    target
+        The mask in ``window``.
+    rows
+        The rows of the part, as wide as ``block``.
+    part
+        What is copied; it lies in both.
+    """
+    # Columns 13 to 20 of a block to columns 2 to 9 of a window: bytes are cut to the part and moved to the right by s
+    # bits. What a byte loses there goes to the next one.
+    #
+    #     rows     ........ .....abc defgh...    s = 5     target   ..abcdef gh......
+    if not part.area:
+        return
+    left, at = part.col - block.col, part.col - window.col
+    data = rows[:, left // 8 : -(-(left + part.width) // 8)].copy()
+    data[:, 0] &= 255 >> left % 8
+    data[:, -1] &= 255 << -(left + part.width) % 8 & 255
+    first, shift = divmod(at - left % 8, 8)
+    to = target[part.row - window.row :][: part.height]
+    for moved, byte in ((data >> shift, first), (data << (8 - shift), first + 1)) if shift else ((data, first),):
+        begin, stop = max(byte, 0), min(byte + data.shape[1], target.shape[1])  # beyond are only zeros
+        to[:, begin:stop] |= moved[:, begin - byte : stop - byte]
 
 
 def packed_levels(levels: Bytes, road: Bytes) -> tuple[Bytes, Bytes]:
-    """Return the levels of a block near its road as ``RoadLevels`` stores them: a bit per eight, and those kept."""
+    """Return the levels of a block near its road as ``RoadLevels`` stores them: a bit per eight, and those kept.
+
+    Both are (height, width) uint8; the road is 0 or 1.
+    """
     whole = levels.size // 8 * 8
     stored = np.ascontiguousarray(road).reshape(-1)[:whole].view(np.uint64) != 0
     data = np.ascontiguousarray(levels).reshape(-1)[:whole].view(np.uint64)[np.flatnonzero(stored)]
@@ -226,15 +260,6 @@ def unpacked_levels(bits: Bytes, data: Bytes, flat: Ints, size: int) -> tuple[By
     levels = np.zeros(len(flat), np.uint8)
     levels[known] = data[(rank[flat[known] >> 3] - 1) * 8 + (flat[known] & 7)]
     return levels, known
-
-
-def set_bits(packed: Bytes) -> Ints:
-    """Return the indices of the bits that are 1, row by row; (height, bytes) uint8, the highest bit to the left."""
-    flat = packed.reshape(-1)
-    byte = np.flatnonzero(flat != 0)
-    bit = np.flatnonzero(np.unpackbits(flat[byte]).view(bool))
-    indices: Ints = byte[bit >> 3] * 8 + (bit & 7)
-    return indices
 
 
 def _opened(path: Path, mode: str) -> FileIO:
