@@ -6,11 +6,11 @@ whole chain for one raster. The network is extracted at the resolution of the mo
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from roadseg.errors import UsageError, counted
 from roadseg.files.lock import OutputLock, locked
@@ -23,10 +23,11 @@ from roadseg.raster.partial import Partial, interrupted_targets, is_complete, pa
 from roadseg.raster.probability import ProbabilityRaster, open_probability
 from roadseg.raster.shared_partial import shared_partial
 from roadseg.raster.tiles import join_tiles, mosaic_name
-from roadseg.roads.extract import ExtractionPlan, count_finished, extract, extract_part
+from roadseg.roads.extract import ExtractionPlan, count_finished, extract, extract_part, processors
 from roadseg.roads.files.outputs import check_target_crs, check_vector_targets, stage_vectors
 from roadseg.roads.files.write import SUFFIX_OF, SUFFIXES
 from roadseg.roads.mask.shared_passes import SharedBlocks
+from roadseg.roads.mask.workers import WorkerPool
 from roadseg.roads.network import Roads
 from roadseg.settings import VectorFormat, VectorizeOptions, VectorizeSettings, VectorOutputs
 from roadseg.settings.option import check_keywords, from_options, refuse_options
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from roadseg.raster.backdrop import Backdrop
 
 __all__ = ["VectorizeResult", "vectorize"]
+
+Job = TypeVar("Job")
+Done = TypeVar("Done")
 
 
 @dataclass(frozen=True)
@@ -194,6 +198,26 @@ def names_a_file(output: str, form: VectorFormat | None) -> bool:
 def has_all_blocks(outputs: VectorOutputs) -> bool:
     """Return whether parts have finished all blocks of a raster."""
     return is_complete(outputs.vector)
+
+
+_MANY = 4
+"""From so many rasters per process on, processes share rasters; below, they share the blocks of each."""
+
+
+def processes_for(rasters: int, settings: VectorizeSettings) -> int:
+    """Return how many processes share some rasters, each of which one of them does; 1 if blocks are shared instead."""
+    workers = min(settings.workers, processors())
+    return workers if rasters >= _MANY * workers and not settings.part else 1
+
+
+def map_in_processes(function: Callable[[Job], Done], jobs: Sequence[Job], workers: int) -> Iterator[Done]:
+    """Yield what a function, which must be picklable, makes of jobs, in order; this process is one of the workers."""
+    with WorkerPool(function, workers) as pool:
+        yield from pool.map(_applied, jobs)
+
+
+def _applied(function: Callable[[Job], Done], job: Job) -> Done:
+    return function(job)
 
 
 def endings_of(outputs: VectorOutputs) -> dict[str, str]:

@@ -16,7 +16,7 @@ from commands import Said, roadseg, run_python, start_roadseg
 from road_rasters import UTM, UTM_NORTH_UP, bad_rasters, draw_t, write_levels
 from worlds import names_in
 
-from roadseg.cli.batch import for_each_file_side_by_side
+from roadseg.roads.mask.workers import WorkerPool
 from roadseg.settings import VectorizeSettings
 
 
@@ -75,12 +75,7 @@ def test_many_rasters_are_shared_among_processes_and_told_in_their_order(run, tm
     write_levels(rasters[1], draw_t() * 0)
     rasters[4].write_bytes(b"no raster")
     told, shared = {}, []
-
-    def seen(*jobs, **options):
-        shared.append(options["workers"])
-        return for_each_file_side_by_side(*jobs, **options)
-
-    monkeypatch.setattr("roadseg.cli.vectorize.for_each_file_side_by_side", seen)
+    monkeypatch.setattr("roadseg.vectorize.WorkerPool", lambda *given: shared.append(given[1]) or WorkerPool(*given))
     for workers in (1, 2):
         said = run(*rasters, "-o", f"out{workers}/", "--workers", workers, "--json")
         told[workers] = [re.sub(r"[\d.]+ s$|out\d", "", line) for line in said.stderr.splitlines()]

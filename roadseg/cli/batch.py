@@ -56,56 +56,49 @@ class FileOutcome:
     error: RoadsegError | None = None
 
 
-def for_each_file_side_by_side(
+def gather_outcomes(
     jobs: Sequence[tuple[str, Job]],
-    process: Callable[[str, Job, Listener], Mapping[str, Any]],
+    outcomes: Iterable[FileOutcome],
     show: Callable[[Mapping[str, Any]], None],
     *,
-    workers: int,
     listener: Listener,
 ) -> list[tuple[str, RoadsegError]]:
-    """Process inputs in several processes, each input in one of them; one that fails does not stop the others.
+    """Show what other processes have made of inputs; one that fails does not stop the others.
 
     Parameters
     ----------
     jobs
-        Names of inputs, and the second argument of ``process`` for each.
-    process
-        Called with each job, and with a listener; must be picklable, as must be what it returns.
+        Names of inputs, and what was to be done with each.
+    outcomes
+        What became of each, in the same order.
     show
-        Called here with what ``process`` returns, in the order of the inputs.
-    workers
-        Number of processes, this one included.
+        Called with the values of those that did not fail.
     listener
-        Gets the messages of each input when it is done, in the order of the inputs.
+        Gets the messages of each input, and its progress in files.
 
     Returns
     -------
     The inputs that failed, with their errors.
     """
-    from roadseg.roads.mask.workers import WorkerPool
 
-    def outcome(found: FileOutcome) -> RoadsegError | None:
+    def shown(outcome: FileOutcome) -> RoadsegError | None:
         listener.advance(1)
-        for message, is_warning in found.messages:
+        for message, is_warning in outcome.messages:
             (listener.warn if is_warning else listener.report)(message)
-        if isinstance(found.error, UsageError):
-            raise found.error  # an option that does not fit fails for every input
-        if found.values is not None:
-            show(found.values)
-        return found.error
+        if isinstance(outcome.error, UsageError):
+            raise outcome.error  # an option that does not fit fails for every input
+        if outcome.values is not None:
+            show(outcome.values)
+        return outcome.error
 
     listener.start(len(jobs), 0, "file")
-    with WorkerPool(process, workers) as pool:
-        return failures(jobs, (outcome(found) for found in pool.map(_apart, jobs)), listener=listener)
+    return failures(jobs, map(shown, outcomes), listener=listener)
 
 
-def _apart(process: Callable[[str, Job, Listener], Mapping[str, Any]], job: tuple[str, Job]) -> FileOutcome:
-    """Process an input without a terminal."""
+def outcome_apart(process: Callable[[str, Job, Listener], Mapping[str, Any]], job: tuple[str, Job]) -> FileOutcome:
+    """Process an input in a process without a terminal."""
     messages: list[tuple[str, bool]] = []
-    heard = Listener(
-        lambda message: messages.append((message, False)), lambda message: messages.append((message, True))
-    )
+    heard = Listener(lambda text: messages.append((text, False)), lambda text: messages.append((text, True)))
     try:
         return FileOutcome(messages, process(*job, heard))
     except RoadsegError as error:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from roadseg.cli.batch import expand_stdin, fail_for, for_each_file, for_each_file_side_by_side
+from roadseg.cli.batch import expand_stdin, fail_for, for_each_file, gather_outcomes, outcome_apart
 from roadseg.cli.memory import keep_freed_memory
 from roadseg.cli.options import OUTPUT, given, with_options
 from roadseg.cli.terminal import (
@@ -29,9 +29,6 @@ from roadseg.settings import VectorizeSettings, VectorOutputs
 from roadseg.settings.option import as_options, from_options
 from roadseg.settings.parts import NO_STDOUT
 from roadseg.settings.vectorize import check_combinations
-
-_MANY = 4
-"""From so many rasters per process on, processes share rasters; below, they share the blocks of each."""
 
 
 @with_options(VectorOutputs, VectorizeSettings)
@@ -82,8 +79,7 @@ def vectorize(
         from roadseg.files.inputs import find_files
         from roadseg.files.outputs import name_outputs, output_folders
         from roadseg.files.parts import own_and_helped
-        from roadseg.roads.extract import processors
-        from roadseg.vectorize import endings_of, has_all_blocks, names_a_file
+        from roadseg.vectorize import endings_of, has_all_blocks, map_in_processes, names_a_file, processes_for
 
         keep_freed_memory()
         asked = from_options(VectorizeSettings, options)
@@ -112,10 +108,11 @@ def vectorize(
                     process(raster, targets)
 
             own, others = own_and_helped(jobs, asked.share)
-            workers = min(asked.workers, processors())
-            if workers > 1 and not asked.part and len(own) >= _MANY * workers:
+            workers = processes_for(len(own), asked)
+            if workers > 1:
                 alone = partial(_vectorized, settings={**settings, "workers": 1})
-                failed = for_each_file_side_by_side(own, alone, show, workers=workers, listener=listener)
+                outcomes = map_in_processes(partial(outcome_apart, alone), own, workers)
+                failed = gather_outcomes(own, outcomes, show, listener=listener)
             else:
                 failed = for_each_file(own, process, listener=listener)
             for_each_file(others, help_with, listener=Listener())  # their own parts report what fails
