@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from roadseg.errors import DeviceError
-from roadseg.model.device import choose_device, choose_devices, choose_precision, is_out_of_memory
+from roadseg.model.device import (
+    choose_device,
+    choose_devices,
+    choose_precision,
+    is_out_of_memory,
+    may_have_gpu,
+    send,
+)
 
 
 @pytest.fixture
@@ -121,3 +128,24 @@ def test_another_failure_is_none_of_memory():
     with pytest.raises(RuntimeError) as caught:
         torch.ones(2, 3) @ torch.ones(2, 3)
     assert not is_out_of_memory(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("cuda", (True, True)), ("mps", (False, False)), ("cpu", (False, True))]
+)
+def test_only_mps_waits_for_copies_and_only_cuda_reads_pinned_memory(kind, expected, monkeypatch):
+    pinned, waits = [], []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(1) or tensor)
+    monkeypatch.setattr(torch.Tensor, "to", lambda tensor, device, **how: waits.append(how["non_blocking"]) or tensor)
+    send(torch.ones(2), torch.device(kind))
+    assert (bool(pinned), *waits) == expected
+
+
+@pytest.mark.parametrize("driver", ["nvidiactl", "kfd", "dxg"])
+def test_a_driver_is_a_reason_to_look_for_a_gpu(driver, monkeypatch):
+    monkeypatch.setattr("sys.platform", "linux")
+    there = set()
+    monkeypatch.setattr("pathlib.Path.exists", lambda path: path.as_posix() in there)
+    assert not may_have_gpu()
+    there.add(f"/dev/{driver}")
+    assert may_have_gpu()

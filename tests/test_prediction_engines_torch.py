@@ -196,7 +196,7 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA d
 
 @pytest.mark.cuda
 @needs_cuda
-@pytest.mark.parametrize(("precision", "close"), [("float32", 1e-3), ("bfloat16", 0.05), ("float16", 0.02)])
+@pytest.mark.parametrize(("precision", "close"), [("float32", 1e-4), ("bfloat16", 0.02), ("float16", 0.002)])
 def test_cuda_agrees_with_the_cpu(network, precision, close):
     batch = windows(9)
     cpu = answers(engine_of(network), [batch])
@@ -223,10 +223,10 @@ def test_cuda_out_of_memory_halves_the_batch_and_changes_no_answer(network):
 
 @pytest.mark.cuda
 @needs_cuda
-def test_float32_on_cuda_is_not_rounded_to_tf32(network):
+def test_float32_on_cuda_is_not_rounded_to_tf32(network, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)  # training may have switched it off
     batch = windows(2)
     exact = answers(engine_of(network), [batch])
-    assert torch.backends.cudnn.allow_tf32
     assert np.abs(answers(engine_of(network, device="cuda", precision="float32"), [batch]) - exact).max() < 5e-5
     assert torch.backends.cudnn.allow_tf32
 

@@ -16,7 +16,7 @@ from training_runs import SETTINGS, trainer
 from waiting_copies import WaitingCopies
 
 from roadseg.model.resunet import ResUNet
-from roadseg.settings import AugmentSettings, TrainSettings
+from roadseg.settings import AugmentSettings, OptimizerName, TrainSettings
 from roadseg.training.gradients import compile_blocks, memory_format_for
 from roadseg.training.loop import Step, Trainer
 
@@ -84,7 +84,7 @@ def test_steps_and_resumed_runs_end_about_where_those_of_the_cpu_do(
 
 @pytest.mark.parametrize("device", [pytest.param("cpu", marks=pytest.mark.slow), CUDA])
 @pytest.mark.filterwarnings("ignore")
-def test_compiled_blocks_have_the_gradients_of_the_cpu(device: str) -> None:
+def test_compiled_blocks_have_the_gradients_of_the_cpu(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whole-network compilation once lost every gradient below the last upsampling."""
     torch.manual_seed(0)
     plain = ResUNet(width=16).train()
@@ -92,9 +92,35 @@ def test_compiled_blocks_have_the_gradients_of_the_cpu(device: str) -> None:
     compile_blocks(compiled)
     x = torch.randn(2, 3, 32, 32)
     plain(x).square().mean().backward()
-    with torch.backends.cudnn.flags(allow_tf32=False):
-        compiled(x.to(device)).square().mean().backward()
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    compiled(x.to(device)).square().mean().backward()
     for (name, one), other in zip(plain.named_parameters(), compiled.parameters(), strict=True):
         assert one.grad is not None
         assert other.grad is not None
         assert torch.allclose(one.grad, other.grad.cpu(), rtol=1e-2, atol=1e-5), name
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_blocks_stay_compiled_when_memory_splits_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    compile_module = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda *args, **how: compile_module(*args, **how, backend="eager"))
+    monkeypatch.setattr(torch._dynamo.config, "fail_on_recompile_limit_hit", True)
+    model = ResUNet(width=2).train()
+    compile_blocks(model)
+    for batch in (8, 4, 2, 1):
+        model(torch.randn(batch, 3, 32, 32)).sum().backward()
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_resumed_optimizer_has_the_memory_format_of_its_parameters(tmp_path: Path, optimizer: OptimizerName) -> None:
+    """Fused AdamW on CUDA refuses others."""
+    settings = replace(SETTINGS, width=16, steps=2, optimizer=optimizer)
+    with pytest.raises(KeyboardInterrupt):
+        trainer(tmp_path, settings).run(_interrupt_at(1))
+    work = trainer(tmp_path, settings)
+    assert work.step == 1
+    work._prepare()
+    for parameter, state in work.optimizer.state.items():
+        for value in state.values():
+            assert value.ndim == 0 or value.stride() == parameter.stride()

@@ -15,6 +15,7 @@ import pytest
 import torch
 from training_tiles import make_folder
 
+from roadseg.errors import DeviceError
 from roadseg.model.weights import load_model
 from roadseg.settings import TrainSettings
 from roadseg.training.data.feed import Feed
@@ -131,6 +132,14 @@ def test_one_process_is_no_team(monkeypatch: pytest.MonkeyPatch) -> None:
     values = torch.ones(3)
     assert processes.sum_for_loss(values) is values
     assert processes.any_true(True, values.device)
+
+
+@pytest.mark.parametrize("device", ["mps", "cuda:0", "toaster"])
+def test_several_processes_do_not_share_a_device(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", "0")):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(DeviceError, match=f"cannot share {device}"), join_process_group(device):
+        pass
 
 
 def test_each_process_tells_nccl_its_device(monkeypatch: pytest.MonkeyPatch) -> None:

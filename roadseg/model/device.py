@@ -141,4 +141,15 @@ def cpu_has_bfloat16() -> bool:
 
 def may_have_gpu() -> bool:
     """Return whether it is worth loading PyTorch to look for a GPU: there is a driver, or this is a Mac or Windows."""
-    return sys.platform in {"darwin", "win32"} or Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists()
+    drivers = ("nvidiactl", "kfd", "dxg")  # NVIDIA's, AMD's, and that of Linux in Windows (WSL 2)
+    return sys.platform in {"darwin", "win32"} or any(Path("/dev", name).exists() for name in drivers)
+
+
+def send(values: "torch.Tensor", device: "torch.device") -> "torch.Tensor":
+    """Copy a tensor from the host to a device, and do not wait for the copy where that is safe.
+
+    CUDA keeps pinned memory until it has been read. MPS does not keep the memory that it reads, and copies what has
+    come there since (PyTorch issue 189690).
+    """
+    ready = values.pin_memory() if device.type == "cuda" and not values.is_pinned() else values
+    return ready.to(device, non_blocking=device.type != "mps")

@@ -159,7 +159,7 @@ def normalize(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     return (pixels.float() - offset).div_(spread)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=64)  # two for each device
 def _per_band(numbers: tuple[float, ...], device: torch.device) -> Tensor:
     """Return numbers on a device, (1, bands, 1, 1); copied again, each batch would wait for the last."""
     with torch.inference_mode(mode=False):  # training uses it, too

@@ -169,7 +169,7 @@ def join_process_group(device: str) -> Iterator[tuple[ProcessGroup, str]]:
     Raises
     ------
     DeviceError
-        If there are more processes than CUDA devices, or one device is named for all of them.
+        If there are more processes than CUDA devices, or one device other than the CPU is named for all of them.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -177,8 +177,8 @@ def join_process_group(device: str) -> Iterator[tuple[ProcessGroup, str]]:
         return
     rank, local = int(os.environ["RANK"]), int(os.environ.get("LOCAL_RANK", "0"))
     on_cuda = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
-    if on_cuda and ":" in device:
-        raise DeviceError(f"{size} processes cannot share {device}; use --device cuda, each takes one")
+    if device not in {"auto", "cpu", "cuda"}:
+        raise DeviceError(f"{size} processes cannot share {device}; use --device cuda, each takes one, or cpu")
     if on_cuda and local >= torch.cuda.device_count():
         raise DeviceError(
             f"there are more processes than the {torch.cuda.device_count()} CUDA devices; lower --nproc-per-node"

@@ -147,11 +147,12 @@ def require_compiler(device: torch.device) -> None:
 
 
 def compile_blocks(model: ResUNet) -> None:
-    """Compile the residual blocks, each by itself.
+    """Compile the residual blocks, each by itself, for every size of batch, also once memory has run out.
 
     Compiling the whole model loses the gradient of the aligned bilinear upsampling on CPUs (seen with PyTorch 2.13:
     everything below the last decoder level got a gradient of zero).
     """
+    torch._dynamo.config.cache_size_limit = 64  # 8 sizes of all blocks together by default; six have the same code
     for module in model.modules():
         if isinstance(module, StemBlock | ResidualBlock):
             module.compile(dynamic=False)

@@ -39,7 +39,12 @@ from roadseg.training.data.tiles import TileDataset
 from roadseg.training.distributed import ProcessGroup
 from roadseg.training.gradients import ForwardBackward, compile_blocks, memory_format_for, too_little_memory
 from roadseg.training.history import SmoothedLoss, TrainingHistory
-from roadseg.training.optimizer import learning_rate_at, make_optimizer, set_learning_rate
+from roadseg.training.optimizer import (
+    follow_memory_format,
+    learning_rate_at,
+    make_optimizer,
+    set_learning_rate,
+)
 from roadseg.training.teacher import Teacher
 
 _READ_EVERY = {"cuda": 20}
@@ -240,6 +245,7 @@ class Trainer:
         if lacking := lacking_memory(self.settings, self.device):
             self.listener.warn(lacking)
         self.model.train().to(memory_format=memory_format_for(self.model.width))  # type: ignore[call-overload]
+        follow_memory_format(self.optimizer)
         self.processes.synchronize_batch_norms(self.model)
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = True

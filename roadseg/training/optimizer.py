@@ -58,6 +58,14 @@ def make_optimizer(model: ResUNet, settings: TrainSettings, device: torch.device
     return torch.optim.AdamW(parameters, **options, fused=device.type == "cuda" or None)
 
 
+def follow_memory_format(optimizer: torch.optim.Optimizer) -> None:
+    """Bring the state of an optimizer into the memory format of its parameters, which fused kernels on CUDA demand."""
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
 _POLYNOMIAL = (3.4445, -4.7750, 2.0315)
 """Coefficients of σ, σ³ and σ⁵, by which one round maps a singular value σ."""
 

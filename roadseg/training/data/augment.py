@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from roadseg.model.device import send
 from roadseg.settings import AugmentSettings
 from roadseg.training.data.jpeg import compress
 
@@ -116,8 +117,7 @@ def _to_device(drawn: dict[str, Numbers], device: torch.device) -> dict[str, Ten
     """Copy numbers to a device at once; (n,) becomes (n, 1, 1, 1), ready for images, (n, k) keeps its shape."""
     parts = [values.reshape(len(values), -1) for values in drawn.values()]
     together = torch.from_numpy(np.concatenate(parts, axis=1).astype(np.float32))
-    together = (together.pin_memory() if device.type == "cuda" else together).to(device, non_blocking=True)
-    columns = torch.split(together, [part.shape[1] for part in parts], dim=1)
+    columns = torch.split(send(together, device), [part.shape[1] for part in parts], dim=1)
     return {
         name: column[:, :, None, None] if values.ndim == 1 else column
         for (name, values), column in zip(drawn.items(), columns, strict=True)

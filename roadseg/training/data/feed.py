@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from roadseg.model.device import send
 from roadseg.settings import TrainSettings
 from roadseg.training.data.augment import margin_px
 from roadseg.training.data.tiles import CropBatch, TileDataset
@@ -72,7 +73,7 @@ class Feed:
             batch = self._batches.get()
             if isinstance(batch, BaseException):
                 raise batch
-            pixels = batch.to(self.device, non_blocking=True)
+            pixels = send(batch, self.device)
             yield pixels[:, :-1], pixels[:, -1]
 
     def crop_numbers(self, step: int) -> list[int]:
