@@ -42,7 +42,7 @@ def help_of(monkeypatch, say):
 
     def lines(verb, columns):
         monkeypatch.setenv("COLUMNS", str(columns))
-        return say(verb, "--help").stdout.splitlines()
+        return say(*verb.split(), "--help").stdout.splitlines()
 
     return lines
 
@@ -69,6 +69,31 @@ def test_choices_are_offered_to_the_shell(start, offered):
         param for param in typer.main.get_command(app).get_command(None, "predict").params if param.name == "dtype"
     )
     assert [item.value for item in dtype.shell_complete(None, start)] == offered
+
+
+@pytest.mark.parametrize(
+    ("verb", "name", "start", "offered"),
+    [
+        ("predict", "model", "", ["compact", "standard"]),
+        ("adapt", "model", "s", ["standard"]),
+        ("train", "from_", "c", ["compact"]),
+        ("export", "model", "comp", ["compact"]),
+        ("info", "target", "sta", ["standard"]),
+        ("info", "target", "scene", []),  # so that the shell proposes files
+        ("train", "device", "c", ["cpu", "cuda"]),
+    ],
+)
+def test_names_of_models_and_devices_are_offered_to_the_shell(verb, name, start, offered):
+    params = typer.main.get_command(app).get_command(None, verb).params
+    param = next(param for param in params if param.name == name)
+    assert [item.value for item in param.shell_complete(None, start)] == offered
+
+
+@pytest.mark.parametrize("verb", [*VERBS, "qgis install"])
+def test_every_placeholder_is_in_capitals_and_no_default_has_idle_decimals(help_of, verb):
+    text = " ".join(help_of(verb, 120))
+    assert not re.search(r"[{<][a-z]", text)
+    assert not re.search(r"default: \d+\.0\]", text)
 
 
 def outcome(convert, *given):

@@ -43,6 +43,7 @@ app = typer.Typer(
     name="roadseg",
     cls=CommandsByName,
     help="Turn aerial imagery into roads.",
+    epilog="roadseg COMMAND --help has examples.  Try: roadseg predict scene.tif -o roads.tif",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

@@ -14,7 +14,10 @@ from roadseg.settings import AdaptSettings, CardTexts
 def adapt(
     data: Annotated[
         list[Path],
-        typer.Argument(help="Scenes, with --labels; or folders with images/ and masks/, or CSV files of both."),
+        typer.Argument(
+            metavar="DATA",
+            help="Scenes, with --labels; or folders with images/ and masks/, or CSV files of both.",
+        ),
     ],
     output: Annotated[
         Path,

@@ -12,7 +12,9 @@ from roadseg.settings import CompareSettings
 
 @with_options(CompareSettings)
 def compare(
-    roads: Annotated[Path, typer.Argument(help="Predicted roads: a vector file, or a raster to vectorize first.")],
+    roads: Annotated[
+        Path, typer.Argument(metavar="ROADS", help="Predicted roads: a vector file, or a raster to vectorize first.")
+    ],
     reference: Annotated[Path, typer.Argument(metavar="MAP", help="Road lines of a map, in any CRS.")],
     output: Annotated[
         Path,

@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 def evaluate(
     prediction: Annotated[
         Path,
-        typer.Argument(help="Predicted roads: a raster, a vector file, or a folder of them."),
+        typer.Argument(metavar="PREDICTION", help="Predicted roads: a raster, a vector file, or a folder of them."),
     ],
-    truth: Annotated[Path, typer.Argument(help="The truth, of the same kind; folders are matched by stem.")],
+    truth: Annotated[
+        Path, typer.Argument(metavar="TRUTH", help="The truth, of the same kind; folders are matched by stem.")
+    ],
     *,
     as_json: AsJson = False,
     progress: Progress = None,

@@ -5,16 +5,20 @@ from typing import Annotated, Any
 
 import typer
 
-from roadseg.cli.options import OUTPUT, with_options
+from roadseg.cli.options import OUTPUT, model_names, with_options
 from roadseg.cli.terminal import AsJson, Quiet, Verbose, exit_statuses, print_json, terminal_listener
 from roadseg.settings import ExportSettings
 
 
 @with_options(ExportSettings)
 def export(
-    model: Annotated[str, typer.Argument(help="Model file, or name of a bundled model.")],
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="Model file, or name of a bundled model.", autocompletion=model_names),
+    ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="File to write: .onnx or .json.", rich_help_panel=OUTPUT)
+        Path,
+        typer.Option("--output", "-o", metavar="PATH", help="File to write: .onnx or .json.", rich_help_panel=OUTPUT),
     ],
     *,
     as_json: AsJson = False,

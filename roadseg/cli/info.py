@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from roadseg.cli.options import with_options
+from roadseg.cli.options import model_names, with_options
 from roadseg.cli.terminal import (
     AsJson,
     Verbose,
@@ -27,11 +27,21 @@ if TYPE_CHECKING:
 
 @with_options(ArchitectureSettings)
 def info(
-    target: Annotated[str | None, typer.Argument(help="A model file, a bundled model's name, or a raster.")] = None,
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="TARGET",
+            help="A model file, a bundled model's name, or a raster.",
+            autocompletion=model_names,
+        ),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
-            metavar="MODEL", help="A model whose training data the raster is compared with.", rich_help_panel="Raster"
+            metavar="MODEL",
+            help="A model whose training data the raster is compared with.",
+            autocompletion=model_names,
+            rich_help_panel="Raster",
         ),
     ] = None,
     *,

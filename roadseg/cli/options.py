@@ -61,6 +61,25 @@ class GroupedCommand(ConvertsPlainly, TyperCommand):
             with formatter.section(heading):
                 formatter.write_dl(records)
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return the words of the line of usage; what is required stands without braces, as other tools print it."""
+        return [piece.replace("{", "").replace("}", "") for piece in super().collect_usage_pieces(ctx)]
+
+
+def model_names(start: str) -> list[str]:
+    """Return the names of bundled models that begin with what was typed; a shell proposes files where there is none."""
+    from roadseg.info import bundled_models
+
+    return [name for name in bundled_models() if name.startswith(start)]
+
+
+def _devices(start: str) -> list[str]:
+    return [name for name in ("auto", "cpu", "cuda", "mps") if name.startswith(start)]
+
+
+_COMPLETIONS: dict[str | None, Callable[[str], list[str]]] = {"MODEL": model_names, "DEVICE": _devices}
+"""What a shell proposes for an option, by its placeholder."""
+
 
 def _converter(param: Any, annotation: Any) -> Callable[[Any, Any], Any]:
     """Return what turns what is given for a parameter into its value."""
@@ -128,9 +147,11 @@ def _parameter(name: str, one: Declared, *, layered: bool) -> Parameter:
         help=one.option.help + shown,
         rich_help_panel=one.option.group,
         metavar=f"[{'|'.join(choices)}]" if choices else one.option.metavar or _METAVARS.get(kind),
-        autocompletion=(lambda: choices) if choices else None,
+        autocompletion=(lambda: choices) if choices else _COMPLETIONS.get(one.option.metavar),
     )
     default = None if layered or one.default == () else _text(one.default) or None if kind is str else one.default
+    if isinstance(default, float) and default.is_integer():
+        default = int(default)  # which help shows without a decimal place
     parsed = kind if default is not None else kind | None
     return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[parsed, option])
 

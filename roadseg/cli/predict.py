@@ -9,7 +9,7 @@ import typer
 
 from roadseg.cli.batch import check_summary, expand_stdin, fail_for, failures, for_each_file, write_summary
 from roadseg.cli.memory import keep_freed_memory
-from roadseg.cli.options import MODEL, OUTPUT, given, with_options
+from roadseg.cli.options import MODEL, OUTPUT, given, model_names, with_options
 from roadseg.cli.terminal import (
     AsJson,
     Progress,
@@ -59,7 +59,13 @@ def predict(
         ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="Model file, or name of a bundled model.", rich_help_panel=MODEL)
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Model file, or name of a bundled model.",
+            autocompletion=model_names,
+            rich_help_panel=MODEL,
+        ),
     ] = None,
     *,
     as_json: AsJson = False,

@@ -19,7 +19,7 @@ def _group() -> None:
 
 @app.command()
 def install(
-    profile: Annotated[str, typer.Option("--profile", help="Name of the QGIS profile.")] = "default",
+    profile: Annotated[str, typer.Option("--profile", metavar="NAME", help="Name of the QGIS profile.")] = "default",
     *,
     as_json: AsJson = False,
 ) -> None:

@@ -35,6 +35,7 @@ def train(
     data: Annotated[
         list[Path] | None,
         typer.Argument(
+            metavar="DATA",
             help="Folder with images/ and masks/, or CSV file with columns image,mask,split; or scenes.",
         ),
     ] = None,

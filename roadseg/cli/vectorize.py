@@ -36,6 +36,7 @@ def vectorize(
     rasters: Annotated[
         list[str],
         typer.Argument(
+            metavar="RASTERS",
             help="Rasters of road probability or masks: files, URLs, patterns; - reads a list from stdin.",
         ),
     ],
