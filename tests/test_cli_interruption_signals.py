@@ -1,13 +1,17 @@
 """SIGINT and SIGTERM in the process of the tests, as handlers see them; test_cli_interruption.py tries commands."""
 
+import ctypes
 import signal
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
+import typer
 
 from roadseg.cli import interruption
 from roadseg.cli.interruption import Interruptions, Terminated
+from roadseg.cli.terminal import exit_statuses
 
 
 @pytest.fixture
@@ -95,3 +99,24 @@ def test_handlers_are_there_only_while_handled_and_only_in_the_main_thread(clock
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # as nohup and background jobs do
     with signals.handled():
         assert handlers()[0] is signal.SIG_IGN
+
+
+@pytest.mark.parametrize(("kind", "status"), [(KeyboardInterrupt, 130), (Terminated, 143)])
+def test_an_interrupt_that_a_callback_swallows_is_raised_again(
+    kind: type[BaseException], status: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As where GDAL reports an error in the moment of Ctrl-C; ctypes ignores errors of callbacks as Cython does."""
+
+    @ctypes.CFUNCTYPE(None)
+    def callback() -> None:
+        raise kind
+
+    def work() -> None:
+        with exit_statuses(0):
+            callback()
+            time.sleep(5)
+
+    with pytest.raises(typer.Exit) as end:
+        work()
+    assert end.value.exit_code == status
+    assert "Traceback" not in capfd.readouterr().err

@@ -8,7 +8,7 @@ import re
 import sys
 import unicodedata
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -99,16 +99,21 @@ def silence_libraries() -> None:
 
 
 @contextmanager
-def undecoded_messages_ignored() -> Iterator[None]:
-    """Context manager in which callbacks of GDAL that cannot decode its message leave no traceback on stderr."""
+def callbacks_without_tracebacks(interrupted: Callable[[type[BaseException]], object]) -> Iterator[None]:
+    """Context manager in which errors that end in callbacks of GDAL leave no traceback on stderr.
+
+    Those are messages that cannot be decoded, and interrupts, for which ``interrupted`` is called.
+    """
     before = sys.excepthook, sys.unraisablehook  # Cython calls both
 
     def print_others(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if not issubclass(kind, UnicodeDecodeError):
+        if not issubclass(kind, UnicodeDecodeError | KeyboardInterrupt):
             before[0](kind, error, trace)
 
     def report_others(unraisable: Any) -> None:
-        if not issubclass(unraisable.exc_type, UnicodeDecodeError):
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            interrupted(unraisable.exc_type)
+        elif not issubclass(unraisable.exc_type, UnicodeDecodeError):
             before[1](unraisable)
 
     sys.excepthook, sys.unraisablehook = print_others, report_others

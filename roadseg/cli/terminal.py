@@ -18,7 +18,7 @@ import typer
 
 import roadseg
 from roadseg.cli.interruption import INTERRUPTIONS, Terminated
-from roadseg.cli.streams import named_stdout, printable, system_sentence, undecoded_messages_ignored
+from roadseg.cli.streams import callbacks_without_tracebacks, named_stdout, printable, system_sentence
 from roadseg.errors import RoadsegError, UsageError
 from roadseg.progress import Listener, duration
 
@@ -58,7 +58,8 @@ def exit_statuses(verbose: int, *, resumes: bool = True) -> Iterator[None]:
     resumes
         Whether the same command continues an interrupted run.
     """
-    with undecoded_messages_ignored(), INTERRUPTIONS.handled(), _errors(verbose), _interrupts(resumes=resumes):
+    quiet_callbacks = callbacks_without_tracebacks(INTERRUPTIONS.lost)
+    with quiet_callbacks, INTERRUPTIONS.handled(), _errors(verbose), _interrupts(resumes=resumes):
         yield
 
 

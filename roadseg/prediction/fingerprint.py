@@ -25,6 +25,7 @@ def fingerprint(
         "roadseg version": roadseg.__version__,
         "scene": str(path.resolve()) if path.exists() else scene.path,
         "scene size or date": states_hash(states),
+        "scene size on the server": scene.remote_sizes(),
         "scene grid": [scene.grid.crs, list(scene.grid.transform), scene.grid.height, scene.grid.width],
         "bands": scene.bands,
         "stretch": scene.stretch,

@@ -20,15 +20,27 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOEr
 from rasterio.io import DatasetReader
 
 from roadseg.errors import SceneError
+from roadseg.windows import Window
 
 _WARNINGS = threading.Lock()
 """Filters of warnings belong to all threads: only one at a time may change them."""
 
 _CACHE_BYTES = 128 << 20
-
 TILE_CACHE_BYTES = 16 << 20
 """Enough for a file in tiles each of which is read once, for all of its pixels at the same time."""
 
+_HTTP = {
+    "GDAL_HTTP_MAX_RETRY": 3,
+    "GDAL_HTTP_RETRY_DELAY": 1,
+    "GDAL_HTTP_CONNECTTIMEOUT": 30,
+    "GDAL_HTTP_LOW_SPEED_TIME": 30,
+    "GDAL_HTTP_LOW_SPEED_LIMIT": 100,
+}
+"""Seconds between tries and for a connection, and how long fewer bytes per second may come; GDAL waits for ever."""
+
+_SERVERS = "curl|s3|gs|az|adls|oss|swift|webhdfs|hdfs"
+_REMOTE = re.compile(rf"[a-z0-9+]{{2,}}://|.*/vsi({_SERVERS})(_streaming)?[/?]", re.IGNORECASE)
+_LOCAL = ("file://", "zip://", "tar://", "gzip://")
 _MOSAIC_LEVELS = 8
 _NAME_PARTS = re.compile(r'/vsi\w+/|[,:?&=<>{}"]')
 """What separates files in names such as ``/vsisubfile/0_99,a.tif`` and ``NETCDF:"a.nc":roads``."""
@@ -36,12 +48,12 @@ _NO_MOSAICS = {".tif", ".tiff", ".jp2", ".jpg", ".jpeg", ".png", ".img", ".ovr",
 
 
 def bounded_cache(cache_bytes: int = _CACHE_BYTES) -> AbstractContextManager[Any]:
-    """Context manager in which GDAL's block cache stays small and remote reads are retried; the environment wins.
+    """Context manager in which GDAL's block cache stays small and servers do not stall a run; the environment wins.
 
     GDAL's default is 5 % of the machine's memory; a small cache is also faster, because it fits the processor's. Inside
     of another one it does nothing: settling the options takes longer than reading a tile.
     """
-    options = {"GDAL_CACHEMAX": cache_bytes, "GDAL_HTTP_MAX_RETRY": 3, "GDAL_HTTP_RETRY_DELAY": 1}
+    options = {"GDAL_CACHEMAX": cache_bytes, **_HTTP}
     wanted = {name: value for name, value in options.items() if name not in os.environ}
     is_set = rasterio.env.hasenv() and wanted.items() <= rasterio.env.getenv().items()
     context: AbstractContextManager[Any] = nullcontext() if is_set else rasterio.Env(**wanted)
@@ -136,11 +148,59 @@ def open_input(path: str) -> DatasetReader:
             raise SceneError(f"{path} does not exist; check the path") from error
         if local and Path(path).is_dir():
             raise SceneError(f"{path} is a folder; name its images, for example {path}/*.tif") from error
-        raise SceneError(f"{path} is not a raster that GDAL can open ({reason(error)}); check the file") from error
+        said = _reason(error)
+        raise SceneError(f"{path} is not a raster that GDAL can open ({said}); {_cure(path, said)}") from error
     if not (file.count and file.width and file.height):
         file.close()
         raise SceneError(f"{path} holds no raster band; name one of its subdatasets")
     return file
+
+
+def _cure(path: str, said: str) -> str:
+    """Return what to do about a raster that GDAL cannot open, given what it said."""
+    if not is_remote(path):
+        return "check the file"
+    return "download it first" if "Range downloading" in said else "check address, connection and credentials"
+
+
+def is_remote(path: str) -> bool:
+    """Return whether a raster is read from a server."""
+    return bool(_REMOTE.match(path)) and not path.lower().startswith(_LOCAL)
+
+
+def remote_sizes(names: Iterable[str]) -> dict[str, int]:
+    """Return the bytes of those files that are on servers, by GDAL's names for them, without another request.
+
+    Empty where GDAL's library cannot be called, as on Windows.
+    """
+    gdal = ctypes.CDLL(rasterio._base.__file__)
+    try:
+        opened, seek, tell, close = gdal.VSIFOpenL, gdal.VSIFSeekL, gdal.VSIFTellL, gdal.VSIFCloseL
+    except AttributeError:
+        return {}
+    handle, number = ctypes.c_void_p, ctypes.c_uint64
+    opened.restype, opened.argtypes = handle, (ctypes.c_char_p, ctypes.c_char_p)
+    tell.restype, tell.argtypes, close.argtypes = number, (handle,), (handle,)
+    seek.argtypes = (handle, number, ctypes.c_int)
+    found = {}
+    for name in filter(is_remote, names):
+        file = opened(os.fsencode(name), b"rb")
+        if file:
+            seek(file, 0, os.SEEK_END)
+            found[name] = int(tell(file))
+            close(file)
+    return found
+
+
+def unreadable(path: "str | PathLike[str]", error: RasterioError, window: Window | None = None) -> SceneError:
+    """Return the error of a raster that could be opened, but not be read, in a window if one is named."""
+    place = f" at row {window.row}, column {window.col}" if window else ""
+    cure = (
+        "the connection broke, or the file is damaged"
+        if is_remote(str(path))
+        else "the file is damaged or out of reach"
+    )
+    return SceneError(f"{path} cannot be read{place} ({_reason(error)}); {cure}")
 
 
 def local_files(names: Iterable[str]) -> list[Path]:
@@ -187,6 +247,6 @@ def _sources(mosaic: Path) -> list[str]:
         return []
 
 
-def reason(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """Return GDAL's own message of an error, without a full stop."""
     return str(error.__cause__ or error).strip().rstrip(".")

@@ -17,7 +17,7 @@ from rasterio.windows import Window as RasterWindow
 
 from roadseg.errors import SceneError
 from roadseg.raster.encoding import LEVELS, NODATA, quantize
-from roadseg.raster.files import OpenFile, open_input, open_raster, reason
+from roadseg.raster.files import OpenFile, open_input, open_raster, unreadable
 from roadseg.raster.grid import Grid, grid_of
 from roadseg.raster.kind import RasterKind, ValueScan
 from roadseg.windows import Window, square_windows
@@ -225,9 +225,7 @@ class RoadRaster(OpenFile):
             raw = self._file.read(self._band, resampling=Resampling.average, **size).astype(np.float32)
             valid = self._file.read_masks(self._band, **size) > 0
         except RasterioError as error:
-            raise SceneError(
-                f"{self.path} cannot be read ({reason(error)}); the file is damaged or out of reach"
-            ) from error
+            raise unreadable(self.path, error) from error
         scale = {"probability": self._scale, "mask 0/1": 1.0, "mask 0/255": 1 / 255}[self._kind or "probability"]
         probability = np.nan_to_num(raw * np.float32(scale) + np.float32(self._offset)).clip(0, 1)
         return probability, valid & np.isfinite(raw)
@@ -263,10 +261,7 @@ class RoadRaster(OpenFile):
         try:
             values: NDArray[Any] = read(self._band, window=place)
         except RasterioError as error:
-            raise SceneError(
-                f"{self.path} cannot be read at row {window.row}, column {window.col} "
-                f"({reason(error)}); the file is damaged or out of reach"
-            ) from error
+            raise unreadable(self.path, error, window) from error
         return values
 
 

@@ -16,7 +16,7 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterWindow
 
 from roadseg.errors import SceneError
-from roadseg.raster.files import OpenFile, local_files, many_threads, open_input, open_raster, reason
+from roadseg.raster.files import OpenFile, local_files, many_threads, open_input, open_raster, remote_sizes, unreadable
 from roadseg.raster.grid import grid_of
 from roadseg.raster.resample import resample, taps
 from roadseg.raster.scene_settings import SceneSettings, choose_bands, choose_grid
@@ -68,7 +68,7 @@ class Scene(OpenFile):
             self._file.close()
             if isinstance(error, SceneError):
                 raise
-            raise SceneError(f"{path} cannot be read ({reason(error)}); the file is damaged or out of reach") from error
+            raise unreadable(path, error) from error
 
     def close(self) -> None:
         """Close the file."""
@@ -89,6 +89,10 @@ class Scene(OpenFile):
     def local_files(self) -> list[Path]:
         """Return its files on this machine, the sources of a mosaic and an archive included."""
         return local_files([self.path, *self._file.files])
+
+    def remote_sizes(self) -> dict[str, int]:
+        """Return the bytes of its files on servers, by name."""
+        return remote_sizes(self._file.files)
 
     def read(self, window: Window, allocate: Allocate = fresh) -> Block:
         """Read a window of the model's grid; beyond the border the scene is reflected.
@@ -159,9 +163,7 @@ class Scene(OpenFile):
             raw = self._file.read(self.bands, window=place, out_shape=size, resampling=Resampling.average)
             valid = self._validity.of(self._file, raw, window, (height, width))
         except RasterioError as error:
-            raise SceneError(
-                f"{self.path} cannot be read ({reason(error)}); the file is damaged or out of reach"
-            ) from error
+            raise unreadable(self.path, error) from error
         shown = self._to_unit(raw) if self.stretch else raw.astype(np.float32) / 255
         rgb = shown[[0, 1, 2]] if len(shown) >= 3 else shown[[0, 0, 0]]
         return np.where(valid, np.rint(rgb.clip(0, 1) * 255), 255).astype(np.uint8)
@@ -274,10 +276,7 @@ class Scene(OpenFile):
             raw = source.read(self.bands, window=place, out=out)
             return raw, self._validity.of(source, raw, window)
         except RasterioError as error:
-            raise SceneError(
-                f"{self.path} cannot be read at row {window.row}, column {window.col} "
-                f"({reason(error)}); the file is damaged or out of reach"
-            ) from error
+            raise unreadable(self.path, error, window) from error
 
 
 def as_bytes(values: NDArray[Any]) -> NDArray[np.uint8]:

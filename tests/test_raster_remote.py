@@ -1,0 +1,132 @@
+"""Scenes on a server: read in ranges, named when something is wrong there, and never waited for without end."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import roadseg, start_roadseg
+from rasterio.env import get_gdal_config
+from worlds import NORTH_UP, picture, write_raster
+
+from roadseg.errors import SceneError
+from roadseg.raster.files import bounded_cache, is_remote, remote_sizes
+from roadseg.raster.scene import Scene
+from roadseg.raster.scene_settings import SceneSettings
+from roadseg.windows import Window
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A server of files: its address, and the folder it serves."""
+
+    url: str
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """Start a server in a process of its own: GDAL keeps Python's threads waiting while it opens a raster."""
+    folder = tmp_path_factory.mktemp("shop")
+    write_raster(folder / "scene.tif", picture(300, 400).astype(np.uint8), transform=NORTH_UP)
+    command = [sys.executable, Path(__file__).with_name("file_server.py"), folder]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        yield Shop(f"http://127.0.0.1:{process.stdout.readline().strip()}", folder)
+        process.terminate()
+
+
+@pytest.mark.parametrize("manner", ["well", "moved"])
+def test_a_scene_on_a_server_is_that_of_the_file(shop: Shop, manner: str) -> None:
+    path = shop.folder / "scene.tif"
+    with (
+        bounded_cache(),
+        Scene(f"{shop.url}/{manner}/scene.tif", SceneSettings()) as scene,
+        Scene(str(path), SceneSettings()) as there,
+    ):
+        window = Window(5, 7, 200, 300)
+        np.testing.assert_array_equal(scene.read(window).values, there.read(window).values)
+        assert list(scene.remote_sizes().values()) == [path.stat().st_size]
+        assert there.remote_sizes() == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("well/none.tif", r"404.*; check address, connection and credentials$"),
+        ("secret/scene.tif", r"403.*; check address, connection and credentials$"),
+        ("whole/scene.tif", r"Range downloading not supported.*; download it first$"),
+    ],
+)
+def test_what_is_wrong_with_a_server_is_named_with_the_cure(shop: Shop, path: str, message: str) -> None:
+    with pytest.raises(SceneError, match=message), bounded_cache():
+        Scene(f"{shop.url}/{path}", SceneSettings())
+
+
+def test_a_connection_that_breaks_is_no_damaged_file(shop: Shop) -> None:
+    with bounded_cache(), Scene(f"{shop.url}/short/scene.tif", SceneSettings()) as scene:
+        message = r"cannot be read at row 0, column 0 .*; the connection broke, or the file is damaged$"
+        with pytest.raises(SceneError, match=message):
+            scene.read(Window(0, 0, 300, 400))
+
+
+def test_gdal_is_told_to_give_a_server_up_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GDAL_HTTP_CONNECTTIMEOUT", "5")
+    with bounded_cache():
+        assert get_gdal_config("GDAL_HTTP_LOW_SPEED_TIME") == 30
+        assert get_gdal_config("GDAL_HTTP_CONNECTTIMEOUT") == 5
+
+
+@pytest.mark.parametrize(
+    ("path", "remote"),
+    [
+        ("https://host/a.tif", True),
+        ("zip+https://host/a.zip!a.tif", True),
+        ("/vsicurl/https://host/a.tif", True),
+        ("/vsizip//vsis3/bucket/a.zip/a.tif", True),
+        ("/vsizip/a.zip/a.tif", False),
+        ("zip://a.zip!a.tif", False),
+        ("file:///a.tif", False),
+        ("C:/a.tif", False),
+        ("/data/vsicurl.tif", False),
+    ],
+)
+def test_remote_rasters_are_told_by_their_names(path: str, remote: bool) -> None:
+    assert is_remote(path) is remote
+
+
+def test_sizes_of_what_cannot_be_opened_are_left_out() -> None:
+    assert remote_sizes(["/vsicurl/http://127.0.0.1:9/a.tif", "local.tif"]) == {}
+
+
+@pytest.mark.slow
+def test_a_scene_that_is_replaced_on_its_server_is_not_resumed(shop: Shop, model_file: Path, tmp_path: Path) -> None:
+    write_raster(shop.folder / "new.tif", picture(300, 400).astype(np.uint8), transform=NORTH_UP)
+    command = ["predict", f"{shop.url}/well/new.tif", "-o", "roads.tif", "--model", model_file, "--block", "224"]
+    command += ["--overlap", "16", "--device", "cpu"]
+    assert roadseg(*command, "--part", "1/2", cwd=tmp_path).returncode == 0
+    write_raster(shop.folder / "new.tif", picture(300, 400).astype(np.uint8), transform=NORTH_UP, compress="deflate")
+    again = roadseg(*command, cwd=tmp_path)
+    assert again.returncode == 1
+    assert "scene size on the server" in again.stderr
+    assert not (tmp_path / "roads.tif").exists()
+
+
+def test_a_command_that_waits_for_a_server_ends_when_it_is_interrupted_twice(shop: Shop, tmp_path: Path) -> None:
+    write_raster(shop.folder / "roads.tif", (picture(300, 400)[:1] > 128).astype(np.uint8), transform=NORTH_UP)
+    with start_roadseg(tmp_path, "vectorize", f"{shop.url}/silent/roads.tif", "-o", "roads.gpkg") as process:
+        assert process.stderr
+        while not (shop.folder / "silent").exists():
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.readline() == "\n"
+        assert "press Ctrl-C again to stop at once" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 130
+        assert process.stderr.read().endswith("\nroadseg: stopped at once; the same command begins again or resumes\n")
+    assert not (tmp_path / "roads.gpkg").exists()
