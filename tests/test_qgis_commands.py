@@ -1,13 +1,16 @@
 """The QGIS plugin builds commands that the command line understands, and reads its progress."""
 
 import ast
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from commands import roadseg
 
-from roadseg.qgis.commands import ALGORITHMS, arguments, lines_of, progress_of
+from roadseg.qgis.commands import ALGORITHMS, arguments, lines_of, output_of, progress_of
 from roadseg.qgis.install import install
 
 BY_NAME = {algorithm.name: algorithm for algorithm in ALGORITHMS}
@@ -43,6 +46,22 @@ def test_progress_is_read_from_bars_that_draw_over_themselves():
     lines = list(lines_of(iter(chunks)))
     assert [progress_of(line) for line in lines] == [None, 7, 50, None]
     assert lines[-1] == "roadseg: 12 roads found"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes end at once there")
+@pytest.mark.parametrize("obeys", [True, False])
+def test_a_silent_command_ends_within_two_seconds_of_a_cancel(obeys):
+    code = "import signal, time\n" + ("" if obeys else "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n")
+    code += "print('begun', flush=True)\ntime.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        canceled = []
+        lines = output_of(process, lambda: bool(canceled))
+        assert next(lines) == "begun"
+        canceled.append(True)
+        began = time.monotonic()
+        assert list(lines) == []
+    assert time.monotonic() - began < (1 if obeys else 2)
+    assert process.returncode == (-signal.SIGTERM if obeys else -signal.SIGKILL)
 
 
 def test_the_plugin_is_copied_into_a_profile_with_the_command_to_start(tmp_path):

@@ -4,13 +4,19 @@ Each parameter names the option it becomes. A parameter without a value leaves i
 hold, whatever they are.
 """
 
+import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from queue import Empty, Queue
 from typing import Any, Literal
 
 Kind = Literal["raster", "file", "text", "number", "choice", "flag", "extent", "to raster", "to vector", "to file"]
 
+_LOOKS_EVERY_S, _PATIENCE_S = 0.1, 1.5
 _PERCENT = re.compile(r"(\d+)%")
 
 
@@ -170,6 +176,40 @@ def lines_of(chunks: Iterator[bytes]) -> Iterator[str]:
         yield from (line.decode("utf-8", "replace").strip() for line in whole if line.strip())
     if rest.strip():
         yield rest.decode("utf-8", "replace").strip()
+
+
+def output_of(process: "subprocess.Popen[bytes]", is_canceled: Callable[[], bool]) -> Iterator[str]:
+    """Yield the lines that a process prints until it ends; stop it once the user cancels, even while it is silent.
+
+    It may clean up for 1.5 s, and is killed then: finished blocks are kept, and outputs appear only when complete.
+    """
+    lines: Queue[str | None] = Queue()
+    threading.Thread(target=_put_lines, args=(process, lines), daemon=True).start()
+    asked_s = None
+    while True:
+        if asked_s is None and is_canceled():
+            asked_s = time.monotonic()
+            process.terminate()
+        elif asked_s is not None and time.monotonic() - asked_s > _PATIENCE_S:
+            process.kill()
+        try:
+            line = lines.get(timeout=_LOOKS_EVERY_S)
+        except Empty:
+            continue
+        if line is None:
+            return
+        yield line
+
+
+def _put_lines(process: "subprocess.Popen[bytes]", lines: "Queue[str | None]") -> None:
+    for line in lines_of(_chunks(process)):
+        lines.put(line)
+    lines.put(None)
+
+
+def _chunks(process: Any) -> Iterator[bytes]:
+    while chunk := os.read(process.stdout.fileno(), 4096):
+        yield chunk
 
 
 def _text(value: Any) -> str:

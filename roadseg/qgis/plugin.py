@@ -1,9 +1,10 @@
 """The plugin and its Processing provider: algorithms that run the roadseg command."""
 
 import os
+import shlex
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from qgis.core import (
     QgsProcessingProvider,
 )
 
-from .commands import ALGORITHMS, Algorithm, Parameter, arguments, lines_of, progress_of
+from .commands import ALGORITHMS, Algorithm, Parameter, arguments, output_of, progress_of
 
 _FOLDER = Path(__file__).parent
 _SETTING = "ROADSEG_EXECUTABLE"
@@ -120,8 +121,11 @@ class RoadsegAlgorithm(QgsProcessingAlgorithm):
         """Run the command; QGIS shows its messages and its progress, and may cancel it."""
         values = {p.name: self._value(p, parameters, context) for p in self._algorithm.parameters}
         command = [_executable(), *arguments(self._algorithm, values)]
-        feedback.pushCommandInfo(" ".join(command))
+        feedback.pushCommandInfo(shlex.join(command))
         _run(command, feedback)
+        if feedback.isCanceled():
+            feedback.pushInfo("canceled")
+            return {}
         outputs = {p.name: values[p.name] for p in self._algorithm.parameters if p.kind.startswith("to ")}
         raster = outputs.get("OUTPUT")
         if self._algorithm.name == "predict" and raster and context.willLoadLayerOnCompletion(raster):
@@ -135,8 +139,7 @@ class RoadsegAlgorithm(QgsProcessingAlgorithm):
         if parameters.get(name) is None and kind not in {"flag", "choice"}:
             return None
         readers: dict[str, Callable[[], Any]] = {
-            # The source of a layer may name a part of the file and a filter after a bar.
-            "raster": lambda: self.parameterAsLayer(parameters, name, context).source().split("|")[0],
+            "raster": lambda: _file_of(self.parameterAsRasterLayer(parameters, name, context), parameter.label),
             "number": lambda: self.parameterAsDouble(parameters, name, context),
             "choice": lambda: parameter.choices[self.parameterAsEnum(parameters, name, context)],
             "flag": lambda: self.parameterAsBool(parameters, name, context),
@@ -152,6 +155,20 @@ class RoadsegAlgorithm(QgsProcessingAlgorithm):
         scene = self.parameterAsRasterLayer(parameters, "INPUT", context)
         box = self.parameterAsExtent(parameters, name, context, scene.crs())
         return [box.xMinimum(), box.yMinimum(), box.xMaximum(), box.yMaximum()]
+
+
+def _file_of(layer: Any, label: str) -> str:
+    """Return the file behind a raster layer, or what else GDAL opens."""
+    if layer is None:
+        raise QgsProcessingException(f"{label}: there is no such raster layer or file; choose another")
+    provider = layer.dataProvider().name()
+    if provider != "gdal":
+        raise QgsProcessingException(
+            f"{label}: the layer {layer.name()} comes from a service ({provider}), not from a file; "
+            "export it as a GeoTIFF first (Export, Save As, Raw data)"
+        )
+    # The source of a layer may name a part of the file and a filter after a bar.
+    return str(layer.source().split("|")[0])
 
 
 class _Style(QgsProcessingLayerPostProcessorInterface):
@@ -206,17 +223,15 @@ def _executable() -> str:
 
 
 def _run(command: list[str], feedback: Any) -> None:
-    """Run a command to its end, or stop it when the user cancels."""
+    """Run a command to its end, or until the user cancels."""
     # QGIS sets these for its own Python; they would lead another one to the wrong modules.
     own = {"PYTHONHOME", "PYTHONPATH"}
-    environment = {key: value for key, value in os.environ.items() if key not in own}
+    environment = {key: value for key, value in os.environ.items() if key not in own} | {"PYTHONIOENCODING": "utf-8"}
     last = ""
     with subprocess.Popen(  # noqa: S603 (the command is the user's own)
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
     ) as process:
-        for line in lines_of(_chunks(process)):
-            if feedback.isCanceled():
-                process.terminate()  # finished blocks are kept
+        for line in output_of(process, feedback.isCanceled):
             percent = progress_of(line)
             if percent is None:
                 feedback.pushInfo(line)
@@ -225,8 +240,3 @@ def _run(command: list[str], feedback: Any) -> None:
                 feedback.setProgress(percent)
     if process.returncode and not feedback.isCanceled():
         raise QgsProcessingException(last or f"roadseg ended with status {process.returncode}")
-
-
-def _chunks(process: Any) -> Iterator[bytes]:
-    while chunk := os.read(process.stdout.fileno(), 4096):
-        yield chunk
