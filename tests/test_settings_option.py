@@ -1,11 +1,15 @@
 """Options are declared once: their keywords, and the checks of the values that users give."""
 
+import subprocess
+import sys
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
 
+from roadseg import settings
 from roadseg.errors import RoadsegError, UsageError
 from roadseg.settings import DataSettings
 from roadseg.settings.option import Option, as_options, check_keywords, from_options, offered
@@ -116,3 +120,18 @@ class Known:
     """The keywords of a function, as a ``TypedDict`` has them."""
 
     known: int
+
+
+def test_each_name_is_in_its_module_and_others_are_refused():
+    for name, module in settings._MODULE_OF.items():
+        assert getattr(settings, name) is getattr(import_module(f"roadseg.settings.{module}"), name)
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        settings.Nothing  # noqa: B018
+
+
+def test_a_command_starts_without_the_settings_of_others():
+    code = (
+        "import sys, roadseg.vectorize\nprint({'predict', 'train'} & {name.rpartition('.')[2] for name in sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
