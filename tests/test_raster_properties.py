@@ -1,11 +1,14 @@
 """What is said of a raster is true, whatever it is: an image, a mask with colours, complex numbers."""
 
+import struct
+
 import numpy as np
 import pytest
 import rasterio
 from rasterio.enums import ColorInterp
 from worlds import METRES, NORTH_UP, picture, write_raster
 
+from roadseg.errors import SceneError
 from roadseg.raster.properties import raster_properties
 
 RGBA = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]
@@ -42,3 +45,14 @@ def test_what_predict_refuses_is_described_all_the_same(tmp_path, dtype, photome
     found = raster_properties(str(path))
     assert (found["height"], found["width"], found["bands"], found["dtype"]) == (20, 30, 1, dtype)
     assert found["pixel_m"] == pytest.approx([1, 1], rel=1e-3)
+
+
+def test_an_overview_that_lies_beyond_the_end_of_the_file_is_damage(tmp_path):
+    path = write_raster(tmp_path / "cut.tif", picture(90, 130).astype(np.uint8), overviews=(2,))
+    data = bytearray(path.read_bytes())
+    (first,) = struct.unpack_from("<I", data, 4)  # the directory: a count, entries of 12 bytes, where the next one is
+    (entries,) = struct.unpack_from("<H", data, first)
+    struct.pack_into("<I", data, first + 2 + 12 * entries, len(data) + 5000)
+    path.write_bytes(data)
+    with pytest.raises(SceneError, match=r"cut\.tif is not a raster that GDAL can open .*; check the file"):
+        raster_properties(str(path))

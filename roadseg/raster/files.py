@@ -108,6 +108,7 @@ def _described(file: DatasetReader) -> DatasetReader:
         If something of it is damaged; the file is closed.
     """
     try:
+        _ = file.mask_flag_enums  # a damaged directory behind the first one fails whatever is asked next
         _ = file.colorinterp, file.tags(), file.tags(ns="xml:VRT") if file.driver == "VRT" else None
         if not all(map(math.isfinite, file.transform)):
             raise RasterioIOError("its geotransform holds a number that is not finite")
