@@ -121,6 +121,15 @@ def test_a_raster_is_vectorized_first(tmp_path):
     assert result.predicted_km > 0.1
 
 
+def test_a_raster_without_a_crs_is_told_how_to_get_one(tmp_path):
+    raster = write_levels(tmp_path / "t.tif", draw_t(), transform=UTM_NORTH_UP, crs=None)
+    roads = write_lines(tmp_path / "map.gpkg", [[(0, 0), (100, 0)]])
+    with pytest.raises(
+        SceneError, match=r"t\.tif has no CRS and the other file has one; assign it, with gdal_edit\.py"
+    ):
+        compare(raster, roads, tmp_path / "c.gpkg")
+
+
 def test_pieces_share_the_places_where_they_were_cut(tmp_path):
     roads = write_lines(tmp_path / "roads.gpkg", [[(0, 0), (1000, 0)]])
     drawn = write_lines(tmp_path / "map.gpkg", [[(0, 0), (400, 0)]])

@@ -5,6 +5,7 @@ import pytest
 
 from roadseg.errors import SceneError
 from roadseg.raster.crs import DEGREES, crs_wkt, projjson, reproject, same_crs
+from roadseg.raster.metric_crs import choose_metric_crs, to_metres
 
 UTM = "EPSG:32632"
 
@@ -47,3 +48,14 @@ def test_an_unknown_crs_is_refused_quietly(name, capfd):
 def test_points_beyond_a_crs_are_refused():
     with pytest.raises(SceneError, match=r"proj=gnom.*choose another CRS"):
         reproject(np.array([[10.0, 0.0], [170.0, 0.0]]), DEGREES, "+proj=gnom +lat_0=0 +lon_0=0 +datum=WGS84")
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857"])
+def test_roads_on_both_sides_of_the_antimeridian_are_measured_where_they_are(crs):
+    """Two roads of 0.001° on either side, and one that crosses; their middle is not on the other side of the Earth."""
+    degrees = [[(179.998, 10), (179.999, 10)], [(-179.998, 10), (-179.999, 10)], [(179.9995, 10), (-179.9995, 10)]]
+    lines = [reproject(np.array(line, float), "EPSG:4326", crs) for line in degrees]
+    metric = choose_metric_crs(lines, crs)
+    lengths = [np.hypot(*np.diff(line, axis=0)[0]) for line in to_metres(lines, crs, metric)]
+    assert lengths == pytest.approx([109.64] * 3, abs=0.05)
+    assert metric.description.endswith(("around 10.0000, 180.0000", "around 10.0000, -180.0000"))

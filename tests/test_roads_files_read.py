@@ -11,7 +11,7 @@ import shapely
 from shapely.geometry import LineString, MultiLineString, MultiPolygon, Point, Polygon, box
 
 from roadseg.errors import SceneError
-from roadseg.roads.files.read import read_lines, read_polygons
+from roadseg.roads.files.read import read_lines, read_polygons, read_road_layer
 
 
 def write(path, geometries, *, kind="Unknown", crs="EPSG:26986", layer="roads", append=False):
@@ -75,11 +75,23 @@ def test_lines_in_two_layers_are_refused_until_one_is_named(tmp_path):
     path = tmp_path / "two.gpkg"
     write(path, [LineString([(0, 0), (4, 1)])], layer="old", kind="LineString")
     write(path, [LineString([(0, 0), (5, 1)])], layer="new", kind="LineString")
-    with pytest.raises(SceneError, match=r"several layers \(old, new\)"):
+    with pytest.raises(SceneError, match=r"several layers \(old, new\); copy one to a file of its own, with ogr2ogr"):
         read_lines(path)
     assert read_lines(path, layer="new")[0][0][1, 0] == 5
     with pytest.raises(SceneError, match="no layer young; it has old, new"):
         read_lines(path, layer="young")
+
+
+def test_of_several_layers_that_of_roads_is_taken(tmp_path):
+    path = tmp_path / "three.gpkg"
+    for number, layer in enumerate(("rivers", "roads", "rails")):
+        write(path, [LineString([(0, 0), (number, 1)])], layer=layer, kind="LineString")
+    assert read_lines(path)[0][0][1, 0] == 1
+    table = read_road_layer(path, None, cure="name one", columns=None)
+    assert shapely.get_coordinates(table.geometries)[1, 0] == 1
+    write(path, [LineString([(0, 0), (9, 1)])], layer="lines", kind="LineString")
+    with pytest.raises(SceneError, match=r"several layers \(rivers, roads, rails, lines\); name one"):
+        read_road_layer(path, None, cure="name one", columns=None)
 
 
 def test_a_layer_of_lines_without_rows_is_an_empty_network(tmp_path):

@@ -11,22 +11,19 @@ from numpy.typing import NDArray
 
 from roadseg.errors import SceneError, counted
 from roadseg.evaluation.extracted import extract_network, lines_of
-from roadseg.evaluation.pairs import is_vector_file
+from roadseg.evaluation.pairs import crs_cure, is_vector_file
 from roadseg.progress import Listener
 from roadseg.raster.area import reproject_polygons
 from roadseg.raster.crs import reproject, same_crs
 from roadseg.raster.grid import units_per_metre
 from roadseg.raster.metric_crs import Lines, choose_metric_crs, to_metres
 from roadseg.roads.files import road_tags
-from roadseg.roads.files.geoparquet import read_geoparquet
 from roadseg.roads.files.layers import VectorTable
-from roadseg.roads.files.read import geometry_layers, read_layer, read_polygons
+from roadseg.roads.files.read import check_finite, read_polygons, read_road_layer
 from roadseg.settings import CompareSettings, VectorizeSettings
 
 Floats = NDArray[np.float64]
 Columns = Mapping[str, NDArray[Any]]
-
-_LINES = {"LINESTRING", "MULTILINESTRING", "UNKNOWN", "GEOMETRYCOLLECTION"}
 
 
 @dataclass(frozen=True)
@@ -117,7 +114,7 @@ def bring_together(predicted: MapLines, mapped: MapLines, settings: CompareSetti
     """
     if (predicted.crs is None) != (mapped.crs is None):
         lacking = predicted.path if predicted.crs is None else mapped.path
-        raise SceneError(f"{lacking} has no CRS and the other file has one; assign it with ogr2ogr -a_srs")
+        raise SceneError(f"{lacking} has no CRS and the other file has one; {crs_cure(lacking)}")
     mapped = _reprojected(mapped, predicted.crs)
     if settings.aoi:
         shape = _area(settings.aoi, predicted, mapped)
@@ -140,7 +137,7 @@ def _area(path: Path, predicted: MapLines, mapped: MapLines) -> Any:
     """
     polygons, crs = read_polygons(path)
     if crs and predicted.crs is None:
-        raise SceneError(f"{predicted.path} has no CRS to place {path} in; assign it with ogr2ogr -a_srs")
+        raise SceneError(f"{predicted.path} has no CRS to place {path} in; {crs_cure(predicted.path)}")
     lines = [line for line in (*predicted.lines, *mapped.lines) if len(line)]
     if not lines:
         return shapely.union_all(polygons)
@@ -186,7 +183,7 @@ def column_values(values: Sequence[Any]) -> NDArray[Any]:
 
 
 def _read_lines(path: Path, layer: str | None, *, classes: Sequence[str] = (), visible: bool = False) -> MapLines:
-    table = _read_table(path, layer)
+    table = read_road_layer(path, layer, cure="choose with --roads-layer or --map-layer", columns=None)
     kinds = shapely.get_type_id(table.geometries)
     keep = np.isin(kinds, (shapely.GeometryType.LINESTRING, shapely.GeometryType.MULTILINESTRING))
     keep &= ~shapely.is_empty(table.geometries)
@@ -203,23 +200,10 @@ def _read_lines(path: Path, layer: str | None, *, classes: Sequence[str] = (), v
     parts, row = shapely.get_parts(table.geometries[keep], return_index=True)
     rows = np.flatnonzero(keep)[row].tolist()
     columns = {name: column_values([values[i] for i in rows]) for name, values in table.columns.items()}
+    check_finite(parts, path, "line")
     xy, line = shapely.get_coordinates(parts, return_index=True)
-    if not np.isfinite(xy).all():
-        raise SceneError(f"{path} holds a coordinate that is not a finite number; repair that line first")
     lines = np.split(xy, np.flatnonzero(np.diff(line)) + 1) if len(xy) else []
     return MapLines(path, lines, columns, table.crs, tuple(notes), table.attribution)
-
-
-def _read_table(path: Path, layer: str | None) -> VectorTable:
-    table = read_geoparquet(path, None) if path.exists() else None
-    if table:
-        return table
-    layers = [name for name, kind in geometry_layers(path).items() if kind in _LINES]
-    named = [name for name in layers if name in {"roads", "lines"}]
-    if layer is None and len(layers) != 1 and len(named) != 1:
-        found = f"has several layers ({', '.join(layers)}); name one" if layers else "holds no lines; give road lines"
-        raise SceneError(f"{path} {found}")
-    return read_layer(path, layer or (layers[0] if len(layers) == 1 else named[0]), columns=None)
 
 
 def _of_classes(path: Path, table: VectorTable, wanted: Sequence[str]) -> NDArray[np.bool_]:

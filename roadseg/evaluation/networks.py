@@ -12,7 +12,7 @@ import numpy as np
 from roadseg.errors import SceneError
 from roadseg.evaluation import scores
 from roadseg.evaluation.extracted import extract_network, lines_of
-from roadseg.evaluation.pairs import ScoredPair, is_vector_file
+from roadseg.evaluation.pairs import ScoredPair, crs_cure, is_vector_file
 from roadseg.metrics.apls import apls, standard_error
 from roadseg.metrics.graph import RoadGraph, road_graph
 from roadseg.metrics.lines import compare_lines
@@ -108,7 +108,7 @@ def _read_graphs(pair: ScoredPair, settings: EvaluateSettings, listener: Listene
     true, true_crs = _read_network(pair.truth, _TRUE_ROADS, listener)
     if (crs is None) != (true_crs is None) and predicted and true:
         lacking = pair.prediction if crs is None else pair.truth
-        raise SceneError(f"{lacking} has no CRS and its partner has one; assign it, with ogr2ogr -a_srs")
+        raise SceneError(f"{lacking} has no CRS and its partner has one; {crs_cure(lacking)}")
     ground = choose_metric_crs(true or predicted, true_crs if true else crs)
     truth, prediction = (
         road_graph(_on_earth(to_metres(lines, own_crs, ground), path))

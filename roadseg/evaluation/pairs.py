@@ -80,6 +80,13 @@ def is_vector_file(path: Path) -> bool:
     return path.suffix.lower() in VECTORS
 
 
+def crs_cure(path: Path) -> str:
+    """Return how to give a file the CRS that it lacks, for messages."""
+    if is_vector_file(path):
+        return "assign it, with ogr2ogr -a_srs"
+    return "assign it, with gdal_edit.py -a_srs, or with gdalwarp if it has ground control points"
+
+
 def are_networks(pairs: Sequence[ScoredPair], prediction: Path, truth: Path) -> bool:
     """Return whether all files are vector files.
 

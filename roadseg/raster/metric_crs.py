@@ -5,6 +5,7 @@ directly. All others (degrees, feet, the stretched metres of Web Mercator) are r
 equidistant projection around the roads, which is true to 1 in 10,000 within 150 km.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +54,10 @@ def choose_metric_crs(lines: Lines, crs: str | None) -> MetricCRS:
     if not known.is_geographic and _is_true(known, x, y):
         return MetricCRS(crs, known.to_string())
     lon, lat = reproject(np.array([[x, y]]), crs, DEGREES)[0].tolist()
+    west, east = reproject(np.array([[xy[:, 0].min(), y], [xy[:, 0].max(), y]]), crs, DEGREES)[:, 0].tolist()
+    if east - west > 180:  # on both sides of the antimeridian
+        lons = reproject(xy, crs, DEGREES)[:, 0] % 360
+        lon = math.remainder((lons.min() + lons.max()) / 2, 360)
     local = f"+proj=aeqd +lat_0={lat:.6f} +lon_0={lon:.6f} +datum=WGS84 +units=m +no_defs"
     return MetricCRS(local, f"azimuthal equidistant projection around {lat:.4f}, {lon:.4f}")
 

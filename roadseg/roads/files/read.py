@@ -1,9 +1,9 @@
 """Reading vector files: layers with their attributes, road lines for scoring, polygons for areas of interest.
 
 Whatever GDAL opens is read layer by layer. Without a name the layer is the one that holds the kind of geometry asked
-for; a file with several such layers is refused, never guessed at. Multi-part lines come apart into their parts;
-heights and empty geometries are dropped. pyogrio brings a GDAL of its own and takes 0.2 s to load, so it is imported
-where a file is opened.
+for; of several, the one called roads or lines is taken, else the file is refused. Multi-part lines come apart into
+their parts; heights and empty geometries are dropped. pyogrio brings a GDAL of its own and takes 0.2 s to load, so it
+is imported where a file is opened.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -23,6 +23,9 @@ from roadseg.roads.files.layers import Box, VectorTable
 
 _LINES = (shapely.GeometryType.LINESTRING, shapely.GeometryType.MULTILINESTRING)
 _POLYGONS = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
+_ROAD_LAYERS = {"roads", "lines"}
+"""Names of layers that are taken among several: that of our own files, and that of OpenStreetMap extracts."""
+
 _FARTHEST = 1e9
 """Largest coordinate on Earth in any unit of a CRS, generously."""
 
@@ -94,6 +97,50 @@ def read_layer(
     )
 
 
+def read_road_layer(
+    path: Path,
+    layer: str | None,
+    *,
+    areas: bool = False,
+    cure: str,
+    columns: Collection[str] | None,
+    within: Callable[[str | None], Box] | None = None,
+) -> VectorTable:
+    """Read the layer with the roads: the one named, else the only one that may hold any, else ``roads`` or ``lines``.
+
+    Parameters
+    ----------
+    path
+        Anything GDAL opens, and GeoParquet where pyarrow is installed.
+    layer
+        Name of the layer.
+    areas
+        Whether roads may be areas, too.
+    cure
+        What to do if several layers may be meant, for the message.
+    columns, within
+        As of ``read_layer``.
+
+    Raises
+    ------
+    SceneError
+        If it cannot be read, or it is not clear which layer is meant.
+    """
+    table = read_geoparquet(path, columns) if path.exists() else None
+    return table or read_layer(path, layer or _road_layer(path, areas, cure), columns=columns, within=within)
+
+
+def _road_layer(path: Path, areas: bool, cure: str) -> str:
+    no_roads = ("POINT", "MULTIPOINT", *(() if areas else ("POLYGON", "MULTIPOLYGON", "CURVEPOLYGON", "MULTISURFACE")))
+    usable = [name for name, kind in geometry_layers(path).items() if kind not in no_roads]
+    named = [name for name in usable if name in _ROAD_LAYERS]
+    if not usable:
+        raise SceneError(f"{path} holds no lines{' and no areas' if areas else ''}; give a file with roads")
+    if len(usable) > 1 and len(named) != 1:
+        raise SceneError(f"{path} has several layers ({', '.join(usable)}); {cure}")
+    return usable[0] if len(usable) == 1 else named[0]
+
+
 def read_polygons(path: Path, *, layer: str | None = None) -> tuple[list[Polygon | MultiPolygon], str | None]:
     """Read the polygons of a vector file; those that cross themselves come back as the valid ones they are made of.
 
@@ -115,7 +162,7 @@ def read_polygons(path: Path, *, layer: str | None = None) -> tuple[list[Polygon
         not finite.
     """
     geometries, crs = _read_kinds(path, _POLYGONS, "polygons", layer)
-    _check_finite(geometries, path, "polygon")
+    check_finite(geometries, path, "polygon")
     broken = ~shapely.is_valid(geometries)
     if broken.any():
         mended = shapely.get_parts(shapely.make_valid(geometries[broken], method="structure"))
@@ -133,7 +180,7 @@ def read_lines(path: Path, *, layer: str | None = None) -> tuple[list[NDArray[np
     path
         Anything GDAL opens, and GeoParquet where pyarrow is installed.
     layer
-        Name of the layer; without it the only one that holds lines.
+        Name of the layer; without it the only one that holds lines, of several the one called roads or lines.
 
     Returns
     -------
@@ -148,7 +195,7 @@ def read_lines(path: Path, *, layer: str | None = None) -> tuple[list[NDArray[np
         or has a coordinate that is not finite.
     """
     geometries, crs = _read_kinds(path, _LINES, "lines", layer)
-    _check_finite(geometries, path, "line")
+    check_finite(geometries, path, "line")
     xy, line = shapely.get_coordinates(shapely.get_parts(geometries), return_index=True)
     return ([] if len(xy) == 0 else np.split(xy, np.flatnonzero(np.diff(line)) + 1)), crs
 
@@ -163,7 +210,13 @@ def _read_kinds(
     wanted = {name: _of_kinds(table.geometries, kinds) for name, table in tables.items()}
     holding = [name for name, rows in wanted.items() if len(rows)]
     if len(holding) > 1:
-        raise SceneError(f"{path} holds {noun} in several layers ({', '.join(holding)}); name one of them")
+        named = [name for name in holding if name in _ROAD_LAYERS and kinds == _LINES]
+        if len(named) != 1:
+            listed = ", ".join(holding)
+            raise SceneError(
+                f"{path} holds {noun} in several layers ({listed}); copy one to a file of its own, with ogr2ogr"
+            )
+        holding = named
     if holding:
         return wanted[holding[0]], tables[holding[0]].crs
     allowed = {"UNKNOWN", "GEOMETRYCOLLECTION", *(kind.name for kind in kinds)}
@@ -173,7 +226,8 @@ def _read_kinds(
     raise SceneError(f"{path} holds no {noun}; give a file that does")
 
 
-def _check_finite(geometries: NDArray[np.object_], path: Path, noun: str) -> None:
+def check_finite(geometries: NDArray[np.object_], path: Path, noun: str) -> None:
+    """Raise SceneError if a geometry has a coordinate that is not finite; ``noun`` says what it is."""
     if not np.isfinite(shapely.get_coordinates(geometries)).all():
         raise SceneError(f"{path} holds a coordinate that is not a finite number; repair that {noun} first")
 

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from roadseg.errors import SceneError, counted
 from roadseg.roads.files import road_tags
-from roadseg.roads.files.geoparquet import read_geoparquet
 from roadseg.roads.files.layers import Box
-from roadseg.roads.files.read import geometry_layers, read_layer
+from roadseg.roads.files.read import check_finite, read_road_layer
 from roadseg.training.data.widths import Widths
 
 _KINDS = (
@@ -27,7 +26,6 @@ _KINDS = (
     shapely.GeometryType.MULTIPOLYGON,
 )
 _POLYGONS = _KINDS[2:]
-_POINTS = ("POINT", "MULTIPOINT")
 Within = Callable[[str | None], Box]
 
 
@@ -78,8 +76,7 @@ def read_roads(path: Path, widths: Widths, *, layer: str | None = None, within: 
         If nothing tells how wide they are.
     """
     wanted = [*road_tags.COLUMNS, *([widths.attribute] if widths.attribute else [])]
-    table = read_geoparquet(path, wanted)
-    table = table or read_layer(path, layer or _only_layer(path), columns=wanted, within=within)
+    table = read_road_layer(path, layer, areas=True, cure="choose with --label-layer", columns=wanted, within=within)
     if widths.attribute and widths.attribute not in table.columns:
         raise SceneError(f"{path} has no attribute {widths.attribute}; name another with --width-attribute")
     if not len(table.geometries) and table.bounds:
@@ -100,21 +97,9 @@ def read_roads(path: Path, widths: Widths, *, layer: str | None = None, within: 
     keep &= areas | (width > 0)
     if not keep.any():
         raise SceneError(f"{path} holds no roads: {'; '.join(notes)}; give another file or --width-table")
-    if not np.isfinite(shapely.get_coordinates(table.geometries[keep])).all():
-        raise SceneError(f"{path} holds a coordinate that is not a finite number; repair that road first")
+    check_finite(table.geometries[keep], path, "road")
     said = tuple(f"{path.name}: {note}" for note in notes)
     return RoadLabels(table.geometries[keep], width[keep], table.crs, said, table.bounds)
-
-
-def _only_layer(path: Path) -> str:
-    """Return the layer that may hold roads; of several, the one called roads or lines."""
-    usable = [name for name, kind in geometry_layers(path).items() if kind not in _POINTS]
-    if not usable:
-        raise SceneError(f"{path} holds no lines and no areas; give a file with roads")
-    named = [name for name in usable if name in {"roads", "lines"}]
-    if len(usable) > 1 and len(named) != 1:
-        raise SceneError(f"{path} has several layers ({', '.join(usable)}); choose with --label-layer")
-    return named[0] if len(usable) > 1 else usable[0]
 
 
 def _picked(values: Sequence[Any] | None, rows: NDArray[np.bool_]) -> list[Any] | None:
