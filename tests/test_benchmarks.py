@@ -45,7 +45,7 @@ TINY = {
     "bench_start": {"COMMANDS": {"--help": ("--help",), "info": ("info",)}},
     "bench_training": {"TILE_PX": 80, "CROP": 48, "BATCH": 2, "BATCHES": 1},
     "bench_vectorize": {"MPX": 0.1},
-    "bench_vectorize_command": {"SIDES": (300,)},
+    "bench_vectorize_command": {"SIDES": (300,), "FILES": 2, "SMALL_PX": 200},
     "bench_vectorize_memory": {"SIDE": 300, "TILE_PX": 200, "BASE_MB": 1e6, "RUNS": (("dense", 1),)},
 }
 """Constants of each benchmark, made small."""

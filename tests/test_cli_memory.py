@@ -130,6 +130,17 @@ def test_commands_on_rasters_keep_their_memory(verb, say, monkeypatch):
     assert calls == ["kept"]
 
 
+@pytest.mark.parametrize("verb", ["train", "adapt"])
+def test_commands_that_train_keep_all_of_it(verb, say, library, monkeypatch):
+    calls = []
+    monkeypatch.setattr(f"roadseg.cli.{verb}.keep_freed_memory", calls.append)
+    assert say(verb, "none/", "-o", "model.safetensors").status == 1
+    assert calls == [memory.ALL_BYTES]
+    found = library(1 << 31)
+    assert memory.keep_freed_memory(*calls)
+    assert found.settings == {-3: 64 << 20, -1: -1, -8: 1}
+
+
 def test_imports_are_hardly_searched_for_garbage():
     code = (
         "import gc, sys\n"

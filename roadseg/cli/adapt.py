@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from roadseg.cli.memory import ALL_BYTES, keep_freed_memory
 from roadseg.cli.options import OUTPUT, with_options
 from roadseg.cli.terminal import AsJson, Progress, Quiet, Verbose, exit_statuses, print_json, terminal_listener
 from roadseg.settings import AdaptSettings, CardTexts
@@ -45,6 +46,7 @@ def adapt(
     with exit_statuses(verbose), terminal_listener(quiet=quiet, progress=progress, unit="steps") as listener:
         from roadseg.adapt import adapt as adapt_model
 
+        keep_freed_memory(ALL_BYTES)
         result = adapt_model(data, output, listener=listener, **options)
         if as_json:
             print_json("adapt", result.to_dict())

@@ -20,6 +20,9 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 _KEPT_BYTES = 128 << 20
 """Of the end of the heap, as much may be free."""
 
+ALL_BYTES = -1
+"""As much as there is: each step of training needs what the one before has freed."""
+
 _LARGEST_BYTES = (64 << 20, 32 << 20)
 """Larger arrays are given back; before 2.35 glibc allows 32 MiB at most. A block of a raster has 36 MiB."""
 
@@ -31,8 +34,8 @@ _FOR_WORKERS = {
 """The same in the environment of processes that are started."""
 
 
-def keep_freed_memory() -> bool:
-    """Ask glibc to keep what is freed; return whether it does.
+def keep_freed_memory(kept_bytes: int = _KEPT_BYTES) -> bool:
+    """Ask glibc to keep what is freed, and so much of it at the end of its heap; return whether it does.
 
     Other C libraries are left alone, and so is one that the environment has settings for.
     """
@@ -43,7 +46,7 @@ def keep_freed_memory() -> bool:
         process = ctypes.CDLL(None)
         process.gnu_get_libc_version  # noqa: B018
         kept = any(process.mallopt(_MMAP_THRESHOLD, size) for size in _LARGEST_BYTES)
-        if kept and process.mallopt(_TRIM_THRESHOLD, _KEPT_BYTES) and process.mallopt(_ARENA_MAX, 1):
+        if kept and process.mallopt(_TRIM_THRESHOLD, kept_bytes) and process.mallopt(_ARENA_MAX, 1):
             os.environ.update(_FOR_WORKERS)
             return True
     return False

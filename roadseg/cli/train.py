@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from roadseg.cli.memory import ALL_BYTES, keep_freed_memory
 from roadseg.cli.options import OUTPUT, with_options
 from roadseg.cli.streams import printable
 from roadseg.cli.terminal import (
@@ -96,6 +97,7 @@ def train(
     with exit_statuses(verbose), terminal_listener(quiet=quiet, progress=progress, unit="steps") as listener:
         from roadseg.train import train as train_model
 
+        keep_freed_memory(ALL_BYTES)
         result = train_model(place, output, listener=listener, **options)
         if as_json and leads:
             print_json("train", result.to_dict())

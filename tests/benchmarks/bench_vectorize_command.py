@@ -4,7 +4,8 @@
 
 Synthetic probability, dense (9 % road) and rural (under 1 %), each run in a process of its own.
 ``ROADSEG_BENCHMARK_SIDES`` lists the sides of the rasters in pixels, such as ``10000,30000``;
-``ROADSEG_BENCHMARK_WORKERS`` the numbers of workers.
+``ROADSEG_BENCHMARK_WORKERS`` the numbers of workers; ``ROADSEG_BENCHMARK_FILES`` is the number of dense rasters of
+1,500 px in one command.
 """
 
 import json
@@ -23,6 +24,8 @@ from rasterio.windows import Window as RasterWindow
 
 SIDES = [int(side) for side in os.environ.get("ROADSEG_BENCHMARK_SIDES", "4000,8000").split(",")]
 WORKERS = [int(count) for count in os.environ.get("ROADSEG_BENCHMARK_WORKERS", "1").split(",")]
+FILES = int(os.environ.get("ROADSEG_BENCHMARK_FILES", "50"))
+SMALL_PX = 1500
 LAND = {"dense": drawing.DENSE, "rural": drawing.RURAL}
 _TILE_PX = 5000
 
@@ -62,6 +65,17 @@ def test_time_and_memory_from_raster_to_package(tmp_path, land):
     measuring.show(f"GeoTIFF to GeoPackage, {land}", rows)
 
 
+@pytest.mark.benchmark
+def test_time_for_many_small_rasters(tmp_path):
+    """Each becomes a package in a folder."""
+    for number in range(FILES):
+        write_roads(tmp_path / f"{number:03}.tif", SMALL_PX, per_mpx=LAND["dense"])
+    runs = [measuring.in_own_process(__file__, tmp_path / "*.tif", f"{tmp_path}/roads/", n) for n in WORKERS]
+    rows = [(n, run["seconds"], run["cpu"], run["peak_mb"]) for n, run in zip(WORKERS, runs, strict=True)]
+    header = ("workers", "s", "processor s", "largest process MB")
+    measuring.show(f"{FILES} rasters of {SMALL_PX}² px", [header, *rows])
+
+
 def main() -> None:
     """Run the command once and print its figures; starting Python is part of them."""
     raster, target, workers = sys.argv[1:]
@@ -73,8 +87,8 @@ def main() -> None:
         "seconds": time.monotonic() - started,
         "cpu": used.ru_utime + used.ru_stime,
         "peak_mb": used.ru_maxrss / 1024,
-        "roads": json.loads(done.stdout)["roads"],
-        "file_mb": Path(target).stat().st_size / 1e6,
+        "roads": sum(json.loads(line)["roads"] for line in done.stdout.splitlines()),
+        "file_mb": sum(file.stat().st_size for file in [Path(target), *Path(target).glob("*")]) / 1e6,
     }
     print(json.dumps(figures))
 
