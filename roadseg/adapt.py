@@ -192,7 +192,7 @@ def _trainer(
         folder.remove_checkpoints()
     recipe = recipe_for(settings, original, parts)
     return Trainer(
-        original.network(recipe),
+        original.model(recipe),
         TileDataset(parts.learn, crop=recipe.crop),
         recipe,
         folder.path,

@@ -118,8 +118,8 @@ class Scarce(ResUNet):
 @pytest.fixture
 def scarce(network):
     engine = engine_of(network, batch=16)
-    engine.network.__class__ = Scarce
-    engine.network.tried = []
+    engine.model.__class__ = Scarce
+    engine.model.tried = []
     return engine
 
 
@@ -127,8 +127,8 @@ def test_out_of_memory_halves_the_batch_for_good(network, scarce):
     batch = windows(16)
     np.testing.assert_allclose(answers(scarce, [batch]), answers(engine_of(network), [batch]), atol=1e-6)
     assert scarce.batch_size == 2
-    assert scarce.network.tried[:4] == [16, 8, 4, 2]
-    assert sum(n for n in scarce.network.tried if n <= 2) == 16
+    assert scarce.model.tried[:4] == [16, 8, 4, 2]
+    assert sum(n for n in scarce.model.tried if n <= 2) == 16
 
 
 def test_what_a_failed_try_made_is_let_go_before_the_next(scarce):
@@ -151,11 +151,11 @@ def test_what_a_failed_try_made_is_let_go_before_the_next(scarce):
 def test_what_is_already_packed_is_cut_to_the_size_found(scarce):
     batch = windows(11)
     assert answers(scarce, [batch, batch[:7]]).shape == (18, 64, 64)
-    assert scarce.network.tried[-4:] == [2, 2, 2, 1]
+    assert scarce.model.tried[-4:] == [2, 2, 2, 1]
 
 
 def test_no_room_for_one_window_is_an_error_that_tells_the_cure(scarce):
-    scarce.network.limit = 0
+    scarce.model.limit = 0
     with pytest.raises(DeviceError, match=r"for even one window.*--device cpu"):
         answers(scarce, [windows(3)])
 
@@ -233,7 +233,7 @@ def test_float32_on_cuda_is_not_rounded_to_tf32(network, monkeypatch):
 
 def test_convolutions_see_tf32_switched_off_and_others_do_not(network, monkeypatch):
     engine, seen = engine_of(network), []
-    engine.network.register_forward_pre_hook(lambda *_: seen.append(torch.backends.cudnn.allow_tf32))
+    engine.model.register_forward_pre_hook(lambda *_: seen.append(torch.backends.cudnn.allow_tf32))
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     answers(engine, [windows(1)])
     assert seen == [False]
@@ -250,7 +250,7 @@ def test_tta_takes_the_pixels_to_the_device_once(network, monkeypatch):
             moved.append(tensor.shape)
         return move(tensor, *args, **kwargs)
 
-    engine.network.register_forward_pre_hook(lambda _, pixels: seen.append(len(pixels[0])))
+    engine.model.register_forward_pre_hook(lambda _, pixels: seen.append(len(pixels[0])))
     monkeypatch.setattr(torch.Tensor, "to", to)
     answers(engine, [windows(1)])
     assert (len(moved), seen) == (1, [1] * 8)

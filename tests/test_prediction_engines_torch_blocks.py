@@ -105,7 +105,7 @@ def test_only_windows_with_a_wanted_pixel_are_predicted(network):
     wanted = np.zeros((HEIGHT, WIDTH), dtype=bool)
     wanted[20:24, 70:140], wanted[80:110, 10:14], wanted[90:99, 120:] = True, True, True
     engine, seen = engine_of(network), []
-    engine.network.register_forward_pre_hook(lambda _, pixels: seen.append(len(pixels[0])))
+    engine.model.register_forward_pre_hook(lambda _, pixels: seen.append(len(pixels[0])))
     blocks = blocks_of(plan, values, valid, wanted)
     check_equal(engine, engine_of(network), plan, blocks)
     assert len(seen) == sum(prepare_block(*block).needed.sum() for block in blocks) < 40
@@ -115,7 +115,7 @@ def test_nothing_to_predict(network):
     plan = Plan(HEIGHT, WIDTH, whole(HEIGHT, WIDTH), WINDOW, 28, 112)
     values, valid = world()
     engine = engine_of(network)
-    engine.network.register_forward_pre_hook(lambda *_: pytest.fail("a window was predicted"))
+    engine.model.register_forward_pre_hook(lambda *_: pytest.fail("a window was predicted"))
     got = streamed(engine, plan, blocks_of(plan, values, np.zeros_like(valid)), "uint8")
     assert all((block.values == 255).all() and not block.valid.any() for block in got)
     assert streamed(engine, plan, [], "uint8") == []
@@ -131,7 +131,7 @@ def test_batches_have_one_size_and_run_on_across_rows_and_blocks(network):
     plan = Plan(HEIGHT, WIDTH, whole(HEIGHT, WIDTH), WINDOW, 28, 112)
     blocks, seen = blocks_of(plan, *world()), []
     engine = engine_of(network, batch=10)
-    engine.network.register_forward_pre_hook(lambda _, pixels: seen.append(len(pixels[0])))
+    engine.model.register_forward_pre_hook(lambda _, pixels: seen.append(len(pixels[0])))
     got = streamed(engine, plan, blocks, "uint8")
     count = sum(prepare_block(*block).needed.sum() for block in blocks)
     assert seen == [10] * -(-count // 10)
@@ -148,7 +148,7 @@ def test_batches_of_small_scenes_are_smaller_however_they_are_cut(network):
         plan = Plan(70, 100, Window(3, 0, 60, 95), WINDOW, 28, block_px)
         assert plan.window_count == 3 * 4
         engine, seen = engine_of(network, batch=64), []
-        engine.network.register_forward_pre_hook(lambda _, pixels, seen=seen: seen.append(len(pixels[0])))
+        engine.model.register_forward_pre_hook(lambda _, pixels, seen=seen: seen.append(len(pixels[0])))
         streamed(engine, plan, blocks_of(plan, values, valid), "uint8")
         sizes |= set(seen)
     assert sizes == {16}
@@ -187,7 +187,7 @@ def test_nan_for_a_valid_pixel_is_an_error_that_tells_the_cure(network, dtype):
         logits[..., 3, 4] = torch.nan
         return logits
 
-    engine.network.register_forward_hook(overflow)
+    engine.model.register_forward_hook(overflow)
     with pytest.raises(ModelError, match=r"NaN for valid pixels.*--precision float32"):
         streamed(engine, plan, blocks_of(plan, values, valid), dtype)
     valid[3::28, 4::28] = False  # the places of the NaNs
@@ -208,12 +208,12 @@ class Scarce(ResUNet):
 def test_out_of_memory_halves_the_batch_for_good(network):
     plan = Plan(HEIGHT, WIDTH, whole(HEIGHT, WIDTH), WINDOW, 28, 112)
     blocks, engine = blocks_of(plan, *world()), engine_of(network, batch=16)
-    engine.network.__class__ = Scarce
+    engine.model.__class__ = Scarce
     got = streamed(engine, plan, blocks, "uint8")
     assert engine.batch_size == 2
     expected = streamed(engine_of(network, batch=2), plan, blocks, "uint8")
     assert all((block.values == same.values).all() for block, same in zip(got, expected, strict=True))
-    engine.network.limit = 0
+    engine.model.limit = 0
     with pytest.raises(DeviceError, match=r"for even one window.*--device cpu"):
         streamed(engine, plan, blocks, "uint8")
 
@@ -254,7 +254,7 @@ def test_the_host_waits_for_results_alone(network, monkeypatch):
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # which does not know the meta device
     plan = Plan(60, 90, whole(60, 90), WINDOW, 28, 56)
     engine = engine_of(network, batch=8)
-    engine.network.to("meta")
+    engine.model.to("meta")
     blocks = [prepare_block(*block) for block in blocks_of(plan, *world(60, 90))]
     transfers = Nowhere()
     stream = BlockStream(engine._predict, lambda: 8, transfers, "uint8")

@@ -67,5 +67,5 @@ def test_another_model_gets_the_calibration_of_an_engine() -> None:
     other = ResUNet(width=4).eval()
     made = calibrated_like(engine, other)
     assert (made.mean, made.std, made.temperature, made.bias) == ((0.5,) * 3, (0.2,) * 3, 1.5, -0.3)
-    weights = [one.state_dict()["bridge.conv2.weight"].float() for one in (made.network, other)]
+    weights = [one.state_dict()["bridge.conv2.weight"].float() for one in (made.model, other)]
     assert torch.allclose(*weights, atol=0.01)

@@ -1,6 +1,6 @@
 """What is settled before the first block of a scene: area, grids, blocks, and what is written where.
 
-scene's grid ──scaled to the model's GSD──▶ model's grid      windows, blocks and the network live here
+scene's grid ──scaled to the model's GSD──▶ model's grid      windows, blocks and the model live here
 ▲                                          │
 └──── regridded, if both differ and ───────┘
 the scene's own pixels are wanted

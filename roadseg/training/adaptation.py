@@ -93,8 +93,8 @@ class Original:
         calibration = Calibration(card.temperature, card.bias)
         return engine_of(model.to(self.device), card.mean, card.std, calibration=calibration)
 
-    def network(self, recipe: TrainSettings) -> ResUNet:
-        """Return the network to train, on the device, its calibration part of its weights."""
+    def model(self, recipe: TrainSettings) -> ResUNet:
+        """Return the model to train, on the device, its calibration part of its weights."""
         return initial_model(self.card.bands, replace(recipe, start=str(self.path)))[0].to(self.device)
 
     def scorer(self, areas: Sequence[DevArea]) -> DevScorer:
@@ -220,7 +220,7 @@ def blended(original: Original, trainer: Trainer) -> ResUNet:
     On the new imagery that costs next to nothing, elsewhere much less is forgotten. Source: Wortsman et al. 2022
     (arXiv:2109.01903, weight-space ensembles for fine-tuning).
     """
-    trained, before = trainer.averaged(), original.network(trainer.settings).state_dict()
+    trained, before = trainer.averaged(), original.model(trainer.settings).state_dict()
     mixed = {
         name: before[name].lerp(value, _SHARE) if value.dtype.is_floating_point else value
         for name, value in trained.state_dict().items()

@@ -1,4 +1,4 @@
-"""Calibrate a trained network on the dev tiles, score it there, and write both into its model card."""
+"""Calibrate a trained model on the dev tiles, score it there, and write both into its model card."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +20,7 @@ from roadseg.training.figures import TileSample
 
 @dataclass(frozen=True)
 class CalibrationResult:
-    """Calibration of a network, the threshold that belongs to it, and the scores on the dev tiles.
+    """Calibration of a model, the threshold that belongs to it, and the scores on the dev tiles.
 
     Parameters
     ----------
@@ -50,14 +50,14 @@ class CalibrationResult:
 
 
 def calibrate_and_score(
-    network: ResUNet, card: ModelCard, scorer: DevScorer, goal: CalibrationGoal, *, data: str, pictures: int = 2,
+    model: ResUNet, card: ModelCard, scorer: DevScorer, goal: CalibrationGoal, *, data: str, pictures: int = 2,
     domains: Sequence[tuple[str, DevScorer]] = (), shift_tiles: int = 0,
 ) -> CalibrationResult:  # fmt: skip
-    """Calibrate and score a network; without dev tiles it stays uncalibrated and unscored.
+    """Calibrate and score a model; without dev tiles it stays uncalibrated and unscored.
 
     Parameters
     ----------
-    network, card
+    model, card
         Network to score, and the card with the normalization of its input.
     scorer
         Scorer of the dev tiles.
@@ -74,8 +74,8 @@ def calibrate_and_score(
     """
     if not scorer.areas:
         return CalibrationResult()
-    calibration, threshold, before, others = scorer.calibrate(engine_of(network, card.mean, card.std), goal, domains)
-    engine = engine_of(network, card.mean, card.std, calibration=calibration)
+    calibration, threshold, before, others = scorer.calibrate(engine_of(model, card.mean, card.std), goal, domains)
+    engine = engine_of(model, card.mean, card.std, calibration=calibration)
     score, each = scorer.score_each(engine, threshold=threshold)
     samples = scorer.samples(engine, each, score.threshold, count=pictures)
     with_road = np.flatnonzero(~np.isnan(each)).tolist()
@@ -144,11 +144,11 @@ def domain_measurements(scores: Sequence[DomainScore]) -> list[Measurement]:
 
 
 def engine_of(
-    network: ResUNet, mean: tuple[float, ...], std: tuple[float, ...], *, calibration: Calibration | None = None
+    model: ResUNet, mean: tuple[float, ...], std: tuple[float, ...], *, calibration: Calibration | None = None
 ) -> TorchEngine:
-    """Return an engine that predicts as ``roadseg predict`` does, on the device of the network."""
-    logits, device = calibration or Calibration(), str(next(network.parameters()).device)
-    return TorchEngine(network, mean, std, EngineSettings(device), temperature=logits.temperature, bias=logits.bias)
+    """Return an engine that predicts as ``roadseg predict`` does, on the device of the model."""
+    logits, device = calibration or Calibration(), str(next(model.parameters()).device)
+    return TorchEngine(model, mean, std, EngineSettings(device), temperature=logits.temperature, bias=logits.bias)
 
 
 def with_calibration(card: ModelCard, result: CalibrationResult) -> ModelCard:

@@ -76,7 +76,7 @@ def read_config(path: Path) -> dict[str, Any]:
 def settings_from_options(options: Mapping[str, Any]) -> TrainSettings:
     """Return the settings of a run: its options over ``--set``, over ``--config``, over the recipe.
 
-    A model to start from fixes the width and the upsampling of the network, unless they are set.
+    A model to start from fixes the width and the upsampling, unless they are set.
 
     Raises
     ------

@@ -100,11 +100,11 @@ def _by_torch(path: Path, settings: EngineSettings) -> LoadedModel:
     from roadseg.model.weights import load_model
     from roadseg.prediction.engines.torch import TorchEngine
 
-    network, card = load_model(path)
+    model, card = load_model(path)
     devices, why = choose_devices(settings.device)
     engines = [
         TorchEngine(
-            network, card.mean, card.std, replace(settings, device=one), temperature=card.temperature, bias=card.bias
+            model, card.mean, card.std, replace(settings, device=one), temperature=card.temperature, bias=card.bias
         )
         for one in devices
     ]

@@ -49,7 +49,7 @@ def averages(engine: Engine) -> bool:
 
 
 def without_average(engine: Engine) -> Engine:
-    """Return an engine, or a group of them, that answers for windows as they are, with the same network."""
+    """Return an engine, or a group of them, that answers for windows as they are, with the same model."""
     return _each(engine, [_plain(one) for one in engines_of(engine)])
 
 

@@ -41,7 +41,7 @@ class SideBySide:
         count = thread_count()
         self.batches = min(count, _MOST)
         self.threads = count // self.batches
-        self._pool = ThreadPoolExecutor(self.batches, "roadseg-network", initializer=prepare, initargs=(self.threads,))
+        self._pool = ThreadPoolExecutor(self.batches, "roadseg-batch", initializer=prepare, initargs=(self.threads,))
 
     def __call__(self, function: Callable[[Given], Found], batches: Iterable[Given]) -> Iterator[Found]:
         """Yield the answers of a function for all batches, in order; one batch more than needed is ready to start."""

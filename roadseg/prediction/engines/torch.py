@@ -47,8 +47,8 @@ class TorchEngine:
 
     Parameters
     ----------
-    network
-        The network; a copy is prepared for prediction and moved to the device.
+    model
+        The ResUNet; a copy is prepared for prediction and moved to the device.
     mean, std
         Normalization per band on the 0–1 scale, from the model card.
     settings
@@ -71,7 +71,7 @@ class TorchEngine:
 
     def __init__(
         self,
-        network: ResUNet,
+        model: ResUNet,
         mean: tuple[float, ...],
         std: tuple[float, ...],
         settings: EngineSettings,
@@ -81,15 +81,15 @@ class TorchEngine:
     ) -> None:
         self._device, why = choose_device(settings.device)
         self.precision = fastest_precision(settings.precision, self._device)
-        self.batch_size = settings.batch_size or choose_batch(self._device, network.width)
+        self.batch_size = settings.batch_size or choose_batch(self._device, model.width)
         self.device = str(self._device)
         self._transfers = Transfers(self._device)
         self.mean, self.std, self.temperature, self.bias = mean, std, temperature, bias
         self.tta = settings.tta
         torch.get_num_threads()  # else the thread that asks first takes what those of a CPU's batches set for its own
         self._side_by_side = SideBySide(torch.set_num_threads) if self._device.type == "cpu" else None
-        prepared = _in_precision(for_prediction(network), self.precision)
-        self.network = prepared.to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        prepared = _in_precision(for_prediction(model), self.precision)
+        self.model = prepared.to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.description = f"device {self._device} ({why}), {self.precision}, batches of {self.batch_size}"
         self.numerics = f"{self._device.type} {self.precision}{' symmetric' if self.tta else ''}"
 
@@ -121,7 +121,7 @@ class TorchEngine:
         Raises
         ------
         ModelError
-            If the network returns NaN for a valid pixel.
+            If the model returns NaN for a valid pixel.
         DeviceError
             If the device has too little memory.
         """
@@ -191,7 +191,7 @@ class TorchEngine:
 
     def _probability(self, pixels: Tensor) -> Tensor:
         return road_probability(
-            self.network,
+            self.model,
             pixels,
             self.mean,
             self.std,
@@ -201,12 +201,12 @@ class TorchEngine:
         )
 
 
-def _in_precision(network: ResUNet, precision: Precision) -> ResUNet:
+def _in_precision(model: ResUNet, precision: Precision) -> ResUNet:
     """Convert the convolution weights once; autocast would convert them again for every batch, to the same numbers."""
-    for module in network.modules():
+    for module in model.modules():
         if isinstance(module, nn.Conv2d):
             module.to(getattr(torch, precision))
-    return network
+    return model
 
 
 class _WithoutTf32:
@@ -249,13 +249,13 @@ def choose_batch(device: torch.device, width: int) -> int:
     return min(most, 1 << max(0, fitting.bit_length() - 1))
 
 
-def for_prediction(network: ResUNet) -> ResUNet:
+def for_prediction(model: ResUNet) -> ResUNet:
     """Return a copy with each batch norm that follows a convolution folded into it, and the head into the last block.
 
     The result only differs by rounding, with fewer passes over memory.
     """
-    copy = ResUNet(bands=network.bands, width=network.width, upsample=network.upsample)
-    copy.load_state_dict(network.state_dict())
+    copy = ResUNet(bands=model.bands, width=model.width, upsample=model.upsample)
+    copy.load_state_dict(model.state_dict())
     copy.eval().requires_grad_(requires_grad=False)
     for block in copy.modules():
         pairs = {"StemBlock": ("conv1", "norm"), "ResidualBlock": ("conv1", "norm2")}
@@ -267,9 +267,9 @@ def for_prediction(network: ResUNet) -> ResUNet:
     return copy
 
 
-def _fold_head(network: ResUNet) -> None:
+def _fold_head(model: ResUNet) -> None:
     """Fold the head into the two convolutions whose sum it is applied to."""
-    weights = network.state_dict()
+    weights = model.state_dict()
     head = weights["head.weight"][:, :, 0, 0]  # (1, width)
     for name, shift in (("conv2", weights["head.bias"]), ("shortcut", 0)):
         weight, bias = (weights[f"decoder1.residual.{name}.{part}"] for part in ("weight", "bias"))
@@ -277,5 +277,5 @@ def _fold_head(network: ResUNet) -> None:
         folded = nn.Conv2d(weight.shape[1], 1, size, padding=size // 2).requires_grad_(requires_grad=False)
         folded.weight.copy_(torch.einsum("ow,wikl->oikl", head, weight))
         folded.bias.copy_(head @ bias + shift)  # type: ignore[union-attr]
-        setattr(network.decoder1.residual, name, folded)
-    network.add_module("head", nn.Identity())
+        setattr(model.decoder1.residual, name, folded)
+    model.add_module("head", nn.Identity())

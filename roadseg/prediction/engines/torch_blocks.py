@@ -1,7 +1,7 @@
 """Blocks on a device: rows of pixels go there once, windows are cut and blended there, bytes come back.
 
     host     pixels of a row of windows ──▶                                              ──▶ rows of the core, uint8
-    device              windows ─▶ batches ─▶ network ─▶ strip ─▶ blended with the last one
+    device              windows ─▶ batches ─▶ model ─▶ strip ─▶ blended with the last one
 
 All batches have one size, so that the same kernels compute every window; they run on across rows and blocks, and only
 the last one is padded. The blending is that of ``blend``, operation by operation, where at most two windows overlap
@@ -88,7 +88,7 @@ class BlockStream:
         Raises
         ------
         ModelError
-            If the network returns NaN for a useful pixel.
+            If the model returns NaN for a useful pixel.
         """
         out: NDArray[Any] = np.empty((0, 0))
         for block, part, arrived in _behind(self._blended(self._predicted(blocks)), _ROWS_BEHIND):
