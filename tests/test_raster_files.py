@@ -46,6 +46,13 @@ def test_images_and_masks_are_refused_in_the_same_words(
         opened(tmp_path / name)
 
 
+@pytest.mark.parametrize(("name", "form"), [("a.ecw", "ECW"), ("a.SID", "MrSID")])
+def test_formats_that_need_a_licence_are_named(tmp_path: Path, name: str, form: str) -> None:
+    (tmp_path / name).write_bytes(b"anything")
+    with pytest.raises(SceneError, match=f"GDAL reads {form} only with a licensed driver, so convert it"):
+        open_input(str(tmp_path / name))
+
+
 @pytest.mark.parametrize(("retries", "requests"), [(None, 4), ("1", 2)])
 def test_a_server_that_is_busy_is_asked_again(
     monkeypatch: pytest.MonkeyPatch, retries: str | None, requests: int

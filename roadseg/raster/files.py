@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cache
 from os import PathLike
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Self
 
 import rasterio
@@ -41,6 +41,7 @@ _HTTP = {
 _SERVERS = "curl|s3|gs|az|adls|oss|swift|webhdfs|hdfs"
 _REMOTE = re.compile(rf"[a-z0-9+]{{2,}}://|.*/vsi({_SERVERS})(_streaming)?[/?]", re.IGNORECASE)
 _LOCAL = ("file://", "zip://", "tar://", "gzip://")
+_LICENSED = {".ecw": "ECW", ".sid": "MrSID"}
 _MOSAIC_LEVELS = 8
 _NAME_PARTS = re.compile(r'/vsi\w+/|[,:?&=<>{}"]')
 """What separates files in names such as ``/vsisubfile/0_99,a.tif`` and ``NETCDF:"a.nc":roads``."""
@@ -159,6 +160,9 @@ def open_input(path: str) -> DatasetReader:
 
 def _cure(path: str, said: str) -> str:
     """Return what to do about a raster that GDAL cannot open, given what it said."""
+    form = _LICENSED.get(PurePath(path).suffix.lower())
+    if form and "not recognized" in said:
+        return f"GDAL reads {form} only with a licensed driver, so convert it to a GeoTIFF with a program that has one"
     if not is_remote(path):
         return "check the file"
     return "download it first" if "Range downloading" in said else "check address, connection and credentials"
