@@ -22,6 +22,7 @@ from roadseg.progress import Listener
 from roadseg.settings import CardTexts, DataSettings, RecipeSettings, TrainOptions, TrainSettings
 from roadseg.settings.option import check_keywords, from_options
 from roadseg.training.calibrate import calibrate_and_score, with_calibration
+from roadseg.training.calibrate_only import calibrate_model
 from roadseg.training.card import card_of_run
 from roadseg.training.data.load import load_domains, load_training_data
 from roadseg.training.data.pairs import training_files
@@ -30,7 +31,6 @@ from roadseg.training.distributed import join_process_group
 from roadseg.training.gradients import require_compiler
 from roadseg.training.initial import initial_model
 from roadseg.training.loop import Trainer
-from roadseg.training.recalibrate import calibrate_model
 from roadseg.training.recipes import data_from_options, settings_from_options
 from roadseg.training.report import RunReport, TrainResult, report_calibration
 from roadseg.training.run_folder import RunFolder

@@ -333,6 +333,17 @@ def test_labels_that_teach_nothing(
     assert not list(tmp_path.glob("mine*"))
 
 
+def test_roads_where_the_scene_has_no_pixels(
+    say: Callable[..., Said], roads: Path, start: Path, tmp_path: Path
+) -> None:
+    place = Affine(1, 0, CORNER[0], 0, -1, CORNER[1])
+    corner = write_raster(tmp_path / "corner.tif", draw(streets())[0][:, :40, :40], crs=UTM, transform=place)
+    done = say("adapt", corner, "--labels", roads, "--model", start, "-o", tmp_path / "mine.safetensors")
+    assert done.status == 1
+    assert done.error == "no road of roads.gpkg lies where the images have pixels; add roads, or check --aoi"
+    assert not list(tmp_path.glob("mine*"))
+
+
 def test_empty_maps_and_void_masks(say: Callable[..., Said], scene: Path, start: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty.gpkg"
     pyogrio.raw.write(empty, np.array([], dtype=object), [], [], crs=UTM, geometry_type="LineString")

@@ -25,13 +25,13 @@ from roadseg.model.weights import load_model, save_model
 from roadseg.progress import Listener
 from roadseg.settings import CalibrationGoal, CardTexts, DataSettings, TrainSettings, WeightType
 from roadseg.train import TrainResult, train, train_model
+from roadseg.training.calibrate_only import calibrate_model
 from roadseg.training.checkpoint import read_checkpoint, write_checkpoint
 from roadseg.training.data.pairs import find_tile_pairs
 from roadseg.training.data.tiles import MemoryTile
 from roadseg.training.data.validate import shared_gsd
 from roadseg.training.dev_score import DevScore
 from roadseg.training.gradients import require_compiler
-from roadseg.training.recalibrate import calibrate_model
 from roadseg.training.recipes import merge_settings, read_config
 from roadseg.training.shifts import SHIFTS
 

@@ -126,7 +126,7 @@ def load_ground(
     plots = tuple(read_plots(_candidates(tiles, scenes, parts, settings.seed)))
     if not any((plot.label == 1).any() for plot in plots):
         where = settings.labels.name if settings.labels else "the masks"
-        raise TrainingError(f"{where} show no road on the ground of the images; add roads, or check --aoi")
+        raise TrainingError(f"no road of {where} lies where the images have pixels; add roads, or check --aoi")
     remark = coverage_remark(plots, scenes.values())
     return LabelledPlots(plots, gsd_range_of(tiles), _name(data, settings), remark)
 

@@ -1,4 +1,4 @@
-"""Calibrate and score a model that has been trained before: the second half of training."""
+"""``roadseg train --steps 0``: calibrate and score a trained model again, the second half of training alone."""
 
 import time
 from dataclasses import asdict, replace
