@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 import rasterio
+import torch
 from affine import Affine
 
 from roadseg.model.weights import load_model
@@ -55,7 +56,8 @@ def test_no_benchmark_is_left_out():
     assert {path.stem for path in FOLDER.glob("bench_*.py")} == set(TINY)
 
     programs = {path.stem for path in FOLDER.glob("*.py") if "def main()" in path.read_text()} - set(TINY)
-    assert programs == {"widen_model", "train_models", "snapshot_model", "bundle_model", "peers"}  # bench_peers runs it
+    models = {"widen_model", "train_models", "snapshot_model", "average_models", "bundle_model"}
+    assert programs == {*models, "peers"}  # bench_peers runs it
 
 
 def in_this_process(script, *arguments):
@@ -215,7 +217,16 @@ def test_the_scripts_that_make_models(tmp_path, monkeypatch, model_file, say):
     assert script("train_models", *chunk) == 3
     script("snapshot_model", out / "standard.run", out / "snapshot.safetensors")
     assert load_model(out / "snapshot.safetensors")[1].recipe["steps_taken"] > 0
-    script("bundle_model", out / "snapshot.safetensors", "standard", tmp_path, "--data", tiles)
+    script(
+        "average_models",
+        out / "mean.safetensors",
+        f"{out / 'snapshot.safetensors'}=0.5",
+        f"{out / 'wide.safetensors'}=0.5",
+    )
+    members = [load_model(out / f"{name}.safetensors")[0].state_dict() for name in ("mean", "snapshot", "wide")]
+    for mean, *others in zip(*(state.values() for state in members), strict=True):
+        torch.testing.assert_close(mean, (others[0] + others[1]) / 2 if mean.is_floating_point() else others[0])
+    script("bundle_model", out / "mean.safetensors", "standard", tmp_path, "--data", tiles)
     network, card = load_model(tmp_path / "standard.safetensors")
     assert (network.width, card.name) == (4, "standard")
     assert card.seen

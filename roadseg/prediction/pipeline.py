@@ -25,14 +25,14 @@ from roadseg.prediction.plan import ScenePlan
 from roadseg.prediction.reader import BlockReader
 from roadseg.prediction.writer import BlockWriter
 from roadseg.progress import Listener
-from roadseg.raster.encoding import LIKELY_ROAD, SURELY_ROAD, Product, count_road, encode, threshold_mask
+from roadseg.raster.encoding import MAYBE_ROAD, SURELY_ROAD, Product, count_road, encode, threshold_mask
 from roadseg.raster.partial import Partial, block_file, block_name
 from roadseg.raster.regrid import RegriddedRaster
 from roadseg.raster.scene import Scene
 from roadseg.windows import Block, PlannedBlock, Window
 
-KNOWN, ROAD, LIKELY, SURE = "KNOWN", "ROAD", "LIKELY", "SURE"
-"""Tags of block files: how many pixels are valid, road (at the threshold), likely and surely road."""
+KNOWN, ROAD, MAYBE, SURE = "KNOWN", "ROAD", "MAYBE", "SURE"
+"""Tags of block files: how many pixels are valid, road (at the threshold), maybe and surely road."""
 
 
 def predict_blocks(
@@ -199,10 +199,10 @@ def block_files(
     ``judged`` is what one view of several gave, by which recalibration judges how sure the model is.
     """
     values = _stored(block, products[0])
-    known, road, likely, sure = count_road(values, threshold, LIKELY_ROAD, SURELY_ROAD)
+    known, road, maybe, sure = count_road(values, threshold, MAYBE_ROAD, SURELY_ROAD)
     if judged is not None and judged is not block:
-        _, likely, sure = count_road(_stored(judged, products[0]), LIKELY_ROAD, SURELY_ROAD)
-    counts = {KNOWN: known, ROAD: road, LIKELY: likely, SURE: sure}
+        _, maybe, sure = count_road(_stored(judged, products[0]), MAYBE_ROAD, SURELY_ROAD)
+    counts = {KNOWN: known, ROAD: road, MAYBE: maybe, SURE: sure}
     for product in products:
         data = threshold_mask(values, threshold) if product.colours else values
         yield block_name(product, block.window), block_file(product, block.window, data, counts)

@@ -1,10 +1,10 @@
 """Recalibration: probabilities are raised in scenes where the model is unsure of the roads it finds.
 
-Of the pixels that are road to a model (0.5), a share is surely road (0.9): more than half at home, which is on the
-tiles it was calibrated with, and as little as a third of that in places unlike them. There the model does find roads,
-but below 0.5:
+Of the pixels that may be road to a model (0.3), a share surely is (0.95): a quarter to two fifths at home, which is on
+the tiles it was calibrated with, and as little as a tenth of that in places unlike them. There the model does find
+roads, but below 0.5:
 
-    share that is sure, of that at home     0.4 and less   …   0.8 and more
+    share that is sure, of that at home     0.2 and less   …   0.5 and more
     becomes 0.5                                     0.15   …   0.50
     becomes 0.25                                    0.11   …   0.25
 
@@ -25,14 +25,14 @@ from numpy.typing import NDArray
 
 from roadseg.errors import counted
 from roadseg.model.device import processor_count
-from roadseg.prediction.pipeline import KNOWN, LIKELY, SURE, store_block
+from roadseg.prediction.pipeline import KNOWN, MAYBE, SURE, store_block
 from roadseg.prediction.plan import ScenePlan
 from roadseg.progress import Listener
 from roadseg.raster.encoding import LEVELS, NODATA, Product
 from roadseg.raster.partial import Partial
 from roadseg.windows import Block, PlannedBlock
 
-_LEAST, _MOST = 0.4, 0.8
+_LEAST, _MOST = 0.2, 0.5
 """Where the share, divided by that at home, makes most of a difference, and where it makes none."""
 _LOWEST = 0.15
 """The probability that becomes 0.5 where the model is least sure."""
@@ -45,7 +45,7 @@ _MOST_THREADS = 4
 """Each holds a block several times."""
 _STRIP_ROWS = 64
 _DOUBT = 0.0005
-"""As many of all pixels are taken for roads as sure as at home: where hardly any road is found, little can be told."""
+"""As many of all pixels are counted as roads as sure as at home: where hardly any road is found, little can be told."""
 _FEWEST_PX = 100
 """With fewer pixels of road, some 15 m, nothing can be told."""
 
@@ -75,12 +75,12 @@ def recalibrate(scene: str, plan: ScenePlan, partial: Partial, listener: Listene
     if home is None:
         return plan
     cores = [block.core for block in plan.blocks]
-    known, likely, sure = partial.totals(plan.predicted[0], cores, KNOWN, LIKELY, SURE)
-    half = becomes_half_in((known, likely, sure), home)
+    known, maybe, sure = partial.totals(plan.predicted[0], cores, KNOWN, MAYBE, SURE)
+    half = becomes_half_in((known, maybe, sure), home)
     if half is None:
         listener.report("the model finds too few roads to tell how sure it is of them")
         return plan
-    told = f"{sure / likely:.0%} of the roads it finds ({home:.0%} at home)"
+    told = f"{sure / maybe:.0%} of the roads it finds ({home:.0%} at home)"
     if half == 0.5:
         listener.report(f"the model is sure of {told}; probabilities stay as they are")
         return plan
@@ -107,13 +107,13 @@ def becomes_half_in(counts: Sequence[int], at_home: float) -> float | None:
     Parameters
     ----------
     counts
-        How many of its pixels are valid, how many of these are likely road, and how many surely.
+        How many of its pixels are valid, how many of these may be road, and how many surely are.
     at_home
-        The share of likely road that is surely road at home.
+        The share of these that surely is road at home.
     """
-    known, likely, sure = counts
+    known, maybe, sure = counts
     doubt = _DOUBT * known
-    return None if likely < _FEWEST_PX else becomes_half((sure + doubt * at_home) / (likely + doubt), at_home)
+    return None if maybe < _FEWEST_PX else becomes_half((sure + doubt * at_home) / (maybe + doubt), at_home)
 
 
 def becomes_half(share: float, at_home: float) -> float:

@@ -18,8 +18,8 @@ LEVELS = 254
 
 NODATA = 255
 
-LIKELY_ROAD, SURELY_ROAD = 0.5, 0.9
-"""Probabilities from which a pixel counts as likely and as surely road, see ``prediction.recalibration``."""
+MAYBE_ROAD, SURELY_ROAD = 0.3, 0.95
+"""Probabilities from which a pixel may be road and from which it surely is, see ``prediction.recalibration``."""
 
 ATTRIBUTION = "ROADSEG_ATTRIBUTION"
 """Tag that says whom to credit."""
@@ -159,15 +159,15 @@ def _lowest_reaching(threshold: float) -> int:
 
 
 def sure_share(counts: NDArray[np.int64]) -> float | None:
-    """Return the share of road pixels that surely are road; None without any.
+    """Return which share of the pixels that may be road surely is; None without any.
 
     Parameters
     ----------
     counts
         (256,) numbers of pixels by level, probability × 254; the last one is nodata.
     """
-    road, sure = (int(counts[_lowest_reaching(threshold) : -1].sum()) for threshold in (LIKELY_ROAD, SURELY_ROAD))
-    return sure / road if road else None
+    maybe, sure = (int(counts[_lowest_reaching(threshold) : -1].sum()) for threshold in (MAYBE_ROAD, SURELY_ROAD))
+    return sure / maybe if maybe else None
 
 
 def byte_profile(grid: Grid) -> dict[str, Any]:

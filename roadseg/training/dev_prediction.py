@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from roadseg.prediction.block import predict_block
 from roadseg.prediction.engines.torch import TorchEngine
 from roadseg.prediction.recalibration import becomes_half_in, recalibrated
-from roadseg.raster.encoding import LIKELY_ROAD, SURELY_ROAD, count_road, dequantize, quantize
+from roadseg.raster.encoding import MAYBE_ROAD, SURELY_ROAD, count_road, dequantize, quantize
 from roadseg.raster.regrid import needed_window, regrid
 from roadseg.raster.scene import Scene, as_bytes
 from roadseg.settings import PredictSettings
@@ -79,7 +79,7 @@ def scene_halves(tiles: Iterable[DevTile], sure_at_home: float) -> dict[TilePair
     """
     counts: dict[TilePair, NDArray[np.int64]] = {}
     for tile in tiles:
-        found = np.array(count_road(quantize(tile.probability, tile.valid), LIKELY_ROAD, SURELY_ROAD))
+        found = np.array(count_road(quantize(tile.probability, tile.valid), MAYBE_ROAD, SURELY_ROAD))
         scene = tile.area.tile.pair
         counts[scene] = counts[scene] + found if scene in counts else found
     halves = {scene: becomes_half_in(found.tolist(), sure_at_home) for scene, found in counts.items()}
