@@ -16,7 +16,7 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterWindow
 
 from roadseg.errors import SceneError
-from roadseg.raster.files import OpenFile, local_files, many_threads, open_input, open_raster, remote_sizes, unreadable
+from roadseg.raster.files import OpenFile, decompressing, local_files, open_input, open_raster, remote_sizes, unreadable
 from roadseg.raster.grid import grid_of
 from roadseg.raster.resample import resample, taps
 from roadseg.raster.scene_settings import SceneSettings, choose_bands, choose_grid
@@ -60,7 +60,7 @@ class Scene(OpenFile):
 
     def __init__(self, path: str, settings: SceneSettings) -> None:
         self.path, self.settings = path, settings
-        with many_threads():
+        with decompressing(path):
             self._file = open_input(path)
         try:
             self._prepare()
@@ -197,7 +197,7 @@ class Scene(OpenFile):
         levels = self._file.overviews(self.bands[0])
         usable = [index for index, level in enumerate(levels) if level <= shrink]
         if usable:
-            with many_threads():
+            with decompressing(self.path):
                 self._source = open_raster(self.path, overview_level=usable[-1])
 
     def _choose_stretch(self) -> tuple[tuple[float, float], ...]:
