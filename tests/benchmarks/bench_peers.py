@@ -32,7 +32,18 @@ ONLY: tuple[str, ...] = ()
 def commands() -> dict[str, list[str]]:
     """Return what can run here by name, without the paths of the scene and the output."""
     kinds = ["float32", *(["bfloat16"] if cpu_has_bfloat16() else [])]
-    ours = [sys.executable, "-m", "roadseg", "predict", "--model", peers.MODEL, "--device", "cpu", "-q"]
+    ours = [
+        sys.executable,
+        "-m",
+        "roadseg",
+        "predict",
+        "--model",
+        peers.MODEL,
+        "--device",
+        "cpu",
+        "--no-recalibrate",
+        "-q",
+    ]
     found = {"roadseg": ours}
     for engine in ("openvino", "onnx", "torch"):
         for kind in kinds if is_installed(engine) else []:
