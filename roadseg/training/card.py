@@ -81,7 +81,12 @@ def recipe_for_card(
     """
     recipe = {name: value for name, value in asdict(settings).items() if value is not None}
     if start is not None:
-        recipe["start"] = {"name": start.name, "hash": start.hash, "recipe": start.recipe}
+        recipe["start"] = as_start(start)
     if teacher is not None:
         recipe["teacher"] = {"name": teacher.name, "hash": teacher.hash}
     return {**recipe, **facts}
+
+
+def as_start(card: ModelCard) -> dict[str, Any]:
+    """Return what the recipe of a model says of the one it started from."""
+    return {"name": card.name, "hash": card.hash, "recipe": card.recipe}

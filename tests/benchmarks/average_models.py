@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from roadseg.model.weights import load_model, save_model
+from roadseg.training.card import as_start
 
 
 def main() -> None:
@@ -34,7 +35,7 @@ def main() -> None:
             if value.is_floating_point():
                 value.copy_(sum(share * state[name].double() for share, state in zip(shares, states, strict=True)))
     averaged = {f"{one.name} {str(one.hash)[:12]}": share for (_, one), share in zip(loaded, shares, strict=True)}
-    recipe = {"start": {"name": card.name, "hash": card.hash, "recipe": card.recipe}, "average": averaged}
+    recipe = {"start": as_start(card), "average": averaged}
     save_model(
         arguments.output,
         network,

@@ -13,6 +13,7 @@ from pathlib import Path
 from roadseg.model.card import find_model
 from roadseg.model.resunet import ResUNet
 from roadseg.model.weights import load_model, save_model
+from roadseg.training.card import as_start
 from roadseg.training.checkpoint import read_checkpoint
 
 
@@ -29,7 +30,7 @@ def main() -> None:
     network = ResUNet(bands=start.bands, width=start.width, upsample=start.upsample)
     network.load_state_dict(found.part("average."))
     recipe = {name: value for name, value in settings.items() if value is not None and name != "training data"}
-    recipe |= {"start": {"name": card.name, "hash": card.hash, "recipe": card.recipe}, "steps_taken": step}
+    recipe |= {"start": as_start(card), "steps_taken": step}
     card = replace(card, name=arguments.output.stem, recipe=recipe, measurements=())
     save_model(arguments.output, network, card, dtype="float32")
     print(f"{arguments.output}: step {step} of {settings['steps']}")

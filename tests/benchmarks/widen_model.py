@@ -18,6 +18,7 @@ from torch import Tensor
 from roadseg.model.card import find_model
 from roadseg.model.resunet import ResUNet
 from roadseg.model.weights import load_model, save_model
+from roadseg.training.card import as_start
 
 SPREAD = 0.25
 """Standard deviation of the share that the first copy of a channel gets."""
@@ -72,7 +73,7 @@ def main() -> None:
     with torch.no_grad():
         off = float((wide(pixels) - network(pixels)).abs().max())
     assert off < 1e-3, f"logits differ by {off}"
-    recipe = {"start": {"name": card.name, "hash": card.hash, "recipe": card.recipe}, "widened_to": wide.width}
+    recipe = {"start": as_start(card), "widened_to": wide.width}
     name = arguments.output.stem
     save_model(arguments.output, wide, replace(card, name=name, recipe=recipe, measurements=()), dtype="float32")
     print(f"{arguments.output}: width {wide.width}, logits differ from those of {card.name} by {off:.1g} at most")

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from roadseg.errors import OutputError
 from roadseg.roads.mask.passes import BlockOutput
-from roadseg.roads.mask.store import BlockGrid, Bools, Bytes, Ints, place_bits, unpacked_levels
+from roadseg.roads.mask.store import BlockGrid, Bools, Bytes, Ints, Plane, place_bits, unpacked_levels
 from roadseg.windows import Window
 
 Arrays = dict[str, NDArray[Any]]
@@ -43,7 +43,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class StoredPlane:
+class StoredPlane(Plane):
     """A mask in files of blocks.
 
     Parameters
@@ -63,12 +63,8 @@ class StoredPlane:
     grid: BlockGrid
     layers: tuple[Layer, ...]
 
-    def read(self, window: Window) -> Bytes:
-        """Return the mask in any window as (height, width) uint8, 0 or 1; 0 beyond the raster."""
-        return np.unpackbits(self.bits(window), axis=1, count=window.width)
-
     def bits(self, window: Window) -> Bytes:
-        """Return the same with 8 pixels per byte, (height, ceil(width / 8)) uint8; the last bits of a row are 0."""
+        """Return the mask in any window with 8 pixels per byte, see ``Plane``."""
         bits = np.zeros((window.height, -(-window.width // 8)), np.uint8)
         for index, block in self.grid.touching(window):
             packed, part = self._packed(index, block), block.intersection(window)

@@ -6,6 +6,7 @@ it is first opened, and whatever was never written reads as 0. Reading 1 Mpx of 
 """
 
 import os
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from io import FileIO
@@ -84,19 +85,20 @@ class BlockGrid:
         return Window(row * height, col * width, height, width).intersection(self.raster)
 
 
-class Plane(Protocol):
-    """A mask of a raster that is read by any window."""
+class Plane(ABC):
+    """A mask of a raster that is read by any window; ``grid`` is the raster, and the blocks it was written by."""
 
-    @property
-    def grid(self) -> BlockGrid:
-        """The raster, and the blocks the mask was written by."""
+    grid: BlockGrid
 
     def read(self, window: Window) -> Bytes:
         """Return the mask in any window as (height, width) uint8, 0 or 1; 0 beyond the raster."""
+        return np.unpackbits(self.bits(window), axis=1, count=window.width)
 
+    @abstractmethod
     def bits(self, window: Window) -> Bytes:
         """Return the same with 8 pixels per byte, (height, ceil(width / 8)) uint8; the last bits of a row are 0."""
 
+    @abstractmethod
     def is_empty(self, window: Window) -> bool:
         """Return whether all blocks that overlap a window are empty; cheap, as no pixel is read."""
 
@@ -109,7 +111,7 @@ class Levels(Protocol):
 
 
 @dataclass(frozen=True)
-class BitPlane:
+class BitPlane(Plane):
     """A mask on disk, one bit per pixel; 0 wherever nothing was written.
 
     Parameters
@@ -139,12 +141,8 @@ class BitPlane:
             file.seek(index)
             _write(file, bytes([state]))
 
-    def read(self, window: Window) -> Bytes:
-        """Return the mask in any window as (height, width) uint8, 0 or 1; 0 beyond the raster."""
-        return np.unpackbits(self.bits(window), axis=1, count=window.width)
-
     def bits(self, window: Window) -> Bytes:
-        """Return the same with 8 pixels per byte, (height, ceil(width / 8)) uint8; the last bits of a row are 0."""
+        """Return the mask in any window with 8 pixels per byte, see ``Plane``."""
         bits = np.zeros((window.height, -(-window.width // 8)), np.uint8)
         with _opened(self.path, "rb") as file:
             for index, block in self.grid.touching(window):
