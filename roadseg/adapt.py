@@ -17,10 +17,8 @@ from roadseg.progress import Listener
 from roadseg.settings import AdaptOptions, AdaptSettings, CardTexts, DataSettings, TrainSettings
 from roadseg.settings.option import check_keywords, from_options
 from roadseg.training.adaptation import (
-    Original,
     blended,
     calibrated,
-    find_original,
     prepare_plots,
     recipe_for,
     write_adapted,
@@ -38,9 +36,11 @@ from roadseg.training.data.labelled_plots import gsd_to_read_at, load_other_plac
 from roadseg.training.data.pairs import training_files
 from roadseg.training.data.plots import SplitPlots
 from roadseg.training.data.tiles import TileDataset
+from roadseg.training.dev_prediction import KeptPredictions
 from roadseg.training.dev_score import DevScore
 from roadseg.training.finish import SHARE, calibrated_like, finish, finish_in_words, finish_steps
 from roadseg.training.loop import Trainer
+from roadseg.training.original import Original, find_original
 from roadseg.training.run_folder import RunFolder
 
 __all__ = ["AdaptResult", "adapt"]
@@ -148,9 +148,8 @@ def adapt_model(
         other = load_other_place(settings, original.card, listener)
         plots, parts = prepare_plots(data, settings, original, engine, folder.path, listener)
         scorer = original.scorer_before(parts.score, engine, parts.scored_plots)
-        clock = time.monotonic()
         before = score_model(scorer, engine, original.card.threshold)
-        reserve_s = _RESERVE * (time.monotonic() - clock) + _RESERVE_S
+        reserve_s = _RESERVE * original.seconds_to_score(parts.score) + _RESERVE_S
         trainer = _trainer(original, parts, settings, folder, listener)
         recipe = trainer.settings
         listener.report(
@@ -160,15 +159,16 @@ def adapt_model(
         listener.start(recipe.steps + finish_steps(recipe.steps), trainer.step)
         clock, end = time.monotonic(), started + 60 * settings.minutes
         trainer.run(lambda _: listener.advance(1), until=clock + (end - reserve_s - clock) / (1 + SHARE))
-        learned = blended(original, trainer)
-        after = score_model(original.scorer(parts.score), calibrated(learned, original, parts.calibration), 0.5)
+        learned, kept = blended(original, trainer), KeptPredictions()
+        candidate = calibrated(learned, original, parts.calibration, kept)
+        after = score_model(original.scorer(parts.score, KeptPredictions()), candidate, 0.5)
         sheet = picture(before, after)
         drawn = folder.draw("before_after.png", sheet) if sheet is not None else None
         if not settings.anyway and not has_gained(before.score, after.score):
             folder.remove_checkpoints()
             raise no_gain(before.score, after.score, drawn)
         listener.report(gain_kept_apart(before, after, trainer.step, drawn))
-        calibration = calibrated(learned, original, (*parts.calibration, *parts.score))
+        calibration = calibrated(learned, original, (*parts.calibration, *parts.score), kept)
         finisher = finish(trainer, plots, lambda _: listener.advance(1), end - _RESERVE_S, listener)
         listener.report(finish_in_words(finisher))
         model = blended(original, finisher)

@@ -18,7 +18,7 @@ from roadseg.raster.encoding import quantize
 from roadseg.settings import DevFolder
 from roadseg.training.data.file_tiles import DevArea
 from roadseg.training.data.load import load_dev_areas
-from roadseg.training.dev_prediction import DevTile, predict_tile, scene_halves
+from roadseg.training.dev_prediction import DevTile, KeptPredictions, half_in_scene, predict_tile
 from roadseg.training.dev_score import DevScorer
 from roadseg.windows import Window
 
@@ -75,15 +75,15 @@ def test_probabilities_are_raised_as_by_predict(area: DevArea, tmp_path: Path, g
         file.write(file.read() // 3 * 2)
     model = LoadedModel(Brightness(), ModelCard("m", mean=Brightness.mean, gsd_m=gsd_m or 0.5, sure_share=0.6))
     done = predict(area.tile.pair.image, tmp_path / "roads.tif", model=model, overlap=32)
-    halves = scene_halves([predict_tile(area, Brightness(), window_px=224, gsd_m=gsd_m)], 0.6)
-    assert halves == {area.tile.pair: done.recalibrated} == {area.tile.pair: 0.15}
+    half = half_in_scene([predict_tile(area, Brightness(), window_px=224, gsd_m=gsd_m)], 0.6)
+    assert half == done.recalibrated == 0.15
     tile = predict_tile(area, Brightness(), window_px=224, gsd_m=gsd_m, half=0.15)
     with rasterio.open(tmp_path / "roads.tif") as file:
         levels = file.read(1)
     found = quantize(tile.probability, tile.valid)
     assert (found == levels).mean() > 0.99
     assert (levels[tile.label == 1] > 127).mean() > 0.9
-    score = DevScorer([area], gsd_m=gsd_m, halves=halves).score(Brightness(), threshold=0.8)
+    score = DevScorer([area], gsd_m=gsd_m, half_in=lambda _: half).score(Brightness(), threshold=0.8)
     assert score.relaxed_f1 == 1
     with pytest.raises(ZeroDivisionError):
         1 / DevScorer([area], gsd_m=gsd_m).score(Brightness(), threshold=0.8).relaxed_f1
@@ -91,8 +91,8 @@ def test_probabilities_are_raised_as_by_predict(area: DevArea, tmp_path: Path, g
 
 def test_sure_models_and_those_that_find_no_roads_are_not_raised(area: DevArea) -> None:
     sure = predict_tile(area, Brightness(), window_px=64)
-    assert scene_halves([replace(sure, probability=sure.probability * 1.15)], 0.6) == {}
-    assert scene_halves([replace(sure, probability=sure.probability / 4)], 0.6) == {}
+    assert half_in_scene([replace(sure, probability=sure.probability * 1.15)], 0.6) == 0.5
+    assert half_in_scene([replace(sure, probability=sure.probability / 4)], 0.6) == 0.5
 
 
 def test_a_resolution_of_their_own_costs_the_networks_no_score(area: DevArea) -> None:
@@ -101,3 +101,30 @@ def test_a_resolution_of_their_own_costs_the_networks_no_score(area: DevArea) ->
         score = scorer.score(Brightness(), threshold=0.5)
         assert score.relaxed_f1 == 1
         assert 0.9 < score.iou < 1
+
+
+@pytest.mark.parametrize("gsd_m", [None, 1.0])
+def test_no_ground_is_predicted_twice_while_its_prediction_is_kept(area: DevArea, gsd_m: float | None) -> None:
+    engine, kept = Brightness(), KeptPredictions()
+    part = replace(area, window=Window(13, 7, 30, 40))
+    predict_tile(area, engine, window_px=48, gsd_m=gsd_m, kept=kept)
+    whole = engine.windows
+    tile = predict_tile(part, engine, window_px=48, gsd_m=gsd_m, half=0.3, kept=kept)
+    assert engine.windows == whole > 0
+    assert 0 < kept.seconds(part, 48) < kept.seconds(area, 48)
+    again = predict_tile(part, engine, window_px=48, gsd_m=gsd_m, half=0.3)
+    assert engine.windows > whole
+    for name in ("probability", "valid", "label"):
+        np.testing.assert_array_equal(getattr(tile, name), getattr(again, name))
+
+
+def test_predictions_are_dropped_where_there_is_no_room_and_other_bands_are_others(area: DevArea) -> None:
+    engine, kept = Brightness(), KeptPredictions(most_px=1)
+    left, right = (replace(area, window=Window(0, col, 80, 52)) for col in (0, 52))
+    counts = []
+    grey = replace(left, tile=replace(area.tile, settings=replace(area.tile.settings, bands=(1, 1, 1))))
+    for place in (left, left, right, left, grey):
+        engine.windows = 0
+        predict_tile(place, engine, window_px=48, kept=kept)
+        counts.append(engine.windows > 0)
+    assert counts == [True, False, True, True, True]

@@ -1,18 +1,17 @@
 """What adapting a model adds to training it: its recipe, its calibration on little ground, and its card."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from roadseg.errors import TrainingError
 from roadseg.metrics.calibration import Calibration
-from roadseg.model.card import ModelCard, find_model, read_card
-from roadseg.model.device import choose_device, fastest_precision
+from roadseg.model.card import ModelCard
+from roadseg.model.device import fastest_precision
 from roadseg.model.resunet import ResUNet
-from roadseg.model.weights import as_stored, load_model, save_model
+from roadseg.model.weights import as_stored, save_model
 from roadseg.prediction.engines.torch import TorchEngine
 from roadseg.progress import Listener
 from roadseg.settings import AdaptSettings, CardTexts, TrainSettings
@@ -27,12 +26,10 @@ from roadseg.training.data.labelled_plots import (
     load_ground,
     with_uncertain_labels,
 )
-from roadseg.training.data.pairs import TilePair
 from roadseg.training.data.plots import SplitPlots, split
-from roadseg.training.dev_prediction import DevTile, scene_halves
-from roadseg.training.dev_score import DevScorer
-from roadseg.training.initial import initial_model
+from roadseg.training.dev_prediction import KeptPredictions
 from roadseg.training.loop import Trainer
+from roadseg.training.original import Original
 from roadseg.training.recipes import ADAPT
 from roadseg.training.seen import seen_ranges
 
@@ -54,89 +51,6 @@ heart; and the fewest steps."""
 
 _SHARE = 0.85
 """Share of the trained weights in the model that is kept."""
-
-
-@dataclass(frozen=True)
-class Original:
-    """The model that is adapted.
-
-    Parameters
-    ----------
-    path
-        Its file.
-    card
-        Its card, with the ground resolution that it reads at once it is adapted.
-    gsd_m
-        The ground resolution that it reads at so far.
-    device, reason
-        The device to train on, and the reason why.
-    """
-
-    path: Path
-    card: ModelCard
-    gsd_m: float
-    device: torch.device
-    reason: str
-
-    def reading_at(self, gsd_m: float, listener: Listener) -> "Original":
-        """Return the model with the ground resolution that it is to read at, and report a change."""
-        if gsd_m != self.gsd_m:
-            listener.report(
-                f"the adapted model reads at {gsd_m:g} m per pixel instead of {self.gsd_m:g} m, so predicting takes "
-                f"{(self.gsd_m / gsd_m) ** 2:.2g} times as long; --model-gsd {self.gsd_m:g} keeps it"
-            )
-        return replace(self, card=replace(self.card, gsd_m=gsd_m))
-
-    def engine(self) -> TorchEngine:
-        """Return an engine that predicts as the model does."""
-        model, card = load_model(self.path)
-        calibration = Calibration(card.temperature, card.bias)
-        return engine_of(model.to(self.device), card.mean, card.std, calibration=calibration)
-
-    def model(self, recipe: TrainSettings) -> ResUNet:
-        """Return the model to train, on the device, its calibration part of its weights."""
-        return initial_model(self.card.bands, replace(recipe, start=str(self.path)))[0].to(self.device)
-
-    def scorer(self, areas: Sequence[DevArea]) -> DevScorer:
-        """Return a scorer of areas for the adapted model."""
-        return DevScorer(areas, window_px=self.card.window_px)
-
-    def predicted(self, areas: Sequence[DevArea], engine: TorchEngine) -> Iterator[DevTile]:
-        """Yield areas as the model sees them, before ``predict`` would raise probabilities."""
-        return self._scorer_as_it_is(areas, {}).tiles(engine)
-
-    def scorer_before(self, areas: Sequence[DevArea], engine: TorchEngine, judged: Sequence[DevArea]) -> DevScorer:
-        """Return a scorer of areas for the model as ``predict`` uses it, which raises probabilities where it is unsure.
-
-        Parameters
-        ----------
-        areas
-            Areas to score.
-        engine
-            The model.
-        judged
-            Ground of the same scenes by which it is told how sure the model is there.
-        """
-        at_home = self.card.sure_share
-        return self._scorer_as_it_is(areas, scene_halves(self.predicted(judged, engine), at_home) if at_home else {})
-
-    def _scorer_as_it_is(self, areas: Sequence[DevArea], halves: Mapping[TilePair, float]) -> DevScorer:
-        """Return a scorer for the model as it is, which may read areas at another resolution than the adapted one."""
-        gsd_m = None if self.gsd_m == self.card.gsd_m else self.gsd_m
-        return DevScorer(areas, window_px=self.card.window_px, gsd_m=gsd_m, halves=halves)
-
-
-def find_original(settings: AdaptSettings) -> Original:
-    """Find the model to adapt and choose the device.
-
-    Raises
-    ------
-    ModelError, DeviceError
-        If there is no such model or device.
-    """
-    path = find_model(settings.start)
-    card = read_card(path)
-    return Original(path, card, card.gsd_m, *choose_device(settings.device))
 
 
 def prepare_plots(
@@ -245,11 +159,24 @@ def require_roads(parts: SplitPlots, fill: tuple[float, ...]) -> None:
         )
 
 
-def calibrated(model: ResUNet, original: Original, areas: Sequence[DevArea]) -> TorchEngine:
-    """Return an engine of a model, calibrated on areas; the less road they show, the nearer to no calibration."""
+def calibrated(
+    model: ResUNet, original: Original, areas: Sequence[DevArea], uncalibrated: KeptPredictions
+) -> TorchEngine:
+    """Return an engine of a model, calibrated on areas; the less road they show, the nearer to no calibration.
+
+    Parameters
+    ----------
+    model, original
+        The adapted model, and the one that it was.
+    areas
+        Areas to calibrate on.
+    uncalibrated
+        What the model predicted without calibration so far.
+    """
     card, calibration, road_px = original.card, Calibration(), _road_px(areas, original.card.mean)
     if road_px:
-        found = original.scorer(areas).calibrate(engine_of(model, card.mean, card.std), "threshold", within=_WITHIN)[0]
+        scorer, engine = original.scorer(areas, uncalibrated), engine_of(model, card.mean, card.std)
+        found = scorer.calibrate(engine, "threshold", within=_WITHIN)[0]
         weight = road_px / (road_px + _FEW_PX)
         calibration = Calibration(found.temperature**weight, found.bias * weight)
     return engine_of(model, card.mean, card.std, calibration=calibration)

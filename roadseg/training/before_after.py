@@ -42,7 +42,8 @@ def gain_in_words(before: DevScore, after: DevScore, where: str) -> str:
 def gain_kept_apart(before: ScoredModel, after: ScoredModel, steps: int, sheet: Path | None) -> str:
     """Return what has changed on the areas kept apart, and where to look, as a sentence; the sheet is its picture."""
     see = f"; see {sheet}" if sheet else ""
-    raised = " (before: with probabilities raised, as predict does there)" if before.scorer.halves else ""
+    is_raised = any(before.scorer.half_in(area.tile.pair) != 0.5 for area in before.scorer.areas)
+    raised = " (before: with probabilities raised, as predict does there)" if is_raised else ""
     gain = gain_in_words(before.score, after.score, "area")
     return f"{gain} kept apart{raised}, after {counted(steps, 'step')}{see}"
 

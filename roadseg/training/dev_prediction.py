@@ -1,6 +1,7 @@
 """Dev tiles predicted exactly as ``roadseg predict`` would, through the same windows and blending."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,13 +11,16 @@ from roadseg.prediction.block import predict_block
 from roadseg.prediction.engines.torch import TorchEngine
 from roadseg.prediction.recalibration import becomes_half_in, recalibrated
 from roadseg.raster.encoding import MAYBE_ROAD, SURELY_ROAD, count_road, dequantize, quantize
+from roadseg.raster.grid import Grid
 from roadseg.raster.regrid import needed_window, regrid
 from roadseg.raster.scene import Scene, as_bytes
 from roadseg.settings import PredictSettings
 from roadseg.training.data.file_tiles import DevArea
-from roadseg.training.data.pairs import TilePair
 from roadseg.training.shifts import Shift
 from roadseg.windows import Block, Plan, Window
+
+_MOST_PX = 1 << 25
+"""Pixels of predictions that are kept, at 5 bytes each; more than all plots have that ``adapt`` reads."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,69 @@ class DevTile:
     label: NDArray[np.uint8]
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """A predicted area: the block, on the grid that the model reads, and the seconds it took."""
+
+    area: DevArea
+    block: Block
+    seconds: float
+
+    def holds(self, area: DevArea) -> bool:
+        """Return whether an area lies in this one and is read like it."""
+        ours, theirs = (one.tile for one in (self.area, area))
+        same = (ours.pair, ours.settings) == (theirs.pair, theirs.settings)
+        return same and area.window.intersection(self.area.window) == area.window
+
+
+class KeptPredictions:
+    """What one model predicted of areas, as long as there is room, so that no ground is predicted twice.
+
+    Parameters
+    ----------
+    most_px
+        Pixels to keep; the last prediction is kept whatever its size.
+    """
+
+    def __init__(self, most_px: int = _MOST_PX) -> None:
+        self._kept: list[_Kept] = []
+        self._most_px = most_px
+
+    def block(self, area: DevArea, window: Window, predict: Callable[[], Block]) -> Block:
+        """Return the prediction of an area.
+
+        Parameters
+        ----------
+        area
+            The area; it may lie in a larger one that was predicted before.
+        window
+            Its place on the grid that the model reads.
+        predict
+            Predicts it, if it is not kept.
+        """
+        found = self._find(area)
+        if found is None:
+            while self._kept and window.area + sum(one.block.window.area for one in self._kept) > self._most_px:
+                del self._kept[0]
+            started = time.monotonic()
+            block = predict()
+            self._kept.append(_Kept(area, block, time.monotonic() - started))
+            return block
+        place = window.slices(found.block.window)
+        return Block(window, found.block.values[place], found.block.valid[place])
+
+    def seconds(self, area: DevArea, window_px: int) -> float:
+        """Return how long predicting an area that is kept would take again, by the windows that touch it."""
+        found = self._find(area)
+        if found is None:
+            return 0.0
+        own, all_windows = (_plan(one.tile.grid, one.window, window_px).window_count for one in (area, found.area))
+        return found.seconds * own / all_windows
+
+    def _find(self, area: DevArea) -> _Kept | None:
+        return next((one for one in self._kept if one.holds(area)), None)
+
+
 def predict_tile(
     area: DevArea,
     engine: TorchEngine,
@@ -37,6 +104,7 @@ def predict_tile(
     gsd_m: float | None = None,
     shift: Shift | None = None,
     half: float = 0.5,
+    kept: KeptPredictions | None = None,
 ) -> DevTile:
     """Predict a dev tile.
 
@@ -55,46 +123,51 @@ def predict_tile(
         Change of the pixels before prediction.
     half
         The probability that becomes 0.5, see ``roadseg.prediction.recalibration``.
+    kept
+        Earlier predictions of this model, to take the area from or to add it to.
     """
+    kept = kept or KeptPredictions(0)
     with area.open(engine.mean) as pair:
         label = area.label(pair)
         if gsd_m is None:
-            block = _raised(_predict(pair.scene, area.window, engine, window_px, shift), half)
+            block = kept.block(area, area.window, lambda: _predict(pair.scene, area.window, engine, window_px, shift))
+            block = _raised(block, half)
             return DevTile(area, block.values, block.valid, label)
     with Scene(str(area.tile.pair.image), replace(area.tile.settings, gsd_m=gsd_m, fill=engine.mean)) as scene:
         own, grid = area.tile.grid, scene.grid_model
-        block = _raised(_predict(scene, needed_window(area.window, grid, own), engine, window_px, shift), half)
+        window = needed_window(area.window, grid, own)
+        block = _raised(kept.block(area, window, lambda: _predict(scene, window, engine, window_px, shift)), half)
     return DevTile(area, *regrid(block.values, block.valid, area.window, grid, own), label)
 
 
-def scene_halves(tiles: Iterable[DevTile], sure_at_home: float) -> dict[TilePair, float]:
-    """Return which probability ``predict`` would make 0.5 in each scene, judged by tiles of it; 0.5 is left out.
+def half_in_scene(tiles: Iterable[DevTile], sure_at_home: float) -> float:
+    """Return which probability ``predict`` would make 0.5 in a scene; 0.5 also where it finds too few roads to tell.
 
     Parameters
     ----------
     tiles
-        Ground of the scenes, predicted by a model.
+        Ground of the scene, predicted by a model.
     sure_at_home
         How sure the model is of its roads at home, from its card.
     """
-    counts: dict[TilePair, NDArray[np.int64]] = {}
+    counts = np.zeros(3, np.int64)
     for tile in tiles:
-        found = np.array(count_road(quantize(tile.probability, tile.valid), MAYBE_ROAD, SURELY_ROAD))
-        scene = tile.area.tile.pair
-        counts[scene] = counts[scene] + found if scene in counts else found
-    halves = {scene: becomes_half_in(found.tolist(), sure_at_home) for scene, found in counts.items()}
-    return {scene: half for scene, half in halves.items() if half is not None and half != 0.5}
+        counts += count_road(quantize(tile.probability, tile.valid), MAYBE_ROAD, SURELY_ROAD)
+    half = becomes_half_in(counts.tolist(), sure_at_home)
+    return 0.5 if half is None else half
 
 
 def _predict(scene: Scene, area: Window, engine: TorchEngine, window_px: int, shift: Shift | None) -> Block:
-    stride = max(1, window_px - PredictSettings().overlap_px)
-    plan = Plan(scene.grid_model.height, scene.grid_model.width, area, window_px, stride)
     probability, valid = np.zeros((area.height, area.width), np.float32), np.zeros((area.height, area.width), bool)
-    for planned in plan.blocks():
+    for planned in _plan(scene.grid_model, area, window_px).blocks():
         block = predict_block(_shifted(scene.read(planned.extent), shift), planned, engine)
         place = block.window.slices(area)
         probability[place], valid[place] = block.values, block.valid
     return Block(area, probability, valid)
+
+
+def _plan(grid: Grid, area: Window, window_px: int) -> Plan:
+    return Plan(grid.height, grid.width, area, window_px, max(1, window_px - PredictSettings().overlap_px))
 
 
 def _raised(block: Block, half: float) -> Block:

@@ -4,7 +4,7 @@ Tiles go through the same windows, blending and 255 grey levels as a prediction.
 over tiles, and over the processes of a distributed run, before any ratio is computed.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +38,7 @@ from roadseg.raster.encoding import quantize, sure_share
 from roadseg.settings import CalibrationGoal
 from roadseg.training.data.file_tiles import DevArea
 from roadseg.training.data.pairs import TilePair
-from roadseg.training.dev_prediction import DevTile, predict_tile
+from roadseg.training.dev_prediction import DevTile, KeptPredictions, predict_tile
 from roadseg.training.domains import DomainCounts, DomainScore, domain_scores, shared_calibration
 from roadseg.training.figures import TileSample
 from roadseg.training.shifts import SHIFTS, Shift
@@ -117,8 +117,10 @@ class DevScorer:
         Change of the pixels before prediction, see ``roadseg.training.shifts``.
     gsd_m
         Ground resolution that the models read at, if it is another one than that of the areas.
-    halves
-        The probability that becomes 0.5 in each scene, see ``roadseg.prediction.recalibration``; others stay.
+    half_in
+        Returns the probability that becomes 0.5 in a scene, see ``roadseg.prediction.recalibration``.
+    kept
+        Earlier predictions, if the scorer is for one model alone.
     """
 
     def __init__(
@@ -130,14 +132,15 @@ class DevScorer:
         window_px: int = 224,
         shift: Shift | None = None,
         gsd_m: float | None = None,
-        halves: Mapping[TilePair, float] | None = None,
+        half_in: Callable[[TilePair], float] = lambda _: 0.5,
+        kept: KeptPredictions | None = None,
     ) -> None:
         self.areas, self.own, self.total, self.window_px = tuple(areas), range(len(areas))[share], total, window_px
-        self.share, self.shift, self.gsd_m, self.halves = share, shift, gsd_m, halves or {}
+        self.share, self.shift, self.gsd_m, self.half_in, self.kept = share, shift, gsd_m, half_in, kept
 
     def on(self, areas: Sequence[DevArea]) -> "DevScorer":
-        """Return a scorer of other areas for the same models, in this process alone."""
-        return DevScorer(areas, window_px=self.window_px, shift=self.shift, gsd_m=self.gsd_m, halves=self.halves)
+        """Return a scorer of other areas, in this process alone, for models that read as these do."""
+        return DevScorer(areas, window_px=self.window_px, shift=self.shift, gsd_m=self.gsd_m, half_in=self.half_in)
 
     def score(self, engine: TorchEngine, *, threshold: float | None = None) -> DevScore:
         """Score a model at a threshold; None takes the one with the best relaxed F1.
@@ -266,8 +269,15 @@ class DevScorer:
     def _predicted(self, engine: TorchEngine, chosen: Iterable[int]) -> Iterator[DevTile]:
         for index in chosen:
             area = self.areas[index]
-            half = self.halves.get(area.tile.pair, 0.5)
-            yield predict_tile(area, engine, window_px=self.window_px, gsd_m=self.gsd_m, shift=self.shift, half=half)
+            yield predict_tile(
+                area,
+                engine,
+                window_px=self.window_px,
+                gsd_m=self.gsd_m,
+                shift=self.shift,
+                half=self.half_in(area.tile.pair),
+                kept=self.kept,
+            )
 
     def _summed(self, each: Sequence[PixelCounts]) -> PixelCounts:
         own = sum(each, no_pixels())

@@ -1,0 +1,121 @@
+"""The model that is adapted, as it was: predicts and scores areas as ``roadseg predict`` finds roads with it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from roadseg.metrics.calibration import Calibration
+from roadseg.model.card import ModelCard, find_model, read_card
+from roadseg.model.device import choose_device
+from roadseg.model.resunet import ResUNet
+from roadseg.model.weights import load_model
+from roadseg.prediction.engines.torch import TorchEngine
+from roadseg.progress import Listener
+from roadseg.settings import AdaptSettings, TrainSettings
+from roadseg.training.calibrate import engine_of
+from roadseg.training.data.file_tiles import DevArea
+from roadseg.training.data.pairs import TilePair
+from roadseg.training.dev_prediction import DevTile, KeptPredictions, half_in_scene
+from roadseg.training.dev_score import DevScorer
+from roadseg.training.initial import initial_model
+
+
+@dataclass(frozen=True)
+class Original:
+    """The model that is adapted.
+
+    Parameters
+    ----------
+    path
+        Its file.
+    card
+        Its card, with the ground resolution that it reads at once it is adapted.
+    gsd_m
+        The ground resolution that it reads at so far.
+    device, reason
+        The device to train on, and the reason why.
+    kept
+        What it predicted so far.
+    """
+
+    path: Path
+    card: ModelCard
+    gsd_m: float
+    device: torch.device
+    reason: str
+    kept: KeptPredictions = field(default_factory=KeptPredictions)
+
+    def reading_at(self, gsd_m: float, listener: Listener) -> "Original":
+        """Return the model with the ground resolution that it is to read at, and report a change."""
+        if gsd_m != self.gsd_m:
+            listener.report(
+                f"the adapted model reads at {gsd_m:g} m per pixel instead of {self.gsd_m:g} m, so predicting takes "
+                f"{(self.gsd_m / gsd_m) ** 2:.2g} times as long; --model-gsd {self.gsd_m:g} keeps it"
+            )
+        return replace(self, card=replace(self.card, gsd_m=gsd_m))
+
+    def engine(self) -> TorchEngine:
+        """Return an engine that predicts as the model does."""
+        model, card = load_model(self.path)
+        calibration = Calibration(card.temperature, card.bias)
+        return engine_of(model.to(self.device), card.mean, card.std, calibration=calibration)
+
+    def model(self, recipe: TrainSettings) -> ResUNet:
+        """Return the model to train, on the device, its calibration part of its weights."""
+        return initial_model(self.card.bands, replace(recipe, start=str(self.path)))[0].to(self.device)
+
+    def scorer(self, areas: Sequence[DevArea], kept: KeptPredictions) -> DevScorer:
+        """Return a scorer of areas for an adapted model, of which some predictions may be kept."""
+        return DevScorer(areas, window_px=self.card.window_px, kept=kept)
+
+    def predicted(self, areas: Sequence[DevArea], engine: TorchEngine) -> Iterator[DevTile]:
+        """Yield areas as the model sees them, before ``predict`` would raise probabilities."""
+        return self._scorer_as_it_is(areas).tiles(engine)
+
+    def scorer_before(self, areas: Sequence[DevArea], engine: TorchEngine, judged: Sequence[DevArea]) -> DevScorer:
+        """Return a scorer of areas for the model as ``predict`` uses it, which raises probabilities where it is unsure.
+
+        Parameters
+        ----------
+        areas
+            Areas to score.
+        engine
+            The model.
+        judged
+            Ground of the same scenes by which it is told how sure the model is there.
+        """
+        at_home = self.card.sure_share
+
+        @cache
+        def half_in(scene: TilePair) -> float:
+            ground = (area for area in judged if area.tile.pair == scene)
+            return half_in_scene(self.predicted(tuple(ground), engine), at_home) if at_home else 0.5
+
+        return self._scorer_as_it_is(areas, half_in)
+
+    def seconds_to_score(self, areas: Sequence[DevArea]) -> float:
+        """Return how long predicting areas that it has predicted takes."""
+        return sum(self.kept.seconds(area, self.card.window_px) for area in areas)
+
+    def _scorer_as_it_is(
+        self, areas: Sequence[DevArea], half_in: Callable[[TilePair], float] = lambda _: 0.5
+    ) -> DevScorer:
+        """Return a scorer for the model as it is, which may read areas at another resolution than the adapted one."""
+        gsd_m = None if self.gsd_m == self.card.gsd_m else self.gsd_m
+        return DevScorer(areas, window_px=self.card.window_px, gsd_m=gsd_m, half_in=half_in, kept=self.kept)
+
+
+def find_original(settings: AdaptSettings) -> Original:
+    """Find the model to adapt and choose the device.
+
+    Raises
+    ------
+    ModelError, DeviceError
+        If there is no such model or device.
+    """
+    path = find_model(settings.start)
+    card = read_card(path)
+    return Original(path, card, card.gsd_m, *choose_device(settings.device))
