@@ -6,8 +6,9 @@
     /whole/scene.tif     knows no ranges
     /short/scene.tif     the connection breaks after the head of the file
     /silent/scene.tif    says nothing after the head of the file, but makes a file ``silent`` when it is asked
+    /mute/scene.tif      says nothing at all, but makes a file ``mute``
 
-``python file_server.py FOLDER`` prints its port.
+``python file_server.py FOLDER`` prints its port. The file ``requests`` in the folder has a line per request.
 """
 
 import re
@@ -24,12 +25,16 @@ class Answer(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Send a range of a file, or an error."""
-        _, manner, name = f"{self.path}//".split("/")[:3]
+        _, manner, name = f"{self.path.partition('?')[0]}//".split("/")[:3]
+        with (FOLDER / "requests").open("a") as log:
+            print(self.command, self.path, file=log)
         file = FOLDER / name
         if manner == "moved":
             self.send_response(302)
             self.send_header("Location", f"/well/{name}")
             self.end_headers()
+        elif manner == "mute":
+            self._say_nothing(manner)
         elif manner == "secret" or not file.is_file():
             self.send_error(403 if manner == "secret" else 404)
         else:
@@ -41,8 +46,7 @@ class Answer(BaseHTTPRequestHandler):
         wanted = re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")) if manner != "whole" else None
         first, last = (int(wanted[1]), int(wanted[2] or len(data))) if wanted else (0, len(data))
         if first and manner == "silent":
-            (FOLDER / "silent").touch()
-            time.sleep(60)
+            self._say_nothing(manner)
         part = data[first : last + 1]
         self.send_response(206 if wanted else 200)
         if wanted:
@@ -51,6 +55,10 @@ class Answer(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "GET":
             self.wfile.write(part[: len(part) // 2] if first and manner == "short" else part)
+
+    def _say_nothing(self, manner: str) -> None:
+        (FOLDER / manner).touch()
+        time.sleep(60)
 
     def log_message(self, *_: object) -> None:
         """Print nothing."""

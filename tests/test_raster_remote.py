@@ -1,5 +1,6 @@
 """Scenes on a server: read in ranges, named when something is wrong there, and never waited for without end."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,15 +11,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
+from affine import Affine
 from commands import roadseg, start_roadseg
 from rasterio.env import get_gdal_config
 from worlds import NORTH_UP, picture, write_raster
 
 from roadseg.errors import SceneError
-from roadseg.raster.files import bounded_cache, is_remote, remote_sizes
+from roadseg.raster.files import bounded_cache
+from roadseg.raster.remote import is_remote, remote_sizes
 from roadseg.raster.scene import Scene
 from roadseg.raster.scene_settings import SceneSettings
 from roadseg.windows import Window
+
+
+RPC_NUMBERS = [f"{name}_{kind}" for kind in ("OFF", "SCALE") for name in ("LINE", "SAMP", "LAT", "LONG", "HEIGHT")]
+RPC_POLYNOMIALS = ("LINE_NUM", "LINE_DEN", "SAMP_NUM", "SAMP_DEN")
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,35 @@ def test_a_scene_on_a_server_is_that_of_the_file(shop: Shop, manner: str) -> Non
 def test_what_is_wrong_with_a_server_is_named_with_the_cure(shop: Shop, path: str, message: str) -> None:
     with pytest.raises(SceneError, match=message), bounded_cache():
         Scene(f"{shop.url}/{path}", SceneSettings())
+
+
+def test_opening_a_scene_asks_only_for_files_beside_it_that_change_pixels(shop: Shop) -> None:
+    shutil.copy(shop.folder / "scene.tif", shop.folder / "alone.tif")
+    with bounded_cache(), Scene(f"{shop.url}/well/alone.tif", SceneSettings()) as scene:
+        scene.read(Window(0, 0, 300, 400))
+        scene.remote_sizes()
+    asked = [line for line in (shop.folder / "requests").read_text().splitlines() if "/alone" in line]
+    beside = {line.rpartition("/")[2] for line in asked if line.startswith("HEAD")} - {"alone.tif"}
+    assert beside == {f"alone.tif{suffix}" for suffix in (".aux.xml", ".msk", ".MSK", ".ovr", ".OVR")}
+    assert len(asked) <= 10
+
+
+def test_a_mask_beside_a_scene_on_a_server_counts(shop: Shop) -> None:
+    path = shop.folder / "masked.tif"
+    shutil.copy(shop.folder / "scene.tif", path)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(path, "r+") as file:
+        file.write_mask(np.tri(300, 400, dtype=bool))
+    with bounded_cache(), Scene(f"{shop.url}/well/masked.tif", SceneSettings()) as scene:
+        np.testing.assert_array_equal(scene.read(Window(0, 0, 300, 400)).valid, np.tri(300, 400, dtype=bool))
+
+
+def test_metadata_of_a_satellite_beside_a_scene_without_georeference_count(shop: Shop) -> None:
+    write_raster(shop.folder / "raw.tif", picture(40, 30).astype(np.uint8), transform=Affine.identity())
+    terms = [f"{name}: 1" for name in RPC_NUMBERS]
+    terms += [f"{name}_COEFF_{n}: 1" for name in RPC_POLYNOMIALS for n in range(1, 21)]
+    (shop.folder / "raw_RPC.TXT").write_text("\n".join(terms) + "\n")
+    with pytest.raises(SceneError, match="no geotransform; rectify it first"), bounded_cache():
+        Scene(f"{shop.url}/well/raw.tif", SceneSettings())
 
 
 def test_a_connection_that_breaks_is_no_damaged_file(shop: Shop) -> None:
@@ -117,11 +154,14 @@ def test_a_scene_that_is_replaced_on_its_server_is_not_resumed(shop: Shop, model
     assert not (tmp_path / "roads.tif").exists()
 
 
-def test_a_command_that_waits_for_a_server_ends_when_it_is_interrupted_twice(shop: Shop, tmp_path: Path) -> None:
+@pytest.mark.parametrize("manner", ["silent", "mute"])
+def test_a_command_that_waits_for_a_server_ends_when_it_is_interrupted_twice(
+    shop: Shop, tmp_path: Path, manner: str
+) -> None:
     write_raster(shop.folder / "roads.tif", (picture(300, 400)[:1] > 128).astype(np.uint8), transform=NORTH_UP)
-    with start_roadseg(tmp_path, "vectorize", f"{shop.url}/silent/roads.tif", "-o", "roads.gpkg") as process:
+    with start_roadseg(tmp_path, "vectorize", f"{shop.url}/{manner}/roads.tif", "-o", "roads.gpkg") as process:
         assert process.stderr
-        while not (shop.folder / "silent").exists():
+        while not (shop.folder / manner).exists():
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         assert process.stderr.readline() == "\n"

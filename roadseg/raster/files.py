@@ -20,6 +20,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOEr
 from rasterio.io import DatasetReader
 
 from roadseg.errors import SceneError
+from roadseg.raster.remote import HTTP, asking_little, fetch_header, is_remote
 from roadseg.windows import Window
 
 _WARNINGS = threading.Lock()
@@ -29,18 +30,6 @@ _CACHE_BYTES = 128 << 20
 TILE_CACHE_BYTES = 16 << 20
 """Enough for a file in tiles each of which is read once, for all of its pixels at the same time."""
 
-_HTTP = {
-    "GDAL_HTTP_MAX_RETRY": 3,
-    "GDAL_HTTP_RETRY_DELAY": 1,
-    "GDAL_HTTP_CONNECTTIMEOUT": 30,
-    "GDAL_HTTP_LOW_SPEED_TIME": 30,
-    "GDAL_HTTP_LOW_SPEED_LIMIT": 100,
-}
-"""Seconds between tries and for a connection, and how long fewer bytes per second may come; GDAL waits for ever."""
-
-_SERVERS = "curl|s3|gs|az|adls|oss|swift|webhdfs|hdfs"
-_REMOTE = re.compile(rf"[a-z0-9+]{{2,}}://|.*/vsi({_SERVERS})(_streaming)?[/?]", re.IGNORECASE)
-_LOCAL = ("file://", "zip://", "tar://", "gzip://")
 _LICENSED = {".ecw": "ECW", ".sid": "MrSID"}
 _MOSAIC_LEVELS = 8
 _NAME_PARTS = re.compile(r'/vsi\w+/|[,:?&=<>{}"]')
@@ -54,7 +43,7 @@ def bounded_cache(cache_bytes: int = _CACHE_BYTES) -> AbstractContextManager[Any
     GDAL's default is 5 % of the machine's memory; a small cache is also faster, because it fits the processor's. Inside
     of another one it does nothing: settling the options takes longer than reading a tile.
     """
-    options = {"GDAL_CACHEMAX": cache_bytes, **_HTTP}
+    options = {"GDAL_CACHEMAX": cache_bytes, **HTTP}
     wanted = {name: value for name, value in options.items() if name not in os.environ}
     is_set = rasterio.env.hasenv() and wanted.items() <= rasterio.env.getenv().items()
     context: AbstractContextManager[Any] = nullcontext() if is_set else rasterio.Env(**wanted)
@@ -100,9 +89,24 @@ def open_raster(path: "str | PathLike[str]", **options: Any) -> DatasetReader:
     with _WARNINGS, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
+            if is_remote(str(path)):
+                return _open_remote(str(path), **options)
             return rasterio.open(path, **options)
         except UnicodeDecodeError as error:
             raise RasterioIOError("its description holds bytes that are not UTF-8") from error
+
+
+def _open_remote(path: str, **options: Any) -> DatasetReader:
+    """Open a raster on a server and have GDAL look for the files beside it, which it would do later, and for more."""
+    with asking_little(path):
+        fetch_header(path)
+        file = rasterio.open(path, **options)
+        if file.count:
+            _ = file.files, file.overviews(1), file.mask_flag_enums
+        if not file.transform.is_identity:
+            return file
+    file.close()
+    return rasterio.open(path, **options)  # now with the metadata of satellites, which may have its georeference
 
 
 def _described(file: DatasetReader) -> DatasetReader:
@@ -171,35 +175,6 @@ def _cure(path: str, said: str) -> str:
     if not is_remote(path):
         return "check the file"
     return "download it first" if "Range downloading" in said else "check address, connection and credentials"
-
-
-def is_remote(path: str) -> bool:
-    """Return whether a raster is read from a server."""
-    return bool(_REMOTE.match(path)) and not path.lower().startswith(_LOCAL)
-
-
-def remote_sizes(names: Iterable[str]) -> dict[str, int]:
-    """Return the bytes of those files that are on servers, by GDAL's names for them, without another request.
-
-    Empty where GDAL's library cannot be called, as on Windows.
-    """
-    gdal = ctypes.CDLL(rasterio._base.__file__)
-    try:
-        opened, seek, tell, close = gdal.VSIFOpenL, gdal.VSIFSeekL, gdal.VSIFTellL, gdal.VSIFCloseL
-    except AttributeError:
-        return {}
-    handle, number = ctypes.c_void_p, ctypes.c_uint64
-    opened.restype, opened.argtypes = handle, (ctypes.c_char_p, ctypes.c_char_p)
-    tell.restype, tell.argtypes, close.argtypes = number, (handle,), (handle,)
-    seek.argtypes = (handle, number, ctypes.c_int)
-    found = {}
-    for name in filter(is_remote, names):
-        file = opened(os.fsencode(name), b"rb")
-        if file:
-            seek(file, 0, os.SEEK_END)
-            found[name] = int(tell(file))
-            close(file)
-    return found
 
 
 def unreadable(path: "str | PathLike[str]", error: RasterioError, window: Window | None = None) -> SceneError:

@@ -16,8 +16,9 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterWindow
 
 from roadseg.errors import SceneError
-from roadseg.raster.files import OpenFile, decompressing, local_files, open_input, open_raster, remote_sizes, unreadable
+from roadseg.raster.files import OpenFile, decompressing, local_files, open_input, open_raster, unreadable
 from roadseg.raster.grid import grid_of
+from roadseg.raster.remote import remote_sizes
 from roadseg.raster.resample import resample, taps
 from roadseg.raster.scene_settings import SceneSettings, choose_bands, choose_grid
 from roadseg.raster.spare_memory import Allocate, fresh
