@@ -24,7 +24,6 @@ from roadseg.raster.scene import Scene
 from roadseg.raster.scene_settings import SceneSettings
 from roadseg.windows import Window
 
-
 RPC_NUMBERS = [f"{name}_{kind}" for kind in ("OFF", "SCALE") for name in ("LINE", "SAMP", "LAT", "LONG", "HEIGHT")]
 RPC_POLYNOMIALS = ("LINE_NUM", "LINE_DEN", "SAMP_NUM", "SAMP_DEN")
 
