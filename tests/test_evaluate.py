@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -68,13 +69,14 @@ def write_levels(path, probability, **options):
     return write(path, levels, nodata=255, scale=1 / LEVELS, **options)
 
 
-def write_lines(path, lines, *, crs=UTM, kind="Unknown"):
+def write_lines(path, lines, *, crs=UTM, kind="Unknown", driver=None):
     shapes = [line if hasattr(line, "geom_type") else LineString(line) for line in lines]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="'crs' was not provided")
         pyogrio.raw.write(
-            path, shapely.to_wkb(np.array(shapes, dtype=object)), field_data=[], fields=[], geometry_type=kind, crs=crs
-        )
+            path, shapely.to_wkb(np.array(shapes, dtype=object)), field_data=[], fields=[], geometry_type=kind, crs=crs,
+            driver=driver,
+        )  # fmt: skip
     return path
 
 
@@ -376,7 +378,8 @@ def test_files_that_cannot_be_paired_are_refused(tmp_path):
     for left, right, sentence in (
         (tmp_path / "p", tmp_path / "t", r"no file in .* has the stem of one in .* \(a against b\)"),
         (tmp_path / "p", file, "is a folder and .* is not"),
-        (tmp_path / "gone.tif", file, "gone.tif does not exist"),
+        (tmp_path / "gone.tif", file, "gone.tif does not exist; check the path"),
+        (file, Path("https://host/t.tif"), "t.tif does not exist; download it first"),
         (lines, file, "a raster and a vector file"),
         (tmp_path / "text.tif", file, "not a raster that GDAL can open"),
     ):
@@ -387,6 +390,21 @@ def test_files_that_cannot_be_paired_are_refused(tmp_path):
     write(tmp_path / "t" / "a.tiff", roads(1))
     with pytest.raises(SceneError, match=r"holds a\.tif and a\.tiff; keep one"):
         evaluate_files(tmp_path / "p", tmp_path / "t")
+
+
+def test_vector_files_are_told_by_what_they_hold_where_their_names_say_nothing(tmp_path):
+    lines = [[(10, 10), (90, 10)], [(50, 10), (50, 80)]]
+    truth = write_lines(tmp_path / "truth.gpkg", lines)
+    (tmp_path / "lines.csv").write_text('WKT,id\n"LINESTRING (10 10,90 10)",1\n"LINESTRING (50 10,50 80)",2\n')
+    (tmp_path / "table.csv").write_text("id,name\n1,a\n")
+    with pytest.raises(SceneError, match=r"lines\.csv has no CRS.*ogr2ogr -a_srs"):
+        evaluate_files(tmp_path / "lines.csv", truth)
+    assert figure(evaluate_files(tmp_path / "lines.csv", tmp_path / "lines.csv"), "completeness") == 1
+    with pytest.raises(SceneError, match=r"table\.csv is not a raster"):
+        evaluate_files(tmp_path / "table.csv", tmp_path / "table.csv")
+    geodatabase = tmp_path / "roads.gdb"
+    write_lines(geodatabase, lines, kind="LineString", driver="OpenFileGDB")
+    assert figure(evaluate_files(geodatabase, truth), "correctness") == 1
 
 
 def test_outputs_are_not_replaced_unless_asked(world):

@@ -59,6 +59,15 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
+def test_a_sheet_takes_no_more_room_than_its_pictures_and_captions() -> None:
+    low, high = np.zeros((20, 200, 3), np.uint8), np.zeros((90, 200, 3), np.uint8)
+    height, width = draw_contact_sheet([SheetEntry([low, low], "one")]).shape[1:]
+    assert (height, width) == (20 + 54, 2 * 208)
+    two_rows = draw_contact_sheet([SheetEntry([picture], "one") for picture in (low, low, high)])
+    assert two_rows.shape[1:] == (20 + 54 + 90 + 54, 2 * 208)
+    assert draw_contact_sheet([SheetEntry([low], "w" * 40)]).shape[2] > 208
+
+
 def test_odd_pairs_come_first_and_are_told_why(data: Path, tmp_path: Path) -> None:
     found = checked(DataSettings((data,)), tmp_path)
     assert [look.name.removesuffix(".tif") for look in found.pairs] == ["void", "shifted", "empty", "small", "good"]
@@ -68,7 +77,7 @@ def test_odd_pairs_come_first_and_are_told_why(data: Path, tmp_path: Path) -> No
     assert found.obstacles == ()
     assert "5 training tiles" in found.summary
     picture = cv2.imread(str(tmp_path / "sheet.png"))
-    assert picture.shape[1] > 4 * THUMB_PX
+    assert THUMB_PX < picture.shape[1] <= 4 * (THUMB_PX + 8)
     amber = (picture[..., 2] > 180) & (picture[..., 1] > 130) & (picture[..., 0] < 60)
     assert amber.sum() > 500
 

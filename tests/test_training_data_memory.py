@@ -23,10 +23,19 @@ def test_there_is_memory() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "text"), [(8.3e6, "0.0083 GB"), (4 << 30, "4.3 GB"), (9.96e9, "10 GB"), (1.9e12, "1,900 GB")]
+    ("size", "text"),
+    [
+        (39, "0.039 kB"),
+        (39e3, "39 kB"),
+        (8.3e6, "8.3 MB"),
+        (9.999e8, "1 GB"),
+        (4 << 30, "4.3 GB"),
+        (9.96e9, "10 GB"),
+        (1.9e12, "1,900 GB"),
+    ],
 )
 def test_sizes_are_said_as_people_do(size: float, text: str) -> None:
-    assert memory.gigabytes(size) == text
+    assert memory.readable_size(size) == text
 
 
 @pytest.mark.parametrize("width", [8, 64])

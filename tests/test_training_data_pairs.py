@@ -87,3 +87,6 @@ def test_images_come_from_files_folders_and_patterns_once_each(tmp_path: Path) -
     assert [path.name for path in found] == ["z.tif", "x.tif", "y.jp2"]
     with pytest.raises(TrainingError, match="there are no images in"):
         find_images([tmp_path / "*.png"])
+    touch(tmp_path, "c/images/x.tif")
+    with pytest.raises(TrainingError, match=r"there are no images in \S+c; name \S+images$"):
+        find_images([tmp_path / "c"])

@@ -1,5 +1,6 @@
 """Which prediction is compared with which truth: two files, or the files with equal stems in two folders."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from roadseg.errors import SceneError, shortened
 from roadseg.files.inputs import RASTERS, files_by_stem, match_stems
 from roadseg.raster.files import local_files
+from roadseg.roads.files.read import geometry_layers
 
 VECTORS = (
     ".gpkg",
@@ -22,7 +24,10 @@ VECTORS = (
     ".kml",
     ".sqlite",
 )
-"""Suffixes of vector files; any other file is opened as a raster."""
+"""Suffixes of vector files that are paired in folders, and never opened as rasters."""
+
+_URL = re.compile(r"[a-z][a-z0-9+]+:/", re.IGNORECASE)
+"""Beginning of an address, of which a path keeps one slash."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +54,14 @@ def find_scored_pairs(prediction: Path, truth: Path, images: Path | None = None)
     """
     for path in (prediction, truth, *([images] if images else [])):
         if not path.exists():
-            raise SceneError(f"{path} does not exist; check the path")
-    if prediction.is_dir() != truth.is_dir():
-        folder, file = (prediction, truth) if prediction.is_dir() else (truth, prediction)
+            cure = "download it first: only files are scored" if _URL.match(str(path)) else "check the path"
+            raise SceneError(f"{path} does not exist; {cure}")
+    folders = [path for path in (prediction, truth) if path.is_dir() and not _is_geodatabase(path)]
+    if len(folders) == 1:
+        folder, file = (prediction, truth) if prediction in folders else (truth, prediction)
         raise SceneError(f"{folder} is a folder and {file} is not; give two files or two folders")
     shown = files_by_stem(images, RASTERS + VECTORS) if images and images.is_dir() else {}
-    if not prediction.is_dir():
+    if not folders:
         image = images if images and images.is_file() else shown.get(prediction.stem)
         return [ScoredPair(prediction.stem, prediction, truth, image)], []
     matched = match_stems(prediction, truth, RASTERS + VECTORS)
@@ -76,8 +83,18 @@ def files_of_pairs(pairs: Sequence[ScoredPair]) -> list[Path]:
 
 
 def is_vector_file(path: Path) -> bool:
-    """Return whether a path has the suffix of a vector file."""
-    return path.suffix.lower() in VECTORS
+    """Return whether a path is a vector file: by its suffix, or else by its content (CSV with WKT, MapInfo, DXF …)."""
+    suffix = path.suffix.lower()
+    if suffix in VECTORS or suffix in RASTERS or not path.exists():
+        return suffix in VECTORS
+    try:
+        return bool(geometry_layers(path))
+    except SceneError:
+        return False
+
+
+def _is_geodatabase(path: Path) -> bool:
+    return path.suffix.lower() == ".gdb"
 
 
 def crs_cure(path: Path) -> str:

@@ -13,6 +13,9 @@ THUMB_PX = 320
 _ROAD = np.array([255, 196, 0], np.float32)
 _VOID = np.array([200, 0, 200], np.float32)
 _CAPTION_PX, _GAP_PX, _STRIPE_PX = 46, 8, 8
+_FONT = cv2.FONT_HERSHEY_SIMPLEX, 0.42, 1
+"""Face, size and thickness of captions."""
+
 _INK, _ALARM = (20, 20, 20), (190, 0, 0)
 
 
@@ -70,12 +73,15 @@ def draw_contact_sheet(
     -------
     (3, height, width) uint8.
     """
-    cells = [_cell(entry, side_px) for entry in entries]
+    columns = min(columns, len(entries))
+    width = min(max(_wanted_width(entry) for entry in entries), 2 * (side_px + _GAP_PX))
     rows = []
-    for first in range(0, len(cells), columns):
-        part = cells[first : first + columns]
-        part += [np.full_like(part[0], 255)] * (columns - len(part))
-        rows.append(np.concatenate(part, axis=1))
+    for first in range(0, len(entries), columns):
+        part = entries[first : first + columns]
+        height = max((picture.shape[0] for entry in part for picture in entry.pictures), default=0)
+        cells = [_cell(entry, height + _CAPTION_PX + _GAP_PX, width) for entry in part]
+        cells += [np.full_like(cells[0], 255)] * (columns - len(cells))
+        rows.append(np.concatenate(cells, axis=1))
     return np.ascontiguousarray(np.concatenate(rows).transpose(2, 0, 1))
 
 
@@ -90,12 +96,22 @@ def overlay(thumb: Thumbnail) -> NDArray[np.uint8]:
     return np.asarray(np.rint(mixed * (1 - road) + _ROAD * road), dtype=np.uint8)
 
 
-def _cell(entry: SheetEntry, side_px: int) -> NDArray[np.uint8]:
-    cell = np.full((side_px + _CAPTION_PX + _GAP_PX, 2 * (side_px + _GAP_PX), 3), 255, np.uint8)
+def _wanted_width(entry: SheetEntry) -> int:
+    texts = [cv2.getTextSize(_plain(text), *_FONT)[0][0] + _GAP_PX for text in (entry.title, entry.remark)]
+    return max(*texts, sum(picture.shape[1] + _GAP_PX for picture in entry.pictures))
+
+
+def _cell(entry: SheetEntry, height: int, width: int) -> NDArray[np.uint8]:
+    cell = np.full((height, width, 3), 255, np.uint8)
+    face, size, thickness = _FONT
     for line, (text, colour) in enumerate(((entry.title, _INK), (entry.remark, _ALARM))):
-        plain = text.encode("ascii", "replace").decode()
-        cv2.putText(cell, plain[:96], (4, 17 + 20 * line), cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, 1, cv2.LINE_AA)
-    for place, picture in enumerate(entry.pictures):
-        left = place * (side_px + _GAP_PX) + _GAP_PX // 2
+        cv2.putText(cell, _plain(text), (4, 17 + 20 * line), face, size, colour, thickness, cv2.LINE_AA)
+    left = _GAP_PX // 2
+    for picture in entry.pictures:
         cell[_CAPTION_PX : _CAPTION_PX + picture.shape[0], left : left + picture.shape[1]] = picture
+        left += picture.shape[1] + _GAP_PX
     return cell
+
+
+def _plain(text: str) -> str:
+    return text.encode("ascii", "replace").decode()[:96]

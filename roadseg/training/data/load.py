@@ -12,7 +12,7 @@ from roadseg.settings import DataSettings, DevFolder, TrainSettings
 from roadseg.training.data.file_tiles import DevArea, FileTile
 from roadseg.training.data.holdout import hold_out
 from roadseg.training.data.masks import draw_masks
-from roadseg.training.data.memory import free_bytes, gigabytes
+from roadseg.training.data.memory import free_bytes, readable_size
 from roadseg.training.data.pairs import TilePair, find_images, find_tile_pairs
 from roadseg.training.data.tiles import LabelledTile, TileDataset
 from roadseg.training.data.validate import at_gsd, gsd_range_of, open_pairs, shared_gsd
@@ -229,7 +229,7 @@ def open_or_load(
     """
     need = sum(tile.grid.window.area * (tile.bands + 2) for tile in tiles)
     room = memory_gb * 1e9 if memory_gb is not None else free_bytes() / 2
-    fits, sizes = need <= room, f"{gigabytes(need)}, {gigabytes(room)} are free for it"
+    fits, sizes = need <= room, f"{readable_size(need)}, {readable_size(room)} are free for it"
     if not fits and skip is None:
         return list(tiles), f"read from their files as needed (they take {sizes})"
 

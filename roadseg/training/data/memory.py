@@ -15,6 +15,9 @@ KEPT_BYTES = 89
 """Bytes that a step keeps for its backward pass, per pixel of its crops and channel of the first level, in float32."""
 
 
+_UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+
+
 def free_bytes() -> int:
     """Return the bytes that this process may still allocate: the machine's, or its container's if fewer."""
     found = [_free_of_machine()]
@@ -53,14 +56,15 @@ def lacking_memory(settings: TrainSettings, device: "torch.device") -> str:
     if need <= room:
         return ""
     return (
-        f"a step takes at least {gigabytes(need)} of memory, and there are {gigabytes(room)} for {device}; "
+        f"a step takes at least {readable_size(need)} of memory, and there are {readable_size(room)} for {device}; "
         "choose a smaller --crop, --batch or --width"
     )
 
 
-def gigabytes(size: float) -> str:
-    """Return a number of bytes in GB, with about two digits."""
-    return f"{size / 1e9:.2g} GB" if size < 9.95e9 else f"{size / 1e9:,.0f} GB"
+def readable_size(size: float) -> str:
+    """Return a number of bytes in kB, MB or GB, with about two digits."""
+    unit, name = next(((unit, name) for unit, name in _UNITS if size >= 0.9995 * unit), _UNITS[-1])
+    return f"{size / unit:.2g} {name}" if size < 9.95 * unit else f"{size / unit:,.0f} {name}"
 
 
 def _free_of_machine() -> int:

@@ -137,9 +137,9 @@ def find_images(places: Sequence[Path]) -> list[Path]:
         else:
             found.append(place)
     if not found:
-        raise TrainingError(
-            f"there are no images in {shortened([str(place) for place in places])}; GeoTIFFs are expected"
-        )
+        inside = [str(place / "images") for place in places if (place / "images").is_dir()]
+        cure = f"name {shortened(inside)}" if inside else "GeoTIFFs are expected"
+        raise TrainingError(f"there are no images in {shortened([str(place) for place in places])}; {cure}")
     return list(dict.fromkeys(found))
 
 
