@@ -48,6 +48,13 @@ def ranges(first: Ints | int, counts: Ints) -> Ints:
     return indices
 
 
+def first_of_runs(*keys: Ints) -> Ints:
+    """Return the index of the first of every run of equal keys, in (n,) arrays sorted by them."""
+    begins = np.ones(len(keys[0]), dtype=bool)
+    begins[1:] = np.any([key[1:] != key[:-1] for key in keys], axis=0)
+    return np.flatnonzero(begins)
+
+
 def reduce_ranges(
     operation: np.ufunc, values: NDArray[Any], first: Ints, counts: Ints, empty: float = 0.0
 ) -> NDArray[np.float64]:

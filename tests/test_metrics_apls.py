@@ -160,6 +160,17 @@ def test_paths_are_found_the_same_on_both_sides_and_in_any_place():
     assert one == apls(road_graph(truth), road_graph(prediction))
 
 
+@pytest.mark.parametrize("angle", [0.0, 0.3, 1.2])
+def test_a_network_is_equal_to_itself_where_side_streets_end_on_a_road_without_a_vertex(angle):
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    side = [np.array([[x, 0.0], [x + 7, way * 110.0]]) for x, way in ((60, 1), (100, -1), (250, 1))]
+    roads = road_graph([line @ turn + 5e5 for line in (np.array([[0.0, 0], [310, 0]]), *side)])
+    result = apls(roads, roads)
+    assert apls_score(result) == pytest.approx(1, abs=1e-9)
+    points = result.truth_to_prediction.control_points
+    assert result.truth_to_prediction.pairs == points * (points - 1)
+
+
 def test_empty_networks_score_zero_or_nan():
     empty, roads = road_graph([]), road_graph(city(1))
     assert apls_score(apls(roads, empty)) == apls_score(apls(empty, roads)) == 0

@@ -10,8 +10,8 @@ from itertools import pairwise
 import numpy as np
 import shapely
 
-from roadseg.metrics.graph import EdgePoints, Floats, RoadGraph, edge_pieces, first_of_runs, node_points
-from roadseg.ragged import ranges
+from roadseg.metrics.graph import EdgePoints, Floats, RoadGraph, edge_pieces, node_points
+from roadseg.ragged import first_of_runs, ranges
 
 SPACING_M = 50.0
 """Distance of control points along an edge; an edge shorter than 0.75 of it gets none."""

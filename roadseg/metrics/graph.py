@@ -1,9 +1,9 @@
 """Road networks as graphs: nodes where roads end or meet, edges in between.
 
-Lines are joined where they share a vertex (to the millimetre); two that cross without one are a bridge, not a
-junction. Vertices with two neighbours lie inside an edge; a ring without a junction keeps the ends of the lines it
-was drawn with. A segment drawn twice counts once, one without length not at all. Cost: one sort of the vertices
-and one walk over them.
+Lines are joined where they share a vertex (to the millimetre) or one ends on another; two that cross without either
+are a bridge, not a junction. Vertices with two neighbours lie inside an edge; a ring without a junction keeps the
+ends of the lines it was drawn with. A segment drawn twice counts once, one without length not at all. Cost: one sort of
+the vertices and one walk over them.
 """
 
 from collections.abc import Sequence
@@ -14,13 +14,11 @@ import shapely
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from roadseg.metrics.noding import SAME_M, with_vertices_at_ends
 from roadseg.ragged import offsets, ranges
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-SAME_M = 1e-3
-"""Vertices this close are the same."""
 
 _PIECE_SEGMENTS = 64
 
@@ -72,13 +70,14 @@ def road_graph(lines: Sequence[Floats], *, join: bool = True) -> RoadGraph:
     lines
         (vertices, 2) x, y in metres each.
     join
-        Whether lines that meet end to end become one edge. Without it every end of a line is a node, for lines
-        that are the edges of a graph already.
+        Whether lines are connected where one ends on another, and become one edge where two meet end to end. Without
+        it every end of a line is a node, for lines that are the edges of a graph already.
 
     Returns
     -------
     The graph, with edges in the order of the lines; without edges if no line has a length.
     """
+    lines = with_vertices_at_ends(lines) if join else lines
     xy = np.concatenate([np.empty((0, 2)), *lines])
     line = np.repeat(np.arange(len(lines)), [len(one) for one in lines])
     _, first, vertex = np.unique(np.round(xy / SAME_M), axis=0, return_index=True, return_inverse=True)
@@ -178,13 +177,6 @@ def adjacency(graph: RoadGraph) -> csr_array:
     size = (len(graph.nodes), len(graph.nodes))
     both = np.concatenate([low, high]), np.concatenate([high, low])
     return csr_array((np.concatenate([lengths, lengths]), both), shape=size)
-
-
-def first_of_runs(*keys: Ints) -> Ints:
-    """Return the index of the first of every run of equal keys, in (n,) arrays sorted by them."""
-    begins = np.ones(len(keys[0]), dtype=bool)
-    begins[1:] = np.any([key[1:] != key[:-1] for key in keys], axis=0)
-    return np.flatnonzero(begins)
 
 
 def morton_order(xy: Floats) -> Ints:

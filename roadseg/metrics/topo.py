@@ -20,9 +20,9 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components, maximum_bipartite_matching
 from scipy.spatial import KDTree
 
-from roadseg.metrics.graph import EdgePoints, Floats, Ints, RoadGraph, edge_pieces, first_of_runs, morton_order
+from roadseg.metrics.graph import EdgePoints, Floats, Ints, RoadGraph, edge_pieces, morton_order
 from roadseg.metrics.walks import Marbles, Walker
-from roadseg.ragged import ranges
+from roadseg.ragged import first_of_runs, ranges
 
 _DEGREE_M = 111_111.0
 _MOST_STARTS = 20_000

@@ -9,8 +9,8 @@ from heapq import heappop, heappush
 
 import numpy as np
 
-from roadseg.metrics.graph import EdgePoints, Floats, Ints, RoadGraph, adjacency, first_of_runs
-from roadseg.ragged import offsets, ranges
+from roadseg.metrics.graph import EdgePoints, Floats, Ints, RoadGraph, adjacency
+from roadseg.ragged import first_of_runs, offsets, ranges
 
 _SAME_M = 1e-6
 _MOST_REMEMBERED = 4096
