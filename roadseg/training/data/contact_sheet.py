@@ -98,7 +98,7 @@ def overlay(thumb: Thumbnail) -> NDArray[np.uint8]:
 
 def _wanted_width(entry: SheetEntry) -> int:
     texts = [cv2.getTextSize(_plain(text), *_FONT)[0][0] + _GAP_PX for text in (entry.title, entry.remark)]
-    return max(*texts, sum(picture.shape[1] + _GAP_PX for picture in entry.pictures))
+    return int(max(*texts, sum(picture.shape[1] + _GAP_PX for picture in entry.pictures)))
 
 
 def _cell(entry: SheetEntry, height: int, width: int) -> NDArray[np.uint8]:
