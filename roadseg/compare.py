@@ -18,7 +18,7 @@ from roadseg.errors import counted
 from roadseg.evaluation.map_difference import split_by_match
 from roadseg.evaluation.map_lines import MapLines, bring_together, in_metres, read_map_lines, read_predicted_lines
 from roadseg.evaluation.map_picture import draw_difference
-from roadseg.evaluation.map_pieces import Pieces, cut_lines, drop_short
+from roadseg.evaluation.map_sections import Sections, cut_lines, drop_short
 from roadseg.progress import Listener
 from roadseg.roads.files.layers import VectorLayer
 from roadseg.roads.files.osm import check_osm_name
@@ -43,13 +43,13 @@ class CompareResult:
     output, preview, osm
         The GeoPackage, and the picture and the file for map editors if they were asked for.
     missing_from_map_km, missing_from_map
-        Length and number of pieces of predicted roads that the map lacks.
+        Length and number of sections of predicted roads that the map lacks.
     not_seen_km, not_seen
-        Length and number of pieces of the map's roads that were not predicted.
+        Length and number of sections of the map's roads that were not predicted.
     matched_km
         Length of predicted roads that are on the map.
     predicted_km, map_km
-        Length of all roads compared, on either side; stretches too short to report are part of these alone.
+        Length of all roads compared, on either side; sections too short to report are part of these alone.
     measured_in
         Projection in which lengths were measured.
     """
@@ -75,8 +75,8 @@ class CompareResult:
         """Return a summary in one line."""
         return (
             f"{self.missing_from_map_km:,.1f} km of predicted roads are missing from the map "
-            f"({counted(self.missing_from_map, 'piece')}), {self.not_seen_km:,.1f} km of the map were not seen "
-            f"({counted(self.not_seen, 'piece')}), {self.matched_km:,.1f} km match"
+            f"({counted(self.missing_from_map, 'section')}), {self.not_seen_km:,.1f} km of the map were not seen "
+            f"({counted(self.not_seen, 'section')}), {self.matched_km:,.1f} km match"
         )
 
 
@@ -164,13 +164,13 @@ def _others(layers: Sequence[VectorLayer], settings: CompareSettings) -> dict[Pa
 
 
 def _layer(
-    name: str, side: MapLines, shapes: list[NDArray[np.float64]], pieces: Pieces, partner: MapLines | None = None
+    name: str, side: MapLines, shapes: list[NDArray[np.float64]], sections: Sections, partner: MapLines | None = None
 ) -> VectorLayer:
-    """Return pieces as a layer, with the attributes of their lines and, as ``map_…``, of those they match."""
-    columns: dict[str, NDArray[Any]] = {"piece_m": np.round(pieces.length_m, 3)}
-    columns |= {key: values[pieces.line] for key, values in side.columns.items() if key != "piece_m"}
+    """Return sections as a layer, with the attributes of their lines and, as ``map_…``, of those they match."""
+    columns: dict[str, NDArray[Any]] = {"section_m": np.round(sections.length_m, 3)}
+    columns |= {key: values[sections.line] for key, values in side.columns.items() if key != "section_m"}
     if partner:
-        columns |= {f"map_{key}": values[pieces.partner] for key, values in partner.columns.items()}
+        columns |= {f"map_{key}": values[sections.partner] for key, values in partner.columns.items()}
     lines: NDArray[np.object_] = np.empty(len(shapes), dtype=object)
     lines[:] = [shapely.LineString(shape) for shape in shapes]
     red, green, blue = _COLOURS[name]
@@ -178,8 +178,8 @@ def _layer(
     return VectorLayer(name, "LineString", side.crs, lines, columns, colour, side.attribution)
 
 
-def _total(pieces: Pieces) -> tuple[float, int]:
-    return float(pieces.length_m.sum()) / 1e3, len(pieces.line)
+def _total(sections: Sections) -> tuple[float, int]:
+    return float(sections.length_m.sum()) / 1e3, len(sections.line)
 
 
 def _length_km(line: NDArray[np.float64]) -> float:

@@ -33,7 +33,7 @@ class EvaluateResult:
     @property
     def figures(self) -> dict[str, float]:
         """The figures of all images together, by name; NaN is an undefined ratio."""
-        return {figure.name: figure.value for figure in self.scores.figures}
+        return {figure.name: float(figure.value) for figure in self.scores.figures}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the scores as JSON-ready values; None stands for an undefined ratio."""

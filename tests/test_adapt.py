@@ -30,7 +30,7 @@ from roadseg.predict import load_model as load_predictor
 from roadseg.predict import predict
 from roadseg.progress import Listener
 from roadseg.settings import AdaptSettings
-from roadseg.training.data.labelled_plots import gsd_to_read_at
+from roadseg.training.data.labelled_plots import gsd_to_read_at, load_other_place
 
 SIDE = 320
 CORNER = (500_000, 5_000_000)
@@ -160,6 +160,13 @@ def test_masks_without_crs_and_a_place_that_is_only_scored(start: Path, tmp_path
     assert result.elsewhere_after is not None
     assert (result.before.tiles, result.elsewhere_after.tiles) == (3, 1)
     assert json.loads(json.dumps(result.to_dict()))["output"] == str(tmp_path / "mine.safetensors")
+
+
+def test_the_place_that_is_only_scored_is_read_with_the_bands_asked_for(tmp_path: Path) -> None:
+    other = folder(tmp_path, 1)
+    settings = AdaptSettings(dev=other, bands=(3, 2, 1))
+    (area,) = load_other_place(settings, ModelCard("start"), Listener())
+    assert area.tile.settings.bands == (3, 2, 1)
 
 
 def test_the_figures_before_are_those_of_what_predict_writes(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_each_road_lands_in_its_layer_with_its_attributes(town, tmp_path):
     assert crs == UTM
     assert [row["u"] for row in missing] == [3]
     assert missing[0]["probability_mean"] == pytest.approx(0.7)
-    assert missing[0]["piece_m"] == pytest.approx(250, abs=0.1)
+    assert missing[0]["section_m"] == pytest.approx(250, abs=0.1)
     not_seen, _ = read(result.output, NOT_SEEN)
     assert not not_seen  # it lies outside the rectangle around the predicted roads
     matched, _ = read(result.output, MATCHED)
@@ -130,7 +130,7 @@ def test_a_raster_without_a_crs_is_told_how_to_get_one(tmp_path):
         compare(raster, roads, tmp_path / "c.gpkg")
 
 
-def test_pieces_share_the_places_where_they_were_cut(tmp_path):
+def test_sections_share_the_places_where_they_were_cut(tmp_path):
     roads = write_lines(tmp_path / "roads.gpkg", [[(0, 0), (1000, 0)]])
     drawn = write_lines(tmp_path / "map.gpkg", [[(0, 0), (400, 0)]])
     result = compare(roads, drawn, tmp_path / "c.gpkg")
@@ -176,7 +176,7 @@ def test_the_command_prints_the_lengths_and_draws_a_picture(town, tmp_path):
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert (said["missing_from_map"], said["not_seen"]) == (1, 0)
-    assert "0.2 km of predicted roads are missing from the map (1 piece)" in done.stderr
+    assert "0.2 km of predicted roads are missing from the map (1 section)" in done.stderr
     picture = cv2.imread(str(tmp_path / "c.png"))
     assert max(picture.shape[:2]) == 2000
     assert (picture == (110, 0, 213)).all(axis=2).any()  # missing roads in blue, green, red
@@ -265,3 +265,16 @@ def test_geoparquet_is_compared_and_scored(tmp_path):
     for path in paths[1:]:
         assert compare(path, paths[0], tmp_path / "c.gpkg", overwrite=True).missing_from_map_km == 0
         assert evaluate(paths[0], path).figures["APLS"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_longitudes_that_go_on_beyond_180_meet_those_that_start_again(tmp_path, swapped):
+    beyond = [np.array([(179.999, 10), (180.002, 10)]), np.array([(180.0005, 10), (180.0005, 10.002)])]
+    again = [np.column_stack([np.where(x > 180, x - 360, x), y]) for x, y in (line.T for line in beyond)]
+    paths = [tmp_path / "beyond.gpkg", tmp_path / "again.gpkg"]
+    for path, lines in zip(paths, (beyond, again), strict=True):
+        shapes = shapely.to_wkb(np.array([shapely.LineString(line) for line in lines], dtype=object))
+        pyogrio.raw.write(path, shapes, [], [], geometry_type="LineString", crs="EPSG:4326")
+    result = compare(*(paths[::-1] if swapped else paths), tmp_path / "changes.gpkg")
+    assert (result.missing_from_map, result.not_seen) == (0, 0)
+    assert result.matched_km == pytest.approx(0.550, abs=0.001)

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 from roadseg.cli import app
 from roadseg.errors import OutputError, RoadsegError, SceneError
-from roadseg.evaluate import as_json, evaluate_files
+from roadseg.evaluate import as_json, evaluate, evaluate_files
 from roadseg.evaluation.pairs import find_scored_pairs
 from roadseg.metrics.error_classes import COVERED, FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE
 from roadseg.raster.encoding import LEVELS
@@ -114,6 +114,8 @@ def test_figures_equal_those_of_scikit_learn_and_nodata_is_not_counted(world):
     assert 0 < figure(found, "clDice") < 1
     at = evaluate_files(world / "roads.tif", world / "truth.tif", settings=EvaluateSettings(threshold=0.25))
     assert figure(at, "IoU") == pytest.approx(jaccard_score(true, said >= 64))
+    figures = evaluate(world / "roads.tif", world / "truth.tif", cldice=False).figures
+    assert {type(value) for value in figures.values()} == {float}
 
 
 def test_scores_and_maps_do_not_depend_on_the_block_size(world):
@@ -535,6 +537,14 @@ def test_empty_networks_are_reported(tmp_path):
     assert figure(evaluate_files(some, none), "APLS") == 0
     with pytest.raises(SceneError, match=r"points\.gpkg holds no lines"):
         evaluate_files(points, some)
+
+
+def test_networks_in_different_places_are_reported(tmp_path):
+    here = write_lines(tmp_path / "here.gpkg", [line + ORIGIN for line in city(1)])
+    there = write_lines(tmp_path / "there.gpkg", [line + ORIGIN + (9000, 0) for line in city(1)])
+    (note,) = evaluate_files(there, here).notes
+    assert re.search(r"there\.gpkg and \S*here\.gpkg lie 8\.\d\d km apart; check that the CRS of both is right", note)
+    assert not evaluate_files(here, here).notes
 
 
 def test_a_missing_crs_is_assumed_on_both_sides_or_refused(tmp_path):

@@ -19,7 +19,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from roadseg.evaluation.map_pieces import NEGLIGIBLE_M, Pieces
+from roadseg.evaluation.map_sections import NEGLIGIBLE_M, Sections
 from roadseg.metrics.capsules import cross, within_capsule
 from roadseg.ragged import ranges
 
@@ -61,7 +61,7 @@ class _LineSegments:
 
 def split_by_match(
     lines: Sequence[Floats], others: Sequence[Floats], *, buffer_m: float = 10.0, angle_deg: float = 30.0
-) -> Pieces:
+) -> Sections:
     """Split lines where they enter or leave the surroundings of other lines.
 
     Parameters
@@ -75,11 +75,11 @@ def split_by_match(
 
     Returns
     -------
-    Pieces that cover ``lines``; zero-length lines have none.
+    Sections that cover ``lines``; zero-length lines have none.
     """
     mine, theirs = _segments(lines), _segments(others)
     start, stop, other = _near_intervals(mine, theirs, buffer_m, angle_deg)
-    return _pieces(mine, start, stop, other)
+    return _sections(mine, start, stop, other)
 
 
 def _segments(lines: Sequence[Floats]) -> _LineSegments:
@@ -148,7 +148,7 @@ def _geometries(segments: _LineSegments, part: slice) -> NDArray[np.object_]:
     return lines
 
 
-def _pieces(mine: _LineSegments, start: Floats, stop: Floats, other: Ints) -> Pieces:
+def _sections(mine: _LineSegments, start: Floats, stop: Floats, other: Ints) -> Sections:
     """Unite overlapping intervals, and take what lies between them for unmatched."""
     order = np.argsort(start, kind="stable")
     start, stop, other = start[order], stop[order], other[order]
@@ -177,12 +177,12 @@ def _longest_partner(group: Ints, length: Floats, other: Ints, count: int) -> In
     return best
 
 
-def _with_gaps(line_start: Floats, line: Ints, covered: Floats, partner: Ints) -> Pieces:
-    """Return matched pieces and the unmatched ones between them, in order."""
+def _with_gaps(line_start: Floats, line: Ints, covered: Floats, partner: Ints) -> Sections:
+    """Return matched sections and the unmatched ones between them, in order."""
     count = len(line_start) - 1
     lengths = np.diff(line_start)
     per_line = np.bincount(line, minlength=count)
-    # Bounds of all pieces of a line: 0, start and stop of each interval in turn, length.
+    # Bounds of all sections of a line: 0, start and stop of each interval in turn, length.
     bounds_of_line = 2 * per_line + 2
     at = np.cumsum(bounds_of_line) - bounds_of_line
     bounds, partners = np.zeros(bounds_of_line.sum()), np.full(bounds_of_line.sum(), -1)
@@ -195,4 +195,4 @@ def _with_gaps(line_start: Floats, line: Ints, covered: Floats, partner: Ints) -
     start, stop = bounds[:-1], bounds[1:]
     real = same & (stop - start > NEGLIGIBLE_M)
     partners = partners[:-1][real]
-    return Pieces(of_line[:-1][real], start[real], stop[real], partners >= 0, partners)
+    return Sections(of_line[:-1][real], start[real], stop[real], partners >= 0, partners)

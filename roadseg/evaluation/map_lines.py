@@ -14,7 +14,7 @@ from roadseg.evaluation.extracted import extract_network, lines_of
 from roadseg.evaluation.pairs import crs_cure, is_vector_file
 from roadseg.progress import Listener
 from roadseg.raster.area import reproject_polygons
-from roadseg.raster.crs import reproject, same_crs
+from roadseg.raster.crs import reproject, same_crs, with_longitudes_near
 from roadseg.raster.grid import units_per_metre
 from roadseg.raster.metric_crs import Lines, choose_metric_crs, to_metres
 from roadseg.roads.files import road_tags
@@ -115,7 +115,7 @@ def bring_together(predicted: MapLines, mapped: MapLines, settings: CompareSetti
     if (predicted.crs is None) != (mapped.crs is None):
         lacking = predicted.path if predicted.crs is None else mapped.path
         raise SceneError(f"{lacking} has no CRS and the other file has one; {crs_cure(lacking)}")
-    mapped = _reprojected(mapped, predicted.crs)
+    mapped = _beside(predicted, _reprojected(mapped, predicted.crs))
     if settings.aoi:
         shape = _area(settings.aoi, predicted, mapped)
         ours = Side(_clipped(predicted, shape), _near(predicted, shape, settings.buffer_m))
@@ -220,8 +220,22 @@ def _of_classes(path: Path, table: VectorTable, wanted: Sequence[str]) -> NDArra
 def _reprojected(side: MapLines, crs: str | None) -> MapLines:
     if crs is None or side.crs is None or not side.lines or same_crs(side.crs, crs):
         return side
-    xy = reproject(np.concatenate(side.lines), side.crs, crs)
-    return replace(side, lines=np.split(xy, np.cumsum([len(line) for line in side.lines])[:-1]), crs=crs)
+    return replace(side, lines=_split_like(side.lines, reproject(np.concatenate(side.lines), side.crs, crs)), crs=crs)
+
+
+def _beside(predicted: MapLines, mapped: MapLines) -> MapLines:
+    """Return a map with longitudes counted as those of the prediction: beyond 180 degrees, or again from -180."""
+    if predicted.crs is None or not predicted.lines or not mapped.lines:
+        return mapped
+    x = np.concatenate(predicted.lines)[:, 0]
+    middle = float(x.min() + x.max()) / 2 if np.ptp(x) < 180 else 0.0
+    xy = with_longitudes_near(np.concatenate(mapped.lines), predicted.crs, middle)
+    return replace(mapped, lines=_split_like(mapped.lines, xy))
+
+
+def _split_like(lines: Sequence[Floats], xy: Floats) -> list[Floats]:
+    """Return the vertices of lines laid end to end, (vertices, 2), as lines again."""
+    return np.split(xy, np.cumsum([len(line) for line in lines])[:-1])
 
 
 def _surroundings(side: MapLines) -> shapely.Polygon | None:

@@ -51,6 +51,7 @@ def score_networks(pairs: Sequence[ScoredPair], settings: EvaluateSettings, list
         for path, graph in ((pair.truth, truth), (pair.prediction, prediction)):
             if not graph.edges:
                 notes.append(f"{path} holds no road with a length")
+        notes += _apart(pair, truth, prediction, settings.buffer_m)
         counts = _count(pair.name, truth, prediction, settings, listener)
         notes += _estimated(counts)
         counted.append(counts)
@@ -81,6 +82,19 @@ def _count(
     paths = apls(truth, prediction, advance=lambda share: listener.advance(45 * share))
     walks = topo(truth, prediction, advance=lambda share: listener.advance(50 * share))
     return scores.NetworkCounts(name, paths, walks, lines)
+
+
+def _apart(pair: ScoredPair, truth: RoadGraph, prediction: RoadGraph, buffer_m: float) -> list[str]:
+    """Return a note if the rectangles around two networks lie farther apart than a buffer."""
+    if not truth.edges or not prediction.edges:
+        return []
+    (low, high), (other_low, other_high) = (
+        (xy.min(axis=0), xy.max(axis=0)) for xy in (np.concatenate(graph.edges) for graph in (truth, prediction))
+    )
+    gap_m = float(np.hypot(*np.maximum(0, np.maximum(low - other_high, other_low - high))))
+    if gap_m <= buffer_m:
+        return []
+    return [f"{pair.prediction} and {pair.truth} lie {gap_m / 1000:,.2f} km apart; check that the CRS of both is right"]
 
 
 def _estimated(counts: scores.NetworkCounts) -> list[str]:

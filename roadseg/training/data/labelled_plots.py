@@ -191,7 +191,11 @@ def load_other_place(settings: AdaptSettings, card: ModelCard, listener: Listene
     if settings.dev is None:
         return ()
     return load_dev_areas(
-        DevFolder(settings.dev, settings.pixel_m), bands=card.bands, gsd_m=card.gsd_m, listener=listener
+        DevFolder(settings.dev, settings.pixel_m),
+        bands=card.bands,
+        gsd_m=card.gsd_m,
+        listener=listener,
+        chosen=settings.bands,
     )
 
 

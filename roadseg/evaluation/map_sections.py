@@ -1,4 +1,4 @@
-"""Pieces of lines: what of them another map has, and what it lacks.
+"""Sections of lines: what of them another map has, and what it lacks.
 
 ``split_by_match`` makes them; here they are thinned out and cut from the lines' own vertices.
 """
@@ -16,25 +16,25 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 NEGLIGIBLE_M = 0.01
-"""Pieces shorter than this are rounding."""
+"""Sections shorter than this are rounding."""
 
 _SAME_PLACE_M = 0.001
 
 
 @dataclass(frozen=True)
-class Pieces:
+class Sections:
     """Parts of lines, in the order of the lines and along each of them; together they cover every line.
 
     Parameters
     ----------
     line
-        (pieces,) int64 number of the line.
+        (sections,) int64 number of the line.
     start_m, stop_m
-        (pieces,) float64 distances along it.
+        (sections,) float64 distances along it.
     matched
-        (pieces,) bool: whether the other map has a line there.
+        (sections,) bool: whether the other map has a line there.
     partner
-        (pieces,) int64 number of the other map's line that follows most of a matched piece; -1 for unmatched ones.
+        (sections,) int64 number of the other map's line that follows most of a matched section; -1 for unmatched ones.
     """
 
     line: Ints
@@ -45,69 +45,69 @@ class Pieces:
 
     @property
     def length_m(self) -> Floats:
-        """(pieces,) float64."""
+        """(sections,) float64."""
         return self.stop_m - self.start_m
 
-    def selected(self, which: Bools) -> "Pieces":
-        """Return some of the pieces."""
-        return Pieces(
+    def selected(self, which: Bools) -> "Sections":
+        """Return some of the sections."""
+        return Sections(
             self.line[which], self.start_m[which], self.stop_m[which], self.matched[which], self.partner[which]
         )
 
 
-def drop_short(pieces: Pieces, lines: Sequence[Floats], *, min_length_m: float) -> Pieces:
-    """Return the pieces without unmatched ones that are short altogether with the unmatched pieces they touch.
+def drop_short(sections: Sections, lines: Sequence[Floats], *, min_length_m: float) -> Sections:
+    """Return the sections without unmatched ones that are short altogether with the unmatched sections they touch.
 
     So a road that is missing keeps the short edge between two of its junctions, while the last metres before a
     junction that is drawn elsewhere do not count.
     """
-    open_ones = np.flatnonzero(~pieces.matched)
-    ends = _touching_ends(pieces, open_ones, lines)
+    open_ones = np.flatnonzero(~sections.matched)
+    ends = _touching_ends(sections, open_ones, lines)
     count, component = _components(ends, len(open_ones))
-    total = np.bincount(component, pieces.length_m[open_ones], count)
-    keep = np.ones(len(pieces.line), dtype=np.bool_)
+    total = np.bincount(component, sections.length_m[open_ones], count)
+    keep = np.ones(len(sections.line), dtype=np.bool_)
     keep[open_ones[total[component] < min_length_m]] = False
-    return pieces.selected(keep)
+    return sections.selected(keep)
 
 
-def cut_lines(lines: Sequence[Floats], own: Sequence[Floats], pieces: Pieces) -> list[Floats]:
-    """Return the vertices of pieces in a CRS of their own.
+def cut_lines(lines: Sequence[Floats], own: Sequence[Floats], sections: Sections) -> list[Floats]:
+    """Return the vertices of sections in a CRS of their own.
 
     Parameters
     ----------
     lines
-        In metres, as the pieces were measured.
+        In metres, as the sections were measured.
     own
         The same lines, vertex by vertex, in the CRS that is wanted.
-    pieces
+    sections
         Of ``lines``.
 
     Returns
     -------
-    (vertices, 2) float64 for each piece: the vertices between its ends as they are, and its ends interpolated.
+    (vertices, 2) float64 for each section: the vertices between its ends as they are, and its ends interpolated.
     """
     return [
         _cut(_distances(lines[line]), own[line], start, stop)
-        for line, start, stop in zip(pieces.line.tolist(), pieces.start_m, pieces.stop_m, strict=True)
+        for line, start, stop in zip(sections.line.tolist(), sections.start_m, sections.stop_m, strict=True)
     ]
 
 
-def _touching_ends(pieces: Pieces, which: Ints, lines: Sequence[Floats]) -> Ints:
-    """Return (ends, 2): a piece, and the number of the place it ends at; for pieces that reach an end of their line."""
-    at_start = pieces.start_m[which] <= NEGLIGIBLE_M
-    length = np.array([_distances(lines[line])[-1] for line in pieces.line[which].tolist()])
-    at_stop = pieces.stop_m[which] >= length - NEGLIGIBLE_M
-    ends = [(i, lines[pieces.line[which[i]]][0]) for i in np.flatnonzero(at_start).tolist()]
-    ends += [(i, lines[pieces.line[which[i]]][-1]) for i in np.flatnonzero(at_stop).tolist()]
+def _touching_ends(sections: Sections, which: Ints, lines: Sequence[Floats]) -> Ints:
+    """Return (ends, 2): a section, and the number of the place it ends at; only for ends that are their line's."""
+    at_start = sections.start_m[which] <= NEGLIGIBLE_M
+    length = np.array([_distances(lines[line])[-1] for line in sections.line[which].tolist()])
+    at_stop = sections.stop_m[which] >= length - NEGLIGIBLE_M
+    ends = [(i, lines[sections.line[which[i]]][0]) for i in np.flatnonzero(at_start).tolist()]
+    ends += [(i, lines[sections.line[which[i]]][-1]) for i in np.flatnonzero(at_stop).tolist()]
     if not ends:
         return np.zeros((0, 2), np.int64)
     places = np.rint(np.array([place for _, place in ends]) / _SAME_PLACE_M).astype(np.int64)
     _, number = np.unique(places, axis=0, return_inverse=True)
-    return np.column_stack([np.array([piece for piece, _ in ends]), number.ravel()])
+    return np.column_stack([np.array([section for section, _ in ends]), number.ravel()])
 
 
 def _components(ends: Ints, count: int) -> tuple[int, Ints]:
-    """Return how many groups of pieces share ends, and each piece's group."""
+    """Return how many groups of sections share ends, and each section's group."""
     places = int(ends[:, 1].max()) + 1 if len(ends) else 0
     links = coo_array((np.ones(len(ends), np.int8), (ends[:, 0], count + ends[:, 1])), shape=(count + places,) * 2)
     _, label = connected_components(links, directed=False) if count + places else (0, np.zeros(0, np.int64))
