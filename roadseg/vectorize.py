@@ -17,17 +17,17 @@ from roadseg.files.lock import OutputLock, locked
 from roadseg.files.outputs import publish, staging_folder
 from roadseg.files.parts import check_unshared
 from roadseg.files.states import check_unchanged, file_states
+from roadseg.files.workers import WorkerPool, processors
 from roadseg.progress import Listener
 from roadseg.raster.files import bounded_cache, local_files
 from roadseg.raster.partial import Partial, interrupted_targets, is_complete, partial_folder
 from roadseg.raster.probability import ProbabilityRaster, open_probability
 from roadseg.raster.shared_partial import shared_partial
 from roadseg.raster.tiles import join_tiles, mosaic_name
-from roadseg.roads.extract import ExtractionPlan, count_finished, extract, extract_part, processors
+from roadseg.roads.extract import ExtractionPlan, count_finished, extract, extract_part
 from roadseg.roads.files.outputs import check_target_crs, check_vector_targets, stage_vectors
 from roadseg.roads.files.write import SUFFIX_OF, SUFFIXES
 from roadseg.roads.mask.shared_passes import SharedBlocks
-from roadseg.roads.mask.workers import WorkerPool
 from roadseg.roads.network import Roads
 from roadseg.settings import VectorFormat, VectorizeOptions, VectorizeSettings, VectorOutputs
 from roadseg.settings.option import check_keywords, from_options, refuse_options

@@ -34,23 +34,23 @@ def given_away(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     Otherwise this process would be done with the little that tests give it before the others have started.
     """
-    from roadseg.roads.mask.workers import WorkerPool
+    from roadseg.files import workers
 
     names: list[str] = []
-    submitted = WorkerPool._submitted
+    call = workers._Worker.call
 
-    def entered(pool: WorkerPool) -> WorkerPool:
+    def entered(pool: workers.WorkerPool) -> workers.WorkerPool:
         list(pool.map(operator.is_, [0]))
-        if pool._ready:
-            pool._ready.result()
+        for ready in pool._ready:
+            ready.result()
         return pool
 
-    def noted(pool: WorkerPool, executor: Any, function: Callable[..., Any], *arguments: Any) -> Any:
+    def noted(worker: workers._Worker, function: Callable[..., Any], *arguments: Any) -> Any:
         names.append(function.__name__)
-        return submitted(pool, executor, function, *arguments)
+        return call(worker, function, *arguments)
 
-    monkeypatch.setattr(WorkerPool, "__enter__", entered)
-    monkeypatch.setattr(WorkerPool, "_submitted", noted)
+    monkeypatch.setattr(workers.WorkerPool, "__enter__", entered)
+    monkeypatch.setattr(workers._Worker, "call", noted)
     return names
 
 

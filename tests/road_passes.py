@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from roadseg.files.workers import WorkerPool
 from roadseg.roads.mask.passes import LocalPasses, Read, local_passes
 from roadseg.roads.mask.store import BlockGrid
-from roadseg.roads.mask.workers import WorkerPool
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from roadseg.model.card import read_card
 def test_importing_installs_nothing() -> None:
     code = (
         "import signal\nhandlers = lambda: [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]\n"
-        "before = handlers()\nimport roadseg.cli, roadseg.train, roadseg.predict, roadseg.roads.mask.workers\n"
+        "before = handlers()\nimport roadseg.cli, roadseg.train, roadseg.predict, roadseg.files.workers\n"
         "print(handlers() == before)"
     )
     assert run_python(code).split() == ["True"]
@@ -95,7 +95,7 @@ def test_vectorize(tmp_path: Path, workers: int, to_all: bool) -> None:
 def test_signals_to_all_do_not_reach_workers_that_are_starting(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(
-        "import signal\nfrom roadseg.roads.mask.workers import WorkerPool\n"
+        "import signal\nfrom roadseg.files.workers import WorkerPool\n"
         "def length(shared, task):\n    return len(shared) + task\n"
         "if __name__ == '__main__':\n"
         "    signal.signal(signal.SIGTERM, lambda *_: None)\n"
@@ -122,7 +122,7 @@ def test_signals_to_all_do_not_reach_workers_that_are_starting(tmp_path: Path) -
 def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(
-        "import os, signal\nfrom roadseg.roads.mask.workers import WorkerPool\n"
+        "import os, signal\nfrom roadseg.files.workers import WorkerPool\n"
         "def mine(shared, task):\n    return os.getpid()\n"
         "if __name__ == '__main__':\n"
         "    with WorkerPool(None, 2) as pool:\n"

@@ -16,7 +16,8 @@ from commands import Said, roadseg, run_python, start_roadseg
 from road_rasters import UTM, UTM_NORTH_UP, bad_rasters, draw_t, write_levels
 from worlds import names_in
 
-from roadseg.roads.mask.workers import WorkerPool
+from roadseg.files import workers as processes
+from roadseg.files.workers import WorkerPool, _Worker
 from roadseg.settings import VectorizeSettings
 
 
@@ -87,6 +88,16 @@ def test_many_rasters_are_shared_among_processes_and_told_in_their_order(run, tm
     assert [row["roads"] for row in told[2] if isinstance(row, dict)] == [3, 0, 3, 3, 3, 3, 3]
     assert names_in("out2") == [f"{name}.gpkg" for name in "abcdfgh"]
     assert all(Path("out1", name).read_bytes() == Path("out2", name).read_bytes() for name in names_in("out1"))
+
+
+@pytest.mark.parametrize(("asked", "early"), [(1, []), (2, ["roadseg.vectorize"]), (3, ["roadseg.vectorize"])])
+def test_workers_are_started_before_this_process_has_imported_what_it_needs(run, raster, monkeypatch, asked, early):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    made = []
+    monkeypatch.setattr(processes, "_Worker", lambda module="": made.append(module) or _Worker(module))
+    assert run(raster, "-o", "r.gpkg", "--workers", asked).status == 0
+    assert made == early
+    assert not processes._early
 
 
 def test_two_runs_into_one_geopackage_lose_no_layer(raster, tmp_path):

@@ -11,12 +11,12 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from roadseg.files.workers import WorkerPool
 from roadseg.raster.ground import Ground, metre_steps
 from roadseg.roads.areas import outlines
 from roadseg.roads.areas.polygons import areas_to_ground, road_areas
 from roadseg.roads.mask.passes import local_passes
 from roadseg.roads.mask.store import BlockGrid
-from roadseg.roads.mask.workers import WorkerPool
 
 EIGHT = np.ones((3, 3))
 

@@ -4,9 +4,9 @@ import os
 
 import pytest
 
+from roadseg.files.workers import WorkerPool
 from roadseg.roads.mask.passes import local_passes
 from roadseg.roads.mask.store import BlockGrid
-from roadseg.roads.mask.workers import WorkerPool
 from roadseg.windows import Window
 
 

@@ -77,12 +77,17 @@ def vectorize(
         terminal_listener(quiet=quiet, progress=progress, unit="Mpx") as listener,
         ExitStack() as folders,
     ):
+        from roadseg.files.workers import early_workers, processors
+
+        keep_freed_memory()
+        # They import while this process does.
+        workers = min(options["workers"], processors())
+        folders.enter_context(early_workers(workers - 1, "roadseg.vectorize"))
         from roadseg.files.inputs import find_files
         from roadseg.files.outputs import name_outputs, output_folders
         from roadseg.files.parts import own_and_helped
         from roadseg.vectorize import endings_of, has_all_blocks, map_in_processes, names_a_file, processes_for
 
-        keep_freed_memory()
         asked = from_options(VectorizeSettings, options)
         check_combinations(from_options(VectorOutputs, options, vector=Path(output)), asked)
         found = find_files(expand_stdin(rasters))

@@ -9,7 +9,6 @@ Settings in metres become pixels here and nowhere else.
 import hashlib
 import json
 import math
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -23,6 +22,7 @@ import roadseg
 from roadseg.errors import SceneError
 from roadseg.files.parts import PartCounts
 from roadseg.files.states import FileStates, states_hash
+from roadseg.files.workers import WorkerPool, processors
 from roadseg.progress import Advance, Listener
 from roadseg.raster.encoding import LEVELS
 from roadseg.raster.partial import Partial
@@ -33,7 +33,6 @@ from roadseg.roads.mask.clean import Cleaning, CleanMask, clean_blocks
 from roadseg.roads.mask.passes import Passes, local_passes
 from roadseg.roads.mask.shared_passes import SharedBlocks, SharedPasses, finished_blocks
 from roadseg.roads.mask.store import BlockGrid
-from roadseg.roads.mask.workers import WorkerPool
 from roadseg.roads.network import RoadAreas, Roads
 from roadseg.roads.pixel_graph import PixelGraph
 from roadseg.roads.repair.repair import RepairLimits, repair
@@ -296,11 +295,6 @@ def _levels_at(pool: WorkerPool, places: NDArray[np.int32]) -> NDArray[np.uint8]
 
 def _levels(raster: ProbabilityRaster, places: NDArray[np.int32]) -> NDArray[np.uint8]:
     return raster.at(places)
-
-
-def processors() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _digest(values: Sequence[object]) -> str:

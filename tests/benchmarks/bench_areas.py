@@ -19,11 +19,11 @@ import rasterio.features
 import shapely
 from numpy.typing import NDArray
 
+from roadseg.files.workers import WorkerPool
 from roadseg.raster.ground import Ground
 from roadseg.roads.areas.polygons import areas_to_ground, road_areas
 from roadseg.roads.mask.passes import local_passes
 from roadseg.roads.mask.store import BlockGrid
-from roadseg.roads.mask.workers import WorkerPool
 from roadseg.windows import Window
 
 MPX = float(os.environ.get("ROADSEG_BENCHMARK_MPX", "60"))

@@ -20,6 +20,7 @@ import pytest
 import rasterio
 from shared import tiles as shared_tiles
 
+from roadseg.files.workers import WorkerPool
 from roadseg.metrics.apls import apls, apls_score
 from roadseg.metrics.graph import road_graph
 from roadseg.metrics.lines import LineCounts, compare_lines, line_score
@@ -31,7 +32,6 @@ from roadseg.roads.extract import LOW_SHARE
 from roadseg.roads.mask.clean import Cleaning
 from roadseg.roads.mask.passes import local_passes
 from roadseg.roads.mask.store import BlockGrid
-from roadseg.roads.mask.workers import WorkerPool
 from roadseg.roads.repair.repair import RepairLimits, repair
 from roadseg.settings import PredictOutputs, PredictSettings
 

@@ -18,13 +18,13 @@ import measuring
 import numpy as np
 import pytest
 
+from roadseg.files.workers import WorkerPool
 from roadseg.raster.ground import Ground
 from roadseg.roads.centerlines.extract import centerlines_of
 from roadseg.roads.centerlines.geometry import to_ground
 from roadseg.roads.mask.clean import Cleaning
 from roadseg.roads.mask.passes import local_passes
 from roadseg.roads.mask.store import BlockGrid
-from roadseg.roads.mask.workers import WorkerPool
 from roadseg.roads.pixel_graph import PixelGraph
 from roadseg.roads.repair.edges import degrees
 from roadseg.roads.repair.repair import RepairLimits, repair

@@ -22,12 +22,12 @@ from drawing import DENSE, RURAL, road_probability
 from numpy.typing import NDArray
 from skimage.morphology import skeletonize
 
+from roadseg.files.workers import WorkerPool
 from roadseg.roads.centerlines import extract
 from roadseg.roads.mask import clean
 from roadseg.roads.mask.clean import Cleaning
 from roadseg.roads.mask.passes import BlockPass, local_passes
 from roadseg.roads.mask.store import BlockGrid
-from roadseg.roads.mask.workers import WorkerPool
 from roadseg.windows import Window
 
 MPX = float(os.environ.get("ROADSEG_BENCHMARK_MPX", "16.8"))

@@ -18,11 +18,11 @@ import pytest
 from drawing import DENSE, RURAL, road_probability
 from numpy.typing import NDArray
 
+from roadseg.files.workers import WorkerPool
 from roadseg.roads.centerlines.extract import centerlines_of
 from roadseg.roads.mask.clean import Cleaning
 from roadseg.roads.mask.passes import local_passes
 from roadseg.roads.mask.store import BlockGrid
-from roadseg.roads.mask.workers import WorkerPool
 from roadseg.windows import Window
 
 SIDE = int(os.environ.get("ROADSEG_BENCHMARK_SIDE", "30000"))

@@ -13,9 +13,9 @@ from functools import partial
 import numpy as np
 import shapely
 
+from roadseg.files.workers import WorkerPool
 from roadseg.ragged import offsets, ranges, reduce_ranges
 from roadseg.raster.ground import Ground
-from roadseg.roads.mask.workers import WorkerPool
 from roadseg.roads.network import RoadNetwork
 from roadseg.roads.pixel_graph import Bools, Floats, Ints, PixelGraph
 from roadseg.roads.repair.edges import (

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roadseg.files.outputs import SCRATCH
+from roadseg.files.workers import WorkerPool
 from roadseg.progress import Advance
 from roadseg.roads.mask.store import BitPlane, BlockGrid, Levels, Plane, RoadLevels
-from roadseg.roads.mask.workers import WorkerPool
 from roadseg.windows import Window
 
 Bytes = NDArray[np.uint8]

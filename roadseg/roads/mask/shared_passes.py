@@ -16,6 +16,7 @@ from typing import Any
 
 from roadseg.errors import counted
 from roadseg.files.parts import Share, own_and_others
+from roadseg.files.workers import WorkerPool
 from roadseg.progress import Advance, Listener
 from roadseg.raster.partial import Partial
 from roadseg.roads.mask.block_files import (
@@ -30,7 +31,6 @@ from roadseg.roads.mask.block_files import (
 )
 from roadseg.roads.mask.passes import BlockOutput, BlockPass, BlockTask, Joined, Read
 from roadseg.roads.mask.store import BlockGrid
-from roadseg.roads.mask.workers import WorkerPool
 
 _PAUSES_S = (0.02, 0.5)
 """The first and the longest pause between two looks at what others work on."""
