@@ -32,7 +32,7 @@ from roadseg.training.before_after import (
     score_elsewhere,
     score_model,
 )
-from roadseg.training.data.labelled_plots import gsd_to_read_at, load_other_place
+from roadseg.training.data.labelled_plots import load_other_place, typical_pixel_m
 from roadseg.training.data.pairs import training_files
 from roadseg.training.data.plots import SplitPlots
 from roadseg.training.data.tiles import TileDataset
@@ -144,7 +144,7 @@ def adapt_model(
     check_target(output, overwrite=settings.overwrite, inputs=_inputs(data, settings, original.path))
     with locked([output]), RunFolder(output, warn=listener.warn) as folder:
         engine = original.engine()
-        original = original.reading_at(gsd_to_read_at(data, settings, original.gsd_m), listener)
+        original = original.reading_at(typical_pixel_m(data, settings), settings.model_gsd, listener)
         other = load_other_place(settings, original.card, listener)
         plots, parts = prepare_plots(data, settings, original, engine, folder.path, listener)
         scorer = original.scorer_before(parts.score, engine, parts.scored_plots)

@@ -169,7 +169,8 @@ def describe_scene(properties: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
     if model:
         like = "within what it was trained on" if model["compared"] else "the card has no colours to compare with"
-        lines.append((f"for {model['name']}", "; ".join(model["remarks"]) or like))
+        read_at = [f"read at {model['gsd_m']:g} m per pixel"] if model["gsd_m"] else []
+        lines.append((f"for {model['name']}", "; ".join([*read_at, *(model["remarks"] or [like])])))
     return lines
 
 
@@ -185,17 +186,23 @@ def scene_properties(path: str, model: str | None = None) -> dict[str, Any]:
     if model is None:
         return properties
     card = read_card(find_model(model))
-    with Scene(path, SceneSettings(band_count=card.bands, gsd_m=card.gsd_m, fill=card.mean)) as scene:
+    settings = SceneSettings(band_count=card.bands, gsd_m=card.gsd_m, finest_gsd_m=card.finest_gsd_m, fill=card.mean)
+    with Scene(path, settings) as scene:
         remarks = unlike_training(card, scene.sample() if card.seen else None, scene.grid.pixel_size_m())
-    return {**properties, "model": {"name": card.name, "compared": bool(card.seen), "remarks": list(remarks)}}
+        gsd_m = scene.settings.gsd_m if scene.grid_model != scene.grid else None
+        compared = {"name": card.name, "gsd_m": gsd_m, "compared": bool(card.seen)}
+    return {**properties, "model": {**compared, "remarks": list(remarks)}}
 
 
 def _training_resolution(card: ModelCard) -> str:
-    """Return the range of pixel sizes trained on as a clause, empty if it is just the model's."""
-    if card.gsd_range_m in {None, (card.gsd_m, card.gsd_m)}:
-        return ""
-    finest, coarsest = card.gsd_range_m or (0, 0)
-    return f", trained on images of {finest:g} to {coarsest:g} m"
+    """Return the range of pixel sizes trained on and that of finer scenes as clauses, each empty if there is none."""
+    clauses = ""
+    if card.gsd_range_m not in {None, (card.gsd_m, card.gsd_m)}:
+        finest, coarsest = card.gsd_range_m or (0, 0)
+        clauses = f", trained on images of {finest:g} to {coarsest:g} m"
+    if card.finest_gsd_m:
+        clauses += f"; much finer scenes are read at twice their pixels, down to {card.finest_gsd_m:g} m"
+    return clauses
 
 
 def _value(value: Any) -> str:

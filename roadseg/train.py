@@ -155,7 +155,8 @@ def train_model(
             return report.result(None)
         weights = as_stored(trainer.result(), settings.dtype)
         card = card_of_run(texts, trainer, found, start, teacher.card if teacher else None)
-        scorer, dev_tiles = dev_scorer(found.dev, processes, place), describe_dev(found.dev, found.dev_name, start)
+        scorer = dev_scorer(found.dev, processes, place, card=card)
+        dev_tiles = describe_dev(found.dev, found.dev_name, start)
         calibrated = calibrate_and_score(
             weights,
             card,
@@ -163,7 +164,7 @@ def train_model(
             settings.calibration,
             data=dev_tiles,
             pictures=2 * processes.is_main,
-            domains=[(name, dev_scorer(areas, processes, place)) for name, areas in others],
+            domains=[(name, dev_scorer(areas, processes, place, card=card)) for name, areas in others],
             shift_tiles=settings.shift_tiles,
         )
         trainer.history.add_final_scores(calibrated.score.figures() if calibrated.score else {})

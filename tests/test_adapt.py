@@ -4,7 +4,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ from roadseg.predict import load_model as load_predictor
 from roadseg.predict import predict
 from roadseg.progress import Listener
 from roadseg.settings import AdaptSettings
-from roadseg.training.data.labelled_plots import gsd_to_read_at, load_other_place
+from roadseg.training.data.labelled_plots import load_other_place, typical_pixel_m
+from roadseg.training.original import find_original
 
 SIDE = 320
 CORNER = (500_000, 5_000_000)
@@ -204,11 +205,26 @@ def test_fine_images_are_read_at_twice_their_pixel_size(
     tmp_path: Path, scene: Path, pixel_m: float, asked: float | None, read_at: float
 ) -> None:
     tiles = folder(tmp_path, 1, crs=None)
-    assert gsd_to_read_at([tiles], AdaptSettings(pixel_m=pixel_m, model_gsd=asked), 1.0) == read_at
     fine = Affine(pixel_m, 0, CORNER[0], 0, -pixel_m, CORNER[1])
     write_raster(scene, draw(streets())[0], crs=UTM, transform=fine)
-    drawn = AdaptSettings(labels=Path("roads.gpkg"), model_gsd=asked)
-    assert gsd_to_read_at([scene], drawn, 1.0) == read_at
+    drawn = AdaptSettings(labels=Path("roads.gpkg"))
+    for data, settings in ((tiles, AdaptSettings(pixel_m=pixel_m)), (scene, drawn)):
+        found = typical_pixel_m([data], settings)
+        assert found == pytest.approx(pixel_m, rel=1e-3)
+        original = find_original(settings).reading_at(found, asked, Listener())
+        assert (original.card.gsd_m, original.card.finest_gsd_m) == (read_at, None)
+    assert typical_pixel_m([tiles], AdaptSettings()) is None
+
+
+def test_what_reading_finer_costs_is_said_against_what_predict_reads_such_images_at() -> None:
+    said: list[str] = []
+    original = find_original(AdaptSettings(start="compact"))
+    for finest_m, wanted_m in ((None, None), (0.63, None), (0.63, 0.63), (0.63, 1.0)):
+        before = replace(original.before, finest_gsd_m=finest_m)
+        replace(original, before=before).reading_at(0.25, wanted_m, Listener(said.append))
+    assert [re.findall(r"\d[\d.]*", sentence) for sentence in said] == [
+        ["0.5", "1", "4", "1"], ["0.5", "0.63", "1.6", "0.63"], ["1", "0.63", "0.4", "0.63"]
+    ]  # fmt: skip
 
 
 def test_a_model_that_reads_finer_is_compared_with_what_it_read_before(adapted: Adapted, tmp_path: Path) -> None:

@@ -130,6 +130,12 @@ def test_the_range_of_ground_resolutions_is_shown_where_there_is_one() -> None:
         assert text["ground resolution"] == words
 
 
+def test_how_fine_scenes_are_read_is_shown_where_they_are() -> None:
+    text = dict(describe_card(ModelCard(name="m", gsd_range_m=(1, 1), finest_gsd_m=0.63)))
+    words = "1 m per pixel; much finer scenes are read at twice their pixels, down to 0.63 m"
+    assert text["ground resolution"] == words
+
+
 def test_how_sure_a_model_is_at_home_is_shown_where_it_is_known() -> None:
     lines = dict(describe_card(ModelCard(name="drawn", sure_share=0.5712)))
     assert lines["sure at home"] == "of 57% of the roads it finds; where of fewer, predict raises probabilities"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from affine import Affine
 from worlds import write_raster
 
 from roadseg.info import describe_scene, scene_properties
@@ -91,6 +92,20 @@ def test_predict_and_info_say_so_in_one_line(tmp_path: Path, model_file: Path) -
             assert "dark.tif is unlike the training data of tiny: band 1 darker" in warned[0]
             assert told.startswith("band 1 darker")
     assert "no colours to compare" in dict(describe_scene(scene_properties(str(dark), str(model_file))))["for tiny"]
+
+
+def test_info_says_at_which_pixels_a_fine_scene_is_read(tmp_path: Path, model_file: Path) -> None:
+    network, card = load_model(model_file)
+    model = tmp_path / "m.safetensors"
+    save_model(model, network, replace(card, finest_gsd_m=0.63 * card.gsd_m))
+    pixel = 0.3 * card.gsd_m
+    scene = write_raster(
+        tmp_path / "fine.tif", np.zeros((3, 40, 50), np.uint8), transform=Affine(pixel, 0, 2e5, 0, -pixel, 9e5)
+    )
+    for path, gsd_m in ((model, 0.63 * card.gsd_m), (model_file, card.gsd_m)):
+        found = scene_properties(str(scene), str(path))
+        assert found["model"]["gsd_m"] == pytest.approx(gsd_m)
+        assert dict(describe_scene(found))["for tiny"].startswith(f"read at {gsd_m:g} m per pixel; ")
 
 
 def test_a_scene_without_known_pixels_is_like_any(tmp_path: Path) -> None:

@@ -114,6 +114,20 @@ def test_without_a_crs_pixels_are_taken_as_the_models_and_it_is_said(draw, out):
     assert warnings == []
 
 
+@pytest.mark.parametrize(
+    ("size", "scales", "read_at"), [(0.3, None, "0.63"), (0.35, None, "0.7"), (0.5, None, "1"), (0.3, (1.0,), "1")]
+)
+def test_fine_scenes_are_read_finer_unless_scales_were_asked_for(draw, out, size, scales, read_at):
+    said, model = [], model_of(Identity(), window_px=64, finest_gsd_m=0.63)
+    scene = draw(90, 130, transform=Affine(size, 0, 2e5, 0, -size, 9e5))
+    settings = PredictSettings(**SMALL, scales=scales)
+    predict_scene(str(scene), PredictOutputs(out), model, settings, command="test", listener=Listener(said.append))
+    assert f"read at {read_at} m" in said[0]
+    with rasterio.open(out) as file:
+        assert file.tags()["ROADSEG_GSD_M"] == read_at
+        assert file.shape == (90, 130)
+
+
 @pytest.mark.parametrize(("latitude", "seen"), [(0.0, (80, 120)), (60.0, (80, 60))])
 def test_degrees_are_measured_where_the_scene_lies(draw, out, latitude, seen):
     step = 1 / 111_320

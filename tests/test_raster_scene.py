@@ -12,7 +12,7 @@ from worlds import METRES, ROTATED, picture, write_raster
 
 from roadseg.errors import SceneError
 from roadseg.raster.scene import Scene
-from roadseg.raster.scene_settings import SceneSettings
+from roadseg.raster.scene_settings import SceneSettings, gsd_to_read_at
 from roadseg.windows import Window
 
 FILL = (0.2, 0.4, 0.6)
@@ -390,6 +390,15 @@ def test_masks_are_read_from_overviews_too(tmp_path):
     assert valid.mean() == pytest.approx(known.mean(), abs=0.01)
     assert not valid[:24, :34].any()
     assert valid[26:].all()
+
+
+@pytest.mark.parametrize(
+    ("pixel_m", "finest_m", "read_at"),
+    [(0.05, 0.63, 0.63), (0.3, 0.63, 0.63), (0.35, 0.63, 0.7), (0.42, 0.63, 0.84), (0.43, 0.63, 1), (0.6, 0.63, 1),
+     (2, 0.63, 1), (0.3, None, 1), (None, 0.63, 1)],
+)  # fmt: skip
+def test_much_finer_scenes_are_read_at_twice_their_pixels(pixel_m, finest_m, read_at):
+    assert gsd_to_read_at(pixel_m, 1, finest_m) == read_at
 
 
 @pytest.mark.parametrize(("size", "message"), [(10, "too coarse.*--gsd"), (1e-5, "cannot be right.*--gsd")])

@@ -226,6 +226,25 @@ def test_calibrates_a_trained_model_anew(data: Path, tmp_path: Path, dtype: Weig
         calibrate_model(first, CardTexts("first"), again, DataSettings(dev=(dev,)), overwrite=True)
 
 
+def test_how_fine_a_model_reads_is_set_and_carried_over(data: Path, tmp_path: Path) -> None:
+    """Tiles of 1 m for a model of 4 m are scored as they would be predicted: read at 2 m."""
+    dev = make_folder(tmp_path / "dev", ("d",))
+    first, second, third = (tmp_path / f"{name}.safetensors" for name in ("first", "second", "third"))
+    at_4_m = replace(SETTINGS, pixel_m=4.0, crop=16)
+    train_model(DataSettings((data,)), first, CardTexts("first"), at_4_m)
+    again = TrainSettings(steps=0, start=str(first))
+    calibrate_model(second, CardTexts("second"), replace(again, finest_gsd_m=0.8), DataSettings(dev=(dev,)))
+    calibrate_model(third, CardTexts("third"), replace(again, start=str(second)), DataSettings(dev=(dev,)))
+    assert [read_card(path).finest_gsd_m for path in (first, second, third)] == [None, 0.8, 0.8]
+    assert read_card(third).measurements == read_card(second).measurements
+    coarse = tmp_path / "coarse.safetensors"
+    calibrate_model(coarse, CardTexts("coarse"), again, DataSettings(dev=(dev,)))
+    assert read_card(coarse).measurements != read_card(second).measurements
+    further = replace(at_4_m, start=str(second), steps=1)
+    train_model(DataSettings((data,)), third, CardTexts("third"), further, overwrite=True)
+    assert read_card(third).finest_gsd_m == 0.8
+
+
 def test_calibrated_probabilities_are_shares_and_the_threshold_is_in_the_middle(data: Path, tmp_path: Path) -> None:
     dev, model = make_folder(tmp_path / "dev", ("d", "e", "f")), tmp_path / "model.safetensors"
     train_model(DataSettings((data,)), model, CardTexts("m"), replace(SETTINGS, width=4, steps=30, learning_rate=1e-2))

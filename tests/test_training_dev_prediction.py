@@ -46,6 +46,11 @@ def area(tmp_path: Path) -> DevArea:
     return found
 
 
+def reads_at(gsd_m: float | None) -> ModelCard | None:
+    """Return the card of a model that reads at a resolution of its own; None if there is none."""
+    return ModelCard("m", gsd_m=gsd_m) if gsd_m else None
+
+
 def far_from_edges(tile: DevTile) -> np.ndarray:
     """Return which pixels are valid and more than two pixels from an edge of a road, (height, width)."""
     road, (height, width) = tile.label == 1, tile.label.shape
@@ -58,7 +63,7 @@ def far_from_edges(tile: DevTile) -> np.ndarray:
 @pytest.mark.parametrize("gsd_m", [None, 1.0, 0.8, 0.3])
 def test_what_is_read_at_another_resolution_lies_where_the_labels_are(area: DevArea, gsd_m: float | None) -> None:
     for window in (area.window, Window(13, 7, 61, 90)):
-        tile = predict_tile(DevArea(area.tile, window), Brightness(), window_px=32, gsd_m=gsd_m)
+        tile = predict_tile(DevArea(area.tile, window), Brightness(), window_px=32, card=reads_at(gsd_m))
         assert tile.probability.shape == tile.valid.shape == tile.label.shape == (window.height, window.width)
         sure = far_from_edges(tile)
         assert sure.mean() > 0.4
@@ -75,18 +80,30 @@ def test_probabilities_are_raised_as_by_predict(area: DevArea, tmp_path: Path, g
         file.write(file.read() // 3 * 2)
     model = LoadedModel(Brightness(), ModelCard("m", mean=Brightness.mean, gsd_m=gsd_m or 0.5, sure_share=0.6))
     done = predict(area.tile.pair.image, tmp_path / "roads.tif", model=model, overlap=32)
-    half = half_in_scene([predict_tile(area, Brightness(), window_px=224, gsd_m=gsd_m)], 0.6)
+    half = half_in_scene([predict_tile(area, Brightness(), window_px=224, card=reads_at(gsd_m))], 0.6)
     assert half == done.recalibrated == 0.15
-    tile = predict_tile(area, Brightness(), window_px=224, gsd_m=gsd_m, half=0.15)
+    tile = predict_tile(area, Brightness(), window_px=224, card=reads_at(gsd_m), half=0.15)
     with rasterio.open(tmp_path / "roads.tif") as file:
         levels = file.read(1)
     found = quantize(tile.probability, tile.valid)
     assert (found == levels).mean() > 0.99
     assert (levels[tile.label == 1] > 127).mean() > 0.9
-    score = DevScorer([area], gsd_m=gsd_m, half_in=lambda _: half).score(Brightness(), threshold=0.8)
+    score = DevScorer([area], card=reads_at(gsd_m), half_in=lambda _: half).score(Brightness(), threshold=0.8)
     assert score.relaxed_f1 == 1
     with pytest.raises(ZeroDivisionError):
-        1 / DevScorer([area], gsd_m=gsd_m).score(Brightness(), threshold=0.8).relaxed_f1
+        1 / DevScorer([area], card=reads_at(gsd_m)).score(Brightness(), threshold=0.8).relaxed_f1
+
+
+def test_much_finer_tiles_are_read_as_by_predict(area: DevArea, tmp_path: Path) -> None:
+    card = ModelCard("m", mean=Brightness.mean, gsd_m=2.0, finest_gsd_m=0.75)
+    predict(area.tile.pair.image, tmp_path / "roads.tif", model=LoadedModel(Brightness(), card))
+    with rasterio.open(tmp_path / "roads.tif") as file:
+        levels = file.read(1)
+        assert file.tags()["ROADSEG_GSD_M"] == "1"
+    for read_at, alike in ((card, True), (reads_at(2.0), False)):
+        tile = predict_tile(area, Brightness(), window_px=224, card=read_at)
+        apart = np.abs(quantize(tile.probability, tile.valid).astype(int) - levels)
+        assert ((apart <= 1).mean() > 0.99) == alike
 
 
 def test_sure_models_and_those_that_find_no_roads_are_not_raised(area: DevArea) -> None:
@@ -96,7 +113,7 @@ def test_sure_models_and_those_that_find_no_roads_are_not_raised(area: DevArea) 
 
 
 def test_a_resolution_of_their_own_costs_the_networks_no_score(area: DevArea) -> None:
-    coarse = DevScorer([area], window_px=32, gsd_m=1.0)
+    coarse = DevScorer([area], window_px=32, card=reads_at(1.0))
     for scorer in (coarse, coarse.on([area, area])):
         score = scorer.score(Brightness(), threshold=0.5)
         assert score.relaxed_f1 == 1
@@ -107,12 +124,12 @@ def test_a_resolution_of_their_own_costs_the_networks_no_score(area: DevArea) ->
 def test_no_ground_is_predicted_twice_while_its_prediction_is_kept(area: DevArea, gsd_m: float | None) -> None:
     engine, kept = Brightness(), KeptPredictions()
     part = replace(area, window=Window(13, 7, 30, 40))
-    predict_tile(area, engine, window_px=48, gsd_m=gsd_m, kept=kept)
+    predict_tile(area, engine, window_px=48, card=reads_at(gsd_m), kept=kept)
     whole = engine.windows
-    tile = predict_tile(part, engine, window_px=48, gsd_m=gsd_m, half=0.3, kept=kept)
+    tile = predict_tile(part, engine, window_px=48, card=reads_at(gsd_m), half=0.3, kept=kept)
     assert engine.windows == whole > 0
     assert 0 < kept.seconds(part, 48) < kept.seconds(area, 48)
-    again = predict_tile(part, engine, window_px=48, gsd_m=gsd_m, half=0.3)
+    again = predict_tile(part, engine, window_px=48, card=reads_at(gsd_m), half=0.3)
     assert engine.windows > whole
     for name in ("probability", "valid", "label"):
         np.testing.assert_array_equal(getattr(tile, name), getattr(again, name))

@@ -60,6 +60,8 @@ class ModelCard:
         Normalization per band on the 0–1 scale.
     gsd_m, gsd_range_m
         Metres per pixel it was trained at, and the finest and coarsest of its training images, if known.
+    finest_gsd_m
+        Metres per pixel down to which it reads scenes much finer than that at twice their pixels; None if it does not.
     seen
         Ranges of the colours of its training crops, by band, see ``roadseg.model.likeness``.
     window_px
@@ -91,6 +93,7 @@ class ModelCard:
     std: tuple[float, ...] = (0.25, 0.25, 0.25)
     gsd_m: float = 1.0
     gsd_range_m: tuple[float, float] | None = None
+    finest_gsd_m: float | None = None
     window_px: int = 224
     threshold: float = 0.5
     temperature: float = 1.0
@@ -158,6 +161,7 @@ def _impossible(card: ModelCard) -> str:
         "gsd_m": _is_number(card.gsd_m, *_GSD_M),
         "gsd_range_m": card.gsd_range_m is None
         or (_is_range([[*card.gsd_range_m]], 1) and all(_is_number(value, *_GSD_M) for value in card.gsd_range_m)),
+        "finest_gsd_m": card.finest_gsd_m is None or _is_number(card.finest_gsd_m, *_GSD_M),
         "window_px": _is_whole(card.window_px, 8, _LARGEST_WINDOW_PX) and card.window_px % 8 == 0,
         "threshold": _is_number(card.threshold, 0, 1),
         "temperature": _is_number(card.temperature, 1 / _LARGEST, _LARGEST),

@@ -108,11 +108,12 @@ class ScenePlan:
 
 
 def scene_settings(card: ModelCard, settings: PredictSettings) -> SceneSettings:
-    """Return how a scene is read for a model."""
+    """Return how a scene is read for a model; scales that were asked for are shares of the model's own pixels."""
     return SceneSettings(
         bands=settings.bands,
         band_count=card.bands,
         gsd_m=card.gsd_m * settings.scale,
+        finest_gsd_m=None if settings.scales else card.finest_gsd_m,
         pixel_m=settings.pixel_m,
         value_range=settings.value_range,
         fill=card.mean,

@@ -20,7 +20,7 @@ from roadseg.raster.files import OpenFile, decompressing, local_files, open_inpu
 from roadseg.raster.grid import grid_of
 from roadseg.raster.remote import remote_sizes
 from roadseg.raster.resample import resample, taps
-from roadseg.raster.scene_settings import SceneSettings, choose_bands, choose_grid
+from roadseg.raster.scene_settings import SceneSettings, choose_bands, choose_grid, settled
 from roadseg.raster.spare_memory import Allocate, fresh
 from roadseg.raster.validity import validity_of
 from roadseg.windows import Block, Window, all_valid, is_all_valid, reflected
@@ -42,6 +42,8 @@ class Scene(OpenFile):
 
     Attributes
     ----------
+    settings
+        The settings, with the resolution that was chosen for this scene.
     grid
         The file's grid.
     grid_model
@@ -185,6 +187,7 @@ class Scene(OpenFile):
                 "rectify it first, for example with gdalwarp"
             )
         self.grid = grid_of(file)
+        self.settings = settled(self.settings, self.grid)
         self.grid_model = choose_grid(self.grid, self.path, self.settings)
         self._validity = validity_of(file, self.bands)
         self._open_overview()

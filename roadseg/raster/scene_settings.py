@@ -1,6 +1,7 @@
 """How a scene is read, and the choices that follow for the whole scene: its bands and its grid."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 from rasterio.enums import ColorInterp
 from rasterio.io import DatasetReader
@@ -10,6 +11,9 @@ from roadseg.raster.grid import Grid, model_grid
 
 COARSEST = 4.0
 """Scenes with pixels this many times larger than the model's are refused."""
+
+_FINER = 0.85
+"""A scene is read at finer pixels than the model's from this share of them down; less is not worth the time."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,8 @@ class SceneSettings:
         Number of bands of the model.
     gsd_m
         Metres per pixel of the model.
+    finest_gsd_m
+        Metres per pixel down to which scenes much finer than the model's pixels are read finer, see ``gsd_to_read_at``.
     pixel_m
         Metres per pixel of the scene, where its georeference is missing or wrong.
     value_range
@@ -39,6 +45,7 @@ class SceneSettings:
     bands: tuple[int, ...] | None = None
     band_count: int = 3
     gsd_m: float = 1.0
+    finest_gsd_m: float | None = None
     pixel_m: float | None = None
     value_range: tuple[float, float] | None = None
     stretch: tuple[tuple[float, float], ...] | None = None
@@ -83,6 +90,33 @@ def pixel_size(grid: Grid, settings: SceneSettings) -> tuple[float, float] | Non
     """Return the height and width of a scene's pixels in metres, as given or by its georeference; None if unknown."""
     given = settings.pixel_m
     return (given, given) if given else grid.pixel_size_m()
+
+
+def gsd_to_read_at(pixel_m: float | None, gsd_m: float, finest_gsd_m: float | None) -> float:
+    """Return the metres per pixel at which a model reads a scene.
+
+    Parameters
+    ----------
+    pixel_m
+        Metres per pixel of the scene, if known.
+    gsd_m
+        Metres per pixel of the model.
+    finest_gsd_m
+        Metres per pixel down to which it reads scenes much finer than that at twice their pixels; None reads all of
+        them at ``gsd_m``.
+    """
+    if pixel_m is None or finest_gsd_m is None:
+        return gsd_m
+    finer = max(finest_gsd_m, round(2 * pixel_m, 2))
+    return finer if finer < _FINER * gsd_m else gsd_m
+
+
+def settled(settings: SceneSettings, grid: Grid) -> SceneSettings:
+    """Return settings that name the resolution at which a scene of this grid is read."""
+    pixel = pixel_size(grid, settings)
+    own_m = math.sqrt(pixel[0] * pixel[1]) if pixel else None
+    gsd_m = gsd_to_read_at(own_m, settings.gsd_m, settings.finest_gsd_m)
+    return replace(settings, gsd_m=gsd_m, finest_gsd_m=None)
 
 
 def choose_grid(grid: Grid, path: str, settings: SceneSettings) -> Grid:

@@ -147,7 +147,7 @@ class PredictSettings:
         tuple[float, ...] | None,
         Option(
             "--scales",
-            "Shares of the model's pixel size to read at; the mean of 1,0.63 helps on fine imagery, 3.5 times slower.",
+            "Shares of the model's own pixels to read any scene at; the mean of 1,0.63 is 3.5 times slower.",
             "Tuning",
             "S,S,…",
             rule=SCALES,

@@ -189,6 +189,16 @@ class TrainSettings:
         int,
         Option(None, "Number of dev tiles scored in other colours, too, at the end; 0 scores none.", min=0, max=10**6),
     ] = 2
+    finest_gsd_m: Annotated[
+        float | None,
+        Option(
+            None,
+            "Metres per pixel down to which the model reads much finer scenes at twice their pixels; by default as "
+            "that of --from, else not.",
+            min=1e-4,
+            max=1e5,
+        ),
+    ] = None
     precision: Annotated[
         Precision, Option(None, "Number format; auto is bfloat16 or float16 on CUDA, else float32.")
     ] = "auto"

@@ -113,7 +113,7 @@ def recipe_for(settings: AdaptSettings, original: Original, parts: SplitPlots) -
     side = int(np.median([min(tile.shape) for tile in parts.learn]))
     crop = min(_LARGEST_CROP, max(_SMALLEST_CROP, side // 8 * 8))
     pixels = sum(tile.shape[0] * tile.shape[1] for tile in parts.learn)
-    times = _TIMES_FINER if card.gsd_m < original.gsd_m else _TIMES
+    times = _TIMES_FINER if card.gsd_m < original.before.gsd_m else _TIMES
     return replace(
         ADAPT,
         start=card.name,

@@ -56,13 +56,14 @@ def calibrate_model(
     check_target(output, overwrite=overwrite, inputs=[path])
     own_device, reason = choose_device(device)
     model, card = load_model(path)
+    card = replace(card, finest_gsd_m=settings.finest_gsd_m or card.finest_gsd_m)
     paths = " and of ".join(str(folder.path) for folder in folders)
     listener.report(f"calibrating {card.name} on the tiles of {paths}; device {own_device} ({reason})")
     weights = as_stored(model, settings.dtype).to(own_device)
     needs: dict[str, Any] = {"bands": card.bands, "gsd_m": card.gsd_m, "listener": listener, "chosen": data.bands}
     areas, others = load_dev_areas(folders[0], **needs), load_domains(folders[1:], **needs)
     places = [(data.home.name, areas), *others]
-    scorers = [dev_scorer(tiles, ProcessGroup(), own_device, window_px=card.window_px) for _, tiles in places]
+    scorers = [dev_scorer(tiles, ProcessGroup(), own_device, card=card) for _, tiles in places]
     calibrated = calibrate_and_score(
         weights,
         card,

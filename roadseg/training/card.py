@@ -24,6 +24,7 @@ def card_of_run(
     start, teacher
         Cards of the model that training started from, and of the one it learned from.
     """
+    continued = start.finest_gsd_m if start and start.gsd_m == data.gsd_m else None
     facts = {"processes": trainer.processes.size, "steps_taken": trainer.step}
     return ModelCard(
         **asdict(complete_texts(texts, data.description(), start, teacher)),
@@ -31,6 +32,7 @@ def card_of_run(
         std=trainer.std,
         gsd_m=data.gsd_m,
         gsd_range_m=data.gsd_range_m,
+        finest_gsd_m=trainer.settings.finest_gsd_m or continued,
         seen=seen_ranges(data.tiles, trainer.settings),
         recipe=recipe_for_card(trainer.settings, start, teacher, **facts),
     )

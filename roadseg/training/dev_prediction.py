@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from roadseg.model.card import ModelCard
 from roadseg.prediction.block import predict_block
 from roadseg.prediction.engines.torch import TorchEngine
 from roadseg.prediction.recalibration import becomes_half_in, recalibrated
@@ -14,6 +15,7 @@ from roadseg.raster.encoding import MAYBE_ROAD, SURELY_ROAD, count_road, dequant
 from roadseg.raster.grid import Grid
 from roadseg.raster.regrid import needed_window, regrid
 from roadseg.raster.scene import Scene, as_bytes
+from roadseg.raster.scene_settings import gsd_to_read_at
 from roadseg.settings import PredictSettings
 from roadseg.training.data.file_tiles import DevArea
 from roadseg.training.shifts import Shift
@@ -101,7 +103,7 @@ def predict_tile(
     engine: TorchEngine,
     *,
     window_px: int,
-    gsd_m: float | None = None,
+    card: ModelCard | None = None,
     shift: Shift | None = None,
     half: float = 0.5,
     kept: KeptPredictions | None = None,
@@ -116,9 +118,9 @@ def predict_tile(
         The model on its device.
     window_px
         Side of the prediction windows.
-    gsd_m
-        Ground resolution that the model reads at, if it is another one than that of the area; the probabilities are
-        resampled to the area's pixels.
+    card
+        Card of the model, if it may read the area at another ground resolution than that of the area; the
+        probabilities are resampled to the area's pixels.
     shift
         Change of the pixels before prediction.
     half
@@ -127,9 +129,11 @@ def predict_tile(
         Earlier predictions of this model, to take the area from or to add it to.
     """
     kept = kept or KeptPredictions(0)
+    own_gsd_m = area.tile.settings.gsd_m
+    gsd_m = gsd_to_read_at(area.tile.pixel_m, card.gsd_m, card.finest_gsd_m) if card else own_gsd_m
     with area.open(engine.mean) as pair:
         label = area.label(pair)
-        if gsd_m is None:
+        if gsd_m == own_gsd_m:
             block = kept.block(area, area.window, lambda: _predict(pair.scene, area.window, engine, window_px, shift))
             block = _raised(block, half)
             return DevTile(area, block.values, block.valid, label)

@@ -33,6 +33,7 @@ from roadseg.metrics.pixels import (
     no_pixels,
     relaxed,
 )
+from roadseg.model.card import ModelCard
 from roadseg.prediction.engines.torch import TorchEngine
 from roadseg.raster.encoding import quantize, sure_share
 from roadseg.settings import CalibrationGoal
@@ -115,8 +116,8 @@ class DevScorer:
         Side of the prediction windows.
     shift
         Change of the pixels before prediction, see ``roadseg.training.shifts``.
-    gsd_m
-        Ground resolution that the models read at, if it is another one than that of the areas.
+    card
+        Card of the models, if they may read areas at another ground resolution than that of the areas.
     half_in
         Returns the probability that becomes 0.5 in a scene, see ``roadseg.prediction.recalibration``.
     kept
@@ -131,16 +132,16 @@ class DevScorer:
         total: Sum = lambda counts: counts,
         window_px: int = 224,
         shift: Shift | None = None,
-        gsd_m: float | None = None,
+        card: ModelCard | None = None,
         half_in: Callable[[TilePair], float] = lambda _: 0.5,
         kept: KeptPredictions | None = None,
     ) -> None:
         self.areas, self.own, self.total, self.window_px = tuple(areas), range(len(areas))[share], total, window_px
-        self.share, self.shift, self.gsd_m, self.half_in, self.kept = share, shift, gsd_m, half_in, kept
+        self.share, self.shift, self.card, self.half_in, self.kept = share, shift, card, half_in, kept
 
     def on(self, areas: Sequence[DevArea]) -> "DevScorer":
         """Return a scorer of other areas, in this process alone, for models that read as these do."""
-        return DevScorer(areas, window_px=self.window_px, shift=self.shift, gsd_m=self.gsd_m, half_in=self.half_in)
+        return DevScorer(areas, window_px=self.window_px, shift=self.shift, card=self.card, half_in=self.half_in)
 
     def score(self, engine: TorchEngine, *, threshold: float | None = None) -> DevScore:
         """Score a model at a threshold; None takes the one with the best relaxed F1.
@@ -217,7 +218,7 @@ class DevScorer:
             "share": self.share,
             "total": self.total,
             "window_px": self.window_px,
-            "gsd_m": self.gsd_m,
+            "card": self.card,
         }
         shifts: dict[str, Shift | None] = {"none": None, **SHIFTS}
         return {
@@ -273,7 +274,7 @@ class DevScorer:
                 area,
                 engine,
                 window_px=self.window_px,
-                gsd_m=self.gsd_m,
+                card=self.card,
                 shift=self.shift,
                 half=self.half_in(area.tile.pair),
                 kept=self.kept,

@@ -14,14 +14,18 @@ from roadseg.training.loop import Trainer
 
 
 def dev_scorer(
-    areas: Sequence[DevArea], processes: ProcessGroup, device: torch.device, *, window_px: int = 224
+    areas: Sequence[DevArea], processes: ProcessGroup, device: torch.device, *, card: ModelCard | None = None
 ) -> DevScorer:
-    """Return a scorer of dev tiles: each process predicts its share, and their counts are added."""
+    """Return a scorer of dev tiles: each process predicts its share, and their counts are added.
+
+    The ``card`` says how a finished model reads tiles; without one windows and resolution are those of training.
+    """
     return DevScorer(
         areas,
         share=slice(processes.rank, None, processes.size),
         total=lambda counts: processes.sum_counts(counts, device),
-        window_px=window_px,
+        window_px=card.window_px if card else 224,
+        card=card,
     )
 
 

@@ -50,7 +50,7 @@ from roadseg.training.teacher import Teacher
 _READ_EVERY = {"cuda": 20}
 """Steps after which losses are read, which waits for the device; elsewhere after every step."""
 
-_MAY_CHANGE = {"checkpoint_minutes", "calibration", "dtype", "minutes", "shift_tiles"}
+_MAY_CHANGE = {"checkpoint_minutes", "calibration", "dtype", "finest_gsd_m", "minutes", "shift_tiles"}
 """Settings that may differ between a checkpoint and the run that resumes from it."""
 
 Evaluate = Callable[[], Mapping[str, float]]

@@ -14,6 +14,7 @@ from roadseg.model.resunet import ResUNet
 from roadseg.model.weights import load_model
 from roadseg.prediction.engines.torch import TorchEngine
 from roadseg.progress import Listener
+from roadseg.raster.scene_settings import gsd_to_read_at
 from roadseg.settings import AdaptSettings, TrainSettings
 from roadseg.training.calibrate import engine_of
 from roadseg.training.data.file_tiles import DevArea
@@ -21,6 +22,9 @@ from roadseg.training.data.pairs import TilePair
 from roadseg.training.dev_prediction import DevTile, KeptPredictions, half_in_scene
 from roadseg.training.dev_score import DevScorer
 from roadseg.training.initial import initial_model
+
+_FINEST = 0.5
+"""An adapted model reads at twice the pixel size of its images, but not finer than this share of its own resolution."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +35,10 @@ class Original:
     ----------
     path
         Its file.
+    before
+        Its card.
     card
-        Its card, with the ground resolution that it reads at once it is adapted.
-    gsd_m
-        The ground resolution that it reads at so far.
+        Its card with the ground resolution that it reads at once it is adapted.
     device, reason
         The device to train on, and the reason why.
     kept
@@ -42,20 +46,33 @@ class Original:
     """
 
     path: Path
+    before: ModelCard
     card: ModelCard
-    gsd_m: float
     device: torch.device
     reason: str
     kept: KeptPredictions = field(default_factory=KeptPredictions)
 
-    def reading_at(self, gsd_m: float, listener: Listener) -> "Original":
-        """Return the model with the ground resolution that it is to read at, and report a change."""
-        if gsd_m != self.gsd_m:
+    def reading_at(self, pixel_m: float | None, wanted_m: float | None, listener: Listener) -> "Original":
+        """Return the model with the ground resolution that it is to read at, and report a change.
+
+        Parameters
+        ----------
+        pixel_m
+            Metres per pixel of the images, if known; where they are much finer than the model's, it is to read finer.
+        wanted_m
+            Metres per pixel that it is to read at whatever the images are, if that was asked for.
+        listener
+            Callbacks for messages.
+        """
+        own_m = self.before.gsd_m
+        now_m = gsd_to_read_at(pixel_m, own_m, self.before.finest_gsd_m)
+        gsd_m = wanted_m or gsd_to_read_at(pixel_m, own_m, _FINEST * own_m)
+        if gsd_m != now_m:
             listener.report(
-                f"the adapted model reads at {gsd_m:g} m per pixel instead of {self.gsd_m:g} m, so predicting takes "
-                f"{(self.gsd_m / gsd_m) ** 2:.2g} times as long; --model-gsd {self.gsd_m:g} keeps it"
+                f"the adapted model reads at {gsd_m:g} m per pixel instead of {now_m:g} m, so predicting takes "
+                f"{(now_m / gsd_m) ** 2:.2g} times as long; --model-gsd {now_m:g} keeps it"
             )
-        return replace(self, card=replace(self.card, gsd_m=gsd_m))
+        return replace(self, card=replace(self.card, gsd_m=gsd_m, finest_gsd_m=None))
 
     def engine(self) -> TorchEngine:
         """Return an engine that predicts as the model does."""
@@ -104,8 +121,7 @@ class Original:
         self, areas: Sequence[DevArea], half_in: Callable[[TilePair], float] = lambda _: 0.5
     ) -> DevScorer:
         """Return a scorer for the model as it is, which may read areas at another resolution than the adapted one."""
-        gsd_m = None if self.gsd_m == self.card.gsd_m else self.gsd_m
-        return DevScorer(areas, window_px=self.card.window_px, gsd_m=gsd_m, half_in=half_in, kept=self.kept)
+        return DevScorer(areas, window_px=self.card.window_px, card=self.before, half_in=half_in, kept=self.kept)
 
 
 def find_original(settings: AdaptSettings) -> Original:
@@ -118,4 +134,4 @@ def find_original(settings: AdaptSettings) -> Original:
     """
     path = find_model(settings.start)
     card = read_card(path)
-    return Original(path, card, card.gsd_m, *choose_device(settings.device))
+    return Original(path, card, card, *choose_device(settings.device))

@@ -10,7 +10,7 @@
 Needs the folder ``elsewhere`` beside the repository: folders of images/ and masks/ whose names end in their pixel size
 in centimetres. Every image goes through ``roadseg predict`` and is scored on its own pixels with a slack of 3 m; counts
 are pooled in a folder, every folder has the same weight in the mean. ``--read-at`` feeds images at other pixels than
-the model's, in metres; several are predicted one by one. ``--scales`` takes their mean, like ``roadseg predict``.
+the model chooses, in metres; several are predicted one by one. ``--scales`` takes their mean, like ``predict``.
 ``--kinds`` says which roads are found: those of the centre lines of the masks within 3 m of a pixel that is road, by
 length; through roads are those left when dead ends are taken away again and again. ``--sheets`` draws a contact sheet
 per folder of data, to look at: every image, and the roads found (blue; pale blue within the slack), false (orange) and
@@ -118,7 +118,7 @@ def scored(
     model: LoadedModel,
     *,
     every: int,
-    scales: Sequence[float] = (1,),
+    scales: Sequence[float] | None = None,
     recalibrate: bool = True,
     pictured: bool = False,
 ) -> Scores:
@@ -160,19 +160,23 @@ def table(
     every: int,
     thresholds: Sequence[float],
     read_at: float | None = None,
-    scales: Sequence[float] = (1,),
+    scales: Sequence[float] | None = None,
     precision: str = "bfloat16",
     recalibrate: bool = True,
 ) -> np.ndarray:
     """Print the table of a model and return its figures, a row per folder and their mean."""
     network, card = read_model(name)
     wanted = [*(thresholds or [card.threshold])]
-    model = LoadedModel(engine_for(network, card, precision), replace(card, gsd_m=read_at or card.gsd_m))
+    if read_at:
+        card = replace(card, gsd_m=read_at, finest_gsd_m=None)
+    model = LoadedModel(engine_for(network, card, precision), card)
     how = {"every": every, "scales": scales, "recalibrate": recalibrate}
     rows = {folder.name: figures(scored(folder, model, **how), wanted) for folder in folders()}
     rows["mean"] = list(np.mean(list(rows.values()), axis=0))
     head = ["folder", *(f"F1 at {t:.3f}" for t in wanted), "F1 at the best", "break-even", "best IoU", "recall"]
-    sizes = " and ".join(f"{(read_at or card.gsd_m) * scale:g}" for scale in scales)
+    sizes = " and ".join(f"{card.gsd_m * scale:g}" for scale in scales or [1])
+    if card.finest_gsd_m and not scales:
+        sizes += f" (images much finer at down to {card.finest_gsd_m:g})"
     title = f"{card.name}, read at {sizes} m, every {every}. image, slack {SLACK_M:g} m"
     measuring.show(title, [head, *([key, *(f"{v:.3f}" for v in row)] for key, row in rows.items())])
     return np.array(list(rows.values()))
@@ -233,7 +237,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="take every n-th image of a folder")
     parser.add_argument("--thresholds", type=float, nargs="+", default=[], help="instead of the card's")
     parser.add_argument("--read-at", type=float, nargs="+", default=[None], help="metres per pixel to read at")
-    parser.add_argument("--scales", type=float, nargs="+", default=[1], help="take the mean of several pixel sizes")
+    parser.add_argument("--scales", type=float, nargs="+", help="take the mean of several pixel sizes")
     parser.add_argument("--no-recalibrate", action="store_true", help="leave probabilities as the model gives them")
     parser.add_argument("--kinds", action="store_true", help="say which roads are found, of through roads and others")
     parser.add_argument("--sheets", type=Path, metavar="FOLDER", help="draw a contact sheet per folder of data here")

@@ -33,10 +33,6 @@ from roadseg.windows import Window
 _MEASURED = 50
 """Most images that are opened to learn how large their pixels are."""
 
-_FINEST, _FINER = 0.5, 0.85
-"""An adapted model reads at twice the pixel size of its images, but not finer than a half of its own resolution; more
-than the other share of it is not worth a change."""
-
 Predict = Callable[[Sequence[DevArea]], Sequence[NDArray[np.float32]]]
 """Returns the probability of road in areas, (height, width) float32 each."""
 
@@ -71,23 +67,18 @@ class LabelledPlots:
         return f"{counted(len(self.plots), 'plot')} of {self.name} ({pixels / 1e6:.1f} Mpx)"
 
 
-def gsd_to_read_at(data: Sequence[Path], settings: AdaptSettings, gsd_m: float) -> float:
-    """Return the ground resolution that an adapted model reads at: finer than before where its images are much finer.
+def typical_pixel_m(data: Sequence[Path], settings: AdaptSettings) -> float | None:
+    """Return the median pixel size of the images in metres; None if none is known.
 
     Parameters
     ----------
     data, settings
-        The images; the size of pixels that do not say, and the resolution if one was asked for.
-    gsd_m
-        Ground resolution that the model reads at so far.
+        The images, and the size of pixels that do not say.
     """
-    if settings.model_gsd:
-        return settings.model_gsd
     images = find_images(data) if settings.labels else [pair.image for pair in _all_pairs(data)]
-    sizes = [_pixel_m(image) or settings.pixel_m or gsd_m for image in images[:: max(1, len(images) // _MEASURED)]]
-    middle = float(np.median(sizes)) if sizes else gsd_m
-    finer = max(_FINEST * gsd_m, round(2 * middle, 2))
-    return finer if finer < _FINER * gsd_m else gsd_m
+    sizes = [_pixel_m(image) or settings.pixel_m for image in images[:: max(1, len(images) // _MEASURED)]]
+    known = [size for size in sizes if size]
+    return float(np.median(known)) if known else None
 
 
 def load_ground(
