@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pyogrio
 import pytest
+import rasterio
 import shapely
 import torch
 from affine import Affine
@@ -168,6 +169,10 @@ def test_the_place_that_is_only_scored_is_read_with_the_bands_asked_for(tmp_path
     settings = AdaptSettings(dev=other, bands=(3, 2, 1))
     (area,) = load_other_place(settings, ModelCard("start"), Listener())
     assert area.tile.settings.bands == (3, 2, 1)
+    with rasterio.open(other / "masks" / "0.tif", "r+") as mask:
+        mask.write(np.zeros((1, SIDE, SIDE), np.uint8))
+    with pytest.raises(TrainingError, match="the dev tiles hold no road to score against"):
+        load_other_place(settings, ModelCard("start"), Listener())
 
 
 def test_the_figures_before_are_those_of_what_predict_writes(tmp_path: Path) -> None:

@@ -464,7 +464,7 @@ def _other_gsd(data: Path) -> None:
         (_grey_mask, "no road mask"),
         (_all_void, "void"),
         (_unreadable, "not a raster"),
-        (_other_gsd, "0.5 m"),
+        (_other_gsd, r"the tiles have pixels of 0.5 m \(\S+b.tif\) to 1 m \(\S+.tif\); resample all .* --gsd"),
     ],
 )
 def test_bad_data_is_named(data: Path, tmp_path: Path, spoil: Callable[[Path], None], message: str) -> None:

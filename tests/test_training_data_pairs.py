@@ -85,6 +85,8 @@ def test_images_come_from_files_folders_and_patterns_once_each(tmp_path: Path) -
     touch(tmp_path, "a/x.tif", "a/y.jp2", "a/notes.txt", "b/z.tif")
     found = find_images([tmp_path / "b/z.tif", tmp_path / "a", tmp_path / "*/*.tif"])
     assert [path.name for path in found] == ["z.tif", "x.tif", "y.jp2"]
+    with pytest.raises(TrainingError, match="--labels needs scenes to lie on; name them"):
+        find_images([])
     with pytest.raises(TrainingError, match="there are no images in"):
         find_images([tmp_path / "*.png"])
     touch(tmp_path, "c/images/x.tif")

@@ -22,7 +22,7 @@ from roadseg.roads.files.read import read_polygons
 from roadseg.settings import AdaptSettings, DevFolder
 from roadseg.training.data.coverage import coverage_remark
 from roadseg.training.data.file_tiles import DevArea, FileTile, lasting_names
-from roadseg.training.data.load import load_dev_areas, open_for_model
+from roadseg.training.data.load import load_domains, open_for_model
 from roadseg.training.data.map_errors import REACH_M, find_shifts, probability_at_shifts, with_uncertain_edges
 from roadseg.training.data.masks import draw_parts, image_grids
 from roadseg.training.data.pairs import TilePair, find_images, find_tile_pairs
@@ -117,7 +117,8 @@ def load_ground(
     plots = tuple(read_plots(_candidates(tiles, scenes, parts, settings.seed)))
     if not any((plot.label == 1).any() for plot in plots):
         where = settings.labels.name if settings.labels else "the masks"
-        raise TrainingError(f"no road of {where} lies where the images have pixels; add roads, or check --aoi")
+        options = "--aoi and --model-gsd" if settings.model_gsd else "--aoi"
+        raise TrainingError(f"no road of {where} lies where the images have pixels; add roads, or check {options}")
     remark = coverage_remark(plots, scenes.values())
     return LabelledPlots(plots, gsd_range_of(tiles), _name(data, settings), remark)
 
@@ -177,17 +178,13 @@ def load_other_place(settings: AdaptSettings, card: ModelCard, listener: Listene
     Raises
     ------
     RoadsegError
-        If they cannot be used.
+        If they cannot be used or hold no road.
     """
     if settings.dev is None:
         return ()
-    return load_dev_areas(
-        DevFolder(settings.dev, settings.pixel_m),
-        bands=card.bands,
-        gsd_m=card.gsd_m,
-        listener=listener,
-        chosen=settings.bands,
-    )
+    place = DevFolder(settings.dev, settings.pixel_m)
+    ((_, areas),) = load_domains([place], bands=card.bands, gsd_m=card.gsd_m, listener=listener, chosen=settings.bands)
+    return areas
 
 
 def _all_pairs(data: Sequence[Path]) -> list[TilePair]:

@@ -128,6 +128,8 @@ def find_images(places: Sequence[Path]) -> list[Path]:
     TrainingError
         If there is none.
     """
+    if not places:
+        raise TrainingError("--labels needs scenes to lie on; name them as DATA or with --images")
     found: list[Path] = []
     for place in places:
         if place.is_dir():

@@ -104,14 +104,14 @@ def shared_gsd(tiles: Sequence[_Sized], given: float | None) -> float:
     """
     if given:
         return given
-    sizes = [tile.pixel_m for tile in tiles if tile.pixel_m]
-    if not sizes:
+    sized = sorted((tile.pixel_m, tile.name) for tile in tiles if tile.pixel_m)
+    if not sized:
         raise TrainingError("no tile says its pixel size; give it with --gsd, in metres")
-    middle = float(np.median(sizes))
-    odd = next((t for t in tiles if t.pixel_m and abs(t.pixel_m / middle - 1) > _ODD), None)
-    if odd:
+    middle = float(np.median([pixel_m for pixel_m, _ in sized]))
+    (finest_m, finest), (coarsest_m, coarsest) = sized[0], sized[-1]
+    if max(1 - finest_m / middle, coarsest_m / middle - 1) > _ODD:
         raise TrainingError(
-            f"{odd.name} has pixels of {odd.pixel_m:.3g} m, most tiles have {middle:.3g} m; "
+            f"the tiles have pixels of {finest_m:.3g} m ({finest}) to {coarsest_m:.3g} m ({coarsest}); "
             "resample all to one size with --gsd, in metres"
         )
     return round(middle, 3)
