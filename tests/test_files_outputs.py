@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from roadseg.errors import OutputError
-from roadseg.files.outputs import check_distinct, check_target, output_folders, publish, write_output
+from roadseg.files.outputs import (
+    check_distinct,
+    check_target,
+    on_their_disks,
+    output_folders,
+    publish,
+    write_output,
+)
 
 
 def test_a_place_is_checked_before_any_work(tmp_path):
@@ -121,7 +128,7 @@ def test_publishing_across_file_systems(tmp_path, monkeypatch):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["made.tif", "roads.tif"]
 
 
-def test_a_place_that_became_unwritable_says_where_the_result_lies(tmp_path, monkeypatch):
+def test_a_place_that_became_unwritable_is_told(tmp_path, monkeypatch):
     made, target = tmp_path / "made.tif", tmp_path / "roads.tif"
     made.write_bytes(b"new")
 
@@ -129,7 +136,7 @@ def test_a_place_that_became_unwritable_says_where_the_result_lies(tmp_path, mon
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(Path, "replace", refuse)
-    with pytest.raises(OutputError, match=r"Permission denied\); the result is in .*made.tif"):
+    with pytest.raises(OutputError, match=r"Permission denied\); choose another place"):
         publish(made, target)
     assert made.read_bytes() == b"new"
 
@@ -150,3 +157,39 @@ def test_a_full_disk_while_publishing_leaves_no_half_file(tmp_path, monkeypatch)
     with pytest.raises(OutputError, match="No space left"):
         publish(made, target)
     assert [p.name for p in tmp_path.iterdir()] == ["made.tif"]
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_files_for_other_disks_are_copied_there_before_any_is_moved(tmp_path, monkeypatch, fits):
+    finished = []
+    for name in ("near", "far"):
+        (tmp_path / name).mkdir()
+        (tmp_path / f"{name}.made").write_bytes(name.encode())
+        finished.append((tmp_path / f"{name}.made", tmp_path / name / "x.tif"))
+    monkeypatch.setattr("roadseg.files.outputs._file_system", lambda path: path.name == "far")
+
+    def full(_, to):
+        to.write_bytes(b"ha")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if not fits:
+        monkeypatch.setattr("shutil.copyfile", full)
+        sentence = r"cannot write .*far.x.tif \(No space left on device\); make room"
+        with pytest.raises(OutputError, match=sentence), on_their_disks(finished, "make room"):
+            pytest.fail("files were to be moved")
+    else:
+        with on_their_disks(finished) as near:
+            assert [place.parent.name for _, place in near] == ["near", "far"]
+            for made, place in near:
+                publish(made, place)
+    found = {path.name: path.read_bytes() for path in tmp_path.glob("*/*")}
+    assert len(found) == fits
+    assert [path.read_bytes() for _, path in finished if path.exists()] == ([b"near", b"far"] if fits else [])
+
+
+def test_names_with_line_breaks_and_stdout_by_its_path_are_refused(tmp_path):
+    with pytest.raises(OutputError, match="line break or another control character"):
+        check_target(tmp_path / "a\nb.tif", overwrite=False, inputs=[])
+    if Path("/dev/stdout").exists() and not Path("/dev/stdout").is_file():
+        with pytest.raises(OutputError, match="choose another output, or - for stdout"):
+            check_target(Path("/dev/stdout"), overwrite=True, inputs=[])

@@ -22,6 +22,11 @@ def test_x_is_longitude_whatever_the_axis_order_of_the_crs():
     np.testing.assert_allclose(reproject(np.array([[500_000.0, 0.0]]), UTM, DEGREES), [[9, 0]], atol=1e-9)
 
 
+def test_a_crs_that_leads_nowhere_is_named_in_a_sentence():
+    with pytest.raises(SceneError, match=r"cannot be reprojected to EPSG:4326 \([^{]{0,80}\); choose another CRS$"):
+        reproject(np.zeros((1, 2)), 'LOCAL_CS["site",UNIT["metre",1]]', DEGREES)
+
+
 def test_equal_points_stay_equal_however_many_are_carried(monkeypatch):
     xy = np.random.default_rng(1).uniform([4e5, 5.2e6], [6e5, 5.4e6], (100, 2))
     whole = reproject(xy, UTM, DEGREES)

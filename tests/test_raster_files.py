@@ -5,8 +5,10 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rasterio.env import get_gdal_config
+from worlds import write_raster
 
 from roadseg.errors import OutputError, SceneError
 from roadseg.files.inputs import match_stems
@@ -51,6 +53,22 @@ def test_formats_that_need_a_licence_are_named(tmp_path: Path, name: str, form: 
     (tmp_path / name).write_bytes(b"anything")
     with pytest.raises(SceneError, match=f"GDAL reads {form} only with a licensed driver, so convert it"):
         open_input(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("name", "cure"), [("a.ZIP", "/vsizip/{}/scene.tif"), ("a.tar.gz", "/vsitar/{}/scene.tif"), ("a.gz", "/vsigzip/{}")]
+)
+def test_the_name_of_a_raster_in_an_archive_is_shown(tmp_path: Path, name: str, cure: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"anything")
+    with pytest.raises(SceneError, match=f"name the raster in it, for example {cure.format(path)}$"):
+        open_input(str(path))
+
+
+def test_a_file_of_several_rasters_names_one(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "two.nc", np.zeros((2, 4, 5), np.uint8), driver="netCDF")
+    with pytest.raises(SceneError, match=r"holds no raster band; .*, for example netcdf:.*two\.nc:Band1$"):
+        open_input(str(path))
 
 
 @pytest.mark.parametrize(("retries", "requests"), [(None, 4), ("1", 2)])

@@ -98,6 +98,13 @@ def test_other_types_are_stretched_once_per_scene(tmp_path, kind):
         np.testing.assert_allclose(got[band], ((values[band] - low) / (high - low)).clip(0, 1), atol=2e-5)
 
 
+@pytest.mark.parametrize(("kind", "base"), [(np.uint32, 4e9), (np.int32, 2e9), (np.float64, 1e12)])
+def test_small_differences_of_large_values_survive_the_stretch(tmp_path, kind, base):
+    plain, _ = read_all(write_raster(tmp_path / "plain.tif", picture(50, 40).astype(np.uint16)))
+    far, _ = read_all(write_raster(tmp_path / "far.tif", (picture(50, 40).astype(np.uint16) + base).astype(kind)))
+    np.testing.assert_allclose(far, plain, atol=1e-4)
+
+
 def test_every_window_is_stretched_alike(tmp_path):
     values = picture(150, 170, top=4000).astype(np.uint16)
     values[:, :75] //= 4

@@ -24,6 +24,8 @@ Outputs = TypeVar("Outputs", bound="DataclassInstance")
 _REMOTE = re.compile(r"[a-z][a-z0-9+.-]+:/|/vsi[a-z]", re.IGNORECASE)
 """Beginnings of URLs and GDAL's virtual paths; a single letter is a Windows drive."""
 
+_STDOUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+
 
 def name_outputs(inputs: Sequence[str], folders: Outputs, endings: Mapping[str, str]) -> list[tuple[str, Outputs]]:
     """Pair inputs with output files that take their names.
@@ -168,7 +170,8 @@ def check_target(target: Path, *, overwrite: bool, inputs: Iterable[Path]) -> No
     if place.is_dir():
         raise OutputError(f"{target} is a folder; name a file in it")
     if target.exists() and not target.is_file():
-        raise OutputError(f"{target} is not a regular file; choose another output")
+        cure = "choose another output, or - for stdout" if str(target) in _STDOUT else "choose another output"
+        raise OutputError(f"{target} is not a regular file; {cure}")
     check_not_input(target, inputs)
     if target.exists() and not overwrite:
         raise OutputError(f"{target} exists; choose another name or add --overwrite")
@@ -204,6 +207,8 @@ def check_local(target: Path) -> None:
     place = str(behind_links(target))
     if as_utf8(place) != os.fsencode(place):
         raise OutputError(f"{name!a} has a path that is not UTF-8, which GDAL cannot write to; choose another")
+    if any(ord(letter) < 32 for letter in name):
+        raise OutputError(f"{name!a} has a line break or another control character in its name; choose another")
 
 
 def check_not_input(target: Path, inputs: Iterable[Path]) -> None:
@@ -225,23 +230,66 @@ def behind_links(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
+@contextmanager
+def on_their_disks(
+    finished: Sequence[tuple[Path, Path]], cure: str = "choose another place"
+) -> Iterator[list[tuple[Path, Path]]]:
+    """Context manager that yields finished files with their paths, all on the file systems of the paths.
+
+    Files that are on another one are copied first: where one does not fit, none is moved to its path.
+
+    Parameters
+    ----------
+    finished
+        Files, and the paths that they are to be moved to.
+    cure
+        What to do if one cannot be copied, for the message.
+
+    Raises
+    ------
+    OutputError
+        If one cannot be copied.
+    """
+    near, copies = [], []
+    try:
+        for made, target in finished:
+            place = behind_links(target)
+            try:
+                if _file_system(made) == _file_system(place.parent):
+                    near.append((made, target))
+                    continue
+                copies.append(place.with_name(f".{place.name}{NEW}"))
+                shutil.copyfile(made, copies[-1])
+            except OSError as error:
+                raise OutputError(f"cannot write {target} ({error.strerror}); {cure}") from error
+            near.append((copies[-1], target))
+        yield near
+    finally:
+        for copy in copies:
+            copy.unlink(missing_ok=True)
+
+
+def _file_system(path: Path) -> int:
+    return path.stat().st_dev
+
+
 def publish(made: Path, target: Path) -> None:
     """Move a finished file to its path, across file systems too; a link stays, and the file it leads to is replaced."""
-    target = behind_links(target)
+    place = behind_links(target)
     try:
         try:
-            made.replace(target)
+            made.replace(place)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            beside = target.with_name(f".{target.name}{NEW}")
+            beside = place.with_name(f".{place.name}{NEW}")
             try:
                 shutil.copyfile(made, beside)
-                beside.replace(target)
+                beside.replace(place)
             finally:
                 beside.unlink(missing_ok=True)
     except OSError as error:
-        raise OutputError(f"cannot write {target} ({error.strerror}); the result is in {made}") from error
+        raise OutputError(f"cannot write {target} ({error.strerror}); choose another place") from error
 
 
 def as_utf8(text: str) -> bytes:

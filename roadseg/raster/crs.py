@@ -10,7 +10,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import CRSError, RasterioError
 
-from roadseg.errors import SceneError
+from roadseg.errors import SceneError, one_line
 
 DEGREES = "EPSG:4326"
 """Longitude and latitude in WGS 84."""
@@ -52,8 +52,9 @@ def reproject(xy: Points, source: str, target: str) -> Points:
                 rasterio.warp.transform(source_crs, target_crs, xy[part, 0], xy[part, 1]), axis=1
             )
         except (CPLE_BaseError, RasterioError, ValueError) as error:
+            said = one_line(error).partition(" from '")[0]  # what follows are both CRSs, each a page long
             raise SceneError(
-                f"coordinates cannot be reprojected to {target[:60]} ({error}); choose another CRS"
+                f"coordinates cannot be reprojected to {target[:60]} ({said}); choose another CRS"
             ) from error
     if not np.isfinite(projected).all():
         raise SceneError(f"some coordinates lie outside {target[:60]}; choose another CRS")

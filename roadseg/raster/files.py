@@ -30,6 +30,9 @@ _CACHE_BYTES = 128 << 20
 TILE_CACHE_BYTES = 16 << 20
 """Enough for a file in tiles each of which is read once, for all of its pixels at the same time."""
 
+_ARCHIVES = {".zip": "zip", ".tar": "tar", ".tar.gz": "tar", ".tgz": "tar", ".gz": "gzip", ".7z": "7z"}
+"""Endings of archives that GDAL reads from, and its names for them."""
+
 _LICENSED = {".ecw": "ECW", ".sid": "MrSID"}
 _MOSAIC_LEVELS = 8
 _NAME_PARTS = re.compile(r'/vsi\w+/|[,:?&=<>{}"]')
@@ -162,8 +165,9 @@ def open_input(path: str) -> DatasetReader:
         said = _reason(error)
         raise SceneError(f"{path} is not a raster that GDAL can open ({said}); {_cure(path, said)}") from error
     if not (file.count and file.width and file.height):
+        example = f", for example {file.subdatasets[0]}" if file.subdatasets else ""
         file.close()
-        raise SceneError(f"{path} holds no raster band; name one of its subdatasets")
+        raise SceneError(f"{path} holds no raster band; name one of its subdatasets{example}")
     return file
 
 
@@ -172,6 +176,10 @@ def _cure(path: str, said: str) -> str:
     form = _LICENSED.get(PurePath(path).suffix.lower())
     if form and "not recognized" in said:
         return f"GDAL reads {form} only with a licensed driver, so convert it to a GeoTIFF with a program that has one"
+    archive = next((kind for ending, kind in _ARCHIVES.items() if path.lower().endswith(ending)), None)
+    if archive and Path(path).is_file():
+        inside = "" if archive == "gzip" else "/scene.tif"
+        return f"name the raster in it, for example /vsi{archive}/{path}{inside}"
     if not is_remote(path):
         return "check the file"
     return "download it first" if "Range downloading" in said else "check address, connection and credentials"

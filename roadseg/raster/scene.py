@@ -264,12 +264,12 @@ class Scene(OpenFile):
             np.copyto(values, fill[:, None, None].astype(values.dtype), where=~valid)
 
     def _to_unit(self, raw: NDArray[Any]) -> NDArray[np.float32]:
-        """Stretch raw values to 0–1."""
-        values = np.empty(raw.shape, dtype=np.float32)
+        """Stretch raw values to 0–1; float32 is too coarse for those of 32-bit integers and float64."""
+        values, exact = np.empty(raw.shape, dtype=np.float32), np.result_type(raw.dtype, np.float32)
         for band, (low, high) in enumerate(self.stretch or ()):
             span = high - low if high > low else 1.0
             with np.errstate(invalid="ignore", over="ignore"):
-                values[band] = (raw[band].astype(np.float32) - np.float32(low)) / np.float32(span)
+                values[band] = (raw[band].astype(exact) - exact.type(low)) / exact.type(span)
         return np.nan_to_num(values, nan=0.0).clip(0, 1)
 
     def _read_raw(

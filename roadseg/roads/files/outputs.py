@@ -17,6 +17,7 @@ from roadseg.files.outputs import (
     check_distinct,
     check_extension,
     check_target,
+    on_their_disks,
     publish,
     staging_folder,
     write_output,
@@ -279,8 +280,11 @@ def publish_layers(
     with locked([output, *others]), staging_folder(output) as folder:
         check_layers_target(output, [layer.name for layer in layers], [*others], inputs, overwrite=overwrite)
         write_geopackage(folder / output.name, layers, original=output)
+        finished = []
         for number, (target, data) in enumerate(others.items()):
             staged = folder / f"{number}{target.suffix}"
             write_output(staged, data)
-            publish(staged, target)
-        publish(folder / output.name, output)
+            finished.append((staged, target))
+        with on_their_disks([*finished, (folder / output.name, output)]) as near:
+            for made, target in near:
+                publish(made, target)

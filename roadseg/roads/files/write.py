@@ -6,8 +6,10 @@ written in place; callers write to a staging folder to make them appear whole or
 """
 
 import os
+import shutil
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,9 @@ _DATASET: dict[VectorFormat, dict[str, str]] = {"GeoPackage": {"VERSION": "1.2"}
 """Options of new files: GDAL before 3.7 warns of GeoPackages of a later version, and nothing here needs one."""
 
 _SHORT = {"probability_mean": "prob_mean", "probability_min": "prob_min", "component": "component"}
+
+_PAGE = 1 << 16
+"""Bytes; with fewer free, nothing more is written into a GeoPackage."""
 
 
 def format_of(path: Path, asked: VectorFormat | None = None) -> VectorFormat:
@@ -131,7 +136,15 @@ def write_layer(
                 layer_metadata={ATTRIBUTION: layer.attribution} if form == "GeoPackage" and layer.attribution else None,
             )
     except (CRSError, DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError, OSError) as error:
-        raise OutputError(f"cannot write {path.name} ({error}); make room or choose another place") from error
+        reason = "No space left on device" if _is_full(path.parent) else str(error)
+        raise OutputError(f"cannot write {path.name} ({reason}); make room or choose another place") from error
+
+
+def _is_full(folder: Path) -> bool:
+    """Return whether a disk is full, which GDAL's errors seldom say."""
+    with suppress(OSError):
+        return shutil.disk_usage(folder).free < _PAGE
+    return False
 
 
 def files_of(path: Path) -> Sequence[Path]:
