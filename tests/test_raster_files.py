@@ -5,10 +5,9 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import numpy as np
 import pytest
 from rasterio.env import get_gdal_config
-from worlds import write_raster
+from scipy.io import netcdf_file
 
 from roadseg.errors import OutputError, SceneError
 from roadseg.files.inputs import match_stems
@@ -66,8 +65,13 @@ def test_the_name_of_a_raster_in_an_archive_is_shown(tmp_path: Path, name: str, 
 
 
 def test_a_file_of_several_rasters_names_one(tmp_path: Path) -> None:
-    path = write_raster(tmp_path / "two.nc", np.zeros((2, 4, 5), np.uint8), driver="netCDF")
-    with pytest.raises(SceneError, match=r"holds no raster band; .*, for example netcdf:.*two\.nc:Band1$"):
+    path = tmp_path / "two.nc"
+    with netcdf_file(path, "w") as file:
+        for name, size in (("y", 4), ("x", 5)):
+            file.createDimension(name, size)
+        for name in ("first", "second"):
+            file.createVariable(name, "i2", ("y", "x"))[:] = 0
+    with pytest.raises(SceneError, match=r"holds no raster band; .*, for example netcdf:.*two\.nc:first$"):
         open_input(str(path))
 
 
