@@ -187,7 +187,7 @@ def adapt_model(
 def _trainer(
     original: Original, parts: SplitPlots, settings: AdaptSettings, folder: RunFolder, listener: Listener
 ) -> Trainer:
-    """Return the run that learns from all ground that is not kept apart; one that was stopped goes on."""
+    """Return the run that learns from all ground that is not kept apart; one that was stopped is resumed."""
     if settings.overwrite:
         folder.remove_checkpoints()
     recipe = recipe_for(settings, original, parts)

@@ -33,6 +33,7 @@ from roadseg.training.data.validate import shared_gsd
 from roadseg.training.dev_score import DevScore
 from roadseg.training.gradients import require_compiler
 from roadseg.training.recipes import merge_settings, read_config
+from roadseg.training.run_folder import RunFolder
 from roadseg.training.shifts import SHIFTS
 
 SETTINGS = TrainSettings(width=2, steps=4, batch=2, crop=32, warmup_steps=1, evaluations=2)
@@ -370,6 +371,13 @@ def test_pictures_that_cannot_be_written_cost_no_run(
     assert f"pictures of the run: {tmp_path / 'm.run'}" in said
     assert read_card(output).name == "m"
     assert not list((tmp_path / "m.run").glob("*.new"))
+
+
+def test_a_picture_has_a_path_only_where_it_was_written(tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "m.safetensors") as folder:
+        (folder.path / "b.png").mkdir()
+        drawn = [folder.draw(name, np.zeros((4, 5, 3), np.uint8)) for name in ("a.png", "b.png")]
+    assert drawn == [tmp_path / "m.run" / "a.png", None]
 
 
 @pytest.mark.parametrize("fails", ["opens", "closes"])

@@ -7,8 +7,6 @@ ground learned from can tell it no longer.
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from roadseg.errors import counted
 from roadseg.metrics.calibration import Calibration
@@ -76,9 +74,8 @@ def finish(
     """
     recipe = finish_recipe(trainer.settings, trainer.step)
     tiles = TileDataset([plot.tile_without((), 0) for plot in plots.plots], crop=recipe.crop)
-    with TemporaryDirectory() as folder:
-        second = Trainer(trainer.averaged(), tiles, recipe, Path(folder), start=trainer.start, listener=listener)
-        second.run(on_step, until=until)
+    second = Trainer(trainer.averaged(), tiles, recipe, None, start=trainer.start, listener=listener)
+    second.run(on_step, until=until)
     return second
 
 

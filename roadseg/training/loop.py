@@ -78,7 +78,7 @@ class Trainer:
     settings
         How to train; ``precision`` must not be ``auto``.
     folder
-        Where checkpoints are written; if there is one, the run resumes from it.
+        Where checkpoints are written; if there is one, the run resumes from it. None keeps none.
     start
         Card of the model that training starts from, whose normalization is kept; None takes that of the tiles.
     processes
@@ -100,7 +100,7 @@ class Trainer:
         model: ResUNet,
         tiles: TileDataset,
         settings: TrainSettings,
-        folder: Path,
+        folder: Path | None,
         *,
         start: ModelCard | None = None,
         processes: ProcessGroup | None = None,
@@ -122,7 +122,7 @@ class Trainer:
         self.step = 0
         self.saved: int | None = None  # step of the last checkpoint
         self._loss, self._crops_per_s, self._mid_step = SmoothedLoss(), math.nan, False
-        if checkpoint := read_checkpoint(folder):
+        if folder and (checkpoint := read_checkpoint(folder)):
             self._resume(checkpoint)
 
     @property
@@ -187,7 +187,7 @@ class Trainer:
     def save(self) -> None:
         """Write a checkpoint; if the disk is full, warn and keep the previous one."""
         self._loss.read(self.step)
-        if not self.processes.is_main:
+        if self.folder is None or not self.processes.is_main:
             return
         metadata = {
             "step": self.step,

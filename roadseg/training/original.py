@@ -102,7 +102,7 @@ class Original:
         engine
             The model.
         judged
-            Ground of the same scenes by which it is told how sure the model is there.
+            Ground of the same scenes to judge by how sure the model is there.
         """
         at_home = self.card.sure_share
 

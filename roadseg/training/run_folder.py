@@ -117,10 +117,10 @@ class RunFolder:
         except OSError as error:
             self._warn(f"cannot remove the checkpoint in {self.path} ({error.strerror}); the model does not need it")
 
-    def draw(self, name: str, rgb: np.typing.NDArray[np.uint8]) -> Path:
-        """Write a picture, (height, width, 3) uint8, and return its path."""
+    def draw(self, name: str, rgb: np.typing.NDArray[np.uint8]) -> Path | None:
+        """Write a picture, (height, width, 3) uint8, and return its path; None if it cannot be written."""
         self._draw(name, rgb)
-        return self.path / name
+        return self.path / name if self._drawn(name) else None
 
     def pictures(self) -> str:
         """Return the paths of the pictures, as text; that of the folder if there are none."""
@@ -152,7 +152,7 @@ class RunFolder:
     def _report_failure(self, name: str, error: OSError) -> None:
         if name not in self._failed:
             self._failed.add(name)
-            self._warn(f"cannot write {self.path / name} ({error.strerror or error}); training continues without it")
+            self._warn(f"cannot write {self.path / name} ({error.strerror or error}); the run continues without it")
 
 
 def _tensorboard_writer(folder: Path) -> Any:

@@ -214,7 +214,7 @@ def _drawn(
         side = max(1, round(SIDE_PX * gsd_m / (settings.pixel_m or grid.mean_pixel_m() or gsd_m)))
         try:
             window = polygon_area(grid, *aoi, str(image)).window if aoi else grid.window
-        except SceneError:  # of all scenes that the area does not touch ``_inside_aoi`` tells
+        except SceneError:  # ``_inside_aoi`` raises it if the area touches no scene
             return lambda _: []
         return choose_with_roads(squares(window, side), settings.seed, most)
 

@@ -118,7 +118,7 @@ def shared_gsd(tiles: Sequence[_Sized], given: float | None) -> float:
 
 
 def gsd_range_of(tiles: Sequence[_Sized]) -> tuple[float, float] | None:
-    """Return the finest and the coarsest ground resolution of tiles, in metres per pixel; None if none tells its."""
+    """Return the finest and the coarsest ground resolution of tiles, in metres per pixel; None if none says its own."""
     sizes = [round(tile.pixel_m, 3) for tile in tiles if tile.pixel_m]
     return (min(sizes), max(sizes)) if sizes else None
 

@@ -73,7 +73,7 @@ def read_roads(path: Path, widths: Widths, *, layer: str | None = None, within: 
     SceneError
         If it cannot be read, holds no roads, or several layers do.
     TrainingError
-        If nothing tells how wide they are.
+        If nothing says how wide they are.
     """
     wanted = [*road_tags.COLUMNS, *([widths.attribute] if widths.attribute else [])]
     table = read_road_layer(path, layer, areas=True, cure="choose with --label-layer", columns=wanted, within=within)
