@@ -15,6 +15,7 @@ from roadseg.files.lock import locked
 from roadseg.files.outputs import MODEL, check_extension, check_target
 from roadseg.progress import Listener
 from roadseg.settings import AdaptOptions, AdaptSettings, CardTexts, DataSettings, TrainSettings
+from roadseg.settings.data import check_labels
 from roadseg.settings.option import check_keywords, from_options
 from roadseg.training.adaptation import (
     blended,
@@ -111,6 +112,7 @@ def adapt(
     """
     check_keywords("adapt", options, AdaptOptions)
     settings, texts, target = from_options(AdaptSettings, options), from_options(CardTexts, options), Path(output)
+    check_labels(settings)
     named = [data] if isinstance(data, str | Path) else data
     texts = replace(texts, name=texts.name or target.name.removesuffix(".safetensors"))
     return adapt_model([Path(place) for place in named], target, settings, texts, listener or Listener())

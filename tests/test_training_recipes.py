@@ -6,9 +6,19 @@ from pathlib import Path
 import pytest
 from commands import roadseg
 
-from roadseg.errors import TrainingError
+from roadseg.adapt import adapt
+from roadseg.errors import TrainingError, UsageError
 from roadseg.settings import AugmentSettings, TrainSettings
-from roadseg.training.recipes import DEFAULT, PAPER, RECIPES, merge_settings, parse_assignment, read_config, to_toml
+from roadseg.training.recipes import (
+    DEFAULT,
+    PAPER,
+    RECIPES,
+    data_from_options,
+    merge_settings,
+    parse_assignment,
+    read_config,
+    to_toml,
+)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -20,7 +30,7 @@ def test_toml_gives_the_same_settings_back(tmp_path: Path, name: str) -> None:
 
 
 def test_every_setting_is_in_the_file() -> None:
-    text = to_toml(dataclasses.replace(DEFAULT, start="a", teacher="b", pixel_m=1.0))
+    text = to_toml(dataclasses.replace(DEFAULT, start="a", teacher="b", pixel_m=1.0, finest_gsd_m=0.5))
     names = [f.name for f in dataclasses.fields(TrainSettings)] + [f.name for f in dataclasses.fields(AugmentSettings)]
     assert all(f"\n{name} = " in "\n" + text or f"[{name}]" in text for name in names)
 
@@ -102,3 +112,20 @@ def test_command_line_over_file_over_recipe(tmp_path: Path) -> None:
     assert "is not TOML" in roadseg("train", "--config", path, "--print-config").stderr
     done = roadseg("train", "--recipe", "papr", "--print-config")
     assert done.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "flag"),
+    [
+        ("road_width", 5.0, "--road-width"),
+        ("label_layer", "roads", "--label-layer"),
+        ("width_attribute", "width", "--width-attribute"),
+        ("width_table", "widths.toml", "--width-table"),
+    ],
+)
+def test_options_of_labels_need_labels(tmp_path: Path, option: str, value: object, flag: str) -> None:
+    with pytest.raises(UsageError, match=f"{flag} belongs to --labels; give both"):
+        data_from_options(tmp_path, {option: value}, needed=True)
+    with pytest.raises(UsageError, match=f"{flag} belongs to --labels; give both"):
+        adapt(tmp_path, tmp_path / "m.safetensors", **{option: value})  # type: ignore[arg-type]
+    assert data_from_options(tmp_path / "a.tif", {option: value, "labels": tmp_path / "r.gpkg"}, needed=True).labels

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+from roadseg.errors import UsageError
 from roadseg.settings.option import Option
 
 SplitUnit = Literal["blocks", "files"]
@@ -57,6 +58,25 @@ class LabelSettings:
     width_table: Annotated[
         Path | None, Option("--width-table", "TOML or CSV file of widths by class; overrides built-in ones.", DATA)
     ] = None
+
+
+def check_labels(settings: LabelSettings) -> None:
+    """Check that options of labels come with labels.
+
+    Raises
+    ------
+    UsageError
+        If they do not.
+    """
+    given = {
+        "--label-layer": settings.label_layer,
+        "--road-width": settings.road_width_m,
+        "--width-attribute": settings.width_attribute,
+        "--width-table": settings.width_table,
+    }
+    alone = next((name for name, value in given.items() if value is not None), None)
+    if alone and settings.labels is None:
+        raise UsageError(f"{alone} belongs to --labels; give both")
 
 
 @dataclass(frozen=True)

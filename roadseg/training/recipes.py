@@ -15,6 +15,7 @@ from typing import Any
 from roadseg.errors import TrainingError, UsageError
 from roadseg.model.card import find_model, read_card
 from roadseg.settings import AugmentSettings, DataSettings, RecipeSettings, TrainSettings
+from roadseg.settings.data import check_labels
 from roadseg.settings.option import checked, declared, fitted, from_options
 
 DEFAULT = TrainSettings()
@@ -117,10 +118,11 @@ def data_from_options(
     Raises
     ------
     UsageError
-        If there are none, or two kinds of them.
+        If there are none, or two kinds of them, or options of labels without labels.
     """
     named = [] if data is None else [data] if isinstance(data, str | Path) else data
     source = from_options(DataSettings, options, data=tuple(map(Path, named)))
+    check_labels(source)
     scenes = bool(source.images or source.labels)
     if (source.data and scenes) or (needed and not source.data and not scenes):
         raise UsageError("train needs folders or CSV files of images and masks, or scenes with --labels")
