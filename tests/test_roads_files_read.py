@@ -1,5 +1,6 @@
 """Lines and polygons come back from any vector file, or the error says what to do."""
 
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -174,3 +175,20 @@ def test_the_undefined_crs_of_older_geopackages_is_none(tmp_path, srs_id):
         for table in ("gpkg_contents", "gpkg_geometry_columns"):
             package.execute(f"UPDATE {table} SET srs_id = ?", (srs_id,))
     assert read_lines(path)[1] is None
+
+
+def test_coordinates_that_are_no_degrees_are_refused_where_degrees_are_meant(tmp_path):
+    path, lines = tmp_path / "metres.geojson", [LineString([(171500, 902500), (171850, 902500)])]
+    path.write_text(json.dumps(shapely.geometry.mapping(lines[0])))
+    with pytest.raises(SceneError, match=r"coordinates 171500, 902500, which are no degrees.*with ogr2ogr -a_srs$"):
+        read_lines(path)
+    write(tmp_path / "metres.gpkg", lines)
+    assert len(read_lines(tmp_path / "metres.gpkg")[0]) == 1
+    path.write_text('{"type": "LineString", "coordinates": [[359, 1], [361, 1]]}')  # beyond the antimeridian
+    assert len(read_lines(path)[0]) == 1
+
+
+def test_advice_for_programmers_is_left_out(tmp_path):
+    (tmp_path / "text.gpkg").write_text("hello")
+    with pytest.raises(SceneError, match=r"text\.gpkg' not recognized as being in a supported file format\); repair"):
+        read_lines(tmp_path / "text.gpkg")

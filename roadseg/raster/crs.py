@@ -35,6 +35,11 @@ def parse_crs(name: str) -> CRS:
         raise SceneError(f"the CRS {name[:60]} is not known; name one such as EPSG:25832") from error
 
 
+def is_in_degrees(name: str) -> bool:
+    """Return whether the coordinates of a CRS are longitude and latitude."""
+    return bool(parse_crs(name).is_geographic)
+
+
 def reproject(xy: Points, source: str, target: str) -> Points:
     """Reproject (n, 2) x, y from one CRS to another; equal points stay equal, bit for bit.
 

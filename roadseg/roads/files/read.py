@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon
 
 from roadseg.errors import SceneError, one_line
+from roadseg.raster.crs import is_in_degrees
 from roadseg.raster.encoding import ATTRIBUTION
 from roadseg.roads.files.geoparquet import read_geoparquet
 from roadseg.roads.files.layers import Box, VectorTable
@@ -28,6 +29,9 @@ _ROAD_LAYERS = {"roads", "lines"}
 
 _FARTHEST = 1e9
 """Largest coordinate on Earth in any unit of a CRS, generously."""
+
+_MOST_DEGREES = (800.0, 100.0)
+"""Beyond these, longitudes and latitudes are none, not even twice around the Earth or in grads."""
 
 _UNDEFINED = ("Undefined geographic SRS", "Undefined Cartesian SRS")
 """Names of what GeoPackages of GDAL before 3.9 and of other programs have instead of a CRS."""
@@ -86,6 +90,7 @@ def read_layer(
             geometries: NDArray[np.object_] = shapely.from_wkb(wkb)
         if (np.abs(shapely.get_coordinates(geometries)) > _FARTHEST).any():
             raise SceneError(f"{path} holds a coordinate that lies nowhere on Earth; repair it, or give its true CRS")
+    _check_degrees(path, shapely.get_coordinates(geometries), crs)
     attributes = {str(name): value.tolist() for name, value in zip(meta["fields"], values, strict=True)}
     bounds = about["total_bounds"]
     return VectorTable(
@@ -95,6 +100,17 @@ def read_layer(
         bounds if bounds and np.isfinite(bounds).all() else None,
         (about.get("layer_metadata") or {}).get(ATTRIBUTION, ""),
     )
+
+
+def _check_degrees(path: Path, xy: NDArray[np.float64], crs: str | None) -> None:
+    """Raise SceneError if coordinates are no degrees though the CRS is in degrees, as that of each GeoJSON is."""
+    beyond = (np.abs(xy) > _MOST_DEGREES).any(axis=1)
+    if crs and beyond.any() and is_in_degrees(crs):
+        x, y = xy[beyond][0]
+        raise SceneError(
+            f"{path} has the coordinates {x:g}, {y:g}, which are no degrees, but a CRS in degrees (GeoJSON without "
+            "one always has); assign the true one, with ogr2ogr -a_srs"
+        )
 
 
 def read_road_layer(
@@ -252,6 +268,5 @@ def _opened(path: Path) -> Iterator[Any]:
         raise SceneError(f"{path!a} is no name that GDAL can read, because it is not UTF-8; rename it") from error
     # pyogrio stumbles over some damaged CRS with UnboundLocalError
     except (*damage, shapely.errors.ShapelyError, UnboundLocalError, ValueError, OverflowError) as error:
-        raise SceneError(
-            f"{path} cannot be read as a vector file ({one_line(error)}); repair it, or give another"
-        ) from error
+        said = one_line(error).partition(".; It might help")[0]  # to prefix a driver, which is no help here
+        raise SceneError(f"{path} cannot be read as a vector file ({said}); repair it, or give another") from error
