@@ -128,4 +128,5 @@ def test_options_of_labels_need_labels(tmp_path: Path, option: str, value: objec
         data_from_options(tmp_path, {option: value}, needed=True)
     with pytest.raises(UsageError, match=f"{flag} belongs to --labels; give both"):
         adapt(tmp_path, tmp_path / "m.safetensors", **{option: value})  # type: ignore[arg-type]
-    assert data_from_options(tmp_path / "a.tif", {option: value, "labels": tmp_path / "r.gpkg"}, needed=True).labels
+    labels = {"labels": tmp_path / "r.gpkg", "images": [tmp_path / "a.tif"]}
+    assert data_from_options(None, {option: value, **labels}, needed=True).labels
