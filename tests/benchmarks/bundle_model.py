@@ -19,8 +19,8 @@ from roadseg.training.recipes import merge_settings
 from roadseg.training.seen import seen_ranges
 
 DESCRIPTIONS = {
-    "compact": "ResUNet of width 16 for CPUs: roads in RGB aerial imagery, read at 1 m",
-    "standard": "ResUNet of width 32: roads in RGB aerial imagery, read at 1 m",
+    "compact": "ResUNet of width 16 for CPUs: roads in RGB aerial imagery, read at 0.63 to 1 m",
+    "standard": "ResUNet of width 32: roads in RGB aerial imagery, read at 0.63 to 1 m",
 }
 TRAINING_DATA = (
     "Massachusetts Roads Dataset (V. Mnih, Machine Learning for Aerial Image Labeling, PhD thesis, University of "
