@@ -89,6 +89,19 @@ def test_what_tiles_store_is_kept_where_they_agree(tmp_path):
     assert vectorize(paths, threshold=0.5).threshold == 0.5
 
 
+def test_tiles_that_were_read_at_nearly_the_same_pixels_become_one_network(tmp_path):
+    paths = cut(tmp_path, draw_t(), tags={"ROADSEG_GSD_M": "0.7"})
+    for gsd_m, kept in (("0.71", True), ("1", False)):
+        with rasterio.open(paths[1], "r+") as file:
+            file.update_tags(ROADSEG_GSD_M=gsd_m)
+        if kept:
+            join_tiles(paths, tmp_path / "m.vrt")
+            with rasterio.open(tmp_path / "m.vrt") as file:
+                assert file.tags()["ROADSEG_GSD_M"] == gsd_m
+    with pytest.raises(SceneError, match=r"store different ground resolutions; give --gsd"):
+        vectorize(paths)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

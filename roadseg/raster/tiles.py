@@ -4,6 +4,7 @@ Where tiles overlap, the later one counts, except for its nodata, as in a VRT by
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from rasterio.crs import CRS
 
 from roadseg.errors import SceneError, counted
 from roadseg.raster.encoding import ATTRIBUTION
+from roadseg.raster.probability import positive_number
 from roadseg.raster.road_raster import RoadRaster, TileFacts
 
 _TYPES = {"uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16", "uint32": "UInt32", "int32": "Int32"}
@@ -22,6 +24,9 @@ _STORED = {
     "ROADSEG_THRESHOLD": "thresholds; give --threshold",
 }
 """Tags that tiles must agree on, and how to do without."""
+
+_ALIKE = 1.2
+"""Ground resolutions so near agree: those of tiles in degrees differ with the latitude."""
 
 
 def mosaic_name(paths: Sequence[str]) -> str:
@@ -46,7 +51,7 @@ def join_tiles(paths: Sequence[str], target: Path, *, given: Sequence[str] = ())
     SceneError
         If a tile is no raster of roads, or does not fit the first one.
     """
-    tiles = [_facts(path) for path in paths]
+    tiles = _of_one_gsd([_facts(path) for path in paths])
     first = tiles[0]
     for tile in tiles[1:]:
         _check_fits(tile, first)
@@ -64,6 +69,16 @@ def join_tiles(paths: Sequence[str], target: Path, *, given: Sequence[str] = ())
 def _facts(path: str) -> TileFacts:
     with RoadRaster(path) as raster:
         return raster.facts()
+
+
+def _of_one_gsd(tiles: list[TileFacts]) -> list[TileFacts]:
+    """Return tiles that all state the coarsest of their ground resolutions, where these differ but little."""
+    gsds = [positive_number(tile.tags.get("ROADSEG_GSD_M")) for tile in tiles]
+    known = [gsd for gsd in gsds if gsd]
+    if len(known) < len(gsds) or max(known) > _ALIKE * min(known):
+        return tiles
+    coarsest = {"ROADSEG_GSD_M": f"{max(known):g}"}
+    return [replace(tile, tags={**tile.tags, **coarsest}) for tile in tiles]
 
 
 def _check_fits(tile: TileFacts, first: TileFacts) -> None:
