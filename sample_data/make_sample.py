@@ -239,8 +239,8 @@ def write_lines(path: Path, roads: Sequence[Road]) -> None:
               "width_m": np.array([road.width_m for _, road in lines])}  # fmt: skip
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "2026-01-01T00:00:00Z"})
     path.unlink(missing_ok=True)
-    pyogrio.raw.write(path, shapely.to_wkb(ground), list(fields.values()), list(fields), layer="roads",
-                      driver="GPKG", geometry_type="LineString", crs=CRS)  # fmt: skip
+    pyogrio.raw.write(path, shapely.to_wkb(ground), list(fields.values()), list(fields), layer="roads", driver="GPKG",
+                      geometry_type="LineString", crs=CRS, dataset_options={"VERSION": "1.2"})  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import os
 import sys
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+os.environ.setdefault("GDAL_PAM_ENABLED", "NO")  # or an .aux.xml with statistics stays beside each raster
 
 from qgis.core import (
     QgsApplication,

@@ -1,8 +1,10 @@
 """The committed sample scene is what its script draws, and its truth agrees with itself."""
 
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +48,12 @@ def test_script_reproduces_truth(redrawn):
     (_, old, old_fields), (_, new, new_fields) = lines(), lines(redrawn)
     assert shapely.equals_exact(old, new, 0.011).all()
     assert all((old_fields[name] == new_fields[name]).all() for name in ("class", "width_m"))
+
+
+def test_folder_holds_nothing_that_viewers_left_and_opens_without_a_warning_in_gdal_of_debian_12():
+    assert not [path.name for path in FOLDER.glob("*.aux.xml")]
+    with closing(sqlite3.connect(FOLDER / "roads.gpkg")) as package:
+        assert package.execute("pragma user_version").fetchone() == (10200,)
 
 
 def test_folder_is_small():

@@ -166,7 +166,7 @@ def test_more_workers_than_processors_are_not_started(tmp_path, heard, monkeypat
     monkeypatch.setattr("roadseg.roads.extract.processors", lambda: 1)
     path = write_levels(tmp_path / "t.tif", draw_t())
     assert len(run(path, workers=64, block_px=64, listener=heard.listener).roads) == 3
-    assert "64 workers were asked for; 1 are used, one per processor" in heard
+    assert "64 workers were asked for; one per processor makes 1" in heard
 
 
 def test_progress_is_told_in_megapixels_and_ends_at_the_total(tmp_path):

@@ -167,7 +167,7 @@ def extract(plan: ExtractionPlan, folder: Path, listener: Listener, shared: Shar
     """
     raster, ground = plan.raster, plan.raster.ground
     if plan.settings.workers > processors():
-        listener.report(f"{plan.settings.workers} workers were asked for; {processors()} are used, one per processor")
+        listener.report(f"{plan.settings.workers} workers were asked for; one per processor makes {processors()}")
     listener.start(raster.grid.window.area / 1e6, 0)
     with WorkerPool(raster, plan.workers(processors())) as pool:
         if plan.settings.geometry == "polygons":
