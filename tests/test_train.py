@@ -452,6 +452,13 @@ def _all_void(data: Path) -> None:
         write_raster(path, np.full((1, 70, 110), 255, np.uint8), transform=ONE_METRE, nodata=255)
 
 
+def _no_image_data(data: Path) -> None:
+    for path in (data / "images").iterdir():
+        with rasterio.open(path, "r+") as image:
+            image.write(np.zeros((3, 70, 110), np.uint8))
+            image.nodata = 0
+
+
 def _unreadable(data: Path) -> None:
     (data / "images" / "b.tif").write_bytes(b"no tiff")
 
@@ -471,6 +478,7 @@ def _other_gsd(data: Path) -> None:
         (_rgb_mask, "3 bands"),
         (_grey_mask, "no road mask"),
         (_all_void, "void"),
+        (_no_image_data, "or nodata in the images; .* or mend the nodata value of the images"),
         (_unreadable, "not a raster"),
         (_other_gsd, r"the tiles have pixels of 0.5 m \(\S+b.tif\) to 1 m \(\S+.tif\); resample all .* --gsd"),
     ],

@@ -184,7 +184,10 @@ def image_grids(images: Sequence[Path], *, skip: bool = False) -> tuple[dict[Pat
             with open_input(str(image)) as file:
                 grid = grid_of(file)
                 if grid.crs is None and file.transform.is_identity:
-                    raise SceneError(f"{image} does not say where it lies; give it a georeference to draw labels on it")
+                    raise SceneError(
+                        f"{image} does not say where it lies; give it a georeference to draw labels on it, with "
+                        "gdalwarp if it has ground control points"
+                    )
                 grids[image] = grid
         except SceneError as error:
             if not skip:

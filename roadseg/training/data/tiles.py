@@ -187,7 +187,10 @@ class TileDataset:
             labelled += int(counts.known.sum())
             self.road_fraction += float(counts.road.sum())
         if not labelled:
-            raise TrainingError("every pixel of the masks is void (255); label some as road (1) and not road (0)")
+            raise TrainingError(
+                "every pixel is void in the masks (255) or nodata in the images; label some as road (1) and not road "
+                "(0), or mend the nodata value of the images"
+            )
         self.road_fraction /= labelled
         if self.road_fraction in {0.0, 1.0}:
             hidden = not self.road_fraction and labelled < sum(rows * cols for rows, cols in (t.shape for t in tiles))
