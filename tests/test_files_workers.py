@@ -111,6 +111,35 @@ def process_of_slow(_, __):
     return os.getpid()
 
 
+def noted(folder, name):
+    """Leave a file, or fail for want of a name; return the process."""
+    time.sleep(0.02)
+    (folder / name).touch()
+    return os.getpid()
+
+
+def test_others_do_what_was_started_until_there_is_more_urgent_work(tmp_path):
+    with WorkerPool(tmp_path, 2) as pool:
+        pool.start(noted, [None, *(f"{number:04}" for number in range(1000))])
+        deadline = time.monotonic() + 20
+        while not (tmp_path / "0001").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        assert {*pool.map(noted, ["a", "b", "c", "d", "e", "f"])} > {os.getpid()}
+        found = sorted(path.name for path in tmp_path.iterdir())
+        assert {"a", "b", "c", "d", "e", "f"} < {*found}
+        assert found[:-6] == [f"{number:04}" for number in range(len(found) - 6)]
+        time.sleep(0.1)
+        assert len(list(tmp_path.iterdir())) == len(found) < 500
+
+
+def test_one_process_leaves_undone_what_is_started(tmp_path):
+    with WorkerPool(tmp_path, 1) as pool:
+        pool.start(noted, "ab")
+        assert list(pool.map(noted, "c")) == [os.getpid()]
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]
+
+
 def test_pools_take_workers_that_were_started_early_and_give_them_back():
     with early_workers(1, "roadseg.vectorize"):
         early = workers._early[0]

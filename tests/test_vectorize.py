@@ -17,8 +17,6 @@ from roadseg.errors import OutputError, RoadsegError, SceneError
 from roadseg.files.outputs import name_outputs
 from roadseg.progress import Listener
 from roadseg.raster.crs import DEGREES, reproject
-from roadseg.raster.probability import TILE_PX
-from roadseg.roads import extract
 from roadseg.roads.network import RoadAreas
 from roadseg.settings import VectorizeSettings, VectorOutputs
 from roadseg.vectorize import endings_of, vectorize_raster
@@ -152,7 +150,7 @@ def test_masks_give_the_same_network_without_probabilities(tmp_path, road):
 @pytest.mark.parametrize("geometry", ["lines", "polygons"])
 def test_neither_blocks_nor_workers_show_in_the_file(tmp_path, settings, geometry, monkeypatch, given_away):
     monkeypatch.setattr("roadseg.roads.extract.processors", lambda: 2)
-    monkeypatch.setattr("roadseg.roads.extract._FEW_PLACES", 0)
+    monkeypatch.setattr("roadseg.roads.level_reader._FEW_PLACES", 0)
     path = write_levels(tmp_path / "t.tif", draw_t())
     files = []
     for name, how in (("a", {}), ("b", settings)):
@@ -352,26 +350,3 @@ def test_results_take_their_rasters_names(tmp_path):
     assert jobs["x/a.tif"].preview == tmp_path / "p" / "a.png"
     outputs = VectorOutputs(tmp_path, "FlatGeobuf")
     assert name_outputs(["x/a.tif", "b.tif"], outputs, endings_of(outputs))[0][1].vector == tmp_path / "a.fgb"
-
-
-def test_levels_between_roads_are_read_in_parts_that_share_no_tile(monkeypatch):
-    tiles = []
-
-    class Raster:
-        def at(self, places):
-            tiles.append({(row // TILE_PX, col // TILE_PX) for row, col in places.tolist()})
-            return (places.sum(axis=1) % 251).astype(np.uint8)
-
-    class Pool:
-        shared, workers = Raster(), 2
-
-        def map(self, function, tasks):
-            return (function(self.shared, task) for task in tasks)
-
-    monkeypatch.setattr(extract, "_FEW_PLACES", 3)
-    places = np.random.default_rng(1).integers(0, (30 * TILE_PX, 900), (4000, 2)).astype(np.int32)
-    np.testing.assert_array_equal(extract._levels_at(Pool(), places), places.sum(axis=1) % 251)
-    assert len(tiles) > 10
-    assert sum(map(len, tiles)) == len(set().union(*tiles))
-    few = places[places[:, 0] < TILE_PX]
-    np.testing.assert_array_equal(extract._levels_at(Pool(), few), few.sum(axis=1) % 251)

@@ -104,7 +104,7 @@ class WorkerPool:
             for task in tasks:
                 yield function(self.shared, task)
             return
-        self._ready = self._ready or [worker.call(_get_ready, function) for worker in self._others]
+        self._prepare(function)
         waiting: deque[Future[Result]] = deque()
         rest = iter(tasks)
         try:
@@ -118,7 +118,26 @@ class WorkerPool:
                 if waiting[0].done() or not self._do_one():
                     yield waiting.popleft().result()
         finally:
+            self._prepare(function)
+
+    def start(self, function: Callable[[Any, Task], object], tasks: Iterable[Task]) -> None:
+        """Have other processes do tasks while this one does something else, until it calls `map`.
+
+        Tasks may be left undone, and what they raise is not seen.
+        """
+        self._prepare(function)
+        with self._lock:
+            self._drawn.extend(_Job(function, task) for task in tasks)
+        self._hand_out()
+
+    def _prepare(self, function: Callable[..., Any]) -> None:
+        """Drop tasks of before; have processes import what a function needs, if they have not done anything yet."""
+        with self._lock:
             self._drawn.clear()
+            if not self._ready:
+                self._ready = [worker.call(_get_ready, function) for worker in self._others]
+                for ready in self._ready:
+                    ready.add_done_callback(self._hand_out)
 
     def _hand_out(self, _: object = None) -> None:
         """Give tasks to processes that are ready for them; the last one that was drawn to one that has nothing else."""

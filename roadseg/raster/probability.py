@@ -6,6 +6,7 @@ pickled; each process opens the file for itself.
 
 import math
 import os
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -109,8 +110,11 @@ class ProbabilityRaster:
             values[~wanted] = NODATA
         return values
 
-    def at(self, places: NDArray[np.int32]) -> Bytes:
-        """Return the levels at (n, 2) row, col as (n,) uint8, 255 outside the grid; each tile is read only once."""
+    def at(self, places: NDArray[np.int32], stored: Callable[[Window], Bytes | None] = lambda _: None) -> Bytes:
+        """Return the levels at (n, 2) row, col as (n,) uint8, 255 outside the grid; each tile is read only once.
+
+        ``stored`` may know the levels in a window, which lies in one tile.
+        """
         levels = np.full(len(places), NODATA, dtype=np.uint8)
         inside = ((places >= 0) & (places < (self.grid.height, self.grid.width))).all(axis=1)
         # Sort by tile, with those outside last and cut off; each run of equal tiles is then one read.
@@ -121,7 +125,9 @@ class ProbabilityRaster:
             for group in np.split(order, changes) if len(order) else ():
                 inner = places[group]
                 (row, col), (last_row, last_col) = inner.min(axis=0).tolist(), inner.max(axis=0).tolist()
-                values = self._wanted(Window(row, col, last_row - row + 1, last_col - col + 1))
+                window = Window(row, col, last_row - row + 1, last_col - col + 1)
+                known = stored(window)
+                values = self._wanted(window) if known is None else known
                 levels[group] = values[inner[:, 0] - row, inner[:, 1] - col]
         return levels
 

@@ -12,11 +12,9 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 import roadseg
 from roadseg.errors import SceneError
@@ -26,9 +24,10 @@ from roadseg.files.workers import WorkerPool, processors
 from roadseg.progress import Advance, Listener
 from roadseg.raster.encoding import LEVELS
 from roadseg.raster.partial import Partial
-from roadseg.raster.probability import TILE_PX, ProbabilityRaster
+from roadseg.raster.probability import ProbabilityRaster
 from roadseg.roads.centerlines.extract import TRACED, centerlines_of, traced_blocks
 from roadseg.roads.centerlines.geometry import to_ground
+from roadseg.roads.level_reader import LevelReader, level_reader
 from roadseg.roads.mask.clean import Cleaning, CleanMask, clean_blocks
 from roadseg.roads.mask.passes import Passes, local_passes
 from roadseg.roads.mask.shared_passes import SharedBlocks, SharedPasses, finished_blocks
@@ -154,7 +153,8 @@ def extract(plan: ExtractionPlan, folder: Path, listener: Listener, shared: Shar
     plan
         The raster, and the settings for it.
     folder
-        Folder for temporary files: an eighth of a byte per pixel for areas, some 0.3 bytes for a network.
+        Folder for temporary files: an eighth of a byte per pixel for areas, some 0.3 bytes for a network,
+        and up to half a gigabyte more with several workers.
     listener
         Called with the number of megapixels finished since the last call.
     shared
@@ -172,19 +172,20 @@ def extract(plan: ExtractionPlan, folder: Path, listener: Listener, shared: Shar
     with WorkerPool(raster, plan.workers(processors())) as pool:
         if plan.settings.geometry == "polygons":
             return _areas(plan, pool, folder, listener, shared)
-        # Nothing here keeps the graph of a stage: it is freed as soon as the next stage has its own.
-        return to_ground(
-            repair(
-                _centerlines(plan, pool, folder, listener, shared),
-                plan.repairs(),
-                pixel_size=ground.pixel_size,
-                levels_at=partial(_levels_at, pool),
-            ),
-            ground,
-            simplify=plan.settings.simplify_m,
-            probability=not raster.is_mask,
-            pool=pool,
-        )
+        with level_reader(pool, folder) as levels:
+            # Nothing here keeps the graph of a stage: it is freed as soon as the next stage has its own.
+            return to_ground(
+                repair(
+                    _centerlines(plan, pool, folder, listener, shared, levels),
+                    plan.repairs(),
+                    pixel_size=ground.pixel_size,
+                    levels_at=levels,
+                ),
+                ground,
+                simplify=plan.settings.simplify_m,
+                probability=not raster.is_mask,
+                pool=pool,
+            )
 
 
 def extract_part(plan: ExtractionPlan, listener: Listener, shared: SharedBlocks) -> PartCounts:
@@ -234,10 +235,16 @@ def count_finished(plan: ExtractionPlan, finished: Partial) -> int:
 
 
 def _centerlines(
-    plan: ExtractionPlan, pool: WorkerPool, folder: Path, listener: Listener, shared: SharedBlocks | None
+    plan: ExtractionPlan,
+    pool: WorkerPool,
+    folder: Path,
+    listener: Listener,
+    shared: SharedBlocks | None,
+    levels: LevelReader,
 ) -> PixelGraph:
+    on_ends = levels.read_ahead if pool.workers > 1 and plan.settings.bridge_m > 0 else None
     with _passes(plan, pool, folder, listener, shared) as passes:
-        return centerlines_of(passes, plan.cleaning(), listener.advance)
+        return centerlines_of(passes, plan.cleaning(), listener.advance, on_ends)
 
 
 def _areas(
@@ -270,31 +277,6 @@ def _passes(
         return
     with local_passes(pool, plan.grid(), folder) as passes:
         yield passes
-
-
-_FEW_PLACES = 10_000
-"""So many are read at once by this process."""
-
-_PARTS = 10
-"""More are divided into about so many parts per worker, so that all finish at about the same time."""
-
-
-def _levels_at(pool: WorkerPool, places: NDArray[np.int32]) -> NDArray[np.uint8]:
-    """Return the levels of the pool's raster at (n, 2) row, col; each worker reads some rows of its tiles."""
-    if pool.workers == 1 or len(places) <= _FEW_PLACES:
-        return _levels(pool.shared, places)
-    row = places[:, 0] // TILE_PX
-    order = np.argsort(row, kind="stable")
-    cuts = np.linspace(0, len(order), _PARTS * pool.workers, endpoint=False, dtype=np.int64)
-    parts = np.split(order, np.unique(np.searchsorted(row[order], row[order[cuts]]))[1:])
-    levels = np.empty(len(places), np.uint8)
-    for part, found in zip(parts, pool.map(_levels, (places[part] for part in parts)), strict=True):
-        levels[part] = found
-    return levels
-
-
-def _levels(raster: ProbabilityRaster, places: NDArray[np.int32]) -> NDArray[np.uint8]:
-    return raster.at(places)
 
 
 def _digest(values: Sequence[object]) -> str:

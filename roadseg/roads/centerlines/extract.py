@@ -4,7 +4,7 @@ What a pass makes of a block goes to disk at one bit per pixel, and the next pas
 needs. So each pass is exact by itself, and the result is the same for any blocks and any number of workers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +24,9 @@ Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
 
 
-def centerlines_of(passes: Passes, cleaning: Cleaning, on_block: Advance) -> PixelGraph:
+def centerlines_of(
+    passes: Passes, cleaning: Cleaning, on_block: Advance, on_ends: Callable[[NDArray[np.int32]], None] | None = None
+) -> PixelGraph:
     """Return the centerlines of the roads on a raster.
 
     Parameters
@@ -36,8 +38,15 @@ def centerlines_of(passes: Passes, cleaning: Cleaning, on_block: Advance) -> Pix
         Settings for what is road.
     on_block
         Called with the number of megapixels finished since the last call.
+    on_ends
+        Called with (ends, 2) row, col of the ends of lines, before these are joined.
     """
-    return merge_blocks([b for b in traced_blocks(passes, cleaning, on_block) if b], passes.grid.width)
+    width = passes.grid.width
+    blocks = [block for block in traced_blocks(passes, cleaning, on_block) if block]
+    if on_ends and blocks:
+        first = np.concatenate([block.lines.first[~block.lines.is_junction] for block in blocks])
+        on_ends(np.column_stack(np.divmod(first, width)).astype(np.int32))
+    return merge_blocks(blocks, width)
 
 
 def traced_blocks(passes: Passes, cleaning: Cleaning, on_block: Advance) -> Iterator[MeasuredBlock | None]:

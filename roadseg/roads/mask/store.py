@@ -134,17 +134,17 @@ class BitPlane(Plane):
         index = self.grid.touching(block)[0][0]
         count = int(np.bitwise_count(bits).sum(dtype=np.int64))
         state = _EMPTY if not count else _FULL if count == block.area else _MIXED
-        with _opened(self.path, "r+b") as file:
+        with opened(self.path, "r+b") as file:
             if state == _MIXED:
                 file.seek(self._slot(index))
-                _write(file, bits.tobytes())
+                write_all(file, bits.tobytes())
             file.seek(index)
-            _write(file, bytes([state]))
+            write_all(file, bytes([state]))
 
     def bits(self, window: Window) -> Bytes:
         """Return the mask in any window with 8 pixels per byte, see ``Plane``."""
         bits = np.zeros((window.height, -(-window.width // 8)), np.uint8)
-        with _opened(self.path, "rb") as file:
+        with opened(self.path, "rb") as file:
             for index, block in self.grid.touching(window):
                 part, state = block.intersection(window), _state(file, index)
                 row_bytes = -(-block.width // 8)
@@ -158,7 +158,7 @@ class BitPlane(Plane):
 
     def is_empty(self, window: Window) -> bool:
         """Return whether all blocks that overlap a window are empty; cheap, as no pixel is read."""
-        with _opened(self.path, "rb") as file:
+        with opened(self.path, "rb") as file:
             return all(_state(file, index) == _EMPTY for index, _ in self.grid.touching(window))
 
     def _slot(self, index: int) -> int:
@@ -191,14 +191,14 @@ class RoadLevels:
     def write(self, block: Window, levels: tuple[Bytes, Bytes]) -> None:
         """Store the levels of one block near its road, see `packed_levels`."""
         bits, data = levels
-        with _opened(self.path, "r+b") as file:
+        with opened(self.path, "r+b") as file:
             file.seek(self._slot(block))
-            _write(file, bits.tobytes() + data.tobytes())
+            write_all(file, bits.tobytes() + data.tobytes())
 
     def read(self, block: Window, row: Ints, col: Ints) -> tuple[Bytes, Bools]:
         """Return (pixels,) the levels at row, col of a block, 0 where they are not stored, and whether they are."""
         size = -(-(block.area // 8) // 8)
-        with _opened(self.path, "rb") as file:
+        with opened(self.path, "rb") as file:
             file.seek(self._slot(block))
             bits = np.frombuffer(file.read(size).ljust(size, b"\0"), np.uint8)
             data = np.frombuffer(file.read(8 * int(np.bitwise_count(bits).sum())), np.uint8)
@@ -260,12 +260,12 @@ def unpacked_levels(bits: Bytes, data: Bytes, flat: Ints, size: int) -> tuple[By
     return levels, known
 
 
-def _opened(path: Path, mode: str) -> FileIO:
+def opened(path: Path, mode: str) -> FileIO:
     """Open a file without a buffer; it is created if it does not exist, for reading too."""
     return FileIO(path, mode, opener=lambda name, flags: os.open(name, flags | os.O_CREAT, 0o666))
 
 
-def _write(file: FileIO, data: bytes) -> None:
+def write_all(file: FileIO, data: bytes) -> None:
     """Write all bytes: without a buffer, a disk that fills up takes only some of them, and the next write fails."""
     rest = memoryview(data)
     try:
