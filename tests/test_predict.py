@@ -622,6 +622,10 @@ def test_results_take_their_scenes_names(tmp_path):
     assert [str(made.preview.relative_to(tmp_path)) for _, made in jobs] == ["p/a.png", "p/b.png"]
     with pytest.raises(SceneError, match=r"the outputs of x/a\.tif and y/a\.jp2 would have the same name"):
         name_outputs(["x/a.tif", "y/a.jp2"], outputs, ENDINGS)
+    with pytest.raises(
+        OutputError, match=r"roads\.tif is named like a file, and the outputs of several inputs go into"
+    ):
+        name_outputs(["a.tif", "b.tif"], PredictOutputs(Path("roads.tif")), ENDINGS)
     assert names_in(tmp_path) == []
 
 

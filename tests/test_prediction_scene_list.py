@@ -90,7 +90,7 @@ def test_parquet(tmp_path):
 def test_what_is_no_list_is_one_sentence(tmp_path, name, text, message):
     with pytest.raises(SceneError, match=message):
         read_scene_list(write(tmp_path, name, text))
-    with pytest.raises(SceneError, match="cannot be read"):
+    with pytest.raises(SceneError, match=r"none\.csv does not exist; check the path"):
         read_scene_list(tmp_path / "none.csv")
 
 

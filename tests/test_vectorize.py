@@ -307,6 +307,7 @@ def test_all_road_does_no_harm(tmp_path, shape):
         ),
         ("nowhere.tif", {"pixel_m": 2.0}, "cannot be read at 2 m"),
         ("good.tif", {"crs": "EPSG:99"}, "the CRS EPSG:99 is not known"),
+        ("good.tif", {"crs": "EPSG:4978"}, "EPSG:4978 is neither projected nor in longitude and latitude"),
         ("good.tif", {"crs": "EPSG:3857", "output": "o.geojsonl"}, "GeoJSONSeq holds longitude and latitude only"),
         ("good.tif", {"output": "o.dxf"}, "extension of no vector format; choose one of .gpkg"),
         ("good.tif", {"output": "o.shp"}, "cuts field names to 10 letters"),

@@ -53,6 +53,8 @@ def read_scene_list(path: Path, asset: str | None = None) -> Listed:
         else:
             lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
             found = [(line.partition("?")[0], line) for line in lines if line]
+    except FileNotFoundError as error:
+        raise SceneError(f"{path} does not exist; check the path") from error
     except (OSError, ValueError, AttributeError, TypeError, RecursionError, csv.Error) as error:
         raise SceneError(f"{path} cannot be read as a list of scenes ({error}); check the file") from error
     if not found:

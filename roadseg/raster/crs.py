@@ -40,6 +40,12 @@ def is_in_degrees(name: str) -> bool:
     return bool(parse_crs(name).is_geographic)
 
 
+def is_horizontal(name: str) -> bool:
+    """Return whether the coordinates of a CRS are x and y on a map; not so if it is geocentric, or of heights alone."""
+    known = parse_crs(name)
+    return bool(known.is_geographic or known.is_projected)
+
+
 def reproject(xy: Points, source: str, target: str) -> Points:
     """Reproject (n, 2) x, y from one CRS to another; equal points stay equal, bit for bit.
 

@@ -274,7 +274,7 @@ def grid_mismatch(prediction: RoadRaster, truth: RoadRaster) -> str | None:
     if prediction.is_georeferenced and truth.is_georeferenced:
         if a.crs and b.crs and CRS.from_wkt(a.crs) != CRS.from_wkt(b.crs):
             names = (CRS.from_wkt(crs).to_string() for crs in (a.crs, b.crs))
-            return "has another CRS ({} against {})".format(*(name[:40] for name in names))
+            return "has another CRS ({} against {}) than that".format(*(name[:40] for name in names))
         step = ~b.transform @ a.transform
         corners = [(0, 0), (a.width, 0), (0, a.height)]
         if (a.height, a.width) == (b.height, b.width):

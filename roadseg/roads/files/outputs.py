@@ -22,7 +22,7 @@ from roadseg.files.outputs import (
     staging_folder,
     write_output,
 )
-from roadseg.raster.crs import DEGREES, crs_wkt, projjson, reproject, same_crs
+from roadseg.raster.crs import DEGREES, crs_wkt, is_horizontal, projjson, reproject, same_crs
 from roadseg.raster.files import local_files
 from roadseg.roads.files.geopackage import check_layers, write_geopackage
 from roadseg.roads.files.layers import VectorLayer, area_layer, junction_layer, road_layer
@@ -102,11 +102,15 @@ def check_target_crs(outputs: VectorOutputs, settings: VectorizeSettings, crs: s
     Raises
     ------
     SceneError
-        If the roads have no CRS, or the one asked for is not known.
+        If the roads have no CRS, or the one asked for is not known or not one of maps.
     OutputError
         If a format holds longitude and latitude only.
     """
     asked = crs_wkt(settings.crs) if settings.crs else None
+    if asked and not is_horizontal(asked):
+        raise SceneError(
+            f"{settings.crs} is neither projected nor in longitude and latitude, which maps need; choose another CRS"
+        )
     forms = {format_of(path, outputs.format) for path in (outputs.vector, outputs.junctions) if path}
     in_degrees = sorted(forms & set(IN_DEGREES))
     if crs is None and outputs.osm:
