@@ -80,7 +80,7 @@ def recalibrate(scene: str, plan: ScenePlan, partial: Partial, listener: Listene
     if half is None:
         listener.report("the model finds too few roads to tell how sure it is of them")
         return plan
-    told = f"{sure / maybe:.0%} of the roads it finds ({home:.0%} at home)"
+    told = f"{sure / maybe:.0%} of the roads it finds ({home:.0%} in imagery it knows)"
     if half == 0.5:
         listener.report(f"the model is sure of {told}; probabilities stay as they are")
         return plan
