@@ -158,7 +158,8 @@ def test_where_the_model_is_far_from_sure_it_warns(scene):
         model = model_of(Constant(answer), sure_share=0.6)
         predict(scene, "roads.tif", model=model, overwrite=True, listener=Listener(warn=warnings.append))
     assert len(warnings) == 1
-    assert warnings[0].startswith("scene.tif: the model is sure of only 0% of the roads it finds (60% in imagery it knows)")
+    told = "scene.tif: the model is sure of only 0% of the roads it finds (60% in imagery it knows)"
+    assert warnings[0].startswith(told)
     assert "roadseg adapt" in warnings[0]
 
 
