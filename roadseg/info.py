@@ -199,7 +199,8 @@ def _training_resolution(card: ModelCard) -> str:
     clauses = ""
     if card.gsd_range_m not in {None, (card.gsd_m, card.gsd_m)}:
         finest, coarsest = card.gsd_range_m or (0, 0)
-        clauses = f", trained on images of {finest:g} to {coarsest:g} m"
+        span = f"{finest:g} to {coarsest:g}" if coarsest > finest else f"{finest:g}"
+        clauses = f", trained on images of {span} m"
     if card.finest_gsd_m:
         clauses += f"; much finer scenes are read at twice their pixels, down to {card.finest_gsd_m:g} m"
     return clauses

@@ -125,7 +125,11 @@ def test_a_recipe_read_from_a_file_is_the_same(tmp_path: Path) -> None:
 
 
 def test_the_range_of_ground_resolutions_is_shown_where_there_is_one() -> None:
-    for seen, words in (((0.3, 0.9), "0.6 m per pixel, trained on images of 0.3 to 0.9 m"), (None, "0.6 m per pixel")):
+    for seen, words in (
+        ((0.3, 0.9), "0.6 m per pixel, trained on images of 0.3 to 0.9 m"),
+        ((0.3, 0.3), "0.6 m per pixel, trained on images of 0.3 m"),
+        (None, "0.6 m per pixel"),
+    ):
         text = dict(describe_card(ModelCard(name="m", gsd_m=0.6, gsd_range_m=seen)))
         assert text["ground resolution"] == words
 

@@ -26,6 +26,9 @@ from roadseg.training.initial import initial_model
 _FINEST = 0.5
 """An adapted model reads at twice the pixel size of its images, but not finer than this share of its own resolution."""
 
+_WORTH_SAYING = 0.1
+"""Users are told of another resolution from this change on."""
+
 
 @dataclass(frozen=True)
 class Original:
@@ -67,7 +70,7 @@ class Original:
         own_m = self.before.gsd_m
         now_m = gsd_to_read_at(pixel_m, own_m, self.before.finest_gsd_m)
         gsd_m = wanted_m or gsd_to_read_at(pixel_m, own_m, _FINEST * own_m)
-        if gsd_m != now_m:
+        if abs(gsd_m / now_m - 1) > _WORTH_SAYING:
             listener.report(
                 f"the adapted model reads at {gsd_m:g} m per pixel instead of {now_m:g} m, so predicting takes "
                 f"{(now_m / gsd_m) ** 2:.2g} times as long; --model-gsd {now_m:g} keeps it"
