@@ -10,6 +10,7 @@ import time
 import pytest
 
 from roadseg.errors import OutputError
+from roadseg.files import lock
 from roadseg.files.lock import locked
 
 LONG_AGO = 1_000_000_000
@@ -28,6 +29,27 @@ def lock_file(target):
 def take(target):
     with locked([target]):
         pass
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_lock_that_goes_while_it_is_looked_at_is_in_nobodys_way(lock_file, monkeypatch, anew):
+    read, texts = lock._read, []
+
+    def gone_before(path):
+        if not texts:
+            texts.append(path.read_text())
+            path.unlink()
+            owner = read(path)
+            if anew:
+                path.write_text(texts[0])
+            return owner
+        return read(path)
+
+    with locked([lock_file.with_suffix("")]):
+        monkeypatch.setattr(lock, "_read", gone_before)
+        by = lock.holder(lock_file)
+        assert by.startswith(f"process {os.getpid()} on ") if anew else by == ""
+    assert texts
 
 
 def test_a_second_run_says_who_works_on_it_since_when(target, lock_file):

@@ -10,6 +10,7 @@ seen from another host, over a network file system, it has not been touched for 
 import json
 import os
 import socket
+import stat
 import sys
 import tempfile
 import threading
@@ -30,6 +31,9 @@ _TOUCHED_EVERY_S = 10.0
 _STALE_AFTER_S = 60.0
 _EMPTY_FOR_S = 5.0
 """Where a file cannot be created whole, a lock that stays empty was left by a run killed before it was written."""
+
+_LOOKS = 3
+"""A lock that cannot be read may have been removed, or made anew, since it was seen: look again."""
 
 _NEWCOMER = "another run, which has just begun"
 
@@ -192,15 +196,15 @@ def holder(path: Path) -> str:
     OutputError
         If the file was not left by roadseg.
     """
-    if not os.path.lexists(path):
-        return ""
-    owner = _read(path)
-    try:
-        if owner is None and (path.is_symlink() or not path.is_file() or path.stat().st_size):
-            raise OutputError(f"{path} is in the way and was not left by roadseg; move it")
-        return "" if _is_stale(path, owner) else str(owner or _NEWCOMER)
-    except FileNotFoundError:  # it was removed in between
-        return ""
+    for _ in range(_LOOKS):
+        try:
+            found = path.lstat()
+            owner = _read(path)
+            if owner or (stat.S_ISREG(found.st_mode) and not found.st_size):
+                return "" if _is_stale(path, owner) else str(owner or _NEWCOMER)
+        except (FileNotFoundError, NotADirectoryError):  # there is none, or it was removed in between
+            return ""
+    raise OutputError(f"{path} is in the way and was not left by roadseg; move it")
 
 
 def _lock_path(target: Path) -> Path:
@@ -244,10 +248,10 @@ def _this_process() -> LockOwner:
 def _start_of(process: int) -> str:
     """Return when a process was started, in ticks since boot; empty where Linux does not say, or it is a zombie."""
     try:
-        stat = Path(f"/proc/{process}/stat").read_text(errors="replace")
+        line = Path(f"/proc/{process}/stat").read_text(errors="replace")
     except OSError:
         return ""
-    fields = stat.rpartition(")")[2].split()  # from the third field on, the state; the second may hold anything
+    fields = line.rpartition(")")[2].split()  # from the third field on, the state; the second may hold anything
     return "" if fields[0] in "ZX" else fields[19]
 
 
