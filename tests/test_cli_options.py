@@ -8,6 +8,8 @@ from commands import run_python
 
 from roadseg.cli import VERBS, app
 
+TYPER_VERSION = tuple(map(int, typer.__version__.split(".")[:2]))
+
 HEADINGS = {
     "predict": [
         "Arguments",
@@ -105,6 +107,7 @@ def outcome(convert, *given):
     return repr(value), type(value)
 
 
+@pytest.mark.skipif(TYPER_VERSION < (0, 29), reason="older typer makes lists of arguments, and paths of empty words")
 @pytest.mark.parametrize("verb", VERBS)
 def test_values_are_what_typer_makes_of_them(verb):
     command = typer.main.get_command(app).get_command(None, verb)

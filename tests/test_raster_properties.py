@@ -11,6 +11,7 @@ from worlds import METRES, NORTH_UP, picture, write_raster
 from roadseg.errors import SceneError
 from roadseg.raster.properties import raster_properties
 
+GDAL_VERSION = tuple(map(int, rasterio.__gdal_version__.split(".")[:2]))
 RGBA = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]
 
 
@@ -47,6 +48,7 @@ def test_what_predict_refuses_is_described_all_the_same(tmp_path, dtype, photome
     assert found["pixel_m"] == pytest.approx([1, 1], rel=1e-3)
 
 
+@pytest.mark.skipif(GDAL_VERSION < (3, 10), reason="older GDAL opens such a file without its overviews")
 def test_an_overview_that_lies_beyond_the_end_of_the_file_is_damage(tmp_path):
     path = write_raster(tmp_path / "cut.tif", picture(90, 130).astype(np.uint8), overviews=(2,))
     data = bytearray(path.read_bytes())

@@ -6,6 +6,7 @@ their parts; heights and empty geometries are dropped. pyogrio brings a GDAL of 
 is imported where a file is opened.
 """
 
+import re
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -268,5 +269,5 @@ def _opened(path: Path) -> Iterator[Any]:
         raise SceneError(f"{path!a} is no name that GDAL can read, because it is not UTF-8; rename it") from error
     # pyogrio stumbles over some damaged CRS with UnboundLocalError
     except (*damage, shapely.errors.ShapelyError, UnboundLocalError, ValueError, OverflowError) as error:
-        said = one_line(error).partition(".; It might help")[0]  # to prefix a driver, which is no help here
+        said = re.split(r"[.;]+ It might help", one_line(error))[0]  # to name a driver, which is no help here
         raise SceneError(f"{path} cannot be read as a vector file ({said}); repair it, or give another") from error
