@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from roadseg.errors import UsageError, counted
 from roadseg.files.lock import OutputLock, locked
-from roadseg.files.outputs import on_their_disks, publish, staging_folder
+from roadseg.files.outputs import publish_together, staging_folder
 from roadseg.files.parts import check_unshared
 from roadseg.files.states import check_unchanged, file_states
 from roadseg.files.workers import WorkerPool, processors
@@ -309,9 +309,7 @@ def _publish(staged: Sequence[tuple[Path, Path]], lock: OutputLock, left: Shared
         left.partial.publish(staged)
         return
     lock.check()
-    with on_their_disks(staged) as near:
-        for file, target in near:
-            publish(file, target)
+    publish_together(staged)
 
 
 @contextmanager

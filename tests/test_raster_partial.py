@@ -341,7 +341,7 @@ def test_publishing_notes_its_places_first_and_removes_the_folder_last(tmp_path,
         move(source, target)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("roadseg.raster.partial.publish", killed)
+    monkeypatch.setattr("roadseg.files.outputs.publish", killed)
     with pytest.raises(KeyboardInterrupt):
         partial.publish(made)
     assert interrupted_targets(tmp_path / "roads.tif") == {tmp_path / "roads.tif", tmp_path / "mask.tif"}

@@ -249,12 +249,12 @@ def test_what_fails_midway_leaves_everything_as_it_was(tmp_path, name, monkeypat
     path, target = write_levels(tmp_path / "t.tif", draw_t()), tmp_path / name
     run(path, target)
     before = target.read_bytes()
-    for place in ("extract", "stage_vectors", "publish"):
+    for place in ("roadseg.vectorize.extract", "roadseg.vectorize.stage_vectors", "roadseg.files.outputs.publish"):
 
         def stop(*_, **__):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(roadseg.vectorize, place, stop)
+        monkeypatch.setattr(place, stop)
         with pytest.raises(KeyboardInterrupt):
             run(path, target, overwrite=True)
         assert target.read_bytes() == before

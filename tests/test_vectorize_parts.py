@@ -372,9 +372,9 @@ def test_damaged_and_vanished_blocks_are_named(raster, out):
 
 
 def test_a_run_that_is_killed_while_it_publishes_may_be_repeated(raster, whole, out, monkeypatch):
-    import roadseg.raster.partial
+    import roadseg.files.outputs
 
-    publish, moved = roadseg.raster.partial.publish, []
+    publish, moved = roadseg.files.outputs.publish, []
 
     def dies(file, target):
         if moved:
@@ -384,7 +384,7 @@ def test_a_run_that_is_killed_while_it_publishes_may_be_repeated(raster, whole, 
 
     picture = out.with_name("roads.png")
     run(raster, out, "1/1")
-    monkeypatch.setattr(roadseg.raster.partial, "publish", dies)
+    monkeypatch.setattr(roadseg.files.outputs, "publish", dies)
     with pytest.raises(StoppedError):
         run(raster, out, preview=picture)
     assert names_in(out.parent) == ["roads.gpkg", "roads.gpkg.partial"]

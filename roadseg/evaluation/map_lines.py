@@ -19,7 +19,7 @@ from roadseg.raster.grid import units_per_metre
 from roadseg.raster.metric_crs import Lines, choose_metric_crs, to_metres
 from roadseg.roads.files import road_tags
 from roadseg.roads.files.layers import VectorTable
-from roadseg.roads.files.read import check_finite, read_polygons, read_road_layer
+from roadseg.roads.files.read import check_finite, read_polygons, read_road_layer, vertices_of
 from roadseg.settings import CompareSettings, VectorizeSettings
 
 Floats = NDArray[np.float64]
@@ -201,9 +201,7 @@ def _read_lines(path: Path, layer: str | None, *, classes: Sequence[str] = (), v
     rows = np.flatnonzero(keep)[row].tolist()
     columns = {name: column_values([values[i] for i in rows]) for name, values in table.columns.items()}
     check_finite(parts, path, "line")
-    xy, line = shapely.get_coordinates(parts, return_index=True)
-    lines = np.split(xy, np.flatnonzero(np.diff(line)) + 1) if len(xy) else []
-    return MapLines(path, lines, columns, table.crs, tuple(notes), table.attribution)
+    return MapLines(path, vertices_of(parts), columns, table.crs, tuple(notes), table.attribution)
 
 
 def _of_classes(path: Path, table: VectorTable, wanted: Sequence[str]) -> NDArray[np.bool_]:

@@ -265,7 +265,7 @@ def on_their_disks(
                 if _file_system(made) == _file_system(place.parent):
                     near.append((made, target))
                     continue
-                copies.append(place.with_name(f".{place.name}{NEW}"))
+                copies.append(_copy_beside(place))
                 shutil.copyfile(made, copies[-1])
             except OSError as error:
                 raise OutputError(f"cannot write {target} ({error.strerror}); {cure}") from error
@@ -276,8 +276,20 @@ def on_their_disks(
             copy.unlink(missing_ok=True)
 
 
+def publish_together(finished: Sequence[tuple[Path, Path]], cure: str = "choose another place") -> None:
+    """Move finished files to their paths once each is on the file system of its path, see ``on_their_disks``."""
+    with on_their_disks(finished, cure) as near:
+        for made, target in near:
+            publish(made, target)
+
+
 def _file_system(path: Path) -> int:
     return path.stat().st_dev
+
+
+def _copy_beside(place: Path) -> Path:
+    """Return where a file is copied to, before it replaces the one at its place."""
+    return place.with_name(f".{place.name}{NEW}")
 
 
 def publish(made: Path, target: Path) -> None:
@@ -289,7 +301,7 @@ def publish(made: Path, target: Path) -> None:
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            beside = place.with_name(f".{place.name}{NEW}")
+            beside = _copy_beside(place)
             try:
                 shutil.copyfile(made, beside)
                 beside.replace(place)

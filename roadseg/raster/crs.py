@@ -74,7 +74,7 @@ def reproject(xy: Points, source: str, target: str) -> Points:
 
 def with_longitudes_near(xy: Points, crs: str, longitude: float) -> Points:
     """Return (n, 2) x, y with longitudes at most half a turn away from one; a projected CRS has none, and stays."""
-    if not parse_crs(crs).is_geographic:
+    if not is_in_degrees(crs):
         return xy
     turns = np.rint((longitude - xy[:, 0]) / 360)
     return np.column_stack([xy[:, 0] + 360 * turns, xy[:, 1]])

@@ -30,7 +30,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
 from roadseg.errors import OutputError
-from roadseg.files.outputs import NEW, SCRATCH, on_their_disks, publish, write_atomically
+from roadseg.files.outputs import NEW, SCRATCH, publish_together, write_atomically
 from roadseg.raster.cog import MAKE_ROOM
 from roadseg.raster.cog_tiles import tiled_block
 from roadseg.raster.encoding import Product, dequantize
@@ -244,9 +244,7 @@ class Partial:
             write_atomically(self.folder / _PUBLISHED, json.dumps(targets).encode())
         except OSError as error:
             raise OutputError(f"cannot write to {self.folder} ({error.strerror}); {MAKE_ROOM}") from error
-        with on_their_disks(finished, MAKE_ROOM) as near:
-            for file, target in near:
-                publish(file, target)
+        publish_together(finished, MAKE_ROOM)
         self.discard()
 
     def discard(self) -> None:

@@ -1,6 +1,5 @@
 """How a scene is read, and the choices that follow for the whole scene: its bands and its grid."""
 
-import math
 from dataclasses import dataclass, replace
 
 from rasterio.enums import ColorInterp
@@ -113,9 +112,7 @@ def gsd_to_read_at(pixel_m: float | None, gsd_m: float, finest_gsd_m: float | No
 
 def settled(settings: SceneSettings, grid: Grid) -> SceneSettings:
     """Return settings that name the resolution at which a scene of this grid is read."""
-    pixel = pixel_size(grid, settings)
-    own_m = math.sqrt(pixel[0] * pixel[1]) if pixel else None
-    gsd_m = gsd_to_read_at(own_m, settings.gsd_m, settings.finest_gsd_m)
+    gsd_m = gsd_to_read_at(settings.pixel_m or grid.mean_pixel_m(), settings.gsd_m, settings.finest_gsd_m)
     return replace(settings, gsd_m=gsd_m, finest_gsd_m=None)
 
 

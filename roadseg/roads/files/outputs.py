@@ -17,8 +17,7 @@ from roadseg.files.outputs import (
     check_distinct,
     check_extension,
     check_target,
-    on_their_disks,
-    publish,
+    publish_together,
     staging_folder,
     write_output,
 )
@@ -289,6 +288,4 @@ def publish_layers(
             staged = folder / f"{number}{target.suffix}"
             write_output(staged, data)
             finished.append((staged, target))
-        with on_their_disks([*finished, (folder / output.name, output)]) as near:
-            for made, target in near:
-                publish(made, target)
+        publish_together([*finished, (folder / output.name, output)])

@@ -89,9 +89,7 @@ def read_layer(
         meta, _, wkb, values = pyogrio.raw.read(path, layer=layer, columns=wanted, force_2d=True, bbox=box)
         with np.errstate(invalid="ignore"):
             geometries: NDArray[np.object_] = shapely.from_wkb(wkb)
-        if (np.abs(shapely.get_coordinates(geometries)) > _FARTHEST).any():
-            raise SceneError(f"{path} holds a coordinate that lies nowhere on Earth; repair it, or give its true CRS")
-    _check_degrees(path, shapely.get_coordinates(geometries), crs)
+    _check_on_earth(path, shapely.get_coordinates(geometries), crs)
     attributes = {str(name): value.tolist() for name, value in zip(meta["fields"], values, strict=True)}
     bounds = about["total_bounds"]
     return VectorTable(
@@ -103,8 +101,10 @@ def read_layer(
     )
 
 
-def _check_degrees(path: Path, xy: NDArray[np.float64], crs: str | None) -> None:
-    """Raise SceneError if coordinates are no degrees though the CRS is in degrees, as that of each GeoJSON is."""
+def _check_on_earth(path: Path, xy: NDArray[np.float64], crs: str | None) -> None:
+    """Raise SceneError if coordinates lie nowhere on Earth, or are no degrees in a CRS in degrees, like GeoJSON's."""
+    if (np.abs(xy) > _FARTHEST).any():
+        raise SceneError(f"{path} holds a coordinate that lies nowhere on Earth; repair it, or give its true CRS")
     beyond = (np.abs(xy) > _MOST_DEGREES).any(axis=1)
     if crs and beyond.any() and is_in_degrees(crs):
         x, y = xy[beyond][0]
@@ -213,8 +213,13 @@ def read_lines(path: Path, *, layer: str | None = None) -> tuple[list[NDArray[np
     """
     geometries, crs = _read_kinds(path, _LINES, "lines", layer)
     check_finite(geometries, path, "line")
-    xy, line = shapely.get_coordinates(shapely.get_parts(geometries), return_index=True)
-    return ([] if len(xy) == 0 else np.split(xy, np.flatnonzero(np.diff(line)) + 1)), crs
+    return vertices_of(shapely.get_parts(geometries)), crs
+
+
+def vertices_of(lines: NDArray[np.object_]) -> list[NDArray[np.float64]]:
+    """Return the (vertices, 2) x, y of each line that has any."""
+    xy, line = shapely.get_coordinates(lines, return_index=True)
+    return np.split(xy, np.flatnonzero(np.diff(line)) + 1) if len(xy) else []
 
 
 def _read_kinds(
