@@ -42,6 +42,7 @@ from roadseg.training.dev_score import DevScore
 from roadseg.training.finish import SHARE, calibrated_like, finish, finish_in_words, finish_steps
 from roadseg.training.loop import Trainer
 from roadseg.training.original import Original, find_original
+from roadseg.training.report import next_command
 from roadseg.training.run_folder import RunFolder
 
 __all__ = ["AdaptResult", "adapt"]
@@ -181,7 +182,7 @@ def adapt_model(
     if elsewhere:
         listener.report(f"elsewhere: {gain_in_words(*elsewhere, 'tile')} of the place named with --dev")
     seconds = round(time.monotonic() - started, 1)
-    listener.report(f"next: roadseg predict scene.tif -o roads.tif --model {output}")
+    listener.report(next_command(output, data[0] if settings.labels and data[0].is_file() else None))
     scores = (before.score, after.score, *(elsewhere or ()))
     return AdaptResult(output, drawn, trainer.step, finisher.step, seconds, *scores)
 

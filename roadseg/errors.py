@@ -4,10 +4,15 @@ Each message is one sentence that names what is at fault and how to fix it. The 
 status 1, or 2 for a ``UsageError``. A wrong argument of an internal function is a plain ``ValueError``.
 """
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
 _LONGEST = 300
 """Most characters of a library's words, which may repeat names of any length."""
+
+_URL = re.compile(r"([a-z][a-z0-9+]+):/+", re.IGNORECASE)
+"""The beginning of an address, also where a ``Path`` of it has left one slash."""
 
 
 class RoadsegError(Exception):
@@ -46,6 +51,16 @@ def counted(count: int, noun: str) -> str:
 def one_line(error: BaseException) -> str:
     """Return the message of a library for one of ours: one line of at most 300 characters, without a full stop."""
     return " ".join(str(error).split())[:_LONGEST].rstrip(".")
+
+
+def no_such_file(path: Path) -> SceneError:
+    """Return the error of something that is read from files only, and is none."""
+    name = _URL.sub(r"\1://", str(path))
+    if _URL.match(name):
+        return SceneError(f"{name} is not a file on this machine; download it first")
+    if name.startswith("/vsi"):
+        return SceneError(f"{name} is not a file on this machine; unpack or download it first")
+    return SceneError(f"{name} does not exist; check the path")
 
 
 def shortened(names: Sequence[str], most: int = 8) -> str:

@@ -123,7 +123,7 @@ def train_model(
         RunFolder(output, writes=processes.is_main, warn=listener.warn) as folder,
     ):
         listener = listener if processes.is_main else Listener(defer_interrupts=listener.defer_interrupts)
-        place, reason = choose_device(own_device)
+        (place, _), (_, reason) = choose_device(own_device), choose_device(device)
         if settings.compile:
             require_compiler(place)
         settings = replace(settings, precision=choose_precision(settings.precision, place))

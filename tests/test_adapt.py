@@ -147,7 +147,7 @@ def test_a_map_makes_a_model_that_finds_the_roads(adapted: Adapted) -> None:
     assert "before these areas were learned from, too" in card.measurements[0].definition
     assert (card.recipe["steps_taken"], card.recipe["finish_steps"]) == (25, 12)
     assert "learned from these areas, too, in 12 more steps, which is not in these figures" in said[-2]
-    assert said[-1] == f"next: roadseg predict scene.tif -o roads.tif --model {output}"
+    assert said[-1] == f"next: roadseg predict {place / 'scene.tif'} -o roads.tif --model {output}"
     assert said[0].startswith("all labelled roads lie within 0.3 km, so the figures hold for that ground alone")
     assert any(
         f"relaxed F1 {result.before.relaxed_f1:.2f} → {result.after.relaxed_f1:.2f}" in sentence for sentence in said

@@ -99,6 +99,21 @@ def test_only_the_classes_asked_for_count(town, tmp_path):
     assert not (tmp_path / "other.gpkg").exists()
 
 
+def test_a_road_on_the_border_meets_its_twin_beyond(tmp_path):
+    roads = write_lines(tmp_path / "roads.gpkg", [[(0, 0), (500, 0)]])
+    drawn = write_lines(tmp_path / "map.gpkg", [[(0, -5), (500, -5)], [(0, -20), (500, -20)]], crs="EPSG:4326")
+    result = compare(roads, drawn, tmp_path / "c.gpkg")
+    assert (result.map_km, result.matched_km) == (pytest.approx(0.5, abs=1e-3), pytest.approx(0.5, abs=1e-3))
+    assert (result.missing_from_map, result.not_seen) == (0, 0)
+
+
+def test_a_map_on_a_server_is_to_be_downloaded(town, tmp_path):
+    with pytest.raises(SceneError, match=r"^https://host/map.gpkg is not a file on this machine; download it first$"):
+        compare(town[0], "https://host/map.gpkg", tmp_path / "c.gpkg")
+    with pytest.raises(SceneError, match=r"^/vsizip/a.zip/map.gpkg is not a file .*; unpack or download it first$"):
+        compare(town[0], "/vsizip/a.zip/map.gpkg", tmp_path / "c.gpkg")
+
+
 def test_tunnels_are_not_expected_to_be_seen(tmp_path):
     roads = write_lines(tmp_path / "roads.gpkg", [[(0, 0), (500, 0)], [(0, 300), (500, 300)]])
     drawn = write_lines(

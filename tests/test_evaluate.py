@@ -381,7 +381,7 @@ def test_files_that_cannot_be_paired_are_refused(tmp_path):
         (tmp_path / "p", tmp_path / "t", r"no file in .* has the stem of one in .* \(a against b\)"),
         (tmp_path / "p", file, "is a folder and .* is not"),
         (tmp_path / "gone.tif", file, "gone.tif does not exist; check the path"),
-        (file, Path("https://host/t.tif"), "t.tif does not exist; download it first"),
+        (file, Path("https://host/t.tif"), "https://host/t.tif is not a file on this machine; download it first"),
         (lines, file, "a raster and a vector file"),
         (tmp_path / "text.tif", file, "not a raster that GDAL can open"),
     ):

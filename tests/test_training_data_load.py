@@ -89,6 +89,12 @@ def test_tiles_of_several_sizes_are_brought_to_one(tmp_path: Path) -> None:
         loaded(DataSettings((tmp_path / "data",)), tmp_path)
 
 
+def test_pixels_so_coarse_that_no_tile_is_left_are_refused(tmp_path: Path) -> None:
+    write_pair(tmp_path / "data", "a", pixel=0.5)
+    with pytest.raises(TrainingError, match="at 1000 m per pixel no tile is more than 1 px across; choose a smaller --gsd"):
+        loaded(DataSettings((tmp_path / "data",)), tmp_path, gsd_m=1000)
+
+
 def test_files_are_kept_whole(data: Path) -> None:
     found = loaded(DataSettings((data,), dev_fraction=0.3, dev_split="files"), data)
     names = {tile.name for tile in found.tiles.tiles}, {area.tile.name for area in found.dev}

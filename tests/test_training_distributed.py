@@ -78,11 +78,14 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path) -> None:
 @pytest.mark.parametrize("told", [(0, 1), (1,)])
 def test_processes_that_are_told_to_stop_stop_together(tmp_path: Path, told: tuple[int, ...]) -> None:
     data, port = make_folder(tmp_path / "data", ("a", "b")), free_port()
-    arguments = [data, "--device", "cpu", "-o", tmp_path / "m", "--width", "2", "--crop", "32", "--batch", "1"]
+    arguments = [data, "-o", tmp_path / "m", "--width", "2", "--crop", "32", "--batch", "1"]
     pair = [start([*arguments, "--steps", "200"], rank=rank, size=2, port=port) for rank in (0, 1)]
     assert pair[0].stderr is not None
-    while not pair[0].stderr.readline().startswith("roadseg: step "):
+    said = [pair[0].stderr.readline()]
+    while not said[-1].startswith("roadseg: step "):
         assert pair[0].poll() is None
+        said.append(pair[0].stderr.readline())
+    assert "device cpu (no GPU found)" in "".join(said)  # and not "as asked"
     for rank in told:
         pair[rank].send_signal(signal.SIGTERM)
     answers = [process.communicate(timeout=60) for process in pair]

@@ -104,8 +104,8 @@ class Side:
 def bring_together(predicted: MapLines, mapped: MapLines, settings: CompareSettings) -> tuple[Side, Side]:
     """Return both sides in the CRS of the prediction, over the ground that is compared.
 
-    That is the area of interest if there is one, else the rectangle around the predicted roads: what a map has beyond
-    was not looked for.
+    That is the area of interest if there is one, else the rectangle around the predicted roads and what may match
+    them: what a map has beyond was not looked for.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def bring_together(predicted: MapLines, mapped: MapLines, settings: CompareSetti
         shape = _area(settings.aoi, predicted, mapped)
         ours = Side(_clipped(predicted, shape), _near(predicted, shape, settings.buffer_m))
     else:
-        shape, ours = _surroundings(predicted), Side(predicted, predicted)
+        shape, ours = _surroundings(predicted, settings.buffer_m), Side(predicted, predicted)
     if shape is None:
         return ours, Side(mapped, mapped)
     return ours, Side(_clipped(mapped, shape), _near(mapped, shape, settings.buffer_m))
@@ -236,22 +236,27 @@ def _split_like(lines: Sequence[Floats], xy: Floats) -> list[Floats]:
     return np.split(xy, np.cumsum([len(line) for line in lines])[:-1])
 
 
-def _surroundings(side: MapLines) -> shapely.Polygon | None:
-    """Return the rectangle around lines, None without any."""
+def _surroundings(side: MapLines, reach_m: float) -> shapely.Polygon | None:
+    """Return the rectangle around lines and what lies within reach of them, None without any."""
     if not side.lines:
         return None
     xy = np.concatenate(side.lines)
-    return shapely.box(*xy.min(axis=0), *xy.max(axis=0))
+    return _box((*xy.min(axis=0).tolist(), *xy.max(axis=0).tolist()), side.crs, reach_m)
+
+
+def _box(bounds: Sequence[float], crs: str | None, reach_m: float) -> shapely.Polygon:
+    """Return a rectangle (xmin, ymin, xmax, ymax) that is wider by some metres on all sides."""
+    xmin, ymin, xmax, ymax = bounds
+    middle = (xmin + xmax) / 2, (ymin + ymax) / 2
+    x, y = (reach_m * units for units in (crs and units_per_metre(crs, *middle)) or (1.0, 1.0))
+    return shapely.box(xmin - x, ymin - y, xmax + x, ymax + y)
 
 
 def _near(side: MapLines, shape: shapely.Geometry, reach_m: float) -> MapLines:
     """Return the lines that come near a shape, or near the rectangle around it, as they are."""
     if not side.lines:
         return side
-    xmin, ymin, xmax, ymax = shapely.bounds(shape).tolist()
-    middle = (xmin + xmax) / 2, (ymin + ymax) / 2
-    x, y = (reach_m * units for units in (side.crs and units_per_metre(side.crs, *middle)) or (1.0, 1.0))
-    box = shapely.box(xmin - x, ymin - y, xmax + x, ymax + y)
+    box = _box(shapely.bounds(shape).tolist(), side.crs, reach_m)
     return side.selected(np.flatnonzero(shapely.intersects(box, _geometries(side))))
 
 

@@ -1,11 +1,10 @@
 """Which prediction is compared with which truth: two files, or the files with equal stems in two folders."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from roadseg.errors import SceneError, shortened
+from roadseg.errors import SceneError, no_such_file, shortened
 from roadseg.files.inputs import RASTERS, files_by_stem, match_stems
 from roadseg.raster.files import local_files
 from roadseg.roads.files.read import geometry_layers
@@ -25,9 +24,6 @@ VECTORS = (
     ".sqlite",
 )
 """Suffixes of vector files that are paired in folders, and never opened as rasters."""
-
-_URL = re.compile(r"[a-z][a-z0-9+]+:/", re.IGNORECASE)
-"""Beginning of an address, of which a path keeps one slash."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +50,7 @@ def find_scored_pairs(prediction: Path, truth: Path, images: Path | None = None)
     """
     for path in (prediction, truth, *([images] if images else [])):
         if not path.exists():
-            cure = "download it first: only files are scored" if _URL.match(str(path)) else "check the path"
-            raise SceneError(f"{path} does not exist; {cure}")
+            raise no_such_file(path)
     folders = [path for path in (prediction, truth) if path.is_dir() and not _is_geodatabase(path)]
     if len(folders) == 1:
         folder, file = (prediction, truth) if prediction in folders else (truth, prediction)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from roadseg.errors import SceneError, shortened
+from roadseg.errors import SceneError, no_such_file, shortened
 
 _PLACES = ("href", "scene", "path", "url")
 _NAMES = ("id", "name")
@@ -54,7 +54,7 @@ def read_scene_list(path: Path, asset: str | None = None) -> Listed:
             lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
             found = [(line.partition("?")[0], line) for line in lines if line]
     except FileNotFoundError as error:
-        raise SceneError(f"{path} does not exist; check the path") from error
+        raise no_such_file(path) from error
     except (OSError, ValueError, AttributeError, TypeError, RecursionError, csv.Error) as error:
         raise SceneError(f"{path} cannot be read as a list of scenes ({error}); check the file") from error
     if not found:

@@ -1,6 +1,7 @@
 """What a training run reports while it goes and when it ends: messages, and the history in its run folder."""
 
 import math
+import shlex
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -150,4 +151,10 @@ def report_calibration(output: Path, result: CalibrationResult, folder: RunFolde
         listener.report("nothing was measured or calibrated; --dev tiles would choose the threshold and give figures")
     if folder:
         listener.report(f"pictures of the run: {folder.pictures()}")
-    listener.report(f"next: roadseg predict scene.tif -o roads.tif --model {output}")
+    listener.report(next_command(output))
+
+
+def next_command(model: Path, scene: Path | None = None) -> str:
+    """Return the command to predict with a new model: the scene it was made from, or any one."""
+    words = ["roadseg", "predict", str(scene or "scene.tif"), "-o", "roads.tif", "--model", str(model)]
+    return f"next: {shlex.join(words)}"

@@ -11,7 +11,7 @@ from typing import Any
 
 import shapely
 
-from roadseg.errors import OutputError, SceneError
+from roadseg.errors import OutputError, SceneError, no_such_file
 from roadseg.roads.files.layers import VectorLayer, VectorTable
 
 _ROWS = 1 << 16
@@ -77,7 +77,7 @@ def read_geoparquet(path: Path, columns: Collection[str] | None) -> VectorTable 
             return None
         raise SceneError(f"{path} is GeoParquet; install pyarrow to read it, or give a GeoPackage") from None
     if not path.exists():
-        raise SceneError(f"{path} does not exist; check the path")
+        raise no_such_file(path)
     try:
         table = parquet.read_table(path)
         about = json.loads((table.schema.metadata or {})[b"geo"])

@@ -17,7 +17,7 @@ import shapely
 from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon
 
-from roadseg.errors import SceneError, one_line
+from roadseg.errors import SceneError, no_such_file, one_line
 from roadseg.raster.crs import is_in_degrees
 from roadseg.raster.encoding import ATTRIBUTION
 from roadseg.roads.files.geoparquet import read_geoparquet
@@ -49,7 +49,7 @@ def geometry_layers(path: Path) -> dict[str, str]:
         If the file does not exist or cannot be read.
     """
     if not path.exists():
-        raise SceneError(f"{path} does not exist; check the path")
+        raise no_such_file(path)
     if not path.is_file() and not path.is_dir():
         raise SceneError(f"{path} is a pipe or a device, which cannot be read twice; save it as a file")
     with _opened(path) as pyogrio:

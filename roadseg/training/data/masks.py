@@ -15,7 +15,7 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 
-from roadseg.errors import SceneError, TrainingError, counted, shortened
+from roadseg.errors import SceneError, TrainingError, counted, no_such_file, shortened
 from roadseg.files.outputs import writable_folder
 from roadseg.files.states import file_states, states_hash
 from roadseg.progress import Listener
@@ -133,7 +133,7 @@ def widths_of(settings: LabelSettings) -> Widths:
 def _roads_near(grids: Sequence[Grid], labels: Path, settings: LabelSettings, listener: Listener) -> RoadLabels:
     """Read the roads around grids, and report what was left out."""
     if not labels.exists():
-        raise SceneError(f"{labels} does not exist; check the path")
+        raise no_such_file(labels)
     widths = widths_of(settings)
     roads = read_roads(labels, widths, layer=settings.label_layer, within=lambda crs: _box(grids, crs))
     for note in roads.notes:
@@ -218,7 +218,7 @@ def _extent(roads: RoadLabels) -> str:
 
 def _identity(labels: Path, layer: str | None, widths: Widths) -> dict[str, Any]:
     if not labels.exists():
-        raise SceneError(f"{labels} does not exist; check the path")
+        raise no_such_file(labels)
     return {
         "drawing": _DRAWING,
         "labels": states_hash(file_states(_files_of(labels))),

@@ -18,6 +18,9 @@ from roadseg.training.data.pairs import TilePair
 
 _ODD = 0.15
 
+_LEAST_PX = 32
+"""Fewest pixels across that a tile may shrink to: with less there is nothing to learn, or everything is road."""
+
 
 class _Sized(Protocol):
     """Something with a name and a pixel size."""
@@ -130,9 +133,17 @@ def at_gsd(tiles: Sequence[FileTile], gsd_m: float | None) -> list[FileTile]:
     ------
     SceneError
         If pixels are far too coarse.
+    TrainingError
+        If hardly a pixel is left of all tiles.
     """
     if gsd_m is None:
         return list(tiles)
+    before = [max(tile.shape) for tile in tiles if tile.pixel_m]
+    largest = max((max(tile.shape) * tile.pixel_m / gsd_m for tile in tiles if tile.pixel_m), default=_LEAST_PX)
+    if largest < _LEAST_PX <= max(before, default=0):
+        raise TrainingError(
+            f"at {gsd_m:g} m per pixel no tile is more than {max(1, round(largest))} px across; choose a smaller --gsd"
+        )
     files, found = OpenFiles(), []
     for tile in tiles:
         settings = replace(tile.settings, any_gsd=False, gsd_m=gsd_m)
