@@ -31,7 +31,7 @@ from roadseg.predict import load_model as load_predictor
 from roadseg.predict import predict
 from roadseg.progress import Listener
 from roadseg.settings import AdaptSettings
-from roadseg.training.data.labelled_plots import load_other_place, typical_pixel_m
+from roadseg.training.data.labelled_plots import load_ground, load_other_place, typical_pixel_m
 from roadseg.training.original import find_original
 
 SIDE = 320
@@ -162,6 +162,21 @@ def test_masks_without_crs_and_a_place_that_is_only_scored(start: Path, tmp_path
     assert result.elsewhere_after is not None
     assert (result.before.tiles, result.elsewhere_after.tiles) == (3, 1)
     assert json.loads(json.dumps(result.to_dict()))["output"] == str(tmp_path / "mine.safetensors")
+
+
+def test_images_that_do_not_say_how_wide_their_pixels_are_bring_a_warning(tmp_path: Path) -> None:
+    """Pixels of 0.25 m taken for 1 m teach nothing, and the labels are not to blame."""
+    tiles, said, card = folder(tmp_path, 2, crs=None), list[str](), ModelCard("start", gsd_m=0.5)
+    load_ground([tiles], AdaptSettings(), card, tmp_path / "run", Listener(said.append, said.append))
+    assert said == [
+        f"no CRS with known metres in 2 of 2 images ({tiles / 'images' / '0.tif'} and 1 more); their pixels are "
+        "assumed to be 0.5 m wide, give their size with --gsd if they are not"
+    ]
+    load_other_place(AdaptSettings(dev=tiles), card, Listener(said.append, said.append))
+    assert len(said) == 2
+    load_ground([tiles], AdaptSettings(pixel_m=1.0), card, tmp_path / "run", Listener(said.append, said.append))
+    load_ground([folder(tmp_path / "utm", 1)], AdaptSettings(), card, tmp_path, Listener(said.append, said.append))
+    assert len(said) == 2
 
 
 def test_the_place_that_is_only_scored_is_read_with_the_bands_asked_for(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon
 
-from roadseg.errors import RoadsegError, SceneError, TrainingError, counted
+from roadseg.errors import RoadsegError, SceneError, TrainingError, counted, shortened
 from roadseg.files.outputs import writable_folder
 from roadseg.model.card import ModelCard
 from roadseg.progress import Listener
@@ -112,6 +112,7 @@ def load_ground(
         parts = dict.fromkeys(_all_pairs(data))
     opened = open_for_model(list(parts), bands=card.bands, chosen=settings.bands, listener=listener)
     sized = [tile.with_pixel_size(settings.pixel_m) for tile in opened]
+    _warn_of_unknown_sizes(sized, card.gsd_m, listener)
     scenes = {tile.pair: tile.grid for tile in opened}
     tiles = _inside_aoi(at_gsd(sized, card.gsd_m), aoi)
     plots = tuple(read_plots(_candidates(tiles, scenes, parts, settings.seed)))
@@ -184,7 +185,19 @@ def load_other_place(settings: AdaptSettings, card: ModelCard, listener: Listene
         return ()
     place = DevFolder(settings.dev, settings.pixel_m)
     ((_, areas),) = load_domains([place], bands=card.bands, gsd_m=card.gsd_m, listener=listener, chosen=settings.bands)
+    _warn_of_unknown_sizes([area.tile for area in areas], card.gsd_m, listener)
     return areas
+
+
+def _warn_of_unknown_sizes(tiles: Sequence[FileTile], gsd_m: float, listener: Listener) -> None:
+    """Warn of images that are read as they are because nobody says how wide their pixels are."""
+    unsized = [tile.name for tile in tiles if not tile.pixel_m]
+    if unsized:
+        which = f"{len(unsized)} of {counted(len(tiles), 'image')} ({shortened(unsized, 1)})"
+        listener.warn(
+            f"no CRS with known metres in {which}; their pixels are assumed to be {gsd_m:g} m wide, "
+            "give their size with --gsd if they are not"
+        )
 
 
 def _all_pairs(data: Sequence[Path]) -> list[TilePair]:
