@@ -16,8 +16,9 @@ from roadseg.errors import UsageError, counted
 from roadseg.files.lock import OutputLock, locked
 from roadseg.files.outputs import publish_together, staging_folder
 from roadseg.files.parts import check_unshared
+from roadseg.files.processors import processor_count
 from roadseg.files.states import check_unchanged, file_states
-from roadseg.files.workers import WorkerPool, processors
+from roadseg.files.workers import WorkerPool
 from roadseg.progress import Listener
 from roadseg.raster.files import bounded_cache, local_files
 from roadseg.raster.partial import Partial, interrupted_targets, is_complete, partial_folder
@@ -206,7 +207,7 @@ _MANY = 4
 
 def processes_for(rasters: int, settings: VectorizeSettings) -> int:
     """Return how many processes share some rasters, each of which one of them does; 1 if blocks are shared instead."""
-    workers = min(settings.workers, processors())
+    workers = min(settings.workers, processor_count())
     return workers if rasters >= _MANY * workers and not settings.part else 1
 
 

@@ -9,7 +9,6 @@ from commands import run_python
 from roadseg.errors import DeviceError, ModelError
 from roadseg.export import export
 from roadseg.model import device
-from roadseg.model.device import thread_count
 from roadseg.prediction.engines import choose
 from roadseg.prediction.engines.choose import choose_engine, load
 from roadseg.settings import EngineSettings
@@ -158,11 +157,6 @@ def test_a_foreign_onnx_file_is_refused(tmp_path):
     (tmp_path / "noise.onnx").write_bytes(b"no graph at all")
     with pytest.raises(ModelError, match=r"noise\.onnx"):
         load(str(tmp_path / "noise.onnx"), EngineSettings(engine="onnx"))
-
-
-def test_threads_follow_the_environment(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert thread_count() == 1
 
 
 def test_model_and_device_may_come_from_the_environment(model_file, monkeypatch):

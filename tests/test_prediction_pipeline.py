@@ -40,7 +40,7 @@ def threads(monkeypatch):
 
     def choose(count):
         for module in (reader_module, writer_module):
-            monkeypatch.setattr(module, "processor_count", lambda: 4 * count)
+            monkeypatch.setattr(module, "file_threads", lambda: count)
 
     return choose
 

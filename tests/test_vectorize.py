@@ -149,7 +149,7 @@ def test_masks_give_the_same_network_without_probabilities(tmp_path, road):
 @pytest.mark.parametrize("settings", [{"block_px": 64}, {"block_px": 101, "workers": 2}])
 @pytest.mark.parametrize("geometry", ["lines", "polygons"])
 def test_neither_blocks_nor_workers_show_in_the_file(tmp_path, settings, geometry, monkeypatch, given_away):
-    monkeypatch.setattr("roadseg.roads.extract.processors", lambda: 2)
+    monkeypatch.setattr("roadseg.roads.extract.processor_count", lambda: 2)
     monkeypatch.setattr("roadseg.roads.level_reader._FEW_PLACES", 0)
     path = write_levels(tmp_path / "t.tif", draw_t())
     files = []
@@ -161,7 +161,7 @@ def test_neither_blocks_nor_workers_show_in_the_file(tmp_path, settings, geometr
 
 
 def test_more_workers_than_processors_are_not_started(tmp_path, heard, monkeypatch):
-    monkeypatch.setattr("roadseg.roads.extract.processors", lambda: 1)
+    monkeypatch.setattr("roadseg.roads.extract.processor_count", lambda: 1)
     path = write_levels(tmp_path / "t.tif", draw_t())
     assert len(run(path, workers=64, block_px=64, listener=heard.listener).roads) == 3
     assert "64 workers were asked for; one per processor makes 1" in heard

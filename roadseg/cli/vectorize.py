@@ -77,11 +77,12 @@ def vectorize(
         terminal_listener(quiet=quiet, progress=progress, unit="Mpx") as listener,
         ExitStack() as folders,
     ):
-        from roadseg.files.workers import early_workers, processors
+        from roadseg.files.processors import processor_count
+        from roadseg.files.workers import early_workers
 
         keep_freed_memory()
         # They import while this process does.
-        workers = min(options["workers"], processors())
+        workers = min(options["workers"], processor_count())
         folders.enter_context(early_workers(workers - 1, "roadseg.vectorize"))
         from roadseg.files.inputs import find_files
         from roadseg.files.outputs import name_outputs, output_folders

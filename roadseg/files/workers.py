@@ -53,11 +53,6 @@ def early_workers(count: int, module: str) -> Iterator[None]:
             _early.pop().close()
 
 
-def processors() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class WorkerPool:
     """Processes that share one value, such as the function that reads a raster: this one and others.
 

@@ -1,9 +1,8 @@
-"""Devices: which one to use, in which number format, with how many threads, and how they report that memory ran out.
+"""Devices: which one to use, in which number format, and how they report that memory ran out.
 
 torch is imported only when one of its devices is chosen, so that other engines run where it is not installed.
 """
 
-import os
 import re
 import sys
 from functools import cache
@@ -116,17 +115,6 @@ def cpu_precision(wanted: Precision) -> Precision:
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Return whether an error of torch means that there was too little memory, on any device."""
     return type(error).__name__ == "OutOfMemoryError" or any(part in str(error) for part in _OUT_OF_MEMORY)
-
-
-def thread_count() -> int:
-    """Return how many threads to compute with: the processors this process may use, or ``OMP_NUM_THREADS`` if fewer."""
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    return min(processor_count(), int(wanted)) if wanted.isdecimal() and int(wanted) else processor_count()
-
-
-def processor_count() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache

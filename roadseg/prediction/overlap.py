@@ -16,7 +16,7 @@ from threading import RLock
 from typing import Any, TypeVar
 
 from roadseg.errors import RoadsegError, UsageError
-from roadseg.model.device import processor_count
+from roadseg.files.processors import processor_count
 from roadseg.progress import Listener
 from roadseg.raster.files import bounded_cache
 

@@ -17,14 +17,12 @@ from dataclasses import replace
 from queue import LifoQueue
 from typing import Self
 
-from roadseg.model.device import processor_count
+from roadseg.files.processors import file_threads
 from roadseg.prediction.plan import ScenePlan
 from roadseg.prediction.prepared_block import PreparedBlock, prepare_block
 from roadseg.raster.scene import Scene
 from roadseg.raster.spare_memory import Allocate, SpareMemory, fresh
 from roadseg.windows import PlannedBlock
-
-_MOST_THREADS = 4
 
 
 class BlockReader:
@@ -46,7 +44,7 @@ class BlockReader:
         self, scene: Scene, plan: ScenePlan, todo: Iterable[PlannedBlock], *, threads: int | None = None
     ) -> None:
         self._scene, self._plan, self._todo = scene, plan, iter(todo)
-        self.threads = threads or min(_MOST_THREADS, max(1, processor_count() // 4))
+        self.threads = threads or file_threads()
         self._pool = ThreadPoolExecutor(self.threads, "roadseg-read")
         self._ahead: deque[Future[PreparedBlock]] = deque()
         self._turn, self.stopped, self._memory = threading.Lock(), False, SpareMemory()

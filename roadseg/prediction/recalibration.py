@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roadseg.errors import counted
-from roadseg.model.device import processor_count
+from roadseg.files.processors import processor_count
 from roadseg.prediction.pipeline import KNOWN, MAYBE, SURE, store_block
 from roadseg.prediction.plan import ScenePlan
 from roadseg.progress import Listener

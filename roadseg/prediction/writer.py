@@ -5,10 +5,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Self
 
-from roadseg.model.device import processor_count
+from roadseg.files.processors import file_threads
 from roadseg.windows import Block
-
-_MOST_THREADS = 4
 
 
 class BlockWriter:
@@ -23,7 +21,7 @@ class BlockWriter:
     """
 
     def __init__(self, store: Callable[[Block], None], *, threads: int | None = None) -> None:
-        threads = threads or min(_MOST_THREADS, max(1, processor_count() // 4))
+        threads = threads or file_threads()
         self._store, self._pool = store, ThreadPoolExecutor(threads, "roadseg-write")
         self._room = threading.Semaphore(threads + 1)
         self._error: BaseException | None = None

@@ -19,8 +19,9 @@ import numpy as np
 import roadseg
 from roadseg.errors import SceneError
 from roadseg.files.parts import PartCounts
+from roadseg.files.processors import processor_count
 from roadseg.files.states import FileStates, states_hash
-from roadseg.files.workers import WorkerPool, processors
+from roadseg.files.workers import WorkerPool
 from roadseg.progress import Advance, Listener
 from roadseg.raster.encoding import LEVELS
 from roadseg.raster.partial import Partial
@@ -116,9 +117,9 @@ class ExtractionPlan:
         """Return the blocks that roads are extracted by."""
         return BlockGrid(self.raster.grid.height, self.raster.grid.width, self.settings.block_px)
 
-    def workers(self, processors: int) -> int:
+    def workers(self) -> int:
         """Return the number of processes: no more than there are blocks, or processors."""
-        return max(1, min(self.settings.workers, len(self.grid().blocks()), processors))
+        return max(1, min(self.settings.workers, len(self.grid().blocks()), processor_count()))
 
     @property
     def fingerprint(self) -> dict[str, object]:
@@ -166,10 +167,10 @@ def extract(plan: ExtractionPlan, folder: Path, listener: Listener, shared: Shar
         If the raster cannot be read, or the low threshold is above the threshold.
     """
     raster, ground = plan.raster, plan.raster.ground
-    if plan.settings.workers > processors():
-        listener.report(f"{plan.settings.workers} workers were asked for; one per processor makes {processors()}")
+    if plan.settings.workers > processor_count():
+        listener.report(f"{plan.settings.workers} workers were asked for; one per processor makes {processor_count()}")
     listener.start(raster.grid.window.area / 1e6, 0)
-    with WorkerPool(raster, plan.workers(processors())) as pool:
+    with WorkerPool(raster, plan.workers()) as pool:
         if plan.settings.geometry == "polygons":
             return _areas(plan, pool, folder, listener, shared)
         with level_reader(pool, folder) as levels:
@@ -207,7 +208,7 @@ def extract_part(plan: ExtractionPlan, listener: Listener, shared: SharedBlocks)
     OutputError
         If a block cannot be written.
     """
-    with WorkerPool(plan.raster, plan.workers(processors())) as pool:
+    with WorkerPool(plan.raster, plan.workers()) as pool:
         before = count_finished(plan, shared.partial)
         listener.start(plan.raster.grid.window.area / 1e6, 0)
         passes = SharedPasses(pool, plan.grid(), shared, listener)

@@ -13,7 +13,8 @@ import measuring
 import numpy as np
 import pytest
 
-from roadseg.model.device import cpu_has_bfloat16, thread_count
+from roadseg.files.processors import thread_count
+from roadseg.model.device import cpu_has_bfloat16
 from roadseg.prediction.engines.choose import is_installed, load
 from roadseg.settings import EngineSettings
 

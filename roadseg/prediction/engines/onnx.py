@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roadseg.errors import DeviceError, counted
-from roadseg.model.device import thread_count
+from roadseg.files.processors import thread_count
 from roadseg.prediction.engines.graph import (
     damaged_graphs_refused,
     probability_of_road,

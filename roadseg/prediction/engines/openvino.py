@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roadseg.errors import DeviceError, counted
-from roadseg.model.device import cpu_precision, thread_count
+from roadseg.files.processors import thread_count
+from roadseg.model.device import cpu_precision
 from roadseg.prediction.engines.graph import (
     damaged_graphs_refused,
     probability_of_road,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from roadseg.model.device import thread_count
+from roadseg.files.processors import thread_count
 
 _MOST = 16
 """Most batches at a time, which bounds memory; where there are more processors, each batch gets several."""

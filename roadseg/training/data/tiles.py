@@ -7,7 +7,6 @@ draw crops ahead while the device computes.
 
 import hashlib
 import json
-import os
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roadseg.errors import TrainingError, counted
+from roadseg.files.processors import processor_count
 from roadseg.training.data.sampling import VOID, CellCounts, count_cells, crop_positions
 from roadseg.windows import Window
 
@@ -147,7 +147,7 @@ class TileDataset:
     road_share
         Share of the crops that is drawn in proportion to the road in them; the rest is drawn evenly.
     threads
-        Threads that draw ahead; None takes 2 for tiles in memory, else one per core and 16 at most.
+        Threads that draw ahead; None takes 2 for tiles in memory, else one per processor and 16 at most.
 
     Attributes
     ----------
@@ -179,7 +179,7 @@ class TileDataset:
                 f"{odd.name} has {counted(odd.bands, 'band')}, {tiles[0].name} {self.bands}; choose with --bands"
             )
         in_memory = all(tile.in_memory for tile in tiles)
-        self._threads = threads or min(2 if in_memory else 16, os.cpu_count() or 1)
+        self._threads = threads or min(2 if in_memory else 16, processor_count())
         self._moments, labelled, self.road_fraction = np.zeros((3, self.bands)), 0, 0.0
         cells = self._count(cell_px([tile.shape for tile in tiles], crop))
         for counts in cells:
