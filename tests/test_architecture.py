@@ -133,6 +133,21 @@ def test_no_two_classes_have_one_name():
     assert not {name for name, count in classes.items() if count > 1}
 
 
+SHARED_NAMES = {"check_combinations", "check_outputs", "has_all_blocks", "load_model", "read_card"}
+"""Functions that several verbs have, each for itself, or that a verb offers over one of a room below."""
+
+
+def test_no_two_functions_have_one_name():
+    modules = [name for name in MODULES if room(name) not in {"cli", "qgis"}]
+    functions = Counter(
+        node.name
+        for name in modules
+        for node in ast.parse(MODULES[name].read_text()).body
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+    )
+    assert {name for name, count in functions.items() if count > 1} == SHARED_NAMES
+
+
 def test_the_law_can_be_broken():
     assert not may_use("roadseg.raster.scene", "roadseg.roads.files.read")
     assert not may_use("roadseg.windows", "roadseg.raster.grid")

@@ -16,7 +16,7 @@ from roadseg.predict import predict
 from roadseg.prediction import outputs
 from roadseg.raster import cog_tiles, tiff
 from roadseg.raster.cog import write_cog
-from roadseg.raster.cog_tiles import fits_tiles, join_tiles, overview_count
+from roadseg.raster.cog_tiles import fits_tiles, join_blocks, overview_count
 from roadseg.raster.encoding import MASK, NODATA, probability_product
 from roadseg.raster.grid import Grid
 from roadseg.raster.partial import Partial
@@ -50,7 +50,7 @@ def stored(folder, height, width, product, *, holes=False):
 
 def joined(partial, blocks, grid, product):
     target = partial.folder / "joined.cog.tif"
-    assert join_tiles(target, product, partial.files(product, blocks), grid, grid.window, TAGS)
+    assert join_blocks(target, product, partial.files(product, blocks), grid, grid.window, TAGS)
     return target
 
 
@@ -160,10 +160,10 @@ def test_areas_and_blocks_that_do_not_fit_are_left_to_gdal(tmp_path):
     assert not fits_tiles(probability_product("float32"), area, [])
     partial, blocks, grid = stored(tmp_path, 40, 60, replace(PROBABILITY, as_tiles=False))
     files = partial.files(PROBABILITY, blocks)
-    assert not join_tiles(tmp_path / "a.tif", PROBABILITY, files, grid, grid.window, {})
+    assert not join_blocks(tmp_path / "a.tif", PROBABILITY, files, grid, grid.window, {})
     for damaged in (b"", b"II\x2a\0\x08\0\0\0\xff\xff\0\0", b"MM\0\x2a"):
         files[0][0].write_bytes(damaged)
-        assert not join_tiles(tmp_path / "a.tif", PROBABILITY, files, grid, grid.window, {})
+        assert not join_blocks(tmp_path / "a.tif", PROBABILITY, files, grid, grid.window, {})
     assert not (tmp_path / "a.tif").exists()
 
 

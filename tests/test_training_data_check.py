@@ -15,7 +15,7 @@ from worlds import METRES, write_raster
 from roadseg.progress import Listener
 from roadseg.settings import DataSettings, TrainSettings
 from roadseg.training.data.check import CheckReport, check_training_data
-from roadseg.training.data.contact_sheet import THUMB_PX, SheetEntry, Thumbnail, draw_contact_sheet, overlay
+from roadseg.training.data.contact_sheet import THUMB_PX, SheetEntry, Thumbnail, draw_contact_sheet, draw_labels
 
 PLACE = Affine(1, 0, 230_000, 0, -1, 900_000)
 
@@ -166,7 +166,7 @@ def test_void_and_road_are_drawn_where_they_are() -> None:
     grey = np.full((40, 60, 3), 100, np.uint8)
     road, void = np.zeros((2, 40, 60), np.float32)
     road[:, 10:14], void[20:] = 1, 1
-    drawn = overlay(Thumbnail(grey, road, void))
+    drawn = draw_labels(Thumbnail(grey, road, void))
     assert (drawn[:20, :10] == 70).all()
     assert (drawn[..., 0].astype(int) - drawn[..., 2] > 150)[:, 10:14].all()
     assert 0.3 < (drawn[20:, 20:, 1] < 60).mean() < 0.7

@@ -5,7 +5,7 @@ import base64
 import cv2
 import numpy as np
 
-from roadseg.metrics.error_classes import SHOWN, paint, shares
+from roadseg.metrics.error_classes import SHOWN, paint, share_of_classes
 from roadseg.metrics.pixels import Bytes
 from roadseg.windows import Window
 
@@ -35,7 +35,7 @@ class ErrorPicture:
 
         Blocks start at multiples of `whole_squares`.
         """
-        part = shares(classes, self._factor)
+        part = share_of_classes(classes, self._factor)
         row, col = window.row // self._factor, window.col // self._factor
         self._shares[:, row : row + part.shape[1], col : col + part.shape[2]] = part
 

@@ -56,7 +56,7 @@ def classify(probability: Bytes, label: Bytes, *, level: int, slack_px: float, n
     return classes
 
 
-def shares(classes: Bytes, factor: int) -> NDArray[np.float32]:
+def share_of_classes(classes: Bytes, factor: int) -> NDArray[np.float32]:
     """Return the share of each class, but for not road, in every square of pixels.
 
     Parameters
@@ -82,7 +82,7 @@ def paint(class_shares: NDArray[np.float32], backdrop: Bytes | None) -> Bytes:
     Parameters
     ----------
     class_shares
-        (4, rows, cols), from `shares`.
+        (4, rows, cols), from ``share_of_classes``.
     backdrop
         (3, rows, cols) uint8 red, green, blue; shown grey and pale so that the colours stand out.
 

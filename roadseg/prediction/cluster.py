@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from roadseg.errors import DeviceError, RoadsegError, counted, shortened
-from roadseg.prediction.cluster_worker import Files, SceneJob, engine_of, work_on
+from roadseg.prediction.cluster_worker import Files, SceneJob, load_for_cluster, work_on
 from roadseg.prediction.engines.engine import LoadedModel
 from roadseg.prediction.prepare import PreparedScene
 from roadseg.progress import Listener
@@ -142,7 +142,7 @@ def cluster_model(model: str | None, settings: EngineSettings, machines: Machine
                 f"the Dask scheduler at {address} has no workers; start some with: dask worker {address}"
             ) from error
         workers = list(client.scheduler_info(n_workers=-1)["workers"])
-        loads = [client.submit(engine_of, name, settings, workers=[worker], pure=False) for worker in workers]
+        loads = [client.submit(load_for_cluster, name, settings, workers=[worker], pure=False) for worker in workers]
         found = client.gather(loads)
         engines = dict.fromkeys((engine.numerics, card.hash) for engine, card in found)
         if len(engines) > 1:

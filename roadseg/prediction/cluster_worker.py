@@ -24,8 +24,8 @@ from roadseg.prediction.pipeline import block_files
 from roadseg.prediction.plan import scene_settings
 from roadseg.prediction.prepare import PreparedScene, plan_blocks
 from roadseg.prediction.reader import read_block
+from roadseg.raster.block_file import block_name, write_block
 from roadseg.raster.files import bounded_cache
-from roadseg.raster.partial import block_name, write_block
 from roadseg.raster.scene import Scene
 from roadseg.settings import EngineSettings, Precision, PredictOutputs, PredictSettings
 from roadseg.windows import PlannedBlock
@@ -99,7 +99,7 @@ _work: dict[str, _Work] = {}
 """The scene at hand, by token."""
 
 
-def engine_of(model: str | None, settings: EngineSettings) -> tuple[RemoteEngine, ModelCard]:
+def load_for_cluster(model: str | None, settings: EngineSettings) -> tuple[RemoteEngine, ModelCard]:
     """Load a model in this process; return what its engine is, and its card."""
     with _opening:
         loaded = _model(model, settings)

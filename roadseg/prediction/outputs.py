@@ -9,7 +9,7 @@ from roadseg.model.card import ModelCard
 from roadseg.prediction.pipeline import join_predicted
 from roadseg.prediction.plan import ScenePlan
 from roadseg.raster.cog import write_cog
-from roadseg.raster.cog_tiles import join_tiles
+from roadseg.raster.cog_tiles import join_blocks
 from roadseg.raster.encoding import ATTRIBUTION, Product
 from roadseg.raster.files import stored_tags
 from roadseg.raster.partial import Partial
@@ -27,7 +27,7 @@ def write_rasters(plan: ScenePlan, partial: Partial, tags: dict[str, str], creat
     for product, target in (*plan.rasters, *([plan.uncertainty] if plan.uncertainty else [])):
         path = _cog(partial, product)
         files = partial.files(product, plan.blocks_out)
-        if not (product.as_tiles and join_tiles(path, product, files, grid, plan.area_out, tags)):
+        if not (product.as_tiles and join_blocks(path, product, files, grid, plan.area_out, tags)):
             joined = partial.mosaic(product, plan.blocks_out, grid, plan.area_out, tags)
             write_cog(joined, path, overviews=product.resampling, creation=creation)
         finished.append((path, target))

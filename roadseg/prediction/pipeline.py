@@ -25,8 +25,9 @@ from roadseg.prediction.plan import ScenePlan
 from roadseg.prediction.reader import BlockReader
 from roadseg.prediction.writer import BlockWriter
 from roadseg.progress import Listener
+from roadseg.raster.block_file import block_data, block_name
 from roadseg.raster.encoding import MAYBE_ROAD, SURELY_ROAD, Product, count_road, encode, threshold_mask
-from roadseg.raster.partial import Partial, block_file, block_name
+from roadseg.raster.partial import Partial
 from roadseg.raster.regrid import RegriddedRaster
 from roadseg.raster.scene import Scene
 from roadseg.windows import Block, PlannedBlock, Window
@@ -205,7 +206,7 @@ def block_files(
     counts = {KNOWN: known, ROAD: road, MAYBE: maybe, SURE: sure}
     for product in products:
         data = threshold_mask(values, threshold) if product.colours else values
-        yield block_name(product, block.window), block_file(product, block.window, data, counts)
+        yield block_name(product, block.window), block_data(product, block.window, data, counts)
 
 
 def _stored(block: Block, product: Product) -> NDArray[Any]:

@@ -115,7 +115,7 @@ def tiled_block(product: Product, window: Window, values: Bytes, counts: Mapping
     return whole
 
 
-def join_tiles(
+def join_blocks(
     target: Path,
     product: Product,
     blocks: Sequence[tuple[Path, Window]],

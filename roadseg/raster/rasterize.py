@@ -119,7 +119,7 @@ def write_mask(
     SceneError
         If the geometries cannot be reprojected to the grid.
     """
-    areas = road_areas(geometries, widths_m, crs, grid)
+    areas = road_outlines(geometries, widths_m, crs, grid)
     tree = shapely.STRtree(areas)
     windows = list(square_windows(grid.window, _BLOCK_PX) if choose is None else choose(areas))
     draft = path.with_name(f".{path.stem}.{os.getpid()}.tif")
@@ -145,7 +145,7 @@ def write_mask(
     return windows
 
 
-def road_areas(geometries: Geometries, widths_m: NDArray[np.float64], crs: str | None, grid: Grid) -> Geometries:
+def road_outlines(geometries: Geometries, widths_m: NDArray[np.float64], crs: str | None, grid: Grid) -> Geometries:
     """Return the outlines of roads in pixels of a grid, x for columns and y for rows.
 
     Raises

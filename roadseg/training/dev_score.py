@@ -262,7 +262,7 @@ class DevScorer:
             neighbourhood="square",
         )
         factor = -(-max(kinds.shape) // _PICTURE_PX)
-        parts = error_classes.shares(kinds, factor)
+        parts = error_classes.share_of_classes(kinds, factor)
         with tile.area.open(engine.mean) as pair:
             photo = pair.picture(tile.area.window, *parts.shape[1:])
         return TileSample(tile.area.name, score, np.moveaxis(photo, 0, 2), error_classes.paint(parts, photo))

@@ -19,13 +19,13 @@ from roadseg.files.parts import Share, own_and_others
 from roadseg.files.workers import WorkerPool
 from roadseg.progress import Advance, Listener
 from roadseg.raster.partial import Partial
-from roadseg.roads.mask.block_files import (
+from roadseg.roads.mask.pass_files import (
     Layer,
     StoredLevels,
     StoredPlane,
-    block_file,
     joined_file,
     output_bytes,
+    pass_file,
     read_result,
     result_bytes,
 )
@@ -128,7 +128,7 @@ class SharedPasses:
         free = self._free(step, tasks, (mine, theirs), on_block)
         for data in self._pool.map(with_arguments(_file_of, step.function), free):
             task = mine.popleft()
-            self._put(block_file(step.name, task.block), data)
+            self._put(pass_file(step.name, task.block), data)
             on_block(task.block.area / 1e6)
         return theirs
 
@@ -142,7 +142,7 @@ class SharedPasses:
         """Yield blocks as they are claimed, and list them and those of others; those that are finished count."""
         mine, theirs = lists
         for task in tasks:
-            name = block_file(step.name, task.block)
+            name = pass_file(step.name, task.block)
             claimed = not self._shared.partial.has_file(name) and self._claim(name)
             if self._shared.partial.has_file(name):  # maybe another one has finished it just before it was claimed
                 if claimed:
@@ -182,7 +182,7 @@ class SharedPasses:
 
     def _stored(self, step: BlockPass, tasks: Sequence[BlockTask]) -> Iterator[Any]:
         for task in tasks:
-            yield read_result(self._shared.partial.folder / block_file(step.name, task.block), step.result)
+            yield read_result(self._shared.partial.folder / pass_file(step.name, task.block), step.result)
 
     def _add_layers(self, step: BlockPass, tasks: Sequence[BlockTask]) -> None:
         some = len(tasks) < len(self._grid.blocks())
@@ -193,7 +193,7 @@ class SharedPasses:
 
 def finished_blocks(partial: Partial, step: BlockPass, grid: BlockGrid) -> int:
     """Return how many blocks of a pass are finished."""
-    return sum(partial.has_file(block_file(step.name, block)) for block in grid.blocks())
+    return sum(partial.has_file(pass_file(step.name, block)) for block in grid.blocks())
 
 
 class _Waiting:

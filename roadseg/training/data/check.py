@@ -16,7 +16,7 @@ from roadseg.progress import Listener
 from roadseg.raster.picture import write_picture
 from roadseg.settings import DataSettings, TrainSettings
 from roadseg.training.data.alignment import CLEAR, Fit, best_shift, fit_at_shifts
-from roadseg.training.data.contact_sheet import THUMB_PX, SheetEntry, Thumbnail, draw_contact_sheet, overlay
+from roadseg.training.data.contact_sheet import THUMB_PX, SheetEntry, Thumbnail, draw_contact_sheet, draw_labels
 from roadseg.training.data.file_tiles import FileTile
 from roadseg.training.data.load import collect_pairs, load_training_data
 from roadseg.training.data.memory import lacking_memory
@@ -244,7 +244,7 @@ def _misplaced(fits: Sequence[Fit]) -> str:
 
 
 def _sheet_entry(report: PairReport) -> SheetEntry:
-    pictures = (report.thumb.image, overlay(report.thumb)) if report.thumb else ()
+    pictures = (report.thumb.image, draw_labels(report.thumb)) if report.thumb else ()
     return SheetEntry(pictures, f"{report.name}  {100 * report.road:.1f} % road", "; ".join(report.remarks))
 
 

@@ -85,7 +85,7 @@ def draw_contact_sheet(
     return np.ascontiguousarray(np.concatenate(rows).transpose(2, 0, 1))
 
 
-def overlay(thumb: Thumbnail) -> NDArray[np.uint8]:
+def draw_labels(thumb: Thumbnail) -> NDArray[np.uint8]:
     """Draw roads (amber) and void (violet stripes) on an image; (rows, cols, 3) uint8."""
     row, col = np.indices(thumb.road.shape)
     stripes = (row + col) // _STRIPE_PX % 2 == 0

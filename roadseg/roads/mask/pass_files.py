@@ -80,7 +80,7 @@ class StoredPlane(Plane):
         """Return (height, bytes) the mask of a block with 8 pixels per byte; empty if no pixel is 1."""
         for layer in reversed(self.layers):
             if layer.blocks is None or index in layer.blocks:
-                found = _mask(self.folder / block_file(layer.step, block), self.name, block)
+                found = _mask(self.folder / pass_file(layer.step, block), self.name, block)
                 if found is not None:
                     return found
         return np.zeros((0, 0), np.uint8)
@@ -95,13 +95,13 @@ class StoredLevels:
 
     def read(self, block: Window, row: Ints, col: Ints) -> tuple[Bytes, Bools]:
         """Return (pixels,) the levels at row, col of a block, 0 where they are not stored, and whether they are."""
-        arrays = read_arrays(self.folder / block_file(self.step, block), "levels.")
+        arrays = read_arrays(self.folder / pass_file(self.step, block), "levels.")
         if not arrays:
             return np.zeros(len(row), np.uint8), np.zeros(len(row), bool)
         return unpacked_levels(arrays["bits"], arrays["data"], row * block.width + col, block.area)
 
 
-def block_file(step: str, block: Window) -> str:
+def pass_file(step: str, block: Window) -> str:
     """Return the name of the file of a pass and a block."""
     return f"{step}_{block.row}_{block.col}_{block.height}_{block.width}.npz"
 
