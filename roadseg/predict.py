@@ -19,18 +19,18 @@ from roadseg.files.states import check_unchanged
 from roadseg.prediction.engines.choose import load
 from roadseg.prediction.engines.engine import LoadedModel
 from roadseg.prediction.outputs import (
-    Finished,
     are_finished,
     draw_preview,
     probability_on_model_grid,
     provenance,
+    write_network,
     write_rasters,
     write_styles,
 )
 from roadseg.prediction.overlap import overlapped
 from roadseg.prediction.parts import predict_part
 from roadseg.prediction.pipeline import KNOWN, ROAD, regrid_blocks
-from roadseg.prediction.plan import scene_settings
+from roadseg.prediction.plan import ScenePlan, scene_settings
 from roadseg.prediction.prepare import check_outputs, prepare
 from roadseg.prediction.recalibration import recalibrate
 from roadseg.prediction.scene_list import read_scene_list
@@ -38,7 +38,6 @@ from roadseg.prediction.views import predict_views
 from roadseg.progress import Listener
 from roadseg.raster.files import bounded_cache
 from roadseg.raster.partial import Partial, is_complete, partial_folder
-from roadseg.raster.probability import ProbabilityRaster
 from roadseg.raster.scene import Scene
 from roadseg.raster.shared_partial import shared_partial
 from roadseg.settings import (
@@ -48,8 +47,6 @@ from roadseg.settings import (
     PredictOptions,
     PredictOutputs,
     PredictSettings,
-    VectorizeSettings,
-    VectorOutputs,
 )
 from roadseg.settings.option import check_keywords, from_options, offered
 from roadseg.settings.predict import check_combinations, check_machines, check_views
@@ -259,25 +256,16 @@ def predict_scene(
                 finished.append((draw_preview(scene, plan, partial), outputs.preview))
             if outputs.vector:
                 raster = probability_on_model_grid(scene, plan, partial)
-                finished += _extract_network(raster, partial.folder, outputs.vector, listener, model.card.attribution)
+                finished += write_network(raster, partial.folder, outputs.vector, listener, model.card.attribution)
             check_unchanged(prepared.states, discard=partial.discard)
             partial.publish(finished)
     if not known:
         listener.warn(f"{scene_path} has no valid pixel; the output holds only nodata")
     return PredictResult(
-        scene=scene_path,
+        **_facts(scene_path, plan, model, started),
         outputs={name: path for name, path in asdict(outputs).items() if path},
-        megapixels=round(plan.area.window.area / 1e6, 6),
-        seconds=round(time.monotonic() - started, 3),
-        device=model.engine.device,
-        precision=model.engine.precision,
-        engine=model.engine.library,
-        model=model.card.name,
-        model_hash=model.card.hash,
-        threshold=plan.threshold,
         road_fraction=road / known if known else None,
         known_fraction=known / plan.area_out.area,
-        blocks=len(plan.blocks),
         blocks_resumed=resumed,
         recalibrated=None if plan.sure_at_home is None else plan.half,
     )
@@ -337,33 +325,26 @@ def _predict_part(
             counts = predict_part(scene, prepared, model.engine, share, shared, listener)
     listener.report(counts.sentence(*share))
     return PredictResult(
-        scene=scene_path,
+        **_facts(scene_path, prepared.plan, model, started),
         outputs={},
-        megapixels=round(prepared.plan.area.window.area / 1e6, 6),
-        seconds=round(time.monotonic() - started, 3),
-        device=model.engine.device,
-        precision=model.engine.precision,
-        engine=model.engine.library,
-        model=model.card.name,
-        model_hash=model.card.hash,
-        threshold=prepared.plan.threshold,
         road_fraction=None,
         known_fraction=None,
-        blocks=counts.blocks,
         blocks_resumed=counts.before,
         blocks_missing=counts.missing,
     )
 
 
-def _extract_network(
-    raster: ProbabilityRaster, folder: Path, target: Path, listener: Listener, attribution: str
-) -> Finished:
-    """Extract the roads from the predicted probability into the partial folder."""
-    from roadseg.roads.extract import ExtractionPlan, extract
-    from roadseg.roads.files.outputs import stage_vectors
-
-    pixels = "" if raster.ground.in_metres else "; lengths and widths are in pixels"
-    listener.report(f"extracting the road network{pixels}")
-    roads = extract(ExtractionPlan(raster, VectorizeSettings()), folder, listener)
-    listener.report(f"{len(roads):,} roads found")
-    return stage_vectors(roads, VectorOutputs(target), None, folder, attribution=attribution)
+def _facts(scene_path: str, plan: ScenePlan, model: LoadedModel, started: float) -> dict[str, Any]:
+    """Return what the results of a scene and of a part of one have in common."""
+    return {
+        "scene": scene_path,
+        "megapixels": round(plan.area.window.area / 1e6, 6),
+        "seconds": round(time.monotonic() - started, 3),
+        "device": model.engine.device,
+        "precision": model.engine.precision,
+        "engine": model.engine.library,
+        "model": model.card.name,
+        "model_hash": model.card.hash,
+        "threshold": plan.threshold,
+        "blocks": len(plan.blocks),
+    }

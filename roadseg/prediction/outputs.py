@@ -8,6 +8,7 @@ import roadseg
 from roadseg.model.card import ModelCard
 from roadseg.prediction.pipeline import join_predicted
 from roadseg.prediction.plan import ScenePlan
+from roadseg.progress import Listener
 from roadseg.raster.cog import write_cog
 from roadseg.raster.cog_tiles import join_blocks
 from roadseg.raster.encoding import ATTRIBUTION, Product
@@ -15,7 +16,7 @@ from roadseg.raster.files import stored_tags
 from roadseg.raster.partial import Partial
 from roadseg.raster.probability import ProbabilityRaster
 from roadseg.raster.scene import Scene
-from roadseg.settings import PredictOutputs
+from roadseg.settings import PredictOutputs, VectorizeSettings, VectorOutputs
 
 Finished = list[tuple[Path, Path]]
 """Finished files, and the paths they are moved to."""
@@ -76,6 +77,20 @@ def probability_on_model_grid(scene: Scene, plan: ScenePlan, partial: Partial) -
         area=plan.area,
         pixel_m=(given / down, given / across) if given else None,
     )
+
+
+def write_network(
+    raster: ProbabilityRaster, folder: Path, target: Path, listener: Listener, attribution: str
+) -> Finished:
+    """Extract the roads from the predicted probability into the partial folder."""
+    from roadseg.roads.extract import ExtractionPlan, extract
+    from roadseg.roads.files.outputs import stage_vectors
+
+    pixels = "" if raster.ground.in_metres else "; lengths and widths are in pixels"
+    listener.report(f"extracting the road network{pixels}")
+    roads = extract(ExtractionPlan(raster, VectorizeSettings()), folder, listener)
+    listener.report(f"{len(roads):,} roads found")
+    return stage_vectors(roads, VectorOutputs(target), None, folder, attribution=attribution)
 
 
 def are_finished(scene: str, outputs: PredictOutputs, card: ModelCard) -> bool:
