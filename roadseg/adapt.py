@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from roadseg.files.lock import locked
-from roadseg.files.outputs import MODEL, check_extension, check_target
+from roadseg.files.targets import MODEL, check_extension, check_target
 from roadseg.progress import Listener
 from roadseg.settings import AdaptOptions, AdaptSettings, CardTexts, DataSettings, TrainSettings
 from roadseg.settings.data import check_labels

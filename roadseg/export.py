@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from roadseg.errors import ModelError, OutputError
 from roadseg.files.lock import locked
-from roadseg.files.outputs import as_utf8, check_target, write_output
+from roadseg.files.outputs import as_utf8, write_output
+from roadseg.files.targets import check_target
 from roadseg.model.card import ModelCard, find_model
 from roadseg.model.stac_mlm import mlm_item
 from roadseg.model.stored_weights import read_weights

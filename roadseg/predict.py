@@ -13,9 +13,9 @@ from typing import Any, TypeVar, Unpack
 
 from roadseg.errors import RoadsegError, UsageError
 from roadseg.files.lock import locked
-from roadseg.files.outputs import name_outputs
 from roadseg.files.parts import check_unshared
 from roadseg.files.states import check_unchanged
+from roadseg.files.targets import name_outputs
 from roadseg.prediction.engines.choose import load
 from roadseg.prediction.engines.engine import LoadedModel
 from roadseg.prediction.outputs import (

@@ -15,7 +15,7 @@ from typing import Any, Unpack
 import torch
 
 from roadseg.files.lock import locked
-from roadseg.files.outputs import MODEL, check_extension, check_not_input, check_target
+from roadseg.files.targets import MODEL, check_extension, check_not_input, check_target
 from roadseg.model.device import choose_device, choose_precision
 from roadseg.model.weights import as_stored, save_model
 from roadseg.progress import Listener

@@ -6,7 +6,7 @@ import pytest
 
 from roadseg.errors import OutputError, SceneError
 from roadseg.files.inputs import find_files, unique_stems
-from roadseg.files.outputs import GEOTIFF, check_extension, output_folders
+from roadseg.files.targets import GEOTIFF, check_extension, output_folders
 from roadseg.roads.files.write import SUFFIXES
 
 

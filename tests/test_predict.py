@@ -18,7 +18,7 @@ from worlds import METRES, NORTH_UP, ROTATED, names_in, picture, read_band, writ
 
 from roadseg.cli.batch import for_each_file
 from roadseg.errors import DeviceError, ModelError, OutputError, RoadsegError, SceneError
-from roadseg.files.outputs import name_outputs
+from roadseg.files.targets import name_outputs
 from roadseg.predict import ENDINGS, predict_scene
 from roadseg.progress import Listener
 from roadseg.raster.encoding import NODATA, quantize

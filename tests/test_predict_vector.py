@@ -14,7 +14,7 @@ from road_rasters import NEAR, draw_t, sorted_lengths
 from worlds import METRES, NORTH_UP, names_in, write_raster
 
 from roadseg.errors import DeviceError, OutputError, SceneError
-from roadseg.files.outputs import name_outputs
+from roadseg.files.targets import name_outputs
 from roadseg.predict import ENDINGS, predict_scene
 from roadseg.progress import Listener
 from roadseg.settings import PredictOutputs, PredictSettings, VectorOutputs

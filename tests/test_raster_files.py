@@ -11,7 +11,7 @@ from scipy.io import netcdf_file
 
 from roadseg.errors import OutputError, SceneError
 from roadseg.files.inputs import match_stems
-from roadseg.files.outputs import writable_folder
+from roadseg.files.targets import writable_folder
 from roadseg.raster.files import bounded_cache, open_input
 from roadseg.raster.road_raster import RoadRaster
 from roadseg.raster.scene import Scene

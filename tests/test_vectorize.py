@@ -14,7 +14,7 @@ from worlds import ROTATED, names_in, write_raster
 
 import roadseg.vectorize
 from roadseg.errors import OutputError, RoadsegError, SceneError
-from roadseg.files.outputs import name_outputs
+from roadseg.files.targets import name_outputs
 from roadseg.progress import Listener
 from roadseg.raster.crs import DEGREES, reproject
 from roadseg.roads.network import RoadAreas

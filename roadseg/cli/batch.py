@@ -141,7 +141,8 @@ def check_summary(path: Path, *, overwrite: bool, inputs: Iterable[Path], output
         If its folder is missing or read-only, it is an input or another output, or another file that may not be
         replaced.
     """
-    from roadseg.files.outputs import behind_links, check_target
+    from roadseg.files.outputs import behind_links
+    from roadseg.files.targets import check_target
 
     check_target(path, overwrite=overwrite or _is_summary(path), inputs=inputs)
     if behind_links(path) in {behind_links(output) for output in outputs}:

@@ -98,8 +98,8 @@ def predict(
         terminal_listener(quiet=quiet, progress=progress, unit="Mpx") as listener,
         ExitStack() as folders,
     ):
-        from roadseg.files.outputs import output_folders
         from roadseg.files.parts import own_and_helped
+        from roadseg.files.targets import output_folders
         from roadseg.predict import ready_model
 
         keep_freed_memory()
@@ -151,7 +151,7 @@ def _jobs(
 ) -> tuple[list[tuple[str, PredictOutputs]], bool]:
     """Return the scenes with their outputs, and whether outputs go to folders."""
     from roadseg.files.inputs import find_files
-    from roadseg.files.outputs import name_outputs
+    from roadseg.files.targets import name_outputs
     from roadseg.predict import ENDINGS, listed_scenes
 
     if bool(names) == bool(batch.scenes):

@@ -85,8 +85,8 @@ def vectorize(
         workers = min(options["workers"], processor_count())
         folders.enter_context(early_workers(workers - 1, "roadseg.vectorize"))
         from roadseg.files.inputs import find_files
-        from roadseg.files.outputs import name_outputs, output_folders
         from roadseg.files.parts import own_and_helped
+        from roadseg.files.targets import name_outputs, output_folders
         from roadseg.vectorize import endings_of, has_all_blocks, map_in_processes, names_a_file, processes_for
 
         asked = from_options(VectorizeSettings, options)

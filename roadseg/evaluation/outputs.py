@@ -10,16 +10,8 @@ from roadseg.evaluation.pairs import ScoredPair, files_of_pairs
 from roadseg.evaluation.report import html
 from roadseg.evaluation.scores import Scores
 from roadseg.files.lock import locked
-from roadseg.files.outputs import (
-    GEOTIFF,
-    HTML,
-    as_utf8,
-    check_distinct,
-    check_extension,
-    check_target,
-    writable_folder,
-    write_output,
-)
+from roadseg.files.outputs import as_utf8, write_output
+from roadseg.files.targets import GEOTIFF, HTML, check_distinct, check_extension, check_target, writable_folder
 from roadseg.settings import EvaluateOutputs, EvaluateSettings
 
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from roadseg.files.outputs import GEOTIFF, PNG, check_distinct, check_extension, check_target
 from roadseg.files.states import FileStates, file_states
+from roadseg.files.targets import GEOTIFF, PNG, check_distinct, check_extension, check_target
 from roadseg.prediction.engines.engine import LoadedModel
 from roadseg.prediction.fingerprint import fingerprint
 from roadseg.prediction.outputs import style_files

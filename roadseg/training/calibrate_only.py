@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from roadseg.errors import UsageError, counted
-from roadseg.files.outputs import MODEL, check_extension, check_target
+from roadseg.files.targets import MODEL, check_extension, check_target
 from roadseg.model.card import find_model
 from roadseg.model.device import choose_device
 from roadseg.model.weights import as_stored, load_model, save_model

@@ -11,7 +11,8 @@ from typing import Any, Self
 import numpy as np
 
 from roadseg.errors import OutputError
-from roadseg.files.outputs import as_utf8, writable_folder, write_atomically
+from roadseg.files.outputs import as_utf8, write_atomically
+from roadseg.files.targets import writable_folder
 from roadseg.raster.picture import as_png
 from roadseg.settings import TrainSettings
 from roadseg.training.checkpoint import remove_checkpoints

@@ -12,15 +12,8 @@ import shapely
 
 from roadseg.errors import OutputError, SceneError
 from roadseg.files.lock import locked
-from roadseg.files.outputs import (
-    PNG,
-    check_distinct,
-    check_extension,
-    check_target,
-    publish_together,
-    staging_folder,
-    write_output,
-)
+from roadseg.files.outputs import publish_together, staging_folder, write_output
+from roadseg.files.targets import PNG, check_distinct, check_extension, check_target
 from roadseg.raster.crs import DEGREES, crs_wkt, is_horizontal, projjson, reproject, same_crs
 from roadseg.raster.files import local_files
 from roadseg.roads.files.geopackage import check_layers, write_geopackage

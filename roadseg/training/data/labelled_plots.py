@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon
 
 from roadseg.errors import RoadsegError, SceneError, TrainingError, counted, shortened
-from roadseg.files.outputs import writable_folder
+from roadseg.files.targets import writable_folder
 from roadseg.model.card import ModelCard
 from roadseg.progress import Listener
 from roadseg.raster.area import polygon_area

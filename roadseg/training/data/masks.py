@@ -16,8 +16,8 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from roadseg.errors import SceneError, TrainingError, counted, no_such_file, shortened
-from roadseg.files.outputs import writable_folder
 from roadseg.files.states import file_states, states_hash
+from roadseg.files.targets import writable_folder
 from roadseg.progress import Listener
 from roadseg.raster.files import open_input
 from roadseg.raster.grid import Grid, grid_of
