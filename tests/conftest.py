@@ -37,7 +37,7 @@ def given_away(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     from roadseg.files import workers
 
     names: list[str] = []
-    call = workers._Worker.call
+    call = workers.WorkerProcess.call
 
     def entered(pool: workers.WorkerPool) -> workers.WorkerPool:
         list(pool.map(operator.is_, [0]))
@@ -45,12 +45,12 @@ def given_away(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             ready.result()
         return pool
 
-    def noted(worker: workers._Worker, function: Callable[..., Any], *arguments: Any) -> Any:
+    def noted(worker: workers.WorkerProcess, function: Callable[..., Any], *arguments: Any) -> Any:
         names.append(function.__name__)
         return call(worker, function, *arguments)
 
     monkeypatch.setattr(workers.WorkerPool, "__enter__", entered)
-    monkeypatch.setattr(workers._Worker, "call", noted)
+    monkeypatch.setattr(workers.WorkerProcess, "call", noted)
     return names
 
 

@@ -17,7 +17,8 @@ from road_rasters import UTM, UTM_NORTH_UP, bad_rasters, draw_t, write_levels
 from worlds import names_in
 
 from roadseg.files import workers as processes
-from roadseg.files.workers import WorkerPool, _Worker
+from roadseg.files.worker_process import WorkerProcess
+from roadseg.files.workers import WorkerPool
 from roadseg.settings import VectorizeSettings
 
 
@@ -94,7 +95,7 @@ def test_many_rasters_are_shared_among_processes_and_told_in_their_order(run, tm
 def test_workers_are_started_before_this_process_has_imported_what_it_needs(run, raster, monkeypatch, asked, early):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
     made = []
-    monkeypatch.setattr(processes, "_Worker", lambda module="": made.append(module) or _Worker(module))
+    monkeypatch.setattr(processes, "WorkerProcess", lambda module="": made.append(module) or WorkerProcess(module))
     assert run(raster, "-o", "r.gpkg", "--workers", asked).status == 0
     assert made == early
     assert not processes._early

@@ -61,8 +61,8 @@ def test_this_process_works_while_others_start_and_beside_them():
 
 
 def test_nobody_waits_for_others_to_start(monkeypatch):
-    may_start, start = threading.Event(), workers._Worker._start
-    monkeypatch.setattr(workers._Worker, "_start", lambda *given: may_start.wait(10) and start(*given))
+    may_start, start = threading.Event(), workers.WorkerProcess._start
+    monkeypatch.setattr(workers.WorkerProcess, "_start", lambda *given: may_start.wait(10) and start(*given))
     with WorkerPool(7, 2) as pool:
         assert list(pool.map(operator.mul, range(30))) == [7 * task for task in range(30)]
         assert not may_start.is_set()
