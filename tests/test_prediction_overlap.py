@@ -1,5 +1,6 @@
 """Several scenes at once look from outside as if they had come one after the other."""
 
+import itertools
 import json
 import threading
 import time
@@ -116,37 +117,40 @@ def test_an_interruption_stops_every_scene_with_its_next_report():
     assert len(begun) <= 4
 
 
-class Busy(Identity):
-    """An engine that is busy for a while with each block, like a GPU: the processor is free meanwhile."""
+class Noted(Identity):
+    """An engine that calls a function before each block."""
+
+    def __init__(self, called):
+        super().__init__()
+        self.called = called
 
     def __call__(self, batches):
-        answers = list(super().__call__(batches))
-        time.sleep(0.15)
-        yield from answers
+        self.called()
+        yield from super().__call__(batches)
 
 
 def test_one_scene_is_opened_and_another_written_while_a_third_is_predicted(draw, tmp_path, monkeypatch):
-    scenes = [draw(70, 90, f"{i}.tif", seed=i) for i in range(6)]
-    model, prepare, write = model_of(Busy()), module.prepare, module.write_rasters
+    scenes = [draw(70, 90, f"{i}.tif", seed=i) for i in range(3)]
+    together = threading.Barrier(3, timeout=20)  # broken, with an error, if one of them comes alone
 
-    def slow(function):
-        def after_a_while(*args):
-            time.sleep(0.1)
-            return function(*args)
+    def meets_at(turn):
+        turns = itertools.count(1)
+        return lambda: together.wait() if next(turns) == turn else None
 
-        return after_a_while
+    def after(meet, function):
+        return lambda *args: (meet(), function(*args))[1]
 
-    monkeypatch.setattr(module, "prepare", slow(prepare))
-    monkeypatch.setattr(module, "write_rasters", slow(write))
+    # The last scene is opened, and the first that gets so far is written, while the second one is on the engine.
+    monkeypatch.setattr(module, "prepare", after(meets_at(3), module.prepare))
+    monkeypatch.setattr(module, "write_rasters", after(meets_at(1), module.write_rasters))
+    model = model_of(Noted(meets_at(2)))
 
     def process(scene, listener):
         return predict(scene, scene.with_name(f"out_{scene.name}"), model=model, listener=listener)
 
-    started = time.perf_counter()
     results = list(overlapped(scenes, process, Listener(), at_once=3))
-    took = time.perf_counter() - started
     assert [result.scene for result in results] == [str(scene) for scene in scenes]
-    assert took < 6 * (0.1 + 0.15 + 0.1)  # what the waiting alone would take one after the other
+    assert not together.broken
     for scene in scenes:
         alone = scene.with_name("alone.tif")
         predict(scene, alone, model=model_of(Identity()), overwrite=True)
