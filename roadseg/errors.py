@@ -14,6 +14,13 @@ _LONGEST = 300
 _URL = re.compile(r"([a-z][a-z0-9+]+):/+", re.IGNORECASE)
 """The beginning of an address, also where a ``Path`` of it has left one slash."""
 
+_USER = re.compile(r"([a-z][a-z0-9+]+://)[^/@\s'\"]+@", re.IGNORECASE)
+_SECRET = re.compile(
+    r"([?&][^=&?\s]*(?:sig|token|key|credential|passw|secret|auth)[^=&?\s]*=)[^&#\s'\"]+?(?=[,:;)]?(?:[&#\s'\"]|$))",
+    re.IGNORECASE,
+)
+"""Users in addresses, and values of what a query calls a signature, a token, a key and the like."""
+
 
 class RoadsegError(Exception):
     """Base of every error a user can meet."""
@@ -61,6 +68,11 @@ def no_such_file(path: Path) -> SceneError:
     if name.startswith("/vsi"):
         return SceneError(f"{name} is not a file on this machine; unpack or download it first")
     return SceneError(f"{name} does not exist; check the path")
+
+
+def without_secrets(text: str) -> str:
+    """Return a text without user names, passwords, keys and signatures in its addresses, for files and logs."""
+    return _SECRET.sub(r"\1***", _USER.sub(r"\1***@", text))
 
 
 def shortened(names: Sequence[str], most: int = 8) -> str:

@@ -153,6 +153,24 @@ def test_a_scene_that_is_replaced_on_its_server_is_not_resumed(shop: Shop, model
     assert not (tmp_path / "roads.tif").exists()
 
 
+def test_passwords_and_signatures_of_addresses_are_neither_written_nor_printed(
+    shop: Shop, tmp_path: Path, model_file: Path
+) -> None:
+    address = f"{shop.url.replace('//', '//me:pass@')}/well/scene.tif?id=3&X-Amz-Signature=f00&sig=b%2Fa"
+    said = roadseg("predict", address, "-o", "roads.tif", "--model", model_file, "--device", "cpu", cwd=tmp_path)
+    shown = f"{shop.url.replace('//', '//***@')}/well/scene.tif?id=3&X-Amz-Signature=***&sig=***"
+    with rasterio.open(tmp_path / "roads.tif") as file:
+        assert file.tags()["ROADSEG_SCENE"] == shown
+        assert file.tags()["ROADSEG_COMMAND"].startswith(f"roadseg predict '{shown}' -o roads.tif")
+    assert f"{shown}: 400 × 300 px" in said.stderr
+    failed = roadseg("info", address.replace("scene.tif", "none.tif"), cwd=tmp_path)
+    assert f"{shown.replace('scene.tif', 'none.tif')} is not a raster" in failed.stderr
+    (tmp_path / "list.txt").write_text(f"{address}\n")
+    listed = ["predict", "--scenes", "list.txt", "-o", "many/", "--model", model_file, "--device", "cpu"]
+    assert "1 of 1" in roadseg(*listed, cwd=tmp_path).stderr
+    assert "1 of them before" in roadseg(*listed, cwd=tmp_path).stderr
+
+
 @pytest.mark.parametrize("manner", ["silent", "mute"])
 def test_a_command_that_waits_for_a_server_ends_when_it_is_interrupted_twice(
     shop: Shop, tmp_path: Path, manner: str

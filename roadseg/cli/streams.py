@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
+from roadseg.errors import without_secrets
+
 _UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Unicode categories of what steers a terminal, hides, or ends a line: controls, formats, surrogates, separators."""
 
@@ -22,11 +24,11 @@ _ENDLESS = re.compile(rf"\S{{{_WORD + 100},}}")
 
 
 def printable(text: str) -> str:
-    """Return a text with control characters escaped and endless words cut.
+    """Return a text with control characters escaped, endless words cut, and no secrets in addresses.
 
-    File names and metadata must neither steer the terminal nor fill it.
+    File names and metadata must neither steer the terminal nor fill it, and logs are read by others.
     """
-    text = _ENDLESS.sub(lambda word: word[0][:_WORD] + "…", text)
+    text = _ENDLESS.sub(lambda word: word[0][:_WORD] + "…", without_secrets(text))
     if text.isprintable():
         return text
     unsafe = (unicodedata.category(character) in _UNSAFE for character in text)

@@ -19,7 +19,7 @@ import typer
 import roadseg
 from roadseg.cli.interruption import INTERRUPTIONS, Terminated
 from roadseg.cli.streams import callbacks_without_tracebacks, named_stdout, printable, system_sentence
-from roadseg.errors import RoadsegError, UsageError
+from roadseg.errors import RoadsegError, UsageError, without_secrets
 from roadseg.progress import Listener, duration
 
 MESSAGES = "Messages"
@@ -250,13 +250,13 @@ _ABOUT_MESSAGES = re.compile(r"-[qv]+|--(quiet|verbose|progress|no-progress|json
 
 
 def command_line(without: Collection[str] = ()) -> str:
-    """Return the command as it was typed, but without these options and their values, and without those on messages."""
+    """Return the command as typed, without these options and their values, those on messages, and secrets."""
     words, skipped = ["roadseg"], False
     for word in sys.argv[1:]:
         if not skipped and word.partition("=")[0] not in without and not _ABOUT_MESSAGES.fullmatch(word):
             words.append(word)
         skipped = not skipped and word in without
-    return shlex.join(words)
+    return without_secrets(shlex.join(words))
 
 
 def print_pairs(pairs: list[tuple[str, str]], *, indent: int = 0) -> None:

@@ -5,6 +5,7 @@ from importlib import resources
 from pathlib import Path
 
 import roadseg
+from roadseg.errors import without_secrets
 from roadseg.model.card import ModelCard
 from roadseg.prediction.pipeline import join_predicted
 from roadseg.prediction.plan import ScenePlan
@@ -98,7 +99,7 @@ def are_finished(scene: str, outputs: PredictOutputs, card: ModelCard) -> bool:
     if not all(path.exists() for path in outputs.paths()):
         return False
     tags = stored_tags(outputs.raster)
-    return (tags.get("ROADSEG_SCENE"), tags.get("ROADSEG_MODEL_HASH")) == (scene, card.hash)
+    return (tags.get("ROADSEG_SCENE"), tags.get("ROADSEG_MODEL_HASH")) == (without_secrets(scene), card.hash)
 
 
 def provenance(scene: Scene, plan: ScenePlan, card: ModelCard, command: str) -> dict[str, str]:
@@ -109,7 +110,7 @@ def provenance(scene: Scene, plan: ScenePlan, card: ModelCard, command: str) -> 
         "ROADSEG_MODEL_HASH": card.hash,
         "ROADSEG_THRESHOLD": f"{plan.threshold:g}",
         "ROADSEG_GSD_M": f"{scene.settings.gsd_m:g}",
-        "ROADSEG_SCENE": scene.path,
+        "ROADSEG_SCENE": without_secrets(scene.path),
         "ROADSEG_COMMAND": command,
         **({"ROADSEG_RECALIBRATED": f"{plan.half:g}"} if plan.half != 0.5 else {}),
         **({ATTRIBUTION: card.attribution} if card.attribution else {}),
