@@ -165,10 +165,13 @@ def test_passwords_and_signatures_of_addresses_are_neither_written_nor_printed(
     assert f"{shown}: 400 × 300 px" in said.stderr
     failed = roadseg("info", address.replace("scene.tif", "none.tif"), cwd=tmp_path)
     assert f"{shown.replace('scene.tif', 'none.tif')} is not a raster" in failed.stderr
-    (tmp_path / "list.txt").write_text(f"{address}\n")
+    shutil.copy(shop.folder / "scene.tif", shop.folder / "twin.tif")
+    two = f"{address}\n{address.replace('scene', 'twin')}\n"
+    (tmp_path / "list.txt").write_text(two)
     listed = ["predict", "--scenes", "list.txt", "-o", "many/", "--model", model_file, "--device", "cpu"]
-    assert "1 of 1" in roadseg(*listed, cwd=tmp_path).stderr
-    assert "1 of them before" in roadseg(*listed, cwd=tmp_path).stderr
+    assert "2 of 2 scenes done\n" in roadseg(*listed, cwd=tmp_path).stderr
+    (tmp_path / "list.txt").write_text(two.replace("f00", "f01"))
+    assert "2 of 2 scenes done, 2 of them before" in roadseg(*listed, cwd=tmp_path).stderr
 
 
 @pytest.mark.parametrize("manner", ["silent", "mute"])
