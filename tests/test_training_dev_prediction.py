@@ -46,9 +46,9 @@ def area(tmp_path: Path) -> DevArea:
     return found
 
 
-def reads_at(gsd_m: float | None) -> ModelCard | None:
-    """Return the card of a model that reads at a resolution of its own; None if there is none."""
-    return ModelCard("m", gsd_m=gsd_m) if gsd_m else None
+def reads_at(gsd_m: float, window_px: int = 224) -> ModelCard:
+    """Return the card of a model that reads at a resolution of its own, in windows of this size."""
+    return ModelCard("m", gsd_m=gsd_m, window_px=window_px)
 
 
 def far_from_edges(tile: DevTile) -> np.ndarray:
@@ -60,10 +60,10 @@ def far_from_edges(tile: DevTile) -> np.ndarray:
     return inside & tile.valid & (np.all(around, axis=0) | ~np.any(around, axis=0))
 
 
-@pytest.mark.parametrize("gsd_m", [None, 1.0, 0.8, 0.3])
-def test_what_is_read_at_another_resolution_lies_where_the_labels_are(area: DevArea, gsd_m: float | None) -> None:
+@pytest.mark.parametrize("gsd_m", [0.5, 1.0, 0.8, 0.3])
+def test_what_is_read_at_another_resolution_lies_where_the_labels_are(area: DevArea, gsd_m: float) -> None:
     for window in (area.window, Window(13, 7, 61, 90)):
-        tile = predict_tile(DevArea(area.tile, window), Brightness(), window_px=32, card=reads_at(gsd_m))
+        tile = predict_tile(DevArea(area.tile, window), Brightness(), card=reads_at(gsd_m, 32))
         assert tile.probability.shape == tile.valid.shape == tile.label.shape == (window.height, window.width)
         sure = far_from_edges(tile)
         assert sure.mean() > 0.4
@@ -73,16 +73,16 @@ def test_what_is_read_at_another_resolution_lies_where_the_labels_are(area: DevA
         assert not tile.valid[: invalid.height - 2, : invalid.width - 2].any()
 
 
-@pytest.mark.parametrize("gsd_m", [None, 1.0])
-def test_probabilities_are_raised_as_by_predict(area: DevArea, tmp_path: Path, gsd_m: float | None) -> None:
+@pytest.mark.parametrize("gsd_m", [0.5, 1.0])
+def test_probabilities_are_raised_as_by_predict(area: DevArea, tmp_path: Path, gsd_m: float) -> None:
     """Roads are bright enough to be likely, but not to be sure; predict reads at the model's own resolution, too."""
     with rasterio.open(area.tile.pair.image, "r+") as file:
         file.write(file.read() // 3 * 2)
-    model = LoadedModel(Brightness(), ModelCard("m", mean=Brightness.mean, gsd_m=gsd_m or 0.5, sure_share=0.6))
+    model = LoadedModel(Brightness(), ModelCard("m", mean=Brightness.mean, gsd_m=gsd_m, sure_share=0.6))
     done = predict(area.tile.pair.image, tmp_path / "roads.tif", model=model, overlap=32)
-    half = half_in_scene([predict_tile(area, Brightness(), window_px=224, card=reads_at(gsd_m))], 0.6)
+    half = half_in_scene([predict_tile(area, Brightness(), card=reads_at(gsd_m))], 0.6)
     assert half == done.recalibrated == 0.15
-    tile = predict_tile(area, Brightness(), window_px=224, card=reads_at(gsd_m), half=0.15)
+    tile = predict_tile(area, Brightness(), card=reads_at(gsd_m), half=0.15)
     with rasterio.open(tmp_path / "roads.tif") as file:
         levels = file.read(1)
     found = quantize(tile.probability, tile.valid)
@@ -101,35 +101,47 @@ def test_much_finer_tiles_are_read_as_by_predict(area: DevArea, tmp_path: Path) 
         levels = file.read(1)
         assert file.tags()["ROADSEG_GSD_M"] == "1"
     for read_at, alike in ((card, True), (reads_at(2.0), False)):
-        tile = predict_tile(area, Brightness(), window_px=224, card=read_at)
+        tile = predict_tile(area, Brightness(), card=read_at)
         apart = np.abs(quantize(tile.probability, tile.valid).astype(int) - levels)
         assert ((apart <= 1).mean() > 0.99) == alike
 
 
 def test_sure_models_and_those_that_find_no_roads_are_not_raised(area: DevArea) -> None:
-    sure = predict_tile(area, Brightness(), window_px=64)
+    sure = predict_tile(area, Brightness())
     assert half_in_scene([replace(sure, probability=sure.probability * 1.15)], 0.6) == 0.5
     assert half_in_scene([replace(sure, probability=sure.probability / 4)], 0.6) == 0.5
 
 
 def test_a_resolution_of_their_own_costs_the_networks_no_score(area: DevArea) -> None:
-    coarse = DevScorer([area], window_px=32, card=reads_at(1.0))
+    coarse = DevScorer([area], card=reads_at(1.0, 32))
     for scorer in (coarse, coarse.on([area, area])):
         score = scorer.score(Brightness(), threshold=0.5)
         assert score.relaxed_f1 == 1
         assert 0.9 < score.iou < 1
 
 
-@pytest.mark.parametrize("gsd_m", [None, 1.0])
-def test_no_ground_is_predicted_twice_while_its_prediction_is_kept(area: DevArea, gsd_m: float | None) -> None:
+def test_the_card_says_how_large_windows_are_and_without_one_an_area_is_read_as_it_is(area: DevArea) -> None:
+    seen = []
+    for card in (reads_at(0.5, 48), reads_at(0.5), None):
+        engine = Brightness()
+        tile = predict_tile(area, engine, card=card)
+        seen.append((engine.windows, tile.probability))
+    (many, fine), (one, large), (alone, plain) = seen
+    assert many > one == alone == 1
+    for probability in (fine, large):
+        np.testing.assert_array_equal(probability, plain)
+
+
+@pytest.mark.parametrize("gsd_m", [0.5, 1.0])
+def test_no_ground_is_predicted_twice_while_its_prediction_is_kept(area: DevArea, gsd_m: float) -> None:
     engine, kept = Brightness(), KeptPredictions()
     part = replace(area, window=Window(13, 7, 30, 40))
-    predict_tile(area, engine, window_px=48, card=reads_at(gsd_m), kept=kept)
+    predict_tile(area, engine, card=reads_at(gsd_m, 48), kept=kept)
     whole = engine.windows
-    tile = predict_tile(part, engine, window_px=48, card=reads_at(gsd_m), half=0.3, kept=kept)
+    tile = predict_tile(part, engine, card=reads_at(gsd_m, 48), half=0.3, kept=kept)
     assert engine.windows == whole > 0
     assert 0 < kept.seconds(part, 48) < kept.seconds(area, 48)
-    again = predict_tile(part, engine, window_px=48, card=reads_at(gsd_m), half=0.3)
+    again = predict_tile(part, engine, card=reads_at(gsd_m, 48), half=0.3)
     assert engine.windows > whole
     for name in ("probability", "valid", "label"):
         np.testing.assert_array_equal(getattr(tile, name), getattr(again, name))
@@ -142,6 +154,6 @@ def test_predictions_are_dropped_where_there_is_no_room_and_other_bands_are_othe
     grey = replace(left, tile=replace(area.tile, settings=replace(area.tile.settings, bands=(1, 1, 1))))
     for place in (left, left, right, left, grey):
         engine.windows = 0
-        predict_tile(place, engine, window_px=48, kept=kept)
+        predict_tile(place, engine, kept=kept)
         counts.append(engine.windows > 0)
     assert counts == [True, False, True, True, True]

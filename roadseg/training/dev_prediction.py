@@ -102,7 +102,6 @@ def predict_tile(
     area: DevArea,
     engine: TorchEngine,
     *,
-    window_px: int,
     card: ModelCard | None = None,
     shift: Shift | None = None,
     half: float = 0.5,
@@ -116,11 +115,10 @@ def predict_tile(
         The tile, or a part of it.
     engine
         The model on its device.
-    window_px
-        Side of the prediction windows.
     card
-        Card of the model, if it may read the area at another ground resolution than that of the area; the
-        probabilities are resampled to the area's pixels.
+        Card of the model, which says the size of its windows and the ground resolution it reads the area at; the
+        probabilities are resampled to the area's pixels. Without one, windows are those of a new card, and the area is
+        read as it is.
     shift
         Change of the pixels before prediction.
     half
@@ -128,7 +126,7 @@ def predict_tile(
     kept
         Earlier predictions of this model, to take the area from or to add it to.
     """
-    kept = kept or KeptPredictions(0)
+    kept, window_px = kept or KeptPredictions(0), card.window_px if card else ModelCard.window_px
     own_gsd_m = area.tile.settings.gsd_m
     gsd_m = gsd_to_read_at(area.tile.pixel_m, card.gsd_m, card.finest_gsd_m) if card else own_gsd_m
     with area.open(engine.mean) as pair:

@@ -112,12 +112,10 @@ class DevScorer:
         The areas that this process predicts.
     total
         Function that adds counts over the processes that score together.
-    window_px
-        Side of the prediction windows.
     shift
         Change of the pixels before prediction, see ``roadseg.training.shifts``.
     card
-        Card of the models, if they may read areas at another ground resolution than that of the areas.
+        Card of the models, which says how they read areas; without one at their ground resolution, in usual windows.
     half_in
         Returns the probability that becomes 0.5 in a scene, see ``roadseg.prediction.recalibration``.
     kept
@@ -130,18 +128,17 @@ class DevScorer:
         *,
         share: slice = slice(None),
         total: Sum = lambda counts: counts,
-        window_px: int = 224,
         shift: Shift | None = None,
         card: ModelCard | None = None,
         half_in: Callable[[TilePair], float] = lambda _: 0.5,
         kept: KeptPredictions | None = None,
     ) -> None:
-        self.areas, self.own, self.total, self.window_px = tuple(areas), range(len(areas))[share], total, window_px
+        self.areas, self.own, self.total = tuple(areas), range(len(areas))[share], total
         self.share, self.shift, self.card, self.half_in, self.kept = share, shift, card, half_in, kept
 
     def on(self, areas: Sequence[DevArea]) -> "DevScorer":
         """Return a scorer of other areas, in this process alone, for models that read as these do."""
-        return DevScorer(areas, window_px=self.window_px, shift=self.shift, card=self.card, half_in=self.half_in)
+        return DevScorer(areas, shift=self.shift, card=self.card, half_in=self.half_in)
 
     def score(self, engine: TorchEngine, *, threshold: float | None = None) -> DevScore:
         """Score a model at a threshold; None takes the one with the best relaxed F1.
@@ -214,12 +211,7 @@ class DevScorer:
     def score_shifts(self, engine: TorchEngine, chosen: Sequence[int], threshold: float) -> dict[str, DevScore]:
         """Score chosen tiles in each of the ``SHIFTS``, and unchanged under the name ``none``."""
         areas = [self.areas[index] for index in chosen]
-        options: dict[str, Any] = {
-            "share": self.share,
-            "total": self.total,
-            "window_px": self.window_px,
-            "card": self.card,
-        }
+        options: dict[str, Any] = {"share": self.share, "total": self.total, "card": self.card}
         shifts: dict[str, Shift | None] = {"none": None, **SHIFTS}
         return {
             name: DevScorer(areas, **options, shift=shift).score(engine, threshold=threshold)
@@ -273,7 +265,6 @@ class DevScorer:
             yield predict_tile(
                 area,
                 engine,
-                window_px=self.window_px,
                 card=self.card,
                 shift=self.shift,
                 half=self.half_in(area.tile.pair),

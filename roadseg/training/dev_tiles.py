@@ -24,7 +24,6 @@ def dev_scorer(
         areas,
         share=slice(processes.rank, None, processes.size),
         total=lambda counts: processes.sum_counts(counts, device),
-        window_px=card.window_px if card else 224,
         card=card,
     )
 

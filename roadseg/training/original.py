@@ -89,7 +89,7 @@ class Original:
 
     def scorer(self, areas: Sequence[DevArea], kept: KeptPredictions) -> DevScorer:
         """Return a scorer of areas for an adapted model, of which some predictions may be kept."""
-        return DevScorer(areas, window_px=self.card.window_px, kept=kept)
+        return DevScorer(areas, card=self.card, kept=kept)
 
     def predicted(self, areas: Sequence[DevArea], engine: TorchEngine) -> Iterator[DevTile]:
         """Yield areas as the model sees them, before ``predict`` would raise probabilities."""
@@ -124,7 +124,7 @@ class Original:
         self, areas: Sequence[DevArea], half_in: Callable[[TilePair], float] = lambda _: 0.5
     ) -> DevScorer:
         """Return a scorer for the model as it is, which may read areas at another resolution than the adapted one."""
-        return DevScorer(areas, window_px=self.card.window_px, card=self.before, half_in=half_in, kept=self.kept)
+        return DevScorer(areas, card=self.before, half_in=half_in, kept=self.kept)
 
 
 def find_original(settings: AdaptSettings) -> Original:
