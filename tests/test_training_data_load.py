@@ -17,9 +17,9 @@ from worlds import METRES, picture, write_raster
 
 from roadseg.errors import RoadsegError, SceneError, TrainingError
 from roadseg.progress import Listener
+from roadseg.raster.labelled_scene import VOID
 from roadseg.settings import DataSettings, DevFolder, TrainSettings
 from roadseg.training.data.load import TrainingData, collect_pairs, load_dev_areas, load_domains, load_training_data
-from roadseg.training.data.tiles import VOID
 
 PLACE = Affine(1, 0, 230_000, 0, -1, 900_000)
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from roadseg.errors import TrainingError
-from roadseg.training.data.tiles import VOID, MemoryTile, TileDataset, cell_px, copy_window
+from roadseg.raster.labelled_scene import VOID
+from roadseg.training.data.tiles import MemoryTile, TileDataset, cell_px, copy_window
 from roadseg.windows import Window
 
 

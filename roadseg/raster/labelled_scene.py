@@ -25,6 +25,7 @@ from roadseg.raster.scene_settings import SceneSettings
 from roadseg.windows import Window
 
 VOID = NODATA
+"""Label of a pixel that neither the loss nor a metric counts."""
 
 _SAME_PX = 0.5
 _NAMED = 4

@@ -12,6 +12,7 @@ from torch import Tensor
 from roadseg.errors import DeviceError, counted
 from roadseg.model.device import is_out_of_memory
 from roadseg.model.resunet import ResidualBlock, ResUNet, StemBlock
+from roadseg.raster.labelled_scene import VOID
 from roadseg.settings import TrainSettings
 from roadseg.training.distributed import ProcessGroup
 from roadseg.training.objective import loss_from_sums, loss_sums, without_missing
@@ -100,14 +101,14 @@ class ForwardBackward:
     def _in_parts(self, x: Tensor, labels: Tensor, teacher_probability: Tensor | None, roads_missing: bool) -> Tensor:
         self.model.zero_grad(set_to_none=True)
         size = -(-len(x) // self.parts)
-        known = (labels != 255).sum().clamp(min=1)
+        known = (labels != VOID).sum().clamp(min=1)
         total = torch.zeros((), device=x.device)
         for first in range(0, len(x), size):
             part = slice(first, first + size)
             taught = None if teacher_probability is None else teacher_probability[part]
             loss = self._loss(x[part], labels[part], taught, roads_missing)
             if self.parts > 1:
-                loss = loss * ((labels[part] != 255).sum() / known)
+                loss = loss * ((labels[part] != VOID).sum() / known)
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         return total

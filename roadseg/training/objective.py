@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from roadseg.raster.labelled_scene import VOID
 from roadseg.settings import LossName, TrainSettings
 
 _SKELETON_STEPS = 5
@@ -36,7 +37,7 @@ def without_missing(logits: Tensor, labels: Tensor) -> Tensor:
     for side in ((2 * _FAR_PX + 1, 1), (1, 2 * _FAR_PX + 1)):
         near = functional.max_pool2d(near, side, 1, (side[0] // 2, side[1] // 2))
     missing = (labels == 0) & (near.squeeze(1) == 0) & (logits.detach().squeeze(1) > 0)
-    return labels.masked_fill(missing, 255)
+    return labels.masked_fill(missing, VOID)
 
 
 def loss_sums(
@@ -60,7 +61,7 @@ def loss_sums(
     (9,) float32: labelled pixels, their loss; overlap, predicted road, labelled road; and for clDice the predicted
     skeleton on labelled road, the predicted skeleton, the labelled skeleton on predicted road, the labelled skeleton.
     """
-    known = (labels != 255).float()
+    known = (labels != VOID).float()
     target = (labels == 1).float()
     logits = logits.squeeze(1).float()
     wanted = target if teacher_probability is None else target.lerp(teacher_probability, settings.teacher_weight)

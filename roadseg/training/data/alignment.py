@@ -13,13 +13,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from roadseg.raster.labelled_scene import VOID
+
 CLEAR = 4.5
 """Standard deviations by which the best shift must stand out from all shifts."""
 
 _SURROUNDINGS_PX = 41
 _STEEPEST = 3.0
 _FLAT = 0.01
-_VOID = 255
 
 
 Fit = NDArray[np.float64]
@@ -61,7 +62,7 @@ def fit_at_shifts(image: NDArray[np.uint8], label: NDArray[np.uint8], *, reach_p
     road = (label == 1).astype(np.uint8)
     square = np.ones((3, 3), np.uint8)
     rim, inside = cv2.morphologyEx(road, cv2.MORPH_GRADIENT, square), cv2.erode(road, square)
-    known = label != _VOID
+    known = label != VOID
     if not rim.any() or min(label.shape) <= 2 * reach_px:
         return None
     edges = _edges(image)

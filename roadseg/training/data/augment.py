@@ -18,10 +18,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from roadseg.model.device import send
+from roadseg.raster.labelled_scene import VOID
 from roadseg.settings import AugmentSettings
 from roadseg.training.data.jpeg import compress
-
-VOID = 255
 
 Numbers = NDArray[Any]
 

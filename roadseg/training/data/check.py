@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from roadseg.errors import RoadsegError, counted, shortened
 from roadseg.model.device import choose_device
 from roadseg.progress import Listener
+from roadseg.raster.labelled_scene import VOID
 from roadseg.raster.picture import write_picture
 from roadseg.settings import DataSettings, TrainSettings
 from roadseg.training.data.alignment import CLEAR, Fit, best_shift, fit_at_shifts
@@ -20,7 +21,6 @@ from roadseg.training.data.contact_sheet import THUMB_PX, SheetEntry, Thumbnail,
 from roadseg.training.data.file_tiles import FileTile
 from roadseg.training.data.load import collect_pairs, load_training_data
 from roadseg.training.data.memory import lacking_memory
-from roadseg.training.data.tiles import VOID
 from roadseg.training.data.validate import at_gsd, open_pairs
 from roadseg.windows import Window, square_windows
 

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 from roadseg.errors import TrainingError
 from roadseg.raster.grid import units_per_metre
+from roadseg.raster.labelled_scene import VOID
 from roadseg.settings import DataSettings
 from roadseg.training.data.file_tiles import DevArea, FileTile, lasting_names
 from roadseg.training.data.holdout_blocks import BlockKey, DevBlocks, choose_blocks
-from roadseg.training.data.tiles import VOID, LabelledTile, MemoryTile
+from roadseg.training.data.tiles import LabelledTile, MemoryTile
 from roadseg.windows import Window, square_windows
 
 _SCAN_PX = 2048

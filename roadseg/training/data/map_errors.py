@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from roadseg.training.data.sampling import VOID
+from roadseg.raster.labelled_scene import VOID
 
 REACH_M = 12.0
 """Longest shift that is looked for, in metres, in either direction."""

@@ -25,8 +25,9 @@ import shapely
 from numpy.typing import NDArray
 
 from roadseg.errors import counted
+from roadseg.raster.labelled_scene import VOID
 from roadseg.training.data.file_tiles import DevArea, FileTile, shifted
-from roadseg.training.data.tiles import VOID, MemoryTile
+from roadseg.training.data.tiles import MemoryTile
 from roadseg.windows import Window
 
 T = TypeVar("T")

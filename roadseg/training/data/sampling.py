@@ -12,10 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from roadseg.raster.labelled_scene import VOID
 from roadseg.windows import Window
-
-VOID = 255
-"""Label of a pixel that neither the loss nor a metric counts."""
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float64]

@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 
 from roadseg.errors import TrainingError, counted
 from roadseg.files.processors import processor_count
-from roadseg.training.data.sampling import VOID, CellCounts, count_cells, crop_positions
+from roadseg.raster.labelled_scene import VOID
+from roadseg.training.data.sampling import CellCounts, count_cells, crop_positions
 from roadseg.windows import Window
-
-__all__ = ["VOID", "CropBatch", "LabelledTile", "MemoryTile", "TileDataset"]
 
 Bytes = NDArray[np.uint8]
 
