@@ -33,14 +33,14 @@ class ErrorPicture:
     def add(self, window: Window, classes: Bytes) -> None:
         """Fill the part of the picture that shows a block, given its classes (height, width).
 
-        Blocks start at multiples of `whole_squares`.
+        Blocks start at multiples of ``whole_squares``.
         """
         part = share_of_classes(classes, self._factor)
         row, col = window.row // self._factor, window.col // self._factor
         self._shares[:, row : row + part.shape[1], col : col + part.shape[2]] = part
 
     def png(self, backdrop: Bytes | None) -> str:
-        """Return the picture over imagery of its size, see `paint`, as a base64 PNG."""
+        """Return the picture over imagery of its size, see ``paint``, as a base64 PNG."""
         return png_base64(paint(self._shares, backdrop))
 
 

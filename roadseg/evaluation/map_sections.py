@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+
+from roadseg.roads.mask.components import label_pairs
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -108,11 +108,9 @@ def _touching_ends(sections: Sections, which: Ints, lines: Sequence[Floats]) -> 
 
 def _components(ends: Ints, count: int) -> tuple[int, Ints]:
     """Return how many groups of sections share ends, and each section's group."""
-    places = int(ends[:, 1].max()) + 1 if len(ends) else 0
-    links = coo_array((np.ones(len(ends), np.int8), (ends[:, 0], count + ends[:, 1])), shape=(count + places,) * 2)
-    _, label = connected_components(links, directed=False) if count + places else (0, np.zeros(0, np.int64))
-    _, component = np.unique(label[:count], return_inverse=True)
-    return int(component.max(initial=-1)) + 1, component.astype(np.int64)
+    # Sections and places are numbered on; each place belongs together with the sections that end there.
+    groups, label = label_pairs(count + int(ends[:, 1].max(initial=-1)) + 1, ends + np.array([0, count]))
+    return groups, label[:count]
 
 
 def _cut(distance: Floats, vertices: Floats, start: float, stop: float) -> Floats:

@@ -108,7 +108,7 @@ class WorkerPool:
             self._prepare(function)
 
     def start(self, function: Callable[[Any, Task], object], tasks: Iterable[Task]) -> None:
-        """Have other processes do tasks while this one does something else, until it calls `map`.
+        """Have other processes do tasks while this one does something else, until it calls ``map``.
 
         Tasks may be left undone, and what they raise is not seen.
         """

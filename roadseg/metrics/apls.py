@@ -79,7 +79,7 @@ class AplsCounts:
 
 
 def apls(truth: RoadGraph, prediction: RoadGraph, *, advance: Callable[[float], None] = lambda _: None) -> AplsCounts:
-    """Compare the paths of two networks; `similarity` and `apls_score` make ratios of the result.
+    """Compare the paths of two networks; ``similarity`` and ``apls_score`` make ratios of the result.
 
     Parameters
     ----------

@@ -149,7 +149,7 @@ def as_good_as_best(f1: Floats, *, within: float = EQUAL_F1) -> tuple[float, flo
     Parameters
     ----------
     f1
-        (256,) by level of `logit_levels`.
+        (256,) by level of ``logit_levels``.
     within
         Difference in F1 that does not matter in practice.
     """
@@ -179,7 +179,7 @@ def shared_f1(curves: Sequence[Floats], *, within: float = HOME_LOSS) -> Floats:
     Parameters
     ----------
     curves
-        (256,) of each domain, by level of `logit_levels`; the first is home.
+        (256,) of each domain, by level of ``logit_levels``; the first is home.
     within
         What home may lose.
 

@@ -37,7 +37,7 @@ def control_points(graph: RoadGraph) -> EdgePoints:
 
 
 def snap(graph: RoadGraph, xy: Floats) -> EdgePoints:
-    """Return the nearest place on a graph for each point, on edge -1 if it is more than `SNAP_M` away.
+    """Return the nearest place on a graph for each point, on edge -1 if it is more than ``SNAP_M`` away.
 
     A point may be equally near to several edges (a junction that was shifted). The reference program then depends on
     the order of its edge list, from which each snapped point removes an edge and to which it adds the two halves. The

@@ -37,11 +37,11 @@ def classify(probability: Bytes, label: Bytes, *, level: int, slack_px: float, n
     Parameters
     ----------
     probability, label
-        (height, width) uint8, as for `count_pixels`.
+        (height, width) uint8, as for ``count_pixels``.
     level
         Lowest value that is road.
     slack_px, neighbourhood
-        As for `count_pixels`; classes are exact that far from the array's border.
+        As for ``count_pixels``; classes are exact that far from the array's border.
     """
     valid = (label != VOID) & (probability != VOID)
     road, predicted = valid & (label == 1), valid & (probability >= level)

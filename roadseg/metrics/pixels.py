@@ -3,7 +3,7 @@
 Four histograms of the uint8 probability hold everything: of all valid pixels, of label road, of the pixels
 within the slack of label road, and, for relaxed recall, of the largest probability within the slack of each road
 pixel. What is predicted as road at threshold t is then the sum of a histogram from t upwards. Counts of blocks and
-images add; `exact` and `relaxed` divide them once. A pixel that is nodata in the label or the prediction is not
+images add; ``exact`` and ``relaxed`` divide them once. A pixel that is nodata in the label or the prediction is not
 counted and counts for no neighbour. Cost: one binary and one grey dilation, about 6 ms per megapixel.
 Relaxed measures: Mnih, Machine Learning for Aerial Image Labeling (2013), section 6.
 """
@@ -117,7 +117,7 @@ def count_pixels(
         Shape of the slack.
     core
         Rows and columns to count; the pixels around them only count as neighbours. Counts of cores that tile an
-        image add up to the image's if each comes with `halo_px` pixels around it.
+        image add up to the image's if each comes with ``halo_px`` pixels around it.
 
     Returns
     -------

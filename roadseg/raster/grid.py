@@ -96,6 +96,12 @@ class Grid:
             return None
         return (west, south, east, north) if all(map(math.isfinite, (west, south, east, north))) else None
 
+    def offset_px(self, other: "Grid") -> float:
+        """Return how far the corners of another grid lie from the same pixels of this one, at most, in its pixels."""
+        step = ~self.transform @ other.transform
+        corners = [(0, 0), (self.width, 0), (0, self.height)]
+        return float(max(abs(v - w) for corner in corners for v, w in zip(step @ corner, corner, strict=True)))
+
     def scaled(self, height: int, width: int) -> "Grid":
         """Return the grid with the same corners and another number of pixels."""
         scale = Affine.scale(self.width / width, self.height / height)

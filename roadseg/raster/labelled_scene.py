@@ -209,10 +209,6 @@ def _needs_reprojection(scene: Scene, mask: RoadRaster) -> bool:
     if (image.height, image.width) != (other.height, other.width):
         sizes = f"{image.width} × {image.height} and {other.width} × {other.height} px"
         raise SceneError(f"{scene.path} and {mask.path} differ in size ({sizes}); cut both to the same ground")
-    if mask.is_georeferenced and not image.transform.is_identity:
-        step = ~image.transform @ other.transform
-        corners = [(0, 0), (image.width, 0), (0, image.height)]
-        off = max(abs(v - w) for corner in corners for v, w in zip(step @ corner, corner, strict=True))
-        if off > _SAME_PX:
-            raise SceneError(f"image and mask lie in different places ({where}); give both the same georeference")
+    if mask.is_georeferenced and not image.transform.is_identity and image.offset_px(other) > _SAME_PX:
+        raise SceneError(f"image and mask lie in different places ({where}); give both the same georeference")
     return False

@@ -11,8 +11,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-from roadseg.errors import OutputError
-from roadseg.files.outputs import write_atomically
+from roadseg.files.outputs import write_output
 from roadseg.raster.encoding import dequantize
 from roadseg.raster.files import open_raster
 
@@ -171,10 +170,7 @@ def write_picture(path: Path, rgb: Bytes) -> None:
     OutputError
         If it cannot be written.
     """
-    try:
-        write_atomically(path, as_png(rgb))
-    except OSError as error:
-        raise OutputError(f"cannot write {path} ({error.strerror}); choose another place") from error
+    write_output(path, as_png(rgb))
 
 
 def as_png(rgb: Bytes) -> bytes:

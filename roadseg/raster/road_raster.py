@@ -275,10 +275,8 @@ def grid_mismatch(prediction: RoadRaster, truth: RoadRaster) -> str | None:
         if a.crs and b.crs and CRS.from_wkt(a.crs) != CRS.from_wkt(b.crs):
             names = (CRS.from_wkt(crs).to_string() for crs in (a.crs, b.crs))
             return "has another CRS ({} against {}) than that".format(*(name[:40] for name in names))
-        step = ~b.transform @ a.transform
-        corners = [(0, 0), (a.width, 0), (0, a.height)]
         if (a.height, a.width) == (b.height, b.width):
-            off = max(abs(v - w) for corner in corners for v, w in zip(step @ corner, corner, strict=True))
+            off = b.offset_px(a)
             return None if off <= _SAME_PX else f"lies up to {off:.4g} px off"
     if (a.height, a.width) != (b.height, b.width):
         return f"has {a.width} × {a.height} px against {b.width} × {b.height}"

@@ -50,7 +50,7 @@ def centerlines_of(
 
 
 def traced_blocks(passes: Passes, cleaning: Cleaning, on_block: Advance) -> Iterator[MeasuredBlock | None]:
-    """Return the lines of all blocks, None for those without; see `centerlines_of`."""
+    """Return the lines of all blocks, None for those without; see ``centerlines_of``."""
 
     def third(megapixels: float) -> None:
         on_block(megapixels / 3)

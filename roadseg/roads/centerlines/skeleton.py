@@ -71,7 +71,7 @@ def _without_halo(bits: Bytes, halo: int, block: Window) -> Bytes:
 
 
 def _areal_interior(mask: CleanMask, window: Window) -> Bytes:
-    """Return (height, width) uint8, 1 where the mask reaches farther than `AREAL_PX` in all directions."""
+    """Return (height, width) uint8, 1 where the mask reaches farther than ``AREAL_PX`` in all directions."""
     around = window.grown(AREAL_PX + 1)
     road = mask.road.bits(around)
     if not _has_square(road, (2 * AREAL_PX + 2 - _TILE_PX) // _TILE_PX):

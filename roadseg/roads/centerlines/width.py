@@ -167,7 +167,7 @@ def near_nodata(mask: CleanMask, row: Ints, col: Ints, block: Window) -> Bools:
 
 
 def _near_nodata(mask: CleanMask, row: Ints, col: Ints, window: Window) -> Bools:
-    """See `near_nodata`; the pixels lie well inside the window. Looks farther and farther, for those undecided."""
+    """See ``near_nodata``; the pixels lie well inside the window. Looks farther and farther, for those undecided."""
     valid = mask.valid(window)
     targets = np.stack([1 - valid, valid & (1 - mask.read(window))])
     near, rest = np.zeros(len(row), bool), np.arange(len(row))

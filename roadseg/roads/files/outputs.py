@@ -182,26 +182,10 @@ def stage_vectors(
             write_layer(path, layers[0], form, projjson=projjson(in_crs.crs) if in_crs.crs else None)
         staged += [(file, target.with_name(file.name)) for file in files_of(path)]
     if outputs.osm and isinstance(roads, RoadNetwork):
-        staged.append((_stage_osm(roads, folder, attribution), outputs.osm))
+        path = folder / "osm.geojson"
+        write_output(path, osm_of_layer(replace(road_layer(roads, ROADS), attribution=attribution)))
+        staged.append((path, outputs.osm))
     return staged
-
-
-def _stage_osm(roads: RoadNetwork, folder: Path, attribution: str) -> Path:
-    """Write roads for map editors."""
-    path = folder / "osm.geojson"
-    write_osm(path, replace(road_layer(roads, ROADS), attribution=attribution))
-    return path
-
-
-def write_osm(path: Path, layer: VectorLayer) -> None:
-    """Write a layer of roads for map editors.
-
-    Raises
-    ------
-    SceneError, OutputError
-        If the layer has no CRS, or the file cannot be written.
-    """
-    write_output(path, osm_of_layer(layer))
 
 
 def osm_of_layer(layer: VectorLayer) -> bytes:

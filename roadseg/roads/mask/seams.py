@@ -56,7 +56,7 @@ def find_open(runs: Runs, labels: Int32s, area: Ints, marked: Bools) -> tuple[Op
     Parameters
     ----------
     runs, labels
-        Runs of the block and the component of each, see `label_runs`.
+        Runs of the block and the component of each, see ``label_runs``.
     area, marked
         (components,) of all components in the block.
     """

@@ -66,7 +66,7 @@ class BlockGrid:
         return [self._block(row, col) for row in range(self.shape[0]) for col in range(self.shape[1])]
 
     def touching(self, window: Window) -> list[tuple[int, Window]]:
-        """Return the blocks that overlap a window, each with its index in `blocks`."""
+        """Return the blocks that overlap a window, each with its index in ``blocks``."""
         inside, (height, width) = window.intersection(self.raster), self.step
         return [
             (row * self.shape[1] + col, self._block(row, col))
@@ -189,7 +189,7 @@ class RoadLevels:
     grid: BlockGrid
 
     def write(self, block: Window, levels: tuple[Bytes, Bytes]) -> None:
-        """Store the levels of one block near its road, see `packed_levels`."""
+        """Store the levels of one block near its road, see ``packed_levels``."""
         bits, data = levels
         with opened(self.path, "r+b") as file:
             file.seek(self._slot(block))
