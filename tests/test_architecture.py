@@ -237,3 +237,7 @@ def test_a_prediction_loads_no_library_it_does_not_need(tmp_path):
 def test_pyogrio_is_not_loaded_before_a_vector_file_is_opened():
     code = "import sys, roadseg.predict, roadseg.training.data.masks\nprint('pyogrio' in sys.modules)"
     assert run_python(code).splitlines()[-1] == "False"
+
+
+def test_maps_are_compared_without_scipy():
+    assert run_python("import sys, roadseg.compare\nprint('scipy' in sys.modules)").splitlines()[-1] == "False"

@@ -228,11 +228,11 @@ def test_calibrates_a_trained_model_anew(data: Path, tmp_path: Path, dtype: Weig
 
 
 def test_how_fine_a_model_reads_is_set_and_carried_over(data: Path, tmp_path: Path) -> None:
-    """Tiles of 1 m for a model of 4 m are scored as they would be predicted: read at 2 m."""
+    """Tiles of 1 m for a model of 3 m are scored as they would be predicted: read at 2 m."""
     dev = make_folder(tmp_path / "dev", ("d",))
     first, second, third = (tmp_path / f"{name}.safetensors" for name in ("first", "second", "third"))
-    at_4_m = replace(SETTINGS, pixel_m=4.0, crop=16)
-    train_model(DataSettings((data,)), first, CardTexts("first"), at_4_m)
+    at_3_m = replace(SETTINGS, pixel_m=3.0, crop=16)
+    train_model(DataSettings((data,)), first, CardTexts("first"), at_3_m)
     again = TrainSettings(steps=0, start=str(first))
     calibrate_model(second, CardTexts("second"), replace(again, finest_gsd_m=0.8), DataSettings(dev=(dev,)))
     calibrate_model(third, CardTexts("third"), replace(again, start=str(second)), DataSettings(dev=(dev,)))
@@ -241,7 +241,7 @@ def test_how_fine_a_model_reads_is_set_and_carried_over(data: Path, tmp_path: Pa
     coarse = tmp_path / "coarse.safetensors"
     calibrate_model(coarse, CardTexts("coarse"), again, DataSettings(dev=(dev,)))
     assert read_card(coarse).measurements != read_card(second).measurements
-    further = replace(at_4_m, start=str(second), steps=1)
+    further = replace(at_3_m, start=str(second), steps=1)
     train_model(DataSettings((data,)), third, CardTexts("third"), further, overwrite=True)
     assert read_card(third).finest_gsd_m == 0.8
 
