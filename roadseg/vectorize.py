@@ -6,11 +6,11 @@ whole chain for one raster. The network is extracted at the resolution of the mo
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from roadseg.errors import UsageError, counted
 from roadseg.files.lock import OutputLock, locked
@@ -18,7 +18,6 @@ from roadseg.files.outputs import publish_together, staging_folder
 from roadseg.files.parts import check_unshared
 from roadseg.files.processors import processor_count
 from roadseg.files.states import check_unchanged, file_states
-from roadseg.files.workers import WorkerPool
 from roadseg.progress import Listener
 from roadseg.raster.files import bounded_cache, local_files
 from roadseg.raster.partial import Partial, interrupted_targets, is_complete, partial_folder
@@ -38,9 +37,6 @@ if TYPE_CHECKING:
     from roadseg.raster.backdrop import Backdrop
 
 __all__ = ["VectorizeResult", "vectorize"]
-
-Job = TypeVar("Job")
-Done = TypeVar("Done")
 
 
 @dataclass(frozen=True)
@@ -209,16 +205,6 @@ def processes_for(rasters: int, settings: VectorizeSettings) -> int:
     """Return how many processes share some rasters, each of which one of them does; 1 if blocks are shared instead."""
     workers = min(settings.workers, processor_count())
     return workers if rasters >= _MANY * workers and not settings.part else 1
-
-
-def map_in_processes(function: Callable[[Job], Done], jobs: Sequence[Job], workers: int) -> Iterator[Done]:
-    """Yield what a function, which must be picklable, makes of jobs, in order; this process is one of the workers."""
-    with WorkerPool(function, workers) as pool:
-        yield from pool.map(_applied, jobs)
-
-
-def _applied(function: Callable[[Job], Done], job: Job) -> Done:
-    return function(job)
 
 
 def endings_of(outputs: VectorOutputs) -> dict[str, str]:

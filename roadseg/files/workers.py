@@ -45,6 +45,16 @@ def early_workers(count: int, module: str) -> Iterator[None]:
             _early.pop().close()
 
 
+def map_in_processes(function: Callable[[Task], Result], tasks: Iterable[Task], workers: int) -> Iterator[Result]:
+    """Yield what a function, which must be picklable, makes of tasks, in order; this process is one of the workers."""
+    with WorkerPool(function, workers) as pool:
+        yield from pool.map(_applied, tasks)
+
+
+def _applied(function: Callable[[Task], Result], task: Task) -> Result:
+    return function(task)
+
+
 class WorkerPool:
     """Processes that share one value, such as the function that reads a raster: this one and others.
 
