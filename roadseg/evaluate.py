@@ -12,12 +12,13 @@ from typing import Any, Unpack
 
 from roadseg.evaluation.networks import score_networks
 from roadseg.evaluation.outputs import locked_outputs, write_report
-from roadseg.evaluation.pairs import are_networks, find_scored_pairs
+from roadseg.evaluation.pairs import are_networks, find_scored_pairs, unused_options
 from roadseg.evaluation.rasters import score_rasters
 from roadseg.evaluation.report import number
 from roadseg.evaluation.scores import Scores
 from roadseg.progress import Listener
 from roadseg.settings import EvaluateOptions, EvaluateOutputs, EvaluateSettings
+from roadseg.settings.evaluate import check_combinations
 from roadseg.settings.option import check_keywords, from_options
 
 __all__ = ["EvaluateResult", "Scores", "evaluate", "number"]
@@ -71,6 +72,7 @@ def evaluate(
     check_keywords("evaluate", options, EvaluateOptions)
     outputs = from_options(EvaluateOutputs, options)
     settings = from_options(EvaluateSettings, options)
+    check_combinations(outputs)
     scores = evaluate_files(Path(prediction), Path(truth), outputs, settings, command=command, listener=listener)
     written = {name: getattr(outputs, name) for name in ("report", "errors")}
     return EvaluateResult({name: path for name, path in written.items() if path}, scores)
@@ -110,6 +112,8 @@ def evaluate_files(
     outputs, settings, listener = outputs or EvaluateOutputs(), settings or EvaluateSettings(), listener or Listener()
     pairs, notes = find_scored_pairs(prediction, truth, outputs.images)
     networks = settings.network or are_networks(pairs, prediction, truth)
+    for warning in unused_options(pairs, settings, networks=networks):
+        listener.warn(warning)
     with locked_outputs(outputs, settings, pairs, networks=networks):
         if networks:
             scores = score_networks(pairs, settings, listener)

@@ -14,7 +14,7 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from roadseg.errors import ModelError, OutputError
+from roadseg.errors import ModelError, OutputError, UsageError
 from roadseg.files.lock import locked
 from roadseg.files.outputs import as_utf8, write_output
 from roadseg.files.targets import check_target
@@ -61,7 +61,7 @@ class ExportResult:
 
     def sentence(self) -> str:
         """Return a summary in one line."""
-        checked = "" if self.difference is None else f", at most {self.difference:.1g} off in probability"
+        checked = "" if self.difference is None else f", at most {self.difference:.2g} off in probability"
         opset = f" (opset {self.opset})" if self.opset else ""
         return f"{self.output}: {self.format}{opset}{checked}"
 
@@ -108,6 +108,8 @@ def export(
 def _export(path: Path, output: Path, settings: ExportSettings, listener: Listener) -> ExportResult:
     """Write the model, as ``export``, while the output is locked."""
     if output.suffix.lower() == ".json":
+        if settings.precision != "float32":
+            raise UsageError("--precision is that of an ONNX file; leave it out, or write .onnx")
         return _export_item(path, output, listener)
     if output.suffix.lower() != ".onnx":
         raise OutputError(f"{output} ends in neither .onnx nor .json; choose one of these endings")

@@ -42,4 +42,6 @@ def bad_rasters(folder):
     write_levels(folder / "float.tif", draw_t().astype(np.float32) / 100, scale=None, nodata=None)
     write_levels(folder / "nowhere.tif", draw_t(), crs=None, transform=Affine.identity())
     write_levels(folder / "good.tif", draw_t())
+    write_levels(folder / "good", draw_t())
     (folder / "text.tif").write_text("words")
+    (folder / "text").write_text("words")

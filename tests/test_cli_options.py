@@ -136,3 +136,26 @@ def test_a_command_does_without_the_other_commands_and_pydantic():
 
 def test_a_misspelt_command_is_corrected(say):
     assert "Did you mean 'vectorize'?" in say("vectorise").stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("predict", "a.tif", "-o", ""), "--output"),
+        (("predict", "a.tif", "-o", "o.tif", "--model", ""), "--model"),
+        (("vectorize", "a.tif", "-o", "o.gpkg", "--crs", ""), "--crs"),
+        (("vectorize", "a.tif", "", "-o", "o.gpkg"), "RASTERS"),
+        (("compare", "", "b.gpkg", "-o", "c.gpkg"), "ROADS"),
+        (("evaluate", "a.tif", "b.tif", "--threshold", ""), "--threshold"),
+        (("train", "data", "-o", "m", "--dev", ""), "--dev"),
+        (("info", ""), "TARGET"),
+    ],
+)
+def test_an_empty_value_is_named(say, tmp_path, words, name):
+    refused = say(*words)
+    assert (refused.status, refused.stderr) == (2, f"roadseg: {name} is empty; is a variable of the shell not set?\n")
+    assert not list((tmp_path / "here").iterdir())
+
+
+def test_texts_of_a_card_may_be_empty(say):
+    assert "--print-config" not in say("train", "--print-config", "--description", "").stderr

@@ -11,7 +11,7 @@ from commands import roadseg
 from road_rasters import UTM, UTM_NORTH_UP, draw_t, write_levels
 
 from roadseg.compare import MATCHED, MISSING, NOT_SEEN, compare
-from roadseg.errors import OutputError, SceneError
+from roadseg.errors import OutputError, SceneError, UsageError
 from roadseg.evaluate import evaluate
 from roadseg.files.lock import locked
 from roadseg.progress import Listener
@@ -112,6 +112,18 @@ def test_a_map_on_a_server_is_to_be_downloaded(town, tmp_path):
         compare(town[0], "https://host/map.gpkg", tmp_path / "c.gpkg")
     with pytest.raises(SceneError, match=r"^/vsizip/a.zip/map.gpkg is not a file .*; unpack or download it first$"):
         compare(town[0], "/vsizip/a.zip/map.gpkg", tmp_path / "c.gpkg")
+
+
+def test_options_that_change_nothing_are_named(town, tmp_path):
+    said = []
+    listener = Listener(warn=said.append)
+    compare(*town, tmp_path / "c.gpkg", threshold=0.2, listener=listener)
+    raster = write_levels(tmp_path / "t.tif", draw_t(), transform=UTM_NORTH_UP)
+    compare(raster, town[1], tmp_path / "d.gpkg", roads_layer="roads", listener=listener)
+    assert said[0] == f"--threshold changed nothing: {town[0]} is a vector file"
+    assert said[1] == f"--roads-layer changed nothing: {raster} is a raster"
+    with pytest.raises(UsageError, match="--classes must be names separated by commas, not ' , '"):
+        compare(*town, tmp_path / "e.gpkg", classes=" , ")
 
 
 def test_tunnels_are_not_expected_to_be_seen(tmp_path):

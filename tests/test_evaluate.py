@@ -21,10 +21,11 @@ from streets import city
 from typer.testing import CliRunner
 
 from roadseg.cli import app
-from roadseg.errors import OutputError, RoadsegError, SceneError
+from roadseg.errors import OutputError, RoadsegError, SceneError, UsageError
 from roadseg.evaluate import as_json, evaluate, evaluate_files
 from roadseg.evaluation.pairs import find_scored_pairs
 from roadseg.metrics.error_classes import COVERED, FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE
+from roadseg.progress import Listener
 from roadseg.raster.encoding import LEVELS
 from roadseg.settings import EvaluateOutputs, EvaluateSettings
 
@@ -655,3 +656,19 @@ def test_the_imagery_of_two_files_is_found_by_stem(tmp_path):
     for images in (tmp_path / "images", tmp_path / "images/roads.jpg"):
         ((pair,), _) = find_scored_pairs(tmp_path / "roads.tif", tmp_path / "truth.tif", images)
         assert pair.image == tmp_path / "images/roads.jpg"
+
+
+def test_options_that_change_nothing_are_named(tmp_path):
+    raster, lines = write(tmp_path / "a.tif", roads(1)), write_lines(tmp_path / "a.gpkg", [[(0, 0), (9, 1)]])
+    said = []
+    listener = Listener(warn=said.append)
+    evaluate(raster, raster, buffer=4, junction=5, listener=listener)
+    evaluate(lines, lines, slack=5, cldice=False, threshold=0.4, listener=listener)
+    evaluate(raster, raster, network=True, threshold=0.4, listener=listener)
+    assert said == [
+        "--buffer and --junction changed nothing: rasters are scored; --network scores their networks",
+        "--slack and --no-cldice changed nothing: networks are scored, not rasters",
+        "--threshold changed nothing: lines have no probability to compare with it",
+    ]
+    with pytest.raises(UsageError, match="--images are shown in the --report; give both"):
+        evaluate(raster, raster, images=raster)

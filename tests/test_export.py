@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from roadseg.errors import ModelError, OutputError
-from roadseg.export import export
+from roadseg.errors import ModelError, OutputError, UsageError
+from roadseg.export import ExportResult, export
 from roadseg.progress import Listener
 
 pytest.importorskip("onnx")
@@ -52,6 +52,13 @@ def test_bad_outputs_are_refused_with_a_cure(name, message, model_file, tmp_path
     with pytest.raises(OutputError, match=message):
         export(model_file, tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_number_format_is_that_of_an_onnx_file(model_file, tmp_path):
+    with pytest.raises(UsageError, match=r"--precision is that of an ONNX file"):
+        export(model_file, tmp_path / "tiny.json", precision="float16")
+    done = ExportResult(tmp_path / "tiny.onnx", "ONNX", 17, 0.00138)
+    assert done.sentence().endswith("at most 0.0014 off in probability")
 
 
 def test_an_existing_file_is_kept_unless_told_otherwise(model_file, tmp_path):

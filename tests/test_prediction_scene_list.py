@@ -94,6 +94,16 @@ def test_what_is_no_list_is_one_sentence(tmp_path, name, text, message):
         read_scene_list(tmp_path / "none.csv")
 
 
+def test_an_asset_is_one_of_stac_items(tmp_path, say):
+    with pytest.raises(SceneError, match=r"--asset is one of STAC items, and .*list.txt lists none"):
+        read_scene_list(write(tmp_path, "list.txt", "a.tif"), "visual")
+    refused = say("predict", "a.tif", "-o", "o.tif", "--asset", "visual")
+    assert (refused.status, refused.stderr) == (
+        2,
+        "roadseg: --asset is one of the STAC items of --scenes; give both, or neither\n",
+    )
+
+
 def test_the_command_skips_what_is_finished_and_sums_up(say, draw, tmp_path, model_file):
     for name in "abc":
         draw(70, 90, name=f"{name}.tif", transform=NORTH_UP)

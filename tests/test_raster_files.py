@@ -47,6 +47,20 @@ def test_images_and_masks_are_refused_in_the_same_words(
         opened(tmp_path / name)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "cure"),
+    [
+        ("a.tif", "", "it is empty, so copy or download it again"),
+        ("a.geojson", "{}", "give a raster, as this looks like a vector file"),
+        ("a.tif", "text", "check the file"),
+    ],
+)
+def test_what_to_do_about_a_file_that_is_no_raster(tmp_path: Path, name: str, content: str, cure: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(SceneError, match=f"; {cure}$"):
+        open_input(str(tmp_path / name))
+
+
 @pytest.mark.parametrize(("name", "form"), [("a.ecw", "ECW"), ("a.SID", "MrSID")])
 def test_formats_that_need_a_licence_are_named(tmp_path: Path, name: str, form: str) -> None:
     (tmp_path / name).write_bytes(b"anything")

@@ -138,6 +138,20 @@ def test_a_missing_file_and_a_file_of_another_kind_are_named(tmp_path):
         read_lines(Path(tmp_path / "notes.gpkg"))
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "cure"),
+    [
+        ("a.gpkg", "", "it is empty, so copy or download it again"),
+        ("a.tif", "text", "give road lines or areas, as this looks like a raster"),
+        ("a.gpkg", "text", "repair it, or give another"),
+    ],
+)
+def test_what_to_do_about_a_file_that_holds_no_lines(tmp_path, name, content, cure):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(SceneError, match=f"; {cure}$"):
+        read_lines(tmp_path / name)
+
+
 def test_a_coordinate_that_is_not_finite_is_refused(tmp_path):
     path = tmp_path / "nan.gpkg"
     with np.errstate(invalid="ignore"):

@@ -201,7 +201,10 @@ def test_geoparquet_without_pyarrow_tells_the_cure(tmp_path, monkeypatch):
 )
 def test_the_ending_tells_the_format(name, form):
     assert format_of(Path(name)) == form
-    assert format_of(Path(name), "FlatGeobuf") == "FlatGeobuf"
+    assert format_of(Path("x/a.fgb"), "FlatGeobuf") == "FlatGeobuf"
+    assert format_of(Path("x/a.data"), form) == form
+    with pytest.raises(OutputError, match=r"another format than its name says; give it the extension .fgb"):
+        format_of(Path(name), "FlatGeobuf")
 
 
 def test_an_unknown_ending_tells_the_list_and_a_shapefile_why_not():

@@ -13,13 +13,13 @@ from road_rasters import NEAR, UTM, UTM_NORTH_UP, bad_rasters, draw_t, sorted_le
 from worlds import ROTATED, names_in, write_raster
 
 import roadseg.vectorize
-from roadseg.errors import OutputError, RoadsegError, SceneError
+from roadseg.errors import OutputError, RoadsegError, SceneError, UsageError
 from roadseg.files.targets import name_outputs
 from roadseg.progress import Listener
 from roadseg.raster.crs import DEGREES, reproject
 from roadseg.roads.network import RoadAreas
 from roadseg.settings import VectorizeSettings, VectorOutputs
-from roadseg.vectorize import endings_of, vectorize_raster
+from roadseg.vectorize import endings_of, vectorize, vectorize_raster
 
 
 @pytest.fixture
@@ -312,9 +312,17 @@ def test_all_road_does_no_harm(tmp_path, shape):
         ("good.tif", {"output": "o.dxf"}, "extension of no vector format; choose one of .gpkg"),
         ("good.tif", {"output": "o.shp"}, "cuts field names to 10 letters"),
         ("good.tif", {"output": "none/o.gpkg"}, "folder .*none does not exist; create it first"),
-        ("good.tif", {"output": "good.tif", "form": "GeoPackage"}, "is also the input"),
-        ("good.tif", {"output": "text.tif", "form": "GeoPackage", "overwrite": True}, "is no GeoPackage"),
-        ("good.tif", {"output": "text.tif", "form": "GeoJSON"}, "exists; choose another name or add --overwrite"),
+        ("good", {"output": "good", "form": "GeoPackage"}, "is also the input"),
+        ("good.tif", {"output": "text", "form": "GeoPackage", "overwrite": True}, "is no GeoPackage"),
+        ("good.tif", {"output": "text", "form": "GeoJSON"}, "exists; choose another name or add --overwrite"),
+        ("good.tif", {"output": "o.tif", "form": "GeoPackage"}, "another format than its name says; .* .gpkg, or none"),
+        (
+            "good.tif",
+            {"output": "o.gpkg", "form": "FlatGeobuf"},
+            "another format than its name says; .* .fgb",
+        ),
+        ("good.tif", {"output": "o", "form": "FlatGeobuf"}, "o does not end in .fgb, as every FlatGeobuf does"),
+        ("good.tif", {"output": "o", "form": "Shapefile"}, "o does not end in .shp, as every Shapefile does"),
         ("good.tif", {"preview": "o.gpkg"}, "named twice"),
         ("good.tif", {"layer": "gpkg_x"}, "cannot name a layer"),
     ],
@@ -351,3 +359,19 @@ def test_results_take_their_rasters_names(tmp_path):
     assert jobs["x/a.tif"].preview == tmp_path / "p" / "a.png"
     outputs = VectorOutputs(tmp_path, "FlatGeobuf")
     assert name_outputs(["x/a.tif", "b.tif"], outputs, endings_of(outputs))[0][1].vector == tmp_path / "a.fgb"
+
+
+@pytest.mark.parametrize(
+    ("options", "flag"),
+    [
+        ({"bridge": 0}, "--bridge"),
+        ({"min_length": 5.0}, "--min-length"),
+        ({"spur": 0}, "--spur"),
+        ({"merge_junctions": False}, "--keep-junctions"),
+    ],
+)
+def test_options_of_lines_are_refused_for_areas(tmp_path, options, flag):
+    path = write_levels(tmp_path / "t.tif", draw_t())
+    with pytest.raises(UsageError, match=f"^{flag} is about lines, and areas have none"):
+        vectorize(path, tmp_path / "o.gpkg", as_="polygons", **options)
+    assert not (tmp_path / "o.gpkg").exists()

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_
 import typer
 from typer.core import TyperCommand
 
-from roadseg.cli.terminal import MESSAGES, usage_errors
+from roadseg.cli.terminal import MESSAGES, usage, usage_errors
 from roadseg.settings.option import Declared, checked, offered
 
 Command = TypeVar("Command", bound=Callable[..., None])
@@ -87,6 +87,9 @@ def _converter(param: Any, annotation: Any) -> Callable[[Any, Any], Any]:
     item = get_args(kind)[0] if get_origin(kind) is list else None
 
     def convert(context: Any, given: Any) -> Any:
+        values = given if isinstance(given, list | tuple) else (given,)
+        if "" in values and param.metavar != _METAVARS[str] and not context.resilient_parsing:
+            usage(f"{_name(param)} is empty; is a variable of the shell not set?")
         if not param.required and (given is None or given == ()):
             value = () if item else None
             return param.callback(context, param, value) if param.callback else value
@@ -98,6 +101,11 @@ def _converter(param: Any, annotation: Any) -> Callable[[Any, Any], Any]:
         return by_typer(context, given)
 
     return convert
+
+
+def _name(param: Any) -> str:
+    """Return the name of a parameter for messages: the long flag of an option, an argument as ``--help`` shows it."""
+    return str(param.opts[0]) if param.param_type_name == "option" else str(param.metavar or param.name.upper())
 
 
 _PLAIN = {str, int, float, Path}

@@ -30,7 +30,7 @@ from roadseg.progress import Listener
 from roadseg.settings import BatchSettings, EngineSettings, MachineSettings, PredictOutputs, PredictSettings
 from roadseg.settings.option import as_options, declared, from_options
 from roadseg.settings.parts import NO_STDOUT
-from roadseg.settings.predict import check_combinations
+from roadseg.settings.predict import check_combinations, check_lists
 
 if TYPE_CHECKING:
     from roadseg.predict import LoadedModel
@@ -93,6 +93,7 @@ def predict(
     check_stdout(output, as_json=as_json)
     with usage_errors():
         check_combinations(output, from_options(PredictSettings, options))
+        check_lists(from_options(BatchSettings, options))
     with (
         exit_statuses(verbose),
         terminal_listener(quiet=quiet, progress=progress, unit="Mpx") as listener,

@@ -96,7 +96,7 @@ def vectorize(
         several = (len(found) > 1 and not joined) or output.endswith("/") or (output != "-" and Path(output).is_dir())
         if output == "-":
             _check_for_stdout(several=several, part=asked.part)
-        with stdout_file(output, "stdout.geojsonl") as vector:
+        with stdout_file(output, "stdout") as vector:
             outputs = from_options(VectorOutputs, options, vector=vector)
             jobs = name_outputs(found, outputs, endings_of(outputs)) if several else [(found[0], outputs)]
             settings = given(VectorizeSettings, options)

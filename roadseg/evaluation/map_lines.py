@@ -21,6 +21,7 @@ from roadseg.roads.files import road_tags
 from roadseg.roads.files.layers import VectorTable
 from roadseg.roads.files.read import check_finite, read_polygons, read_road_layer, vertices_of
 from roadseg.settings import CompareSettings, VectorizeSettings
+from roadseg.settings.option import changed_flags
 
 Floats = NDArray[np.float64]
 Columns = Mapping[str, NDArray[Any]]
@@ -67,6 +68,9 @@ def read_predicted_lines(path: Path, settings: CompareSettings, listener: Listen
     SceneError
         If the file cannot be read or holds no lines.
     """
+    unused = "threshold" if is_vector_file(path) else "roads_layer"
+    for flag in changed_flags(settings, unused):
+        listener.warn(f"{flag} changed nothing: {path} is a {'vector file' if is_vector_file(path) else 'raster'}")
     if is_vector_file(path):
         return _read_lines(path, settings.roads_layer)
     network, attribution = extract_network(path, VectorizeSettings(threshold=settings.threshold), listener)

@@ -5,25 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roadseg.errors import SceneError, no_such_file, shortened
-from roadseg.files.inputs import RASTERS, files_by_stem, match_stems
+from roadseg.files.inputs import RASTERS, VECTORS, files_by_stem, match_stems
 from roadseg.raster.files import local_files
 from roadseg.roads.files.read import geometry_layers
-
-VECTORS = (
-    ".gpkg",
-    ".geojson",
-    ".json",
-    ".geojsonl",
-    ".geojsons",
-    ".fgb",
-    ".shp",
-    ".parquet",
-    ".geoparquet",
-    ".gml",
-    ".kml",
-    ".sqlite",
-)
-"""Suffixes of vector files that are paired in folders, and never opened as rasters."""
+from roadseg.settings import EvaluateSettings
+from roadseg.settings.option import changed_flags
 
 
 @dataclass(frozen=True)
@@ -113,3 +99,21 @@ def are_networks(pairs: Sequence[ScoredPair], prediction: Path, truth: Path) -> 
             f"{prediction} and {truth} are a raster and a vector file; give two of one kind, or add --network"
         )
     return kinds == {True}
+
+
+_OF_RASTERS = ("slack", "neighbourhood", "resample", "cldice")
+_OF_NETWORKS = ("buffer_m", "junction_m")
+
+
+def unused_options(pairs: Sequence[ScoredPair], settings: EvaluateSettings, *, networks: bool) -> list[str]:
+    """Return warnings of options that change nothing in scores of networks, or of rasters."""
+    found = []
+    if networks:
+        flags, why = changed_flags(settings, *_OF_RASTERS), "networks are scored, not rasters"
+    else:
+        flags, why = changed_flags(settings, *_OF_NETWORKS), "rasters are scored; --network scores their networks"
+    if flags:
+        found.append(f"{' and '.join(flags)} changed nothing: {why}")
+    if settings.threshold is not None and networks and all(is_vector_file(pair.prediction) for pair in pairs):
+        found.append("--threshold changed nothing: lines have no probability to compare with it")
+    return found

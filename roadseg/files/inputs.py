@@ -50,6 +50,22 @@ def unique_stems(names: Sequence[str]) -> list[str]:
 RASTERS = (".tif", ".tiff", ".vrt", ".png", ".jp2", ".img", ".bmp", ".gif", ".jpg", ".jpeg")
 """Suffixes of the files that are read as rasters in a folder."""
 
+VECTORS = (
+    ".gpkg",
+    ".geojson",
+    ".json",
+    ".geojsonl",
+    ".geojsons",
+    ".fgb",
+    ".shp",
+    ".parquet",
+    ".geoparquet",
+    ".gml",
+    ".kml",
+    ".sqlite",
+)
+"""Suffixes of vector files that are paired in folders, and never opened as rasters."""
+
 
 @dataclass(frozen=True)
 class Matched:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from roadseg.errors import OutputError
-from roadseg.files.inputs import RASTERS, unique_stems
+from roadseg.files.inputs import RASTERS, VECTORS, unique_stems
 from roadseg.files.outputs import as_utf8, behind_links
 
 if TYPE_CHECKING:
@@ -22,8 +22,7 @@ Outputs = TypeVar("Outputs", bound="DataclassInstance")
 GEOTIFF, PNG, HTML, MODEL = (".tif", ".tiff"), (".png",), (".html", ".htm"), (".safetensors",)
 """Extensions of what roadseg writes."""
 
-_VECTORS = (".gpkg", ".fgb", ".geojson", ".json", ".geojsonl", ".geojsons", ".parquet", ".geoparquet", ".shp")
-_EXTENSIONS = {*GEOTIFF, *HTML, *MODEL, *RASTERS, *_VECTORS, ".svg", ".pdf", ".webp", ".nc", ".onnx", ".csv", ".txt"}
+_EXTENSIONS = {*GEOTIFF, *HTML, *MODEL, *RASTERS, *VECTORS, ".svg", ".pdf", ".webp", ".nc", ".onnx", ".csv", ".txt"}
 """Extensions that stand for a format."""
 
 _REMOTE = re.compile(r"[a-z][a-z0-9+.-]+:/|/vsi[a-z]", re.IGNORECASE)

@@ -40,6 +40,8 @@ def read_scene_list(path: Path, asset: str | None = None) -> Listed:
         If the list cannot be read, or does not say where its scenes are.
     """
     kind = path.suffix.lower()
+    if asset is not None and kind not in {".json", ".geojson", ".parquet", ".geoparquet"}:
+        raise SceneError(f"--asset is one of STAC items, and {path} lists none; leave it out")
     try:
         if kind in {".json", ".geojson"}:
             found = _items(json.loads(path.read_text(encoding="utf-8-sig")).get("features", ()), path, asset)

@@ -20,6 +20,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOEr
 from rasterio.io import DatasetReader
 
 from roadseg.errors import SceneError
+from roadseg.files.inputs import VECTORS
 from roadseg.raster.remote import HTTP, asking_little, fetch_header, is_remote
 from roadseg.windows import Window
 
@@ -181,7 +182,10 @@ def _cure(path: str, said: str) -> str:
         inside = "" if archive == "gzip" else "/scene.tif"
         return f"name the raster in it, for example /vsi{archive}/{path}{inside}"
     if not is_remote(path):
-        return "check the file"
+        if Path(path).is_file() and not Path(path).stat().st_size:
+            return "it is empty, so copy or download it again"
+        is_vector = PurePath(path).suffix.lower() in VECTORS
+        return "give a raster, as this looks like a vector file" if is_vector else "check the file"
     return "download it first" if "Range downloading" in said else "check address, connection and credentials"
 
 

@@ -6,6 +6,8 @@ from typing import Annotated, TypedDict
 
 from roadseg.settings.option import Option
 
+CLASSES = ("names separated by commas", lambda text: bool(text.strip(", ")))
+
 
 @dataclass(frozen=True)
 class CompareSettings:
@@ -13,7 +15,7 @@ class CompareSettings:
 
     classes: Annotated[
         str | None,
-        Option("--classes", "Road classes of the map, as in primary,residential.", "Input", "NAMES"),
+        Option("--classes", "Road classes of the map, as in primary,residential.", "Input", "NAMES", rule=CLASSES),
     ] = None
     aoi: Annotated[
         Path | None,

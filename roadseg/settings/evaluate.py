@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, TypedDict
 
+from roadseg.errors import UsageError
 from roadseg.settings.option import Option
 
 Neighbourhood = Literal["square", "disk"]
@@ -98,6 +99,18 @@ class EvaluateOutputs:
     def paths(self) -> list[Path]:
         """Return the paths that are set."""
         return [path for path in (self.report, self.errors) if path]
+
+
+def check_combinations(outputs: EvaluateOutputs) -> None:
+    """Refuse options that only make sense with others.
+
+    Raises
+    ------
+    UsageError
+        If one of them is missing.
+    """
+    if outputs.images and not outputs.report:
+        raise UsageError("--images are shown in the --report; give both")
 
 
 class EvaluateOptions(TypedDict, total=False):

@@ -111,6 +111,18 @@ def refuse_options(settings: type, options: Mapping[str, Any], reason: str) -> N
         raise UsageError(f"{flag} {reason}")
 
 
+def changed_flags(settings: Any, *names: str) -> list[str]:
+    """Return the flags of those of some fields that differ from their defaults, for messages."""
+    kind: type = type(settings)
+    found = []
+    for one in declared(kind):
+        value = getattr(settings, one.field)
+        if one.field in names and value != one.default:
+            on, _, off = str(one.option.flag).partition("/")
+            found.append(off if value is False and off else on)
+    return found
+
+
 def from_options(settings: type[Settings], options: Mapping[str, Any], **others: Any) -> Settings:
     """Make settings of keyword options.
 
@@ -167,6 +179,8 @@ def fitted(value: Any, kind: Any, option: Option, name: str) -> Any:
     kinds = get_args(kind) if get_origin(kind) in {Union, UnionType} else (kind,)
     if value is None and NoneType in kinds:
         return None
+    if value == "" and NoneType in kinds:
+        raise UsageError(f"{name} is empty; give it a value, or leave it out")
     found = next((done for one in kinds if (done := _converted(value, one)) is not None), None)
     if found is None:
         wanted = " or ".join(_wanted(one) for one in kinds if one is not NoneType)

@@ -213,6 +213,18 @@ class BatchSettings:
     ] = None
 
 
+def check_lists(batch: BatchSettings) -> None:
+    """Refuse options that only make sense with others.
+
+    Raises
+    ------
+    UsageError
+        If one of them is missing.
+    """
+    if batch.asset and not batch.scenes:
+        raise UsageError("--asset is one of the STAC items of --scenes; give both, or neither")
+
+
 def check_machines(machines: MachineSettings) -> None:
     """Refuse options that exclude each other.
 

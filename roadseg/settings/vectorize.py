@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal, TypedDict
 
 from roadseg.errors import UsageError
-from roadseg.settings.option import Option
+from roadseg.settings.option import Option, changed_flags
 from roadseg.settings.parts import PART, share_of
 
 VectorFormat = Literal["GeoPackage", "FlatGeobuf", "GeoJSON", "GeoJSONSeq", "GeoParquet", "Shapefile"]
@@ -176,6 +176,9 @@ def check_combinations(outputs: VectorOutputs, settings: VectorizeSettings) -> N
         raise UsageError("--junctions belong to lines; leave out --as polygons")
     if outputs.osm and settings.geometry == "polygons":
         raise UsageError("--osm holds lines; leave out --as polygons")
+    of_lines = changed_flags(settings, "min_length_m", "spur_m", "bridge_m", "merge_junctions")
+    if of_lines and settings.geometry == "polygons":
+        raise UsageError(f"{of_lines[0]} is about lines, and areas have none; leave it out, or --as polygons")
 
 
 class VectorizeOptions(TypedDict, total=False):

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon
 
 from roadseg.errors import SceneError, no_such_file, one_line
+from roadseg.files.inputs import RASTERS
 from roadseg.raster.crs import is_in_degrees
 from roadseg.raster.encoding import ATTRIBUTION
 from roadseg.roads.files.geoparquet import read_geoparquet
@@ -275,4 +276,12 @@ def _opened(path: Path) -> Iterator[Any]:
     # pyogrio stumbles over some damaged CRS with UnboundLocalError
     except (*damage, shapely.errors.ShapelyError, UnboundLocalError, ValueError, OverflowError) as error:
         said = re.split(r"[.;]+ It might help", one_line(error))[0]  # to name a driver, which is no help here
-        raise SceneError(f"{path} cannot be read as a vector file ({said}); repair it, or give another") from error
+        raise SceneError(f"{path} cannot be read as a vector file ({said}); {_cure(path)}") from error
+
+
+def _cure(path: Path) -> str:
+    """Return what to do about a file that cannot be read."""
+    if path.is_file() and not path.stat().st_size:
+        return "it is empty, so copy or download it again"
+    is_raster = path.suffix.lower() in RASTERS
+    return "give road lines or areas, as this looks like a raster" if is_raster else "repair it, or give another"

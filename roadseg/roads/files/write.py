@@ -16,6 +16,7 @@ from typing import Any
 import shapely
 
 from roadseg.errors import OutputError
+from roadseg.files.targets import check_extension
 from roadseg.raster.encoding import ATTRIBUTION
 from roadseg.roads.files.layers import VectorLayer
 from roadseg.settings import VectorFormat
@@ -58,6 +59,9 @@ _DRIVERS: dict[VectorFormat, tuple[str, dict[str, str]]] = {
 _DATASET: dict[VectorFormat, dict[str, str]] = {"GeoPackage": {"VERSION": "1.2"}}
 """Options of new files: GDAL before 3.7 warns of GeoPackages of a later version, and nothing here needs one."""
 
+_NAMED = {"FlatGeobuf", "Shapefile"}
+"""Formats of which GDAL writes a folder of files where a name has not their extension."""
+
 _SHORT = {"probability_mean": "prob_mean", "probability_min": "prob_min", "component": "component"}
 
 _PAGE = 1 << 16
@@ -70,11 +74,15 @@ def format_of(path: Path, asked: VectorFormat | None = None) -> VectorFormat:
     Raises
     ------
     OutputError
-        If the extension is not known, or is that of shapefiles, which cut field names to 10 letters.
+        If the extension is that of another format or, without a format, not known, or that of shapefiles, which cut
+        field names to 10 letters.
     """
-    if asked:
-        return asked
     suffix = path.suffix.lower()
+    if asked:
+        check_extension(path, [SUFFIX_OF[asked], *(ending for ending, form in SUFFIXES.items() if form == asked)])
+        if asked in _NAMED and suffix != SUFFIX_OF[asked]:
+            raise OutputError(f"{path} does not end in {SUFFIX_OF[asked]}, as every {asked} does; rename it")
+        return asked
     if suffix == ".shp":
         raise OutputError(
             f"{path} would be a shapefile, which cuts field names to 10 letters and has no booleans; "
