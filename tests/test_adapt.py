@@ -366,7 +366,7 @@ def elsewhere(lines: list[LineString]) -> list[LineString]:
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*crs.*")
-def test_labels_that_teach_nothing(
+def test_labels_that_teach_nothing_are_refused_and_leave_nothing(
     say: Callable[..., Said], scene: Path, start: Path, tmp_path: Path, lines: list[LineString], crs: str, words: str
 ) -> None:
     bad = write_roads(tmp_path / "bad.gpkg", lines, crs=crs)

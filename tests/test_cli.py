@@ -32,7 +32,7 @@ TORCH = ["--engine", "torch", "--precision", "float32"]
 # What works
 
 
-def test_one_scene(draw, ask):
+def test_one_scene_gives_the_files_asked_for_and_says_what_was_chosen(draw, ask):
     scene = draw(90, 130)
     said = ask(scene, "-o", "roads.tif", "--mask", "mask.tif", "--preview", "roads.png", *TORCH)
     assert (said.status, said.stdout) == (0, "")
@@ -120,7 +120,7 @@ def test_every_setting_reaches_its_place(draw, ask):
         assert file.tags()["ROADSEG_THRESHOLD"] == "0.3"
 
 
-def test_bbox(draw, ask):
+def test_a_rectangle_is_cut_out_exactly(draw, ask):
     ask(draw(90, 130, transform=NORTH_UP), "-o", "part.tif", "--bbox", "236800,901160,236840,901200")
     with rasterio.open("part.tif") as file:
         assert tuple(file.bounds) == (236_800, 901_160, 236_840, 901_200)
@@ -249,7 +249,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(ask, tmp_path, scene, opti
         ("roads.png", r"roads.png would hold another format than its name says; give it the extension .tif, or none"),
     ],
 )
-def test_bad_outputs(ask, draw, output, sentence):
+def test_outputs_that_cannot_be_are_refused_and_nothing_is_replaced(ask, draw, output, sentence):
     scene = draw(70, 90)
     Path("old.tif").write_text("old")
     assert re.search(sentence, ask(scene, "-o", output).error)
@@ -270,7 +270,7 @@ def test_a_folder_that_cannot_be_made(ask, draw):
 
 
 @pytest.mark.parametrize("damage", ["truncated", "text", "newer", "bands", "flipped"])
-def test_bad_models(say, draw, model_file, damage):
+def test_damaged_models_are_told_by_what_is_wrong(say, draw, model_file, damage):
     data, scene = model_file.read_bytes(), draw(70, 90)
     changed, sentence = {
         "truncated": (data[:-100], "is truncated"),

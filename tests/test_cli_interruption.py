@@ -45,7 +45,7 @@ def assert_terminated(process: subprocess.Popen[str], words: str) -> str:
     return str(stderr)
 
 
-def test_predict(tmp_path: Path, model_file: Path) -> None:
+def test_predict_stops_on_sigterm_and_resumes(tmp_path: Path, model_file: Path) -> None:
     write_raster(tmp_path / "scene.tif", picture(700, 900).astype(np.uint8), transform=NORTH_UP)
     command = ["predict", "scene.tif", "-o", "roads.tif", "--vector", "roads.gpkg", "--model", model_file]
     command += ["--block", "224", "--overlap", "16", "--device", "cpu"]
@@ -60,7 +60,7 @@ def test_predict(tmp_path: Path, model_file: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"scene.tif", "roads.tif", "roads.gpkg"}
 
 
-def test_predict_many_scenes(tmp_path: Path, model_file: Path) -> None:
+def test_predict_stops_on_sigterm_among_many_scenes(tmp_path: Path, model_file: Path) -> None:
     names = [f"{number}.tif" for number in range(5)]
     for number, name in enumerate(names):
         scene = picture(600, 700 - 300 * (number == 0), seed=number).astype(np.uint8)
@@ -77,7 +77,7 @@ def test_predict_many_scenes(tmp_path: Path, model_file: Path) -> None:
 
 
 @pytest.mark.parametrize(("workers", "to_all"), [(1, False), (2, False), (2, True)])
-def test_vectorize(tmp_path: Path, workers: int, to_all: bool) -> None:
+def test_vectorize_stops_on_sigterm_and_leaves_nothing(tmp_path: Path, workers: int, to_all: bool) -> None:
     noise = cv2.GaussianBlur(np.random.default_rng(0).uniform(0, 254, (3000, 3000)).astype(np.float32), (0, 0), 4)
     roads = (noise > 127).astype(np.uint8)
     write_raster(tmp_path / "noise.tif", roads[None], transform=NORTH_UP, nodata=255)
@@ -140,7 +140,7 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     process.stdout.close()
 
 
-def test_train(tmp_path: Path) -> None:
+def test_train_stops_on_sigterm_and_resumes(tmp_path: Path) -> None:
     make_folder(tmp_path / "data", ("a", "b", "c"))
     command = ["train", "data", "--width", "2", "--steps", "100", "--batch", "2", "--crop", "32", "--device", "cpu"]
     command += ["-o", "m.safetensors"]

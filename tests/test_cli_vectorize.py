@@ -36,7 +36,7 @@ def features(path, layer="roads"):
     return pyogrio.read_info(path, layer=layer)["features"]
 
 
-def test_one_raster(raster, run):
+def test_one_raster_gives_its_files_and_figures(raster, run):
     said = run(raster, "-o", "t.gpkg", "--preview", "t.png")
     assert (said.status, said.stdout, names_in()) == (0, "", ["t.gpkg", "t.png"])
     first, last = said.stderr.splitlines()

@@ -85,14 +85,14 @@ def test_bytes_are_those_of_the_host(network, overlap, block_px, dtype):
 
 
 @pytest.mark.parametrize("area", [Window(0, 0, 90, 80), Window(70, 3, 33, 140), Window(119, 149, 1, 1)])
-def test_parts_of_a_scene_and_stretched_pixels(network, area):
+def test_parts_of_a_scene_and_stretched_pixels_are_blended_as_by_the_host(network, area):
     plan = Plan(HEIGHT, WIDTH, area, WINDOW, 28, 84)
     values, valid = world(dtype=np.float32)
     check_equal(engine_of(network), engine_of(network), plan, blocks_of(plan, values, valid))
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (9, 70), (70, 5), (32, 32), (33, 60)])
-def test_scenes_smaller_than_a_window(network, height, width):
+def test_scenes_smaller_than_a_window_are_blended_as_by_the_host(network, height, width):
     plan = Plan(height, width, whole(height, width), WINDOW, 28, 1_000)
     values, _ = world(height, width)
     valid = np.ones((height, width), dtype=bool)
@@ -111,7 +111,7 @@ def test_only_windows_with_a_wanted_pixel_are_predicted(network):
     assert len(seen) == sum(prepare_block(*block).needed.sum() for block in blocks) < 40
 
 
-def test_nothing_to_predict(network):
+def test_what_is_not_valid_is_not_predicted(network):
     plan = Plan(HEIGHT, WIDTH, whole(HEIGHT, WIDTH), WINDOW, 28, 112)
     values, valid = world()
     engine = engine_of(network)
@@ -121,7 +121,7 @@ def test_nothing_to_predict(network):
     assert streamed(engine, plan, [], "uint8") == []
 
 
-def test_test_time_augmentation(network):
+def test_test_time_augmentation_is_blended_as_by_the_host(network):
     plan = Plan(90, 70, whole(90, 70), WINDOW, 28, 56)
     blocks = blocks_of(plan, *world(90, 70))
     check_equal(engine_of(network, tta=True), engine_of(network, tta=True), plan, blocks)

@@ -24,7 +24,7 @@ def write(folder, name, text):
     return path
 
 
-def test_text_and_tables(tmp_path):
+def test_texts_and_tables_list_scenes_by_any_of_their_columns(tmp_path):
     expected = [("a/x.tif", f"{tmp_path}/a/x.tif"), ("https://h/y.tif", "https://h/y.tif?k=1")]
     for mark in ("", "\ufeff"):  # which editors on Windows put before a text
         text = write(tmp_path, "list.txt", f"{mark}a/x.tif\n\nhttps://h/y.tif?k=1\n")
@@ -55,7 +55,7 @@ def test_stac_items_give_their_image_or_the_asset_asked_for(tmp_path):
         read_scene_list(path, "visual")
 
 
-def test_parquet(tmp_path):
+def test_tables_in_parquet_list_scenes_or_stac_items(tmp_path):
     arrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
     parquet.write_table(arrow.table({"href": ["a.tif"], "geometry": [b"x"]}), tmp_path / "l.parquet")

@@ -310,7 +310,7 @@ def test_places_of_all_kinds_come_through(tmp_path, transform):
 
 
 @pytest.mark.parametrize(("height", "width"), [(2, 2), (2, 3000), (3000, 2), (513, 511)])
-def test_odd_sizes(tmp_path, height, width):
+def test_rasters_of_odd_sizes_are_joined_whole(tmp_path, height, width):
     made, values = cog(tmp_path, height=height, width=width)
     with rasterio.open(made) as file:
         np.testing.assert_array_equal(file.read(1), values)

@@ -417,7 +417,7 @@ def test_pixels_far_off_the_models_are_refused(draw, size, message):
 # What cannot be used
 
 
-def test_a_missing_file(tmp_path):
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(SceneError, match=r"none.tif does not exist; check the path"):
         opened(tmp_path / "none.tif")
 
@@ -428,13 +428,13 @@ def test_a_name_that_is_not_utf_8(tmp_path):
     assert str(caught.value).isascii()
 
 
-def test_a_folder(tmp_path):
+def test_a_folder_is_no_scene_and_the_cure_is_told(tmp_path):
     with pytest.raises(SceneError, match="is a folder; name its images"):
         opened(tmp_path)
 
 
 @pytest.mark.parametrize("data", [b"", b"just some words\n", b"II*\0\xff\xff\xff\xff", b"\x89PNG\r\n\x1a\n"])
-def test_something_that_is_no_raster(tmp_path, data):
+def test_what_is_no_raster_is_refused(tmp_path, data):
     path = tmp_path / "text.tif"
     path.write_bytes(data)
     with pytest.raises(SceneError, match=r"text.tif is not a raster that GDAL can open \(.*[^.]\)"):
@@ -442,7 +442,7 @@ def test_something_that_is_no_raster(tmp_path, data):
 
 
 @pytest.mark.parametrize("kind", ["complex64", "complex128", "complex_int16"])
-def test_complex_numbers(tmp_path, kind):
+def test_complex_numbers_are_refused_with_the_cure(tmp_path, kind):
     path = tmp_path / "c.tif"
     profile = {"count": 3, "height": 20, "width": 30, "dtype": kind, "crs": METRES, "transform": ROTATED}
     with rasterio.open(path, "w", driver="GTiff", **profile) as file:
@@ -451,7 +451,7 @@ def test_complex_numbers(tmp_path, kind):
         opened(path)
 
 
-def test_control_points_only(tmp_path):
+def test_a_scene_with_control_points_alone_is_refused_with_the_cure(tmp_path):
     path = tmp_path / "g.tif"
     points = [GroundControlPoint(r, c, 2e5 + c, 9e5 - r) for r in (0, 20) for c in (0, 30)]
     with warnings.catch_warnings():

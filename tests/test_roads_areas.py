@@ -284,7 +284,7 @@ TRANSFORMS = {"turned": TURNED, "south up": Affine(0.5, 0, 9e5, 0, 0.25, 4e6), "
 
 @pytest.mark.parametrize("simplify_px", [0, 0.5, 1.5])
 @pytest.mark.parametrize("name", TRANSFORMS)
-def test_polygons_on_the_ground(name, simplify_px):
+def test_polygons_lie_where_their_pixels_do_on_the_ground(name, simplify_px):
     transform, mask = TRANSFORMS[name], WORLDS["islands in holes"]
     areas = areas_of(mask, simplify_px)
     pixel = (np.hypot(transform.b, transform.e), np.hypot(transform.a, transform.d))
@@ -299,7 +299,7 @@ def test_polygons_on_the_ground(name, simplify_px):
     assert roads.area_m2 == pytest.approx(shapely.area(on_pixels(areas)) * pixel[0] * pixel[1], rel=1e-9)
 
 
-def test_nothing_on_the_ground():
+def test_no_areas_become_no_roads():
     roads = areas_to_ground(areas_of(np.zeros((3, 4))), Ground())
     assert len(roads) == len(roads.area_m2) == len(roads.component) == 0
 

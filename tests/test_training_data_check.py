@@ -156,7 +156,7 @@ def test_scenes_and_vector_roads_on_the_command_line(data: Path, tmp_path: Path)
         (["a", "--bands", "x"], "--bands must be a list of numbers"),
     ],
 )
-def test_wrong_usage(arguments: list[str], message: str, tmp_path: Path) -> None:
+def test_wrong_usage_is_status_2(arguments: list[str], message: str, tmp_path: Path) -> None:
     done = roadseg("train", *arguments, "-o", tmp_path / "m.safetensors")
     assert done.returncode == 2
     assert message in done.stderr

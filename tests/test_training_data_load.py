@@ -501,7 +501,9 @@ def test_nothing_left_is_an_error(data: Path) -> None:
         ({"bands": (1, 2, 3, 9)}, "has no band 9"),
     ],
 )
-def test_settings_that_cannot_be(data: Path, options: dict[str, Any], message: str) -> None:
+def test_settings_that_fit_neither_the_data_nor_each_other_are_refused(
+    data: Path, options: dict[str, Any], message: str
+) -> None:
     options = {key: (data,) if key == "dev" else value for key, value in options.items()}
     with pytest.raises(RoadsegError, match=message):
         loaded(DataSettings((data,), **options), data)

@@ -18,7 +18,7 @@ from roadseg.training.data.check import check_training_data
 CPU = torch.device("cpu")
 
 
-def test_there_is_memory() -> None:
+def test_free_memory_is_between_a_megabyte_and_a_petabyte() -> None:
     assert 1e6 < memory.free_bytes() < 1e15
 
 

@@ -46,7 +46,7 @@ def write(
 
 @pytest.mark.parametrize("name", ["r.gpkg", "r.fgb", "r.shp", "r.geojson"])
 @pytest.mark.filterwarnings("ignore:.*crs.*")
-def test_formats(tmp_path: Path, name: str) -> None:
+def test_roads_are_read_from_any_format(tmp_path: Path, name: str) -> None:
     crs = "EPSG:4326" if name.endswith("json") else "EPSG:32633"
     found = read_roads(write(tmp_path / name, crs=crs, highway=HIGHWAYS), Widths())
     assert found.widths_m.tolist() == [9, 7, 4] if not name.endswith("fgb") else sorted(found.widths_m) == [4, 7, 9]
@@ -55,7 +55,7 @@ def test_formats(tmp_path: Path, name: str) -> None:
     assert found.notes[0].startswith(name)
 
 
-def test_geoparquet(tmp_path: Path) -> None:
+def test_geoparquet_is_read_with_its_crs(tmp_path: Path) -> None:
     pa = pytest.importorskip("pyarrow")
     from pyarrow import parquet
 
@@ -117,7 +117,7 @@ def test_only_what_is_near_is_read(tmp_path: Path) -> None:
     assert (len(far.geometries), far.bounds) == (0, (0.0, 0.0, 4.0, 7.0))
 
 
-def test_layers(tmp_path: Path) -> None:
+def test_one_layer_is_read_and_of_several_the_named_one(tmp_path: Path) -> None:
     path = write(tmp_path / "two.gpkg", named="north")
     write(path, named="south")
     with pytest.raises(SceneError, match=r"several layers \(north, south\); choose with --label-layer"):

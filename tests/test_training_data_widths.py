@@ -20,7 +20,7 @@ def test_lengths_as_people_write_them(text: object, length: float) -> None:
 
 
 @pytest.mark.parametrize("text", [None, "", "wide", "-3", "6-8", "7 miles", float("nan"), 1e4])
-def test_what_is_no_width(text: object) -> None:
+def test_what_is_no_width_is_nan(text: object) -> None:
     assert np.isnan(metres(text))
 
 

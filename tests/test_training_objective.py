@@ -32,7 +32,7 @@ def example() -> tuple[torch.Tensor, torch.Tensor]:
     return logits, labels
 
 
-def test_equal_their_formulas() -> None:
+def test_losses_equal_their_formulas() -> None:
     logits, labels = example()
     known = labels.numpy() != 255
     p = 1 / (1 + np.exp(-logits.numpy()[:, 0][known].astype(np.float64)))

@@ -35,7 +35,7 @@ def test_noise_has_its_strength_and_is_the_same_each_time() -> None:
 
 
 @pytest.mark.parametrize("bands", [1, 2, 4])
-def test_any_number_of_bands(bands: int) -> None:
+def test_shifts_keep_the_shape_of_any_number_of_bands(bands: int) -> None:
     image = np.full((bands, 5, 7), 100, np.uint8)
     assert all(shift(image).shape == image.shape for shift in SHIFTS.values())
     assert gains(0.5, 2)(image)[:, 0, 0].tolist() == [50, 200, 100, 100][:bands]
