@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
+from roadseg.errors import UsageError
 from roadseg.files.lock import locked
 from roadseg.files.targets import MODEL, check_extension, check_target
 from roadseg.progress import Listener
@@ -115,6 +116,8 @@ def adapt(
     settings, texts, target = from_options(AdaptSettings, options), from_options(CardTexts, options), Path(output)
     check_labels(settings)
     named = [data] if isinstance(data, str | Path) else data
+    if not named:
+        raise UsageError("adapt needs scenes with --labels, or folders or CSV files of images and masks")
     texts = replace(texts, name=texts.name or target.name.removesuffix(".safetensors"))
     return adapt_model([Path(place) for place in named], target, settings, texts, listener or Listener())
 

@@ -4,6 +4,7 @@
 chain for one scene.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -143,7 +144,7 @@ def predict(
         If the scene cannot be read or an output not be written; finished blocks are kept.
     """
     check_keywords("predict", options, PredictOptions)
-    outputs = from_options(PredictOutputs, options, raster=Path(output))
+    place, outputs = os.fsdecode(scene), from_options(PredictOutputs, options, raster=Path(output))
     settings = from_options(PredictSettings, options)
     check_combinations(str(output), settings)
     of_engine: Any = {name: value for name, value in options.items() if name in offered(EngineSettings)}
@@ -152,7 +153,7 @@ def predict(
     machines = from_options(MachineSettings, options)
     with ready_model(model, machines, **of_engine) as loaded:
         share = machines.share
-        return predict_scene(str(scene), outputs, loaded, settings, command=command, share=share, listener=listener)
+        return predict_scene(place, outputs, loaded, settings, command=command, share=share, listener=listener)
 
 
 @contextmanager

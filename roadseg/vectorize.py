@@ -4,6 +4,7 @@
 whole chain for one raster. The network is extracted at the resolution of the model that made the raster.
 """
 
+import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -150,7 +151,9 @@ def vectorize_raster(
     """
     settings, listener = settings or VectorizeSettings(), listener or Listener()
     started = time.monotonic()
-    paths = [str(one) for one in ([raster] if isinstance(raster, str | Path) else raster)]
+    paths = [os.fsdecode(one) for one in ([raster] if isinstance(raster, str | bytes | os.PathLike) else raster)]
+    if not paths:
+        raise UsageError("no raster is named; name at least one")
     check_outputs(paths, outputs, settings)
     if settings.share:
         return _vectorize_part(paths, outputs, settings, listener)

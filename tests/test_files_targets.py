@@ -79,6 +79,12 @@ def test_two_names_of_one_file_are_not_two_outputs(tmp_path):
             check_distinct(pair)
 
 
+def test_no_output_has_the_name_of_a_working_folder(tmp_path):
+    for pair in (["a.tif", "a.tif.partial"], ["a.tif.partial", "a.tif"]):
+        with pytest.raises(OutputError, match=r"a.tif.partial is the folder in which .*a.tif is made; choose another"):
+            check_distinct([tmp_path / name for name in pair])
+
+
 def test_a_read_only_folder_is_told_before_any_work(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(OutputError, match="is not writable"):

@@ -250,3 +250,14 @@ def test_importing_roadseg_loads_nothing_heavy():
 @pytest.mark.parametrize("module", MODULES)
 def test_modules_name_what_stays(module):
     assert all(hasattr(module, name) for name in module.__all__)
+
+
+def test_what_is_no_name_is_said_to_be_none(tmp_path):
+    for wrong in (None, ["a.tif"], 3):
+        with pytest.raises(TypeError, match=r"expected str, bytes or os\.PathLike object"):
+            predict(wrong, tmp_path / "r.tif")
+    with pytest.raises(UsageError, match="no raster is named"):
+        vectorize([])
+    with pytest.raises(UsageError, match="adapt needs scenes with --labels"):
+        adapt([], tmp_path / "m.safetensors")
+    assert not list(tmp_path.iterdir())

@@ -1,13 +1,16 @@
 """Rasters are found and opened in one way, and GDAL's memory is bounded while they are worked on, and only then."""
 
 import threading
+import zipfile
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rasterio.env import get_gdal_config
 from scipy.io import netcdf_file
+from worlds import write_raster
 
 from roadseg.errors import OutputError, SceneError
 from roadseg.files.inputs import match_stems
@@ -153,3 +156,15 @@ def test_a_folder_in_which_nothing_can_be_written_is_refused(tmp_path: Path) -> 
             writable_folder(place, "choose another"),
         ):
             pass
+
+
+def test_a_raster_in_an_archive_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_raster(tmp_path / "a.tif", np.zeros((1, 4, 5), np.uint8))
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
+        archive.write(tmp_path / "a.tif", "in/a.tif")
+    monkeypatch.chdir(tmp_path)
+    for name in ("zip://z.zip!in/a.tif", f"zip://{tmp_path}/z.zip!in/a.tif", "zip://z.zip!/in/a.tif"):
+        with open_input(name) as file:
+            assert file.shape == (4, 5)
+    with pytest.raises(SceneError, match="the name of a raster is empty"):
+        open_input("")

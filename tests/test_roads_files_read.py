@@ -152,6 +152,14 @@ def test_what_to_do_about_a_file_that_holds_no_lines(tmp_path, name, content, cu
         read_lines(tmp_path / name)
 
 
+@pytest.mark.parametrize("sign", "!;")
+def test_no_other_file_is_read_for_one_with_an_odd_name(tmp_path, sign):
+    write(tmp_path / "b.gpkg", [LineString([(0, 0), (1, 1)])])
+    (tmp_path / f"a{sign}b.gpkg").write_bytes((tmp_path / "b.gpkg").read_bytes())
+    with pytest.raises(SceneError, match=f"a{sign}b.gpkg has ! or ; in its path, .*; rename it"):
+        read_lines(tmp_path / f"a{sign}b.gpkg")
+
+
 def test_a_coordinate_that_is_not_finite_is_refused(tmp_path):
     path = tmp_path / "nan.gpkg"
     with np.errstate(invalid="ignore"):

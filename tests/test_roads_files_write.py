@@ -207,6 +207,12 @@ def test_the_ending_tells_the_format(name, form):
         format_of(Path(name), "FlatGeobuf")
 
 
+@pytest.mark.parametrize("name", ["a!b.gpkg", "a;b.fgb", "!folder/b.gpkg"])
+def test_a_name_that_would_be_another_files_is_refused(name):
+    with pytest.raises(OutputError, match="has ! or ; in its path"):
+        format_of(Path(name))
+
+
 def test_an_unknown_ending_tells_the_list_and_a_shapefile_why_not():
     with pytest.raises(
         OutputError, match=r"a\.dxf has the extension of no vector format; choose one of \.gpkg .GeoPackage."

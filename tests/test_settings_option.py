@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import pytest
 
 from roadseg import settings
@@ -135,3 +136,25 @@ def test_a_command_starts_without_the_settings_of_others():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_numbers_of_numpy_are_numbers():
+    given = {
+        "min_length": np.float32(2.5),
+        "count": np.int64(4),
+        "flag": np.bool_(False),
+        "bands": [np.uint8(3), np.int64(1)],
+        "range": np.array([1.5, 2.0]),
+        "slack": np.int64(2),
+    }
+    made = from_options(Example, given, raster=Path("a"))
+    assert (made.length_m, made.count, made.flag, made.bands, made.pair) == (2.5, 4, False, (3, 1), (1.5, 2.0))
+    assert [type(made.count), type(made.bands[0]), made.slack] == [int, int, 2.0]
+    for wrong in (np.array([1.0, 2.0, 3.0]), np.zeros((2, 2))):
+        with pytest.raises(UsageError, match="--range must be 2 numbers separated by commas"):
+            from_options(Example, {"range": wrong}, raster=Path("a"))
+
+
+def test_an_empty_value_is_not_a_default():
+    with pytest.raises(UsageError, match="--place is empty; give it a value, or leave it out"):
+        from_options(Example, {"place": ""}, raster=Path("a"))

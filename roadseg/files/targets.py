@@ -171,9 +171,16 @@ def check_not_input(target: Path, inputs: Iterable[Path]) -> None:
         raise OutputError(f"{target} is also the input; choose another output")
 
 
+PARTIAL = ".partial"
+"""Ending of the folder beside an output that holds what an interrupted run, or parts of one, have made of it."""
+
+
 def check_distinct(targets: Sequence[Path]) -> None:
     """Raise OutputError if two outputs are the same file, also by another name of it."""
     for first, second in itertools.combinations(targets, 2):
         both_exist = first.exists() and second.exists()
         if behind_links(first) == behind_links(second) or (both_exist and first.samefile(second)):
             raise OutputError(f"{second} is named twice; give each output its own name")
+        for made, other in ((first, second), (second, first)):
+            if behind_links(other) == behind_links(made).with_name(f"{made.name}{PARTIAL}"):
+                raise OutputError(f"{other} is the folder in which {made} is made; choose another name")

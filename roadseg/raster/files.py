@@ -34,6 +34,9 @@ TILE_CACHE_BYTES = 16 << 20
 _ARCHIVES = {".zip": "zip", ".tar": "tar", ".tar.gz": "tar", ".tgz": "tar", ".gz": "gzip", ".7z": "7z"}
 """Endings of archives that GDAL reads from, and its names for them."""
 
+_RELATIVE_ARCHIVE = re.compile("^(zip|tar|gzip)://(?=[^/])")
+"""Beginning of names such as ``zip://scenes.zip!a.tif``; rasterio takes what follows two slashes for a server."""
+
 _LICENSED = {".ecw": "ECW", ".sid": "MrSID"}
 _MOSAIC_LEVELS = 8
 _NAME_PARTS = re.compile(r'/vsi\w+/|[,:?&=<>{}"]')
@@ -90,6 +93,7 @@ class OpenFile:
 
 def open_raster(path: "str | PathLike[str]", **options: Any) -> DatasetReader:
     """Open a raster for reading, without a warning if it is not georeferenced."""
+    path = _RELATIVE_ARCHIVE.sub(r"\1:", path) if isinstance(path, str) else path
     with _WARNINGS, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
@@ -151,6 +155,8 @@ def open_input(path: str) -> DatasetReader:
     SceneError
         If it is missing, a folder, no raster, has no band, or its name is not UTF-8.
     """
+    if not path:
+        raise SceneError("the name of a raster is empty; name a file")
     if Path(path).is_fifo() or Path(path).is_char_device():
         raise SceneError(f"{path} is a pipe or a device, which cannot be read twice; save it as a file")
     try:

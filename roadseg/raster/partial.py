@@ -27,6 +27,7 @@ from rasterio.errors import RasterioError
 
 from roadseg.errors import OutputError
 from roadseg.files.outputs import NEW, SCRATCH, publish_together, write_atomically
+from roadseg.files.targets import PARTIAL
 from roadseg.raster.block_file import block_data, block_name, write_block
 from roadseg.raster.cog import MAKE_ROOM
 from roadseg.raster.encoding import Product, dequantize
@@ -304,7 +305,7 @@ def _foreign(folder: Path) -> Iterator[Path]:
 
 def partial_folder(output: Path) -> Path:
     """Return the folder of an output's finished blocks."""
-    return output.with_name(output.name + ".partial")
+    return output.with_name(output.name + PARTIAL)
 
 
 def is_complete(output: Path) -> bool:

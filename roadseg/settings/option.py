@@ -177,6 +177,7 @@ def fitted(value: Any, kind: Any, option: Option, name: str) -> Any:
         If it does not fit.
     """
     kinds = get_args(kind) if get_origin(kind) in {Union, UnionType} else (kind,)
+    value = _without_numpy(value)
     if value is None and NoneType in kinds:
         return None
     if value == "" and NoneType in kinds:
@@ -189,6 +190,14 @@ def fitted(value: Any, kind: Any, option: Option, name: str) -> Any:
     if option.rule and not option.rule[1](found):
         raise UsageError(f"{name} must be {option.rule[0]}, not {_shown(value)}")
     return found
+
+
+def _without_numpy(value: Any) -> Any:
+    """Return numbers and arrays of numpy, also in a list, as plain ones; anything else stays as it is."""
+    if isinstance(value, list | tuple):
+        plain = [_without_numpy(one) for one in value]
+        return plain if isinstance(value, list) else tuple(plain)
+    return value.tolist() if type(value).__module__ == "numpy" else value
 
 
 def _converted(value: Any, kind: Any) -> Any:

@@ -223,6 +223,7 @@ def check_layers_target(
     """
     if output.suffix.lower() != ".gpkg":
         raise OutputError(f"{output} does not end in .gpkg; its {len(names)} layers go into one GeoPackage")
+    format_of(output)
     targets = [output, *others]
     check_distinct(targets)
     inputs = local_files(map(str, inputs))

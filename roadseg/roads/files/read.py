@@ -24,6 +24,9 @@ from roadseg.raster.encoding import ATTRIBUTION
 from roadseg.roads.files.geoparquet import read_geoparquet
 from roadseg.roads.files.layers import Box, VectorTable
 
+_MISREAD = re.compile("[!;]")
+"""Signs in paths at which pyogrio cuts them: ``a!b.gpkg`` would be ``b.gpkg``."""
+
 _LINES = (shapely.GeometryType.LINESTRING, shapely.GeometryType.MULTILINESTRING)
 _POLYGONS = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
 _ROAD_LAYERS = {"roads", "lines"}
@@ -268,6 +271,8 @@ def _opened(path: Path) -> Iterator[Any]:
     import pyogrio
     from pyogrio.errors import CRSError, DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError
 
+    if _MISREAD.search(str(path)):
+        raise SceneError(f"{path} has ! or ; in its path, behind which GDAL would look for another file; rename it")
     damage = (DataSourceError, DataLayerError, FeatureError, FieldError, GeometryError, CRSError)
     try:
         yield pyogrio

@@ -78,6 +78,8 @@ def format_of(path: Path, asked: VectorFormat | None = None) -> VectorFormat:
         field names to 10 letters.
     """
     suffix = path.suffix.lower()
+    if "!" in str(path) or ";" in str(path):
+        raise OutputError(f"{path} has ! or ; in its path, which pyogrio takes for those of archives; choose another")
     if asked:
         check_extension(path, [SUFFIX_OF[asked], *(ending for ending, form in SUFFIXES.items() if form == asked)])
         if asked in _NAMED and suffix != SUFFIX_OF[asked]:
