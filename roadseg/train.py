@@ -17,7 +17,7 @@ import torch
 from roadseg.files.lock import locked
 from roadseg.files.targets import MODEL, check_extension, check_not_input, check_target
 from roadseg.model.device import choose_device, choose_precision
-from roadseg.model.weights import as_stored, save_model
+from roadseg.model.weights import as_stored
 from roadseg.progress import Listener
 from roadseg.settings import CardTexts, DataSettings, RecipeSettings, TrainOptions, TrainSettings
 from roadseg.settings.option import check_keywords, from_options
@@ -34,6 +34,7 @@ from roadseg.training.loop import Trainer
 from roadseg.training.recipes import data_from_options, settings_from_options
 from roadseg.training.report import RunReport, TrainResult, report_calibration
 from roadseg.training.run_folder import RunFolder
+from roadseg.training.save import save_model
 from roadseg.training.teacher import load_teacher
 
 __all__ = ["TrainResult", "train"]

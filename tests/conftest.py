@@ -61,7 +61,7 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from roadseg.model.card import ModelCard
     from roadseg.model.resunet import ResUNet
-    from roadseg.model.weights import save_model
+    from roadseg.training.save import save_model
 
     torch.manual_seed(3)
     network = ResUNet(width=2)

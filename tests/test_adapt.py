@@ -26,13 +26,14 @@ from roadseg.evaluate import evaluate
 from roadseg.files.lock import locked
 from roadseg.model.card import ModelCard, read_card
 from roadseg.model.resunet import ResUNet
-from roadseg.model.weights import load_model, save_model
+from roadseg.model.weights import load_model
 from roadseg.predict import load_model as load_predictor
 from roadseg.predict import predict
 from roadseg.progress import Listener
 from roadseg.settings import AdaptSettings
 from roadseg.training.data.labelled_plots import load_ground, load_other_place, typical_pixel_m
 from roadseg.training.original import find_original
+from roadseg.training.save import save_model
 
 SIDE = 320
 CORNER = (500_000, 5_000_000)

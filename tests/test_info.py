@@ -12,9 +12,9 @@ from roadseg.export import export
 from roadseg.info import describe_card, describe_recipe, group_measurements
 from roadseg.model.card import Measurement, ModelCard, find_model, read_card
 from roadseg.model.resunet import ResUNet
-from roadseg.model.weights import save_model
 from roadseg.settings import AugmentSettings, TrainSettings
 from roadseg.training.card import recipe_for_card
+from roadseg.training.save import save_model
 
 LISTED = {
     "width": 16,

@@ -11,12 +11,13 @@ from worlds import write_raster
 from roadseg.info import describe_scene, scene_properties
 from roadseg.model.card import ModelCard, read_card
 from roadseg.model.likeness import colour_statistics, outside_ranges, ranges_of, unlike_training
-from roadseg.model.weights import load_model, save_model
+from roadseg.model.weights import load_model
 from roadseg.predict import load_model as load_engine
 from roadseg.predict import predict
 from roadseg.progress import Listener
 from roadseg.raster.scene import Scene
 from roadseg.raster.scene_settings import SceneSettings
+from roadseg.training.save import save_model
 
 RNG = np.random.default_rng(0)
 

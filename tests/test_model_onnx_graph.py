@@ -45,7 +45,7 @@ def trained(request, tmp_path_factory):
 
     from roadseg.model.card import ModelCard
     from roadseg.model.resunet import ResUNet
-    from roadseg.model.weights import save_model
+    from roadseg.training.save import save_model
 
     upsample, bands = request.param
     torch.manual_seed(5)

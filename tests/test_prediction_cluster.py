@@ -15,10 +15,11 @@ from engines import Identity, model_of
 from worlds import NORTH_UP, names_in, picture, read_band, write_raster
 
 from roadseg.errors import DeviceError, OutputError, SceneError, UsageError
-from roadseg.model.weights import load_model, save_model
+from roadseg.model.weights import load_model
 from roadseg.predict import predict
 from roadseg.prediction import cluster, cluster_worker
 from roadseg.raster.partial import Partial
+from roadseg.training.save import save_model
 
 distributed = pytest.importorskip("distributed")
 

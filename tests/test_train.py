@@ -21,7 +21,7 @@ from roadseg.errors import DeviceError, ModelError, OutputError, RoadsegError, T
 from roadseg.files.lock import locked
 from roadseg.model.card import ModelCard, read_card
 from roadseg.model.resunet import ResUNet
-from roadseg.model.weights import load_model, save_model
+from roadseg.model.weights import load_model
 from roadseg.progress import Listener
 from roadseg.settings import CalibrationGoal, CardTexts, DataSettings, TrainSettings, WeightType
 from roadseg.train import TrainResult, train, train_model
@@ -34,6 +34,7 @@ from roadseg.training.dev_score import DevScore
 from roadseg.training.gradients import require_compiler
 from roadseg.training.recipes import merge_settings, read_config
 from roadseg.training.run_folder import RunFolder
+from roadseg.training.save import save_model
 from roadseg.training.shifts import SHIFTS
 
 SETTINGS = TrainSettings(width=2, steps=4, batch=2, crop=32, warmup_steps=1, evaluations=2)

@@ -10,9 +10,9 @@ import torch
 from roadseg.errors import TrainingError
 from roadseg.model.card import ModelCard
 from roadseg.model.resunet import ResUNet
-from roadseg.model.weights import save_model
 from roadseg.settings import TrainSettings
 from roadseg.training.initial import initial_model
+from roadseg.training.save import save_model
 
 
 def test_the_calibration_becomes_part_of_the_weights(tmp_path: Path) -> None:

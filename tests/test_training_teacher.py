@@ -6,9 +6,9 @@ import torch
 
 from roadseg.model.card import ModelCard
 from roadseg.model.resunet import ResUNet
-from roadseg.model.weights import save_model
 from roadseg.prediction.engines.torch import TorchEngine
 from roadseg.settings import EngineSettings, TrainSettings
+from roadseg.training.save import save_model
 from roadseg.training.teacher import Teacher, load_teacher
 
 CARD = ModelCard("t", mean=(0.3, 0.4, 0.5), std=(0.1, 0.2, 0.3), temperature=1.7, bias=-0.2)

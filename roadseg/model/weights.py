@@ -8,24 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor
 
-from roadseg.errors import OutputError
 from roadseg.model.card import METADATA_KEY, ModelCard
 from roadseg.model.resunet import ResUNet
 from roadseg.model.stored_weights import read_weights, weights_hash
 from roadseg.settings import Upsampling, WeightType
 
 
-def save_model(path: Path, model: ResUNet, card: ModelCard, *, dtype: WeightType = "float16") -> ModelCard:
-    """Write a model file, which appears whole or not at all.
+def model_file(model: ResUNet, card: ModelCard, *, dtype: WeightType = "float16") -> tuple[bytes, ModelCard]:
+    """Return the content of a model file.
 
     Parameters
     ----------
-    path
-        Path of the file.
     model, card
         The model and its card.
     dtype
@@ -33,12 +29,7 @@ def save_model(path: Path, model: ResUNet, card: ModelCard, *, dtype: WeightType
 
     Returns
     -------
-    The card as written, with architecture fields and hash filled in.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be written.
+    The file, and the card in it, with architecture fields and hash filled in.
     """
     tensors = _stored(model, dtype)
     card = replace(
@@ -48,18 +39,7 @@ def save_model(path: Path, model: ResUNet, card: ModelCard, *, dtype: WeightType
         upsample=model.upsample,
         hash=weights_hash({name: tensor.numpy() for name, tensor in tensors.items()}),
     )
-    target = path.resolve()  # a link stays, and the file it leads to is replaced
-    beside = target.with_name(target.name + ".new")
-    try:
-        beside.unlink(missing_ok=True)  # what a killed run left, or a link that would be followed
-        beside.touch(exist_ok=False)
-        beside.write_bytes(save(tensors, {METADATA_KEY: card.to_json()}))  # save_file would set the mode 0600
-        beside.replace(target)
-    except (OSError, SafetensorError) as error:
-        beside.unlink(missing_ok=True)
-        reason = getattr(error, "strerror", None) or error
-        raise OutputError(f"cannot write {path} ({reason}); make room, or choose another place") from error
-    return card
+    return save(tensors, {METADATA_KEY: card.to_json()}), card
 
 
 def load_model(path: Path) -> tuple[ResUNet, ModelCard]:
@@ -83,7 +63,7 @@ def load_model(path: Path) -> tuple[ResUNet, ModelCard]:
 
 
 def as_stored(model: ResUNet, dtype: WeightType) -> ResUNet:
-    """Return a copy with the weights rounded as ``save_model`` stores them, in evaluation mode, on the same device."""
+    """Return a copy with the weights rounded as ``model_file`` stores them, in evaluation mode, on the same device."""
     device = next(model.parameters()).device
     copy = ResUNet(bands=model.bands, width=model.width, upsample=model.upsample)
     copy.load_state_dict({k: v.float() for k, v in _stored(model, dtype).items()}, strict=False)

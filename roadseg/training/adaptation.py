@@ -11,7 +11,7 @@ from roadseg.metrics.calibration import Calibration
 from roadseg.model.card import ModelCard
 from roadseg.model.device import fastest_precision
 from roadseg.model.resunet import ResUNet
-from roadseg.model.weights import as_stored, save_model
+from roadseg.model.weights import as_stored
 from roadseg.prediction.engines.torch import TorchEngine
 from roadseg.progress import Listener
 from roadseg.settings import AdaptSettings, CardTexts, TrainSettings
@@ -31,6 +31,7 @@ from roadseg.training.dev_prediction import KeptPredictions
 from roadseg.training.loop import Trainer
 from roadseg.training.original import Original
 from roadseg.training.recipes import ADAPT
+from roadseg.training.save import save_model
 from roadseg.training.seen import seen_ranges
 
 _LARGEST_CROP, _SMALLEST_CROP = 160, 64

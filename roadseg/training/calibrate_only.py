@@ -9,7 +9,7 @@ from roadseg.errors import UsageError, counted
 from roadseg.files.targets import MODEL, check_extension, check_target
 from roadseg.model.card import find_model
 from roadseg.model.device import choose_device
-from roadseg.model.weights import as_stored, load_model, save_model
+from roadseg.model.weights import as_stored, load_model
 from roadseg.progress import Listener
 from roadseg.settings import CardTexts, DataSettings, DevFolder, TrainSettings
 from roadseg.training.calibrate import calibrate_and_score, with_calibration
@@ -17,6 +17,7 @@ from roadseg.training.data.load import load_dev_areas, load_domains
 from roadseg.training.dev_tiles import describe_dev, dev_scorer
 from roadseg.training.distributed import ProcessGroup
 from roadseg.training.report import TrainResult, report_calibration
+from roadseg.training.save import save_model
 
 
 def calibrate_model(

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import torch
 
-from roadseg.model.weights import load_model, save_model
+from roadseg.model.weights import load_model
 from roadseg.training.card import as_start
+from roadseg.training.save import save_model
 
 
 def main() -> None:

@@ -11,11 +11,12 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from roadseg.model.card import ModelCard
-from roadseg.model.weights import load_model, save_model
+from roadseg.model.weights import load_model
 from roadseg.progress import Listener
 from roadseg.settings import DataSettings, TrainSettings
 from roadseg.training.data.load import load_training_data
 from roadseg.training.recipes import merge_settings
+from roadseg.training.save import save_model
 from roadseg.training.seen import seen_ranges
 
 DESCRIPTIONS = {

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from roadseg.model.card import find_model
 from roadseg.model.resunet import ResUNet
-from roadseg.model.weights import load_model, save_model
+from roadseg.model.weights import load_model
 from roadseg.training.card import as_start
 from roadseg.training.checkpoint import read_checkpoint
+from roadseg.training.save import save_model
 
 
 def main() -> None:

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from roadseg.model.card import find_model
 from roadseg.model.resunet import ResUNet
-from roadseg.model.weights import load_model, save_model
+from roadseg.model.weights import load_model
 from roadseg.training.card import as_start
+from roadseg.training.save import save_model
 
 SPREAD = 0.25
 """Standard deviation of the share that the first copy of a channel gets."""

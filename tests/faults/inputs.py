@@ -268,7 +268,7 @@ def _make_model() -> None:
 
     from roadseg.model.card import ModelCard
     from roadseg.model.resunet import ResUNet
-    from roadseg.model.weights import save_model
+    from roadseg.training.save import save_model
 
     torch.manual_seed(3)
     seen = {name: [[-1.0, 1.0]] * 3 for name in ("brightness", "contrast", "cast")}

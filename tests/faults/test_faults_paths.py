@@ -13,7 +13,7 @@ from worlds import NORTH_UP, names_in, picture, write_raster
 from roadseg.files.outputs import staging_folder, write_atomically
 from roadseg.model.card import ModelCard
 from roadseg.model.resunet import ResUNet
-from roadseg.model.weights import save_model
+from roadseg.training.save import save_model
 
 PREDICT = ("--engine", "torch", "--device", "cpu", "--block", "224", "-q")
 
