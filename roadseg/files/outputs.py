@@ -107,7 +107,18 @@ def on_their_disks(
 
 
 def publish_together(finished: Sequence[tuple[Path, Path]], cure: str = "choose another place") -> None:
-    """Move finished files to their paths once each is on the file system of its path, see ``on_their_disks``."""
+    """Move finished files to their paths once each is on the file system of its path.
+
+    Parameters
+    ----------
+    finished, cure
+        As for ``on_their_disks``.
+
+    Raises
+    ------
+    OutputError
+        If one cannot be copied or moved.
+    """
     with on_their_disks(finished, cure) as near:
         for made, target in near:
             publish(made, target)
@@ -123,7 +134,13 @@ def _copy_beside(place: Path) -> Path:
 
 
 def publish(made: Path, target: Path) -> None:
-    """Move a finished file to its path, across file systems too; a link stays, and the file it leads to is replaced."""
+    """Move a finished file to its path, across file systems too; a link stays, and the file it leads to is replaced.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be moved; what was at the path stays.
+    """
     place = behind_links(target)
     try:
         try:

@@ -19,7 +19,15 @@ from roadseg.settings import PredictSettings
 def fingerprint(
     scene: Scene, plan: ScenePlan, model: LoadedModel, settings: PredictSettings, states: FileStates
 ) -> dict[str, object]:
-    """Return what the blocks of a scene depend on, ready for JSON; ``states`` are those of the scene's files."""
+    """Return what the blocks of a scene depend on, ready for JSON.
+
+    Parameters
+    ----------
+    scene, plan, model, settings
+        The scene, its plan, the model with its engine, and the settings that the plan follows from.
+    states
+        Sizes and dates of the scene's files when it was opened.
+    """
     path = Path(scene.path)
     return {
         "roadseg version": roadseg.__version__,

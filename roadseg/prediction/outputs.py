@@ -24,7 +24,22 @@ Finished = list[tuple[Path, Path]]
 
 
 def write_rasters(plan: ScenePlan, partial: Partial, tags: dict[str, str], creation: Sequence[str]) -> Finished:
-    """Join the blocks to cloud-optimized GeoTIFFs: the probability first, then the mask and the uncertainty, if any."""
+    """Join the blocks to cloud-optimized GeoTIFFs: the probability first, then the mask and the uncertainty, if any.
+
+    Parameters
+    ----------
+    plan, partial
+        The plan of the outputs, and the folder of all their blocks.
+    tags
+        Metadata of the rasters.
+    creation
+        Creation options of GDAL's COG driver, as ``KEY=VALUE``; blocks hold no finished tiles where there are any.
+
+    Raises
+    ------
+    OutputError
+        If the disk is full, or a block is missing or damaged.
+    """
     grid, finished = plan.grid_out.cropped(plan.area_out), []
     for product, target in (*plan.rasters, *([plan.uncertainty] if plan.uncertainty else [])):
         path = _cog(partial, product)
@@ -83,7 +98,26 @@ def probability_on_model_grid(scene: Scene, plan: ScenePlan, partial: Partial) -
 def write_network(
     raster: ProbabilityRaster, folder: Path, target: Path, listener: Listener, attribution: str
 ) -> Finished:
-    """Extract the roads from the predicted probability into the partial folder."""
+    """Extract the roads from the predicted probability and write them to the partial folder.
+
+    Parameters
+    ----------
+    raster
+        The probability on the model's grid.
+    folder
+        The partial folder, also for temporary files.
+    target
+        Vector file; its extension decides the format.
+    listener
+        Callbacks for messages and progress.
+    attribution
+        Whom to credit.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
     from roadseg.roads.extract import ExtractionPlan, extract
     from roadseg.roads.files.outputs import stage_vectors
 

@@ -152,7 +152,22 @@ def _predict(
 
 
 def regrid_blocks(scene: Scene, plan: ScenePlan, partial: Partial, listener: Listener) -> None:
-    """Resample the finished blocks from the model's grid to the scene's, block by block."""
+    """Resample the finished blocks from the model's grid to the scene's, block by block.
+
+    Parameters
+    ----------
+    scene, plan, partial
+        The scene, its plan, and the finished blocks, to which those of the outputs are added.
+    listener
+        Callbacks for messages.
+
+    Raises
+    ------
+    SceneError
+        If the scene cannot be read.
+    OutputError
+        If a block is missing or cannot be written.
+    """
     listener.report(f"resampling to the scene's grid, {counted(len(plan.blocks_out), 'block')}")
     for block in _regridded(scene, plan, plan.predicted[0], partial, plan.written):
         store_block(partial, plan.written, block, plan.threshold)
@@ -197,7 +212,16 @@ def block_files(
 ) -> Iterator[tuple[str, list[bytes]]]:
     """Yield the names and contents, in parts, of a block's files: the probability, and the mask if there is one.
 
-    ``judged`` is what one view of several gave, by which recalibration judges how sure the model is.
+    Parameters
+    ----------
+    products
+        What is stored; the probability comes first.
+    block
+        Probabilities (height, width), as bytes or as float32.
+    threshold
+        Probability from which a pixel is road.
+    judged
+        What one view of several gave, by which recalibration judges how sure the model is; None takes the block.
     """
     values = _stored(block, products[0])
     known, road, maybe, sure = count_road(values, threshold, MAYBE_ROAD, SURELY_ROAD)

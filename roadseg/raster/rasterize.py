@@ -148,6 +148,17 @@ def write_mask(
 def road_outlines(geometries: Geometries, widths_m: NDArray[np.float64], crs: str | None, grid: Grid) -> Geometries:
     """Return the outlines of roads in pixels of a grid, x for columns and y for rows.
 
+    Parameters
+    ----------
+    geometries
+        (n,) lines, which are buffered, and polygons, which are used directly.
+    widths_m
+        (n,) float64 whole width of the lines in metres.
+    crs
+        CRS of the geometries; None leaves them where they are.
+    grid
+        Grid of the raster.
+
     Raises
     ------
     SceneError

@@ -22,7 +22,21 @@ def needed_window(window: Window, grid_in: Grid, grid_out: Grid) -> Window:
 def regrid(
     probability: NDArray[np.float32], valid: NDArray[np.bool_], window: Window, grid_in: Grid, grid_out: Grid
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Resample what lies in the ``needed_window`` of a window; return the window, (height, width) each."""
+    """Resample probabilities to a window of another grid of the same ground.
+
+    Parameters
+    ----------
+    probability, valid
+        (height, width) float32 in [0, 1], and bool, of the window's ``needed_window``.
+    window
+        A window of ``grid_out``.
+    grid_in, grid_out
+        Grids of the whole scene.
+
+    Returns
+    -------
+    (window.height, window.width) float32, 0 where not valid, and bool.
+    """
     values, valid_out = resample(probability[None], valid, *_taps(window, grid_in, grid_out))
     return values[0], valid_out
 

@@ -43,7 +43,15 @@ class Taps:
 
 
 def taps(start: int, stop: int, *, size_in: int, size_out: int) -> Taps:
-    """Return the taps of output pixels ``start`` to ``stop`` where ``size_in`` pixels become ``size_out``."""
+    """Return the taps of some output pixels along an axis.
+
+    Parameters
+    ----------
+    start, stop
+        First output pixel, and the one after the last.
+    size_in, size_out
+        Pixels of the whole axis before and after; both span the same ground.
+    """
     ratio = size_in / size_out
     reach = max(1.0, ratio)  # half the triangle's base, in input pixels
     centre = (np.arange(start, stop) + 0.5) * ratio - 0.5  # pixel 0 has its centre at 0

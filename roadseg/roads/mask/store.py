@@ -251,7 +251,17 @@ def packed_levels(levels: Bytes, road: Bytes) -> tuple[Bytes, Bytes]:
 
 
 def unpacked_levels(bits: Bytes, data: Bytes, flat: Ints, size: int) -> tuple[Bytes, Bools]:
-    """Return (pixels,) the levels at flat indices of a block of ``size`` pixels, and whether they are stored."""
+    """Return (pixels,) the levels at some pixels of a block, 0 where they are not stored, and whether they are.
+
+    Parameters
+    ----------
+    bits, data
+        As ``packed_levels`` returns them.
+    flat
+        (pixels,) int64 flat indices in the block.
+    size
+        Number of pixels of the block.
+    """
     stored = np.append(np.unpackbits(bits, count=size // 8), np.uint8(0))
     rank = np.cumsum(stored, dtype=np.int64)
     known = stored[flat >> 3].view(bool)
