@@ -95,6 +95,28 @@ def test_predict_and_info_say_so_in_one_line(tmp_path: Path, model_file: Path) -
     assert "no colours to compare" in dict(describe_scene(scene_properties(str(dark), str(model_file))))["for tiny"]
 
 
+def test_predict_names_holes_that_are_not_marked_as_nodata(tmp_path: Path, model_file: Path) -> None:
+    network, card = load_model(model_file)
+    model, scene = tmp_path / "m.safetensors", tmp_path / "mosaic.tif"
+    save_model(model, network, replace(card, seen={name: [[-9.0, 9.0]] * 3 for name in SEEN}))
+    pixels = (np.tile(crop(), (1, 5, 5)).clip(0.05, 0.95) * 255).astype(np.uint8)
+    pixels[:, :, :75] = 0
+    pixels[:, 90:, 86:] = RNG.choice([0, 255], (1, 10, 64))  # shadows and bright roofs
+    loaded = load_engine(model, device="cpu")
+    for nodata in (None, 0):
+        warned: list[str] = []
+        write_raster(scene, pixels, nodata=nodata)
+        listener = Listener(warn=warned.append)
+        predict(scene, tmp_path / "out.tif", model=loaded, overlap=16, overwrite=True, listener=listener)
+        assert len(warned) == (nodata is None)
+        for said in warned:
+            assert said.startswith(f"{scene} is about 5"), said
+            assert said.endswith(
+                " % plain black, which nothing marks as nodata; if nothing was photographed there, mark it: "
+                "gdal_translate -of VRT -a_nodata 0 SCENE marked.vrt"
+            )
+
+
 def test_info_says_at_which_pixels_a_fine_scene_is_read(tmp_path: Path, model_file: Path) -> None:
     network, card = load_model(model_file)
     model = tmp_path / "m.safetensors"

@@ -92,6 +92,7 @@ def test_the_command_line_installs_the_plugin_in_the_users_profile(tmp_path, mon
     assert done.returncode == 0, done.stderr
     target = tmp_path / "QGIS/QGIS3/profiles/default/python/plugins/roadseg_processing"
     assert str(target) in done.stdout
+    assert f"qgis_process plugins enable {target.name}\n" in done.stdout
     assert Path((target / "executable.txt").read_text().strip()).is_absolute()
     refused = roadseg("qgis", "install", "--profile", "work")
     assert refused.returncode == 1

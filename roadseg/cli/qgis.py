@@ -42,6 +42,7 @@ def install(
         print_json("qgis", {"profile": profile, "plugin": str(target), "executable": str(executable)})
         return
     print(f"installed in {target}; enable it in QGIS under Plugins, Manage and Install Plugins, Installed: roadseg")
+    print(f"for qgis_process: qgis_process plugins enable {target.name}")
     if sys.prefix != sys.base_prefix:
         print("start QGIS from its menu or after 'deactivate': this environment's Python on the PATH would mislead it")
 

@@ -18,6 +18,8 @@ Ranges = Mapping[str, Sequence[Sequence[float]]]
 
 _PERCENTILES = (1.0, 99.0)
 _COARSER = 1.15
+_RUN, _HOLES = 32, 0.01
+"""Pixels in a row that are all black or all white in a hole, and the least share of a scene worth a word."""
 _WORDS = {"brightness": ("darker", "brighter"), "contrast": ("flatter", "harsher"), "cast": ("weaker", "stronger")}
 
 
@@ -65,6 +67,28 @@ def unlike_training(
     if sample is not None and card.seen:
         found += outside_ranges(colour_statistics(*sample), card.seen)
     return found
+
+
+def unmarked_hole(pixels: NDArray[np.floating], valid: NDArray[np.bool_]) -> tuple[str, int, float] | None:
+    """Return colour, uint8 level and share of what looks like holes of a mosaic; None without, or if any are marked.
+
+    Shadows are black and roofs white, too, but hardly ever so evenly: only runs of black or white along rows count.
+
+    Parameters
+    ----------
+    pixels, valid
+        Of windows all over a scene: (bands, n, side) on the 0–1 scale, and which are known, (n, side).
+    """
+    runs = valid.shape[1] // _RUN
+    if not runs or not valid.all():
+        return None
+    found = []
+    for colour, level in (("black", 0), ("white", 255)):
+        plain = (pixels == level // 255).all(axis=0)
+        in_runs = plain[:, : runs * _RUN].reshape(-1, runs, _RUN).all(axis=2).mean()
+        found.append((in_runs, colour, level, float(plain.mean())))
+    in_runs, colour, level, share = max(found)
+    return (colour, level, share) if in_runs >= _HOLES else None
 
 
 def outside_ranges(statistics: Mapping[str, Floats], seen: Ranges) -> list[str]:

@@ -10,9 +10,11 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from roadseg.errors import ModelError, counted
 from roadseg.model.card import ModelCard
-from roadseg.model.likeness import unlike_training
+from roadseg.model.likeness import unlike_training, unmarked_hole
 from roadseg.raster.area import Area, rectangle_area
 from roadseg.raster.cog_tiles import fits_tiles
 from roadseg.raster.encoding import MASK, Product, probability_product, uncertainty_product
@@ -218,10 +220,18 @@ def _across_down(sizes: tuple[float, float], form: str, between: str = " × ") -
     return f"{across:{form}}{between}{down:{form}}"
 
 
-def unlike_training_warning(scene: Scene, card: ModelCard) -> str | None:
-    """Return a warning if a scene is unlike the training data of a model, else None."""
-    pixel_m = pixel_size(scene.grid, scene.settings)
-    remarks = unlike_training(card, scene.sample() if card.seen else None, pixel_m)
-    if not remarks:
-        return None
-    return f"{scene.path} is unlike the training data of {card.name}: {'; '.join(remarks)}; check the roads before use"
+def scene_warnings(scene: Scene, card: ModelCard) -> list[str]:
+    """Return warnings if a scene is unlike the training data of a model, or has holes that look like ground."""
+    sample = scene.sample() if card.seen else None
+    remarks = unlike_training(card, sample, pixel_size(scene.grid, scene.settings))
+    found = []
+    if remarks:
+        found.append(f"unlike the training data of {card.name}: {'; '.join(remarks)}; check the roads before use")
+    hole = unmarked_hole(*sample) if sample and scene.dtype == np.uint8 else None
+    if hole:
+        colour, level, share = hole
+        found.append(
+            f"about {100 * share:.0f} % plain {colour}, which nothing marks as nodata; if nothing was photographed "
+            f"there, mark it: gdal_translate -of VRT -a_nodata {level} SCENE marked.vrt"
+        )
+    return [f"{scene.path} is {sentence}" for sentence in found]

@@ -9,7 +9,7 @@ from roadseg.files.targets import GEOTIFF, PNG, check_distinct, check_extension,
 from roadseg.prediction.engines.engine import LoadedModel
 from roadseg.prediction.fingerprint import fingerprint
 from roadseg.prediction.outputs import style_files
-from roadseg.prediction.plan import ScenePlan, describe, plan_scene, unlike_training_warning
+from roadseg.prediction.plan import ScenePlan, describe, plan_scene, scene_warnings
 from roadseg.progress import Listener
 from roadseg.raster.area import polygon_area
 from roadseg.raster.partial import interrupted_targets
@@ -50,8 +50,7 @@ def prepare(
             f"{scene.path} has no CRS with known metres; its pixels are assumed to be {model.card.gsd_m:g} m wide, "
             "give their size with --gsd if they are not"
         )
-    warning = unlike_training_warning(scene, model.card)
-    if warning:
+    for warning in scene_warnings(scene, model.card):
         listener.warn(warning)
     return prepared
 
