@@ -39,6 +39,17 @@ def test_ways_have_the_tags_that_mappers_expect_and_no_others(raster, tmp_path):
         assert feature["properties"] == {"highway": "road", "est_width": f"{width:.1f}"}
 
 
+def test_bridged_gaps_ask_to_be_checked(tmp_path):
+    levels = draw_t()
+    levels[:, 48:54] = 0
+    raster = write_levels(tmp_path / "t.tif", levels, transform=UTM_NORTH_UP, crs=UTM)
+    roads = vectorize(raster, tmp_path / "r.gpkg", osm=tmp_path / "r.geojson", min_length=1).roads
+    found, _ = read(tmp_path / "r.geojson")
+    assert roads.inferred.any()
+    for feature, inferred in zip(found["features"], roads.inferred, strict=True):
+        assert ("fixme" in feature["properties"], "est_width" in feature["properties"]) == (inferred, not inferred)
+
+
 def test_ways_that_meet_share_their_node_to_the_last_digit(raster, tmp_path):
     vectorize(raster, tmp_path / "r.gpkg", osm=tmp_path / "r.geojson")
     _, lines = read(tmp_path / "r.geojson")

@@ -2,8 +2,9 @@
 
 JOSM takes the properties of a feature for tags and makes one node of equal coordinates; iD and Rapid show the file as
 custom data to draw from. Widths measured in imagery are ``est_width``; surfaces and classes are not guessed
-(``highway=road``); the source belongs on the changeset. Ways that meet share their node to the last digit (7 decimals,
-about 1 cm), and a way has no more nodes than OpenStreetMap takes.
+(``highway=road``), and bridged gaps, which nobody has seen, get a ``fixme``; the source belongs on the changeset. Ways
+that meet share their node to the last digit (7 decimals, about 1 cm), and a way has no more nodes than OpenStreetMap
+takes.
 """
 
 import json
@@ -18,6 +19,8 @@ ENDINGS = (".geojson", ".json")
 
 _DECIMALS = 7
 
+_GAP = "gap between two roads, bridged by software: check that a road runs here"
+
 _MOST_NODES = 2000
 """Nodes of a way that OpenStreetMap's API accepts."""
 
@@ -28,7 +31,9 @@ def check_osm_name(name: str) -> None:
         raise OutputError(f"{name} is written as GeoJSON for map editors; let it end in .geojson")
 
 
-def osm_geojson(lines: Sequence[NDArray[np.float64]], width_m: Sequence[float], attribution: str) -> bytes:
+def osm_geojson(
+    lines: Sequence[NDArray[np.float64]], width_m: Sequence[float], attribution: str, inferred: Sequence[bool] = ()
+) -> bytes:
     """Return roads as GeoJSON for map editors.
 
     Parameters
@@ -39,10 +44,12 @@ def osm_geojson(lines: Sequence[NDArray[np.float64]], width_m: Sequence[float], 
         Their widths; NaN where one is unknown.
     attribution
         Whom to credit, for the head of the file; may be empty.
+    inferred
+        Which of them are bridged gaps, which nobody has seen; empty is none.
     """
     rows = [
-        json.dumps(_feature(way, float(width)))
-        for line, width in zip(lines, width_m, strict=True)
+        json.dumps(_feature(way, float(width), gap=gap))
+        for line, width, gap in zip(lines, width_m, inferred or [False] * len(lines), strict=True)
         for way in _ways(line)
     ]
     credit = f'"attribution": {json.dumps(attribution, ensure_ascii=False)},\n' if attribution else ""
@@ -60,9 +67,10 @@ def _ways(line: NDArray[np.float64]) -> list[list[list[float]]]:
     return [nodes[start : start + _MOST_NODES] for start in range(0, len(nodes) - 1, step)]
 
 
-def _feature(nodes: list[list[float]], width_m: float) -> dict[str, object]:
+def _feature(nodes: list[list[float]], width_m: float, *, gap: bool) -> dict[str, object]:
+    remark = {"fixme": _GAP} if gap else {"est_width": f"{width_m:.1f}"} if np.isfinite(width_m) else {}
     return {
         "type": "Feature",
-        "properties": {"highway": "road", **({"est_width": f"{width_m:.1f}"} if np.isfinite(width_m) else {})},
+        "properties": {"highway": "road", **remark},
         "geometry": {"type": "LineString", "coordinates": nodes},
     }

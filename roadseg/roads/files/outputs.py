@@ -200,9 +200,12 @@ def osm_of_layer(layer: VectorLayer) -> bytes:
         raise SceneError("without a CRS lines cannot have longitude and latitude for --osm; assign one first")
     own: str = layer.crs
     width_m = np.asarray(layer.columns.get("width_m", np.full(len(layer), np.nan)), dtype=np.float64)
-    kept = ~np.asarray(layer.columns.get("areal", np.zeros(len(layer))), dtype=np.bool_)
+    none = np.zeros(len(layer))
+    areal, inferred = (np.asarray(layer.columns.get(name, none), dtype=np.bool_) for name in ("areal", "inferred"))
+    kept = ~areal
     shapes = shapely.transform(layer.shapes[kept], lambda xy: reproject(xy, own, DEGREES))
-    return osm_geojson([shapely.get_coordinates(line) for line in shapes], width_m[kept].tolist(), layer.attribution)
+    lines = [shapely.get_coordinates(line) for line in shapes]
+    return osm_geojson(lines, width_m[kept].tolist(), layer.attribution, inferred[kept].tolist())
 
 
 def _layer(roads: Roads, content: PlannedLayer) -> VectorLayer:
