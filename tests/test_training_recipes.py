@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import roadseg
@@ -130,3 +131,17 @@ def test_options_of_labels_need_labels(tmp_path: Path, option: str, value: objec
         adapt(tmp_path, tmp_path / "m.safetensors", **{option: value})  # type: ignore[arg-type]
     labels = {"labels": tmp_path / "r.gpkg", "images": [tmp_path / "a.tif"]}
     assert data_from_options(None, {option: value, **labels}, needed=True).labels
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"dev_block": 99.0}, "--dev-block belongs to --dev-fraction; give both"),
+        ({"dev_split": "files"}, "--dev-split belongs to --dev-fraction; give both"),
+        ({"cache": "masks"}, "--cache belongs to --labels; give both"),
+    ],
+)
+def test_an_option_without_the_one_it_is_about_is_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=f"^{words}$"):
+        data_from_options("data", options, needed=True)
+    assert data_from_options("data", {"dev_fraction": 0.1, "dev_split": "files"}, needed=True).dev_split == "files"

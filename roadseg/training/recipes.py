@@ -16,7 +16,7 @@ from roadseg.errors import TrainingError, UsageError
 from roadseg.model.card import find_model, read_card
 from roadseg.settings import AugmentSettings, DataSettings, RecipeSettings, TrainSettings
 from roadseg.settings.data import check_labels
-from roadseg.settings.option import checked, declared, fitted, from_options
+from roadseg.settings.option import changed_flags, checked, declared, fitted, from_options
 
 DEFAULT = TrainSettings()
 """The best recipe measured: cross-entropy and Dice, Muon, flips, turns and changes of light, averaged weights."""
@@ -103,6 +103,18 @@ def settings_from_options(options: Mapping[str, Any]) -> TrainSettings:
     return merge_settings(RECIPES[run.recipe], *layers)
 
 
+def _check_partners(source: DataSettings) -> None:
+    """Raise UsageError if an option is given without the one that it is about."""
+    partners = (
+        ("--dev-fraction", bool(source.dev_fraction), ("dev_split", "dev_block_m")),
+        ("--labels", source.labels is not None, ("cache",)),
+    )
+    for partner, is_given, names in partners:
+        alone = changed_flags(source, *names)
+        if alone and not is_given:
+            raise UsageError(f"{alone[0]} belongs to {partner}; give both")
+
+
 def data_from_options(
     data: str | Path | Sequence[str | Path] | None, options: Mapping[str, Any], *, needed: bool
 ) -> DataSettings:
@@ -123,6 +135,7 @@ def data_from_options(
     named = [] if data is None else [data] if isinstance(data, str | Path) else data
     source = from_options(DataSettings, options, data=tuple(map(Path, named)))
     check_labels(source)
+    _check_partners(source)
     scenes = bool(source.images or source.labels)
     if (source.data and scenes) or (needed and not source.data and not scenes):
         raise UsageError("train needs folders or CSV files of images and masks, or scenes with --labels")
