@@ -47,7 +47,10 @@ CALIBRATED = "roadseg train --from {name} --steps 0 --dev dev/{others} -o again.
 def draw_seen_ranges(card: ModelCard, data: list[Path], output: Path) -> dict[str, list[list[float]]]:
     """Draw the crops with which the last stage of training began again, and return the ranges of their colours."""
     known = {field.name for field in fields(TrainSettings)} - {"start"}
-    recipe = {name: value for name, value in card.recipe.items() if name in known}
+    trained = card.recipe
+    while "augment" not in trained and "start" in trained:  # weights were averaged since, or made wider
+        trained = trained["start"]["recipe"]
+    recipe = {name: value for name, value in trained.items() if name in known}
     settings = merge_settings(TrainSettings(), ("the card", recipe | {"pixel_m": card.gsd_m}))
     found = load_training_data(DataSettings(tuple(data)), output, settings, Listener())
     found.tiles.fill(card.mean)
