@@ -167,6 +167,7 @@ def ways_to_mark_nodata(folder):
         "alpha first": write_raster(folder / "abgr.tif", alpha[::-1], colours=rgba[::-1]),
         "alpha beside nodata": write_raster(folder / "both.tif", float_alpha, colours=rgba, nodata=255),
         "holes between sources": write_vrt(folder / "holes.vrt", 60, 80, [(left, 25, 0), (right, 0, 33)]),
+        "holes in a mosaic of mosaics": write_vrt(folder / "outer.vrt", 60, 80, [(folder / "holes.vrt", 0, 0)]),
         "nodata in a mosaic": write_vrt(
             folder / "nodata.vrt", 60, 80, [(left, 25, 0), (right, 0, 33)], band="<NoDataValue>0</NoDataValue>"
         ),
@@ -192,6 +193,7 @@ WAYS = [
     "alpha first",
     "alpha beside nodata",
     "holes between sources",
+    "holes in a mosaic of mosaics",
     "nodata in a mosaic",
     "NaN",
     "NaN as nodata",
@@ -226,6 +228,22 @@ def test_black_pixels_of_one_band_are_known_beside_a_nodata_of_zero(tmp_path):
     assert valid[5:9].all()
     assert not valid[12].any()
     assert valid.sum() == 19 * 30
+
+
+def test_holes_of_a_mosaic_are_where_a_larger_one_places_them(tmp_path):
+    """The outer mosaic takes the lower right quarter of the inner one, and shows it twice as large."""
+    values = picture(30, 40).astype(np.uint8)
+    tile = write_raster(tmp_path / "tile.tif", values)
+    inner = write_vrt(tmp_path / "inner.vrt", 60, 80, [(tile, 0, 0), (tile, 30, 50)])
+    path = write_vrt(tmp_path / "outer.vrt", 60, 80, [(inner, 0, 0)])
+    whole, quarter = (
+        '<SrcRect xOff="0" yOff="0" xSize="80" ySize="60"/>',
+        '<SrcRect xOff="40" yOff="30" xSize="40" ySize="30"/>',
+    )
+    path.write_text(path.read_text().replace(whole, quarter))
+    _, valid = read_all(path)
+    assert not valid[:, :20].any()
+    assert valid[:, 20:].all()
 
 
 def test_a_mosaic_source_without_a_place_covers_everything(tmp_path):

@@ -5,16 +5,23 @@ between the sources of a mosaic (VRT), or NaN or infinity in one of the bands.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import numpy as np
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterWindow
 
+from roadseg.errors import RoadsegError
+from roadseg.raster.files import open_raster
 from roadseg.windows import Window, all_valid
+
+_MOSAIC_LEVELS = 8
+"""How deep mosaics of mosaics are looked into."""
 
 
 @dataclass(frozen=True)
@@ -93,18 +100,63 @@ def validity_of(file: DatasetReader, bands: tuple[int, ...]) -> Validity:
     return Validity(bands, (file.height, file.width), _mosaic_sources(file))
 
 
-def _mosaic_sources(file: DatasetReader) -> NDArray[np.float64] | None:
-    """Return (n, 4) row, col, row_stop, col_stop of a VRT's sources, where nothing else marks its holes."""
+def _mosaic_sources(file: DatasetReader, levels: int = _MOSAIC_LEVELS) -> NDArray[np.float64] | None:
+    """Return (n, 4) row, col, row_stop, col_stop of a VRT's sources, where nothing else marks its holes.
+
+    Of a source that is such a mosaic, too, those are its own sources.
+    """
     if file.driver != "VRT" or MaskFlags.all_valid not in file.mask_flag_enums[0]:
         return None
     tree = ET.fromstring(file.tags(ns="xml:VRT")["xml:VRT"])  # noqa: S314
-    places = [rect.attrib for rect in tree.iterfind("./VRTRasterBand/*/DstRect")]
-    if not places:
+    sources = [source for source in tree.iterfind("./VRTRasterBand/*") if source.find("DstRect") is not None]
+    places: set[tuple[float, ...]] = set()
+    inner: dict[str, NDArray[np.float64] | None] = {}
+    for source in sources:
+        name, place = _source_name(source, file.name), _rectangle(source, "DstRect")
+        if name not in inner:
+            inner[name] = _sources_of(name, levels - 1)
+        parts = inner[name]
+        if parts is None or source.find("SrcRect") is None:
+            places.add(tuple(place))
+        else:
+            places.update(map(tuple, _placed(parts, _rectangle(source, "SrcRect"), place).tolist()))
+    return np.array(sorted(places)).reshape(-1, 4) if sources else None
+
+
+def _source_name(source: ET.Element, mosaic: str) -> str:
+    """Return the name of a source as GDAL opens it."""
+    named = source.find("SourceFilename")
+    name = (named.text or "") if named is not None else ""
+    relative = named is not None and named.get("relativeToVRT") == "1"
+    return str(Path(mosaic).parent / name) if relative else name
+
+
+def _rectangle(source: ET.Element, kind: str) -> NDArray[np.float64]:
+    """Return row, col, row_stop, col_stop of a source's ``SrcRect`` or ``DstRect``."""
+    rect = source.find(kind)
+    assert rect is not None
+    row, col, height, width = (float(rect.attrib[side]) for side in ("yOff", "xOff", "ySize", "xSize"))
+    return np.array([row, col, row + height, col + width])
+
+
+def _sources_of(name: str, levels: int) -> NDArray[np.float64] | None:
+    """Return the sources of a mosaic in a mosaic, None if it is none or marks its holes itself."""
+    if not levels or not name.lower().endswith(".vrt"):
         return None
-    rectangles = [[float(p["yOff"]), float(p["xOff"]), float(p["ySize"]), float(p["xSize"])] for p in places]
-    table = np.array(sorted({tuple(rectangle) for rectangle in rectangles}))
-    table[:, 2:] += table[:, :2]
-    return table
+    try:
+        with open_raster(name) as file:
+            return _mosaic_sources(file, levels)
+    except (RoadsegError, RasterioError):  # reading its pixels will say so
+        return None
+
+
+def _placed(parts: NDArray[np.float64], window: NDArray[np.float64], place: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the rectangles (n, 4) that lie in a window of a source, where that window is placed in the mosaic."""
+    corner, size = np.tile(window[:2], 2), np.tile(window[2:] - window[:2], 2)
+    inside = np.concatenate([np.maximum(parts[:, :2], window[:2]), np.minimum(parts[:, 2:], window[2:])], axis=1)
+    inside = inside[(inside[:, :2] < inside[:, 2:]).all(axis=1)]
+    moved: NDArray[np.float64] = (inside - corner) / size * np.tile(place[2:] - place[:2], 2) + np.tile(place[:2], 2)
+    return moved
 
 
 def _covered(rectangles: NDArray[np.float64], window: Window, shape: tuple[int, int]) -> NDArray[np.bool_]:
