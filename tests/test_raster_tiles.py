@@ -134,4 +134,8 @@ def test_the_command_makes_one_network_or_one_for_each(say, tmp_path):
     assert len(names_in("networks")) == 4
     assert names_in() == ["networks", "roads.gpkg"]
     said = say("vectorize", *paths, "-o", paths[0], "--format", "GeoPackage", "--overwrite")
-    assert (said.status, said.error) == (1, f"{paths[0]} is also the input; choose another output")
+    wrong = "would hold another format than its name says; give it the extension .gpkg, or none"
+    assert (said.status, said.error) == (1, f"{paths[0]} {wrong}")
+    named = shutil.move(paths[0], tiles / "tile")
+    said = say("vectorize", named, *paths[1:], "-o", named, "--format", "GeoPackage", "--overwrite")
+    assert (said.status, said.error) == (1, f"{named} is also the input; choose another output")

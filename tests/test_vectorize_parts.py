@@ -41,7 +41,8 @@ def winding(seed, height=HEIGHT, width=WIDTH):
 
 def run(raster, output, part=None, listener=None, **options):
     """Vectorize in blocks of 64 px, with small limits."""
-    wanted = {"block": 64, "min_area": 30, "max_hole": 40, "min_length": 10, **options}
+    of_lines = {} if options.get("as_") == "polygons" else {"min_length": 10}
+    wanted = {"block": 64, "min_area": 30, "max_hole": 40, **of_lines, **options}
     return vectorize(raster, output, listener=listener, **wanted, **({"part": part} if part else {}))
 
 
