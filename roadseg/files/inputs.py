@@ -75,6 +75,11 @@ class Matched:
     alone: tuple[list[str], list[str]]
 
 
+def empty_file_cure(path: Path) -> str | None:
+    """Return what to do about a file that cannot be read because it has no bytes; None if it has some."""
+    return "it is empty, so copy or download it again" if path.is_file() and not path.stat().st_size else None
+
+
 def match_stems(left: Path, right: Path, endings: Sequence[str] = RASTERS) -> Matched:
     """Match the files of two folders by stem.
 

@@ -20,7 +20,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOEr
 from rasterio.io import DatasetReader
 
 from roadseg.errors import SceneError
-from roadseg.files.inputs import VECTORS
+from roadseg.files.inputs import VECTORS, empty_file_cure
 from roadseg.raster.remote import HTTP, asking_little, fetch_header, is_remote
 from roadseg.windows import Window
 
@@ -38,7 +38,9 @@ _RELATIVE_ARCHIVE = re.compile("^(zip|tar|gzip)://(?=[^/])")
 """Beginning of names such as ``zip://scenes.zip!a.tif``; rasterio takes what follows two slashes for a server."""
 
 _LICENSED = {".ecw": "ECW", ".sid": "MrSID"}
-_MOSAIC_LEVELS = 8
+MOSAIC_LEVELS = 8
+"""How deep mosaics of mosaics are looked into."""
+
 _NAME_PARTS = re.compile(r'/vsi\w+/|[,:?&=<>{}"]')
 """What separates files in names such as ``/vsisubfile/0_99,a.tif`` and ``NETCDF:"a.nc":roads``."""
 _NO_MOSAICS = {".tif", ".tiff", ".jp2", ".jpg", ".jpeg", ".png", ".img", ".ovr", ".xml"}
@@ -188,8 +190,8 @@ def _cure(path: str, said: str) -> str:
         inside = "" if archive == "gzip" else "/scene.tif"
         return f"name the raster in it, for example /vsi{archive}/{path}{inside}"
     if not is_remote(path):
-        if Path(path).is_file() and not Path(path).stat().st_size:
-            return "it is empty, so copy or download it again"
+        if cure := empty_file_cure(Path(path)):
+            return cure
         is_vector = PurePath(path).suffix.lower() in VECTORS
         return "give a raster, as this looks like a vector file" if is_vector else "check the file"
     return "download it first" if "Range downloading" in said else "check address, connection and credentials"
@@ -213,7 +215,7 @@ def local_files(names: Iterable[str]) -> list[Path]:
     as ``/vsizip/scenes.zip/a.tif`` point into.
     """
     found: dict[Path, None] = {}
-    for _ in range(_MOSAIC_LEVELS):
+    for _ in range(MOSAIC_LEVELS):
         new = [path for path in dict.fromkeys(path for name in names for path in _files_in(name)) if path not in found]
         found |= dict.fromkeys(new)
         names = [source for path in new if _is_mosaic(path) for source in _sources(path)]

@@ -17,11 +17,8 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterWindow
 
 from roadseg.errors import RoadsegError
-from roadseg.raster.files import open_raster
+from roadseg.raster.files import MOSAIC_LEVELS, open_raster
 from roadseg.windows import Window, all_valid
-
-_MOSAIC_LEVELS = 8
-"""How deep mosaics of mosaics are looked into."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +97,7 @@ def validity_of(file: DatasetReader, bands: tuple[int, ...]) -> Validity:
     return Validity(bands, (file.height, file.width), _mosaic_sources(file))
 
 
-def _mosaic_sources(file: DatasetReader, levels: int = _MOSAIC_LEVELS) -> NDArray[np.float64] | None:
+def _mosaic_sources(file: DatasetReader, levels: int = MOSAIC_LEVELS) -> NDArray[np.float64] | None:
     """Return (n, 4) row, col, row_stop, col_stop of a VRT's sources, where nothing else marks its holes.
 
     Of a source that is such a mosaic, too, those are its own sources.

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +14,11 @@ GeometryKind = Literal["LineString", "Point", "Polygon"]
 
 Box = tuple[float, float, float, float]
 """xmin, ymin, xmax, ymax."""
+
+
+def is_misread(path: Path) -> bool:
+    """Return whether pyogrio would cut a path, as at ! and ; it does: ``a!b.gpkg`` would be ``b.gpkg``."""
+    return not {"!", ";"}.isdisjoint(str(path))
 
 
 @dataclass(frozen=True)

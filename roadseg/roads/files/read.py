@@ -18,14 +18,11 @@ from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon
 
 from roadseg.errors import SceneError, no_such_file, one_line
-from roadseg.files.inputs import RASTERS
+from roadseg.files.inputs import RASTERS, empty_file_cure
 from roadseg.raster.crs import is_in_degrees
 from roadseg.raster.encoding import ATTRIBUTION
 from roadseg.roads.files.geoparquet import read_geoparquet
-from roadseg.roads.files.layers import Box, VectorTable
-
-_MISREAD = re.compile("[!;]")
-"""Signs in paths at which pyogrio cuts them: ``a!b.gpkg`` would be ``b.gpkg``."""
+from roadseg.roads.files.layers import Box, VectorTable, is_misread
 
 _LINES = (shapely.GeometryType.LINESTRING, shapely.GeometryType.MULTILINESTRING)
 _POLYGONS = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
@@ -271,7 +268,7 @@ def _opened(path: Path) -> Iterator[Any]:
     import pyogrio
     from pyogrio.errors import CRSError, DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError
 
-    if _MISREAD.search(str(path)):
+    if is_misread(path):
         raise SceneError(f"{path} has ! or ; in its path, behind which GDAL would look for another file; rename it")
     damage = (DataSourceError, DataLayerError, FeatureError, FieldError, GeometryError, CRSError)
     try:
@@ -286,7 +283,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def _cure(path: Path) -> str:
     """Return what to do about a file that cannot be read."""
-    if path.is_file() and not path.stat().st_size:
-        return "it is empty, so copy or download it again"
+    if cure := empty_file_cure(path):
+        return cure
     is_raster = path.suffix.lower() in RASTERS
     return "give road lines or areas, as this looks like a raster" if is_raster else "repair it, or give another"

@@ -18,7 +18,7 @@ import shapely
 from roadseg.errors import OutputError
 from roadseg.files.targets import check_extension
 from roadseg.raster.encoding import ATTRIBUTION
-from roadseg.roads.files.layers import VectorLayer
+from roadseg.roads.files.layers import VectorLayer, is_misread
 from roadseg.settings import VectorFormat
 
 SUFFIXES: dict[str, VectorFormat] = {
@@ -78,7 +78,7 @@ def format_of(path: Path, asked: VectorFormat | None = None) -> VectorFormat:
         field names to 10 letters.
     """
     suffix = path.suffix.lower()
-    if "!" in str(path) or ";" in str(path):
+    if is_misread(path):
         raise OutputError(f"{path} has ! or ; in its path, which pyogrio takes for those of archives; choose another")
     if asked:
         check_extension(path, [SUFFIX_OF[asked], *(ending for ending, form in SUFFIXES.items() if form == asked)])
