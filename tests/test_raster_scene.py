@@ -156,6 +156,7 @@ def ways_to_mark_nodata(folder):
     rgba = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]
     left = write_raster(folder / "left.tif", values[:, 25:, :33])
     right = write_raster(folder / "right.tif", values[:, :, 33:])
+    renamed = write_vrt(folder / "holes.xml", 60, 80, [(left, 25, 0), (right, 0, 33)])
     floats = np.where(known, values, np.nan).astype(np.float32)
     infinite = np.where(known, values, -np.inf).astype(np.float32)
     float_alpha = np.concatenate([holed, alpha[3:]])
@@ -168,6 +169,7 @@ def ways_to_mark_nodata(folder):
         "alpha beside nodata": write_raster(folder / "both.tif", float_alpha, colours=rgba, nodata=255),
         "holes between sources": write_vrt(folder / "holes.vrt", 60, 80, [(left, 25, 0), (right, 0, 33)]),
         "holes in a mosaic of mosaics": write_vrt(folder / "outer.vrt", 60, 80, [(folder / "holes.vrt", 0, 0)]),
+        "holes in a mosaic without .vrt": write_vrt(folder / "outer_xml.vrt", 60, 80, [(renamed, 0, 0)]),
         "nodata in a mosaic": write_vrt(
             folder / "nodata.vrt", 60, 80, [(left, 25, 0), (right, 0, 33)], band="<NoDataValue>0</NoDataValue>"
         ),
@@ -194,6 +196,7 @@ WAYS = [
     "alpha beside nodata",
     "holes between sources",
     "holes in a mosaic of mosaics",
+    "holes in a mosaic without .vrt",
     "nodata in a mosaic",
     "NaN",
     "NaN as nodata",

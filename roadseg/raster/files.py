@@ -43,7 +43,6 @@ MOSAIC_LEVELS = 8
 
 _NAME_PARTS = re.compile(r'/vsi\w+/|[,:?&=<>{}"]')
 """What separates files in names such as ``/vsisubfile/0_99,a.tif`` and ``NETCDF:"a.nc":roads``."""
-_NO_MOSAICS = {".tif", ".tiff", ".jp2", ".jpg", ".jpeg", ".png", ".img", ".ovr", ".xml"}
 
 
 def bounded_cache(cache_bytes: int = _CACHE_BYTES) -> AbstractContextManager[Any]:
@@ -218,8 +217,19 @@ def local_files(names: Iterable[str]) -> list[Path]:
     for _ in range(MOSAIC_LEVELS):
         new = [path for path in dict.fromkeys(path for name in names for path in _files_in(name)) if path not in found]
         found |= dict.fromkeys(new)
-        names = [source for path in new if _is_mosaic(path) for source in _sources(path)]
+        names = [source for path in new if is_mosaic(path) for source in _sources(path)]
     return list(found)
+
+
+def is_mosaic(path: Path) -> bool:
+    """Return whether a file on this machine is a mosaic (VRT), whatever its extension, as GDAL tells it."""
+    try:
+        if not path.is_file():  # opening a pipe would wait
+            return False
+        with path.open("rb") as file:
+            return b"<VRTDataset" in file.read(1024)
+    except OSError:
+        return False
 
 
 def _files_in(name: str) -> list[Path]:
@@ -232,16 +242,6 @@ def _files_in(name: str) -> list[Path]:
         with suppress(OSError):
             found += [place for place in (Path(part), *Path(part).parents) if place.is_file()]
     return found
-
-
-def _is_mosaic(path: Path) -> bool:
-    if path.suffix.lower() in _NO_MOSAICS or not path.is_file():
-        return False
-    try:
-        with path.open("rb") as file:
-            return b"<VRTDataset" in file.read(1024)
-    except OSError:
-        return False
 
 
 def _sources(mosaic: Path) -> list[str]:

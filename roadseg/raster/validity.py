@@ -17,7 +17,7 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterWindow
 
 from roadseg.errors import RoadsegError
-from roadseg.raster.files import MOSAIC_LEVELS, open_raster
+from roadseg.raster.files import MOSAIC_LEVELS, is_mosaic, open_raster
 from roadseg.windows import Window, all_valid
 
 
@@ -138,7 +138,7 @@ def _rectangle(source: ET.Element, kind: str) -> NDArray[np.float64]:
 
 def _sources_of(name: str, levels: int) -> NDArray[np.float64] | None:
     """Return the sources of a mosaic in a mosaic, None if it is none or marks its holes itself."""
-    if not levels or not name.lower().endswith(".vrt"):
+    if not levels or not (name.lower().endswith(".vrt") or is_mosaic(Path(name))):
         return None
     try:
         with open_raster(name) as file:
