@@ -315,6 +315,24 @@ def test_steps_0_on_the_command_line(data: Path, tmp_path: Path) -> None:
     assert roadseg("train", "--from", model, "--steps", "0", "-o", tmp_path / "o").returncode == 2
 
 
+def test_calibration_reads_tiles_of_unknown_pixel_size_at_the_one_given(data: Path, tmp_path: Path) -> None:
+    model, dev, said = tmp_path / "m.safetensors", make_folder(tmp_path / "dev", ("d",)), list[str]()
+    train_model(DataSettings((data,)), model, CardTexts("m"), SETTINGS)
+    figures = []
+    for side in ("images", "masks"):
+        with rasterio.open(dev / side / "d.tif") as file:
+            values = file.read()
+        write_raster(dev / side / "d.tif", values, crs=None, transform=ONE_METRE)
+    for name, pixel_m in (("unknown", None), ("known", 2.0)):
+        again = TrainSettings(steps=0, start=str(model), pixel_m=pixel_m)
+        output, listener = tmp_path / f"{name}.safetensors", Listener(warn=said.append)
+        calibrate_model(output, CardTexts("m"), again, DataSettings(dev=(dev,)), listener=listener)
+        figures.append(read_card(output).measurements)
+    assert figures[0] != figures[1]
+    (warning,) = [message for message in said if message.startswith("no CRS")]
+    assert "assumed to be 1 m wide, give their size with --gsd" in warning
+
+
 def test_leaves_off_and_goes_on(data: Path, tmp_path: Path) -> None:
     output, whole = tmp_path / "m.safetensors", tmp_path / "whole.safetensors"
     short = replace(SETTINGS, minutes=1e-9)

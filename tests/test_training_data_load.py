@@ -178,7 +178,13 @@ def test_other_places_tell_their_pixel_size_where_files_do_not(data: Path) -> No
         (data.with_name("far") / side).mkdir(parents=True)
         write_raster(data.with_name("far") / side / "x.tif", values, crs=None, transform=PLACE)
     places = [DevFolder(data, 0.1), DevFolder(data.with_name("far"), 2.0), DevFolder(data.with_name("far"))]
-    found = load_domains(places, bands=3, gsd_m=1.0, listener=Listener())
+    said: list[str] = []
+    found = load_domains(places, bands=3, gsd_m=1.0, listener=Listener(said.append, said.append))
+    image = data.with_name("far") / "images" / "x.tif"
+    assert said == [
+        f"no CRS with known metres in 1 of 1 image ({image}); their pixels are assumed to be 1 m wide, give their size "
+        "with --dev FOLDER@METRES if they are not"
+    ]
     assert [name for name, _ in found] == ["data", "far", "far"]
     assert [areas[0].tile.shape for _, areas in found] == [(130, 170), (130, 170), (65, 85)]
     with found[1][1][0].open((0.0, 0.0, 0.0)) as pair:
@@ -186,6 +192,18 @@ def test_other_places_tell_their_pixel_size_where_files_do_not(data: Path) -> No
     write_raster(data.with_name("far") / "masks/x.tif", 0 * label, crs=None, transform=PLACE)
     with pytest.raises(TrainingError, match="no road to score"):
         load_domains(places[1:], bands=3, gsd_m=1.0, listener=Listener())
+
+
+def test_tiles_of_unknown_pixel_size_among_others_bring_a_warning(data: Path) -> None:
+    write_pair(data, "b", unplaced=True)
+    said: list[str] = []
+    loaded(DataSettings((data,)), data, said=said)
+    assert said == [
+        f"no CRS with known metres in 1 of 3 images ({data / 'images' / 'b.tif'}); their pixels are assumed to be 1 m "
+        "wide, give their size with --gsd if they are not"
+    ]
+    loaded(DataSettings((data,)), data, gsd_m=1.0, said=said)
+    assert len(said) == 1
 
 
 def test_what_255_means_is_settled_by_all_masks_together(tmp_path: Path) -> None:

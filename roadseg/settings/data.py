@@ -16,10 +16,11 @@ DATA, DEV = "Training data", "Validation"
 
 @dataclass(frozen=True)
 class DevFolder:
-    """A folder or CSV file of tiles, and metres per pixel of those without a CRS."""
+    """A folder or CSV file of tiles, metres per pixel of those without a CRS, and the option that gives these."""
 
     path: Path
     pixel_m: float | None = None
+    gsd_option: str = "--dev FOLDER@METRES"
 
 
 def _place(path: Path) -> DevFolder:

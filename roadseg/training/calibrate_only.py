@@ -37,7 +37,8 @@ def calibrate_model(
     output, texts, device, overwrite, listener
         As of ``train_model``; texts that are empty stay as they are.
     settings
-        ``start`` names the model; ``calibration`` and ``dtype`` are used.
+        ``start`` names the model, ``pixel_m`` is the size of pixels of the first place without a CRS; ``calibration``,
+        ``dtype``, ``finest_gsd_m`` and ``shift_tiles`` are used, too.
     data
         ``dev`` and ``bands`` are used; places after the first have the same weight each in the calibration, and in
         nothing else. Without bands these are red, green and blue, or the first that the model needs.
@@ -52,7 +53,7 @@ def calibrate_model(
     started, listener = time.monotonic(), listener or Listener()
     if settings.start is None or data.home is None:
         raise UsageError("--steps 0 only calibrates; add --from with a model and --dev with tiles")
-    path, folders = find_model(settings.start), [DevFolder(data.home), *data.domains]
+    path, folders = find_model(settings.start), [DevFolder(data.home, settings.pixel_m, "--gsd"), *data.domains]
     check_extension(output, MODEL)
     check_target(output, overwrite=overwrite, inputs=[path])
     own_device, reason = choose_device(device)

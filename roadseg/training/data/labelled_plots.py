@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon
 
-from roadseg.errors import RoadsegError, SceneError, TrainingError, counted, shortened
+from roadseg.errors import RoadsegError, SceneError, TrainingError, counted
 from roadseg.files.targets import writable_folder
 from roadseg.model.card import ModelCard
 from roadseg.progress import Listener
@@ -27,7 +27,7 @@ from roadseg.training.data.map_errors import REACH_M, find_shifts, probability_a
 from roadseg.training.data.masks import draw_parts, image_grids
 from roadseg.training.data.pairs import TilePair, find_images, find_tile_pairs
 from roadseg.training.data.plots import MOST, SIDE_PX, Plot, choose_with_roads, read_plots, shuffled, squares
-from roadseg.training.data.validate import at_gsd, gsd_range_of
+from roadseg.training.data.validate import at_gsd, gsd_range_of, warn_of_unknown_sizes
 from roadseg.windows import Window
 
 _MEASURED = 50
@@ -112,7 +112,7 @@ def load_ground(
         parts = dict.fromkeys(_all_pairs(data))
     opened = open_for_model(list(parts), bands=card.bands, chosen=settings.bands, listener=listener)
     sized = [tile.with_pixel_size(settings.pixel_m) for tile in opened]
-    _warn_of_unknown_sizes(sized, card.gsd_m, listener)
+    warn_of_unknown_sizes(sized, card.gsd_m, "--gsd", listener)
     scenes = {tile.pair: tile.grid for tile in opened}
     tiles = _inside_aoi(at_gsd(sized, card.gsd_m), aoi)
     plots = tuple(read_plots(_candidates(tiles, scenes, parts, settings.seed)))
@@ -183,21 +183,9 @@ def load_other_place(settings: AdaptSettings, card: ModelCard, listener: Listene
     """
     if settings.dev is None:
         return ()
-    place = DevFolder(settings.dev, settings.pixel_m)
+    place = DevFolder(settings.dev, settings.pixel_m, "--gsd")
     ((_, areas),) = load_domains([place], bands=card.bands, gsd_m=card.gsd_m, listener=listener, chosen=settings.bands)
-    _warn_of_unknown_sizes([area.tile for area in areas], card.gsd_m, listener)
     return areas
-
-
-def _warn_of_unknown_sizes(tiles: Sequence[FileTile], gsd_m: float, listener: Listener) -> None:
-    """Warn of images that are read as they are because nobody says how wide their pixels are."""
-    unsized = [tile.name for tile in tiles if not tile.pixel_m]
-    if unsized:
-        which = f"{len(unsized)} of {counted(len(tiles), 'image')} ({shortened(unsized, 1)})"
-        listener.warn(
-            f"no CRS with known metres in {which}; their pixels are assumed to be {gsd_m:g} m wide, "
-            "give their size with --gsd if they are not"
-        )
 
 
 def _all_pairs(data: Sequence[Path]) -> list[TilePair]:

@@ -15,7 +15,7 @@ from roadseg.training.data.masks import draw_masks
 from roadseg.training.data.memory import free_bytes, readable_size
 from roadseg.training.data.pairs import TilePair, find_images, find_tile_pairs
 from roadseg.training.data.tiles import LabelledTile, TileDataset
-from roadseg.training.data.validate import at_gsd, gsd_range_of, open_pairs, shared_gsd
+from roadseg.training.data.validate import at_gsd, gsd_range_of, open_pairs, shared_gsd, warn_of_unknown_sizes
 from roadseg.windows import square_windows
 
 Result = TypeVar("Result")
@@ -85,7 +85,10 @@ def load_training_data(data: DataSettings, output: Path, settings: TrainSettings
     files = open_pairs(pairs, data, listener, skip)
     gsd_m, gsd_range_m = shared_gsd(files, settings.pixel_m), gsd_range_of(files)
     files = at_gsd(files, settings.pixel_m)
-    dev_files = check_dev_tiles(at_gsd(open_pairs(dev_pairs, data, listener, skip), gsd_m), skip)
+    dev_files = open_pairs(dev_pairs, data, listener, skip)
+    if settings.pixel_m is None:
+        warn_of_unknown_sizes([*files, *dev_files], gsd_m, "--gsd", listener)
+    dev_files = check_dev_tiles(at_gsd(dev_files, gsd_m), skip)
     areas = [DevArea(tile, tile.grid.window) for tile in dev_files]
     ready, where = open_or_load(files, data.memory_gb, skip)
     if data.dev_fraction:
@@ -124,7 +127,9 @@ def load_dev_areas(
     """
     pairs = find_tile_pairs(place.path).for_validation()
     opened = open_for_model(pairs, bands=bands, chosen=chosen, listener=listener)
-    tiles = at_gsd([tile.with_pixel_size(place.pixel_m) for tile in opened], gsd_m)
+    sized = [tile.with_pixel_size(place.pixel_m) for tile in opened]
+    warn_of_unknown_sizes(sized, gsd_m, place.gsd_option, listener)
+    tiles = at_gsd(sized, gsd_m)
     return tuple(DevArea(tile, tile.grid.window) for tile in tiles)
 
 

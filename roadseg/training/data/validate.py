@@ -120,6 +120,29 @@ def shared_gsd(tiles: Sequence[_Sized], given: float | None) -> float:
     return round(middle, 3)
 
 
+def warn_of_unknown_sizes(tiles: Sequence[_Sized], gsd_m: float, option: str, listener: Listener) -> None:
+    """Warn of images that are read as they are because nobody says how wide their pixels are.
+
+    Parameters
+    ----------
+    tiles
+        The images; nothing is said of those that state the size of their pixels.
+    gsd_m
+        What they are taken for, in metres per pixel.
+    option
+        The option that gives the size.
+    listener
+        Warned.
+    """
+    unsized = [tile.name for tile in tiles if not tile.pixel_m]
+    if unsized:
+        which = f"{len(unsized)} of {counted(len(tiles), 'image')} ({shortened(unsized, 1)})"
+        listener.warn(
+            f"no CRS with known metres in {which}; their pixels are assumed to be {gsd_m:g} m wide, "
+            f"give their size with {option} if they are not"
+        )
+
+
 def gsd_range_of(tiles: Sequence[_Sized]) -> tuple[float, float] | None:
     """Return the finest and the coarsest ground resolution of tiles, in metres per pixel; None if none says its own."""
     sizes = [round(tile.pixel_m, 3) for tile in tiles if tile.pixel_m]
