@@ -31,7 +31,7 @@ from roadseg.training.distributed import join_process_group
 from roadseg.training.gradients import require_compiler
 from roadseg.training.initial import initial_model
 from roadseg.training.loop import Trainer
-from roadseg.training.recipes import data_from_options, settings_from_options
+from roadseg.training.recipes import data_from_options, refuse_training_options, settings_from_options
 from roadseg.training.report import RunReport, TrainResult, report_calibration
 from roadseg.training.run_folder import RunFolder
 from roadseg.training.save import save_model
@@ -78,6 +78,7 @@ def train(
     place: dict[str, Any] = {"device": run.device, "overwrite": run.overwrite, "listener": listener}
     if settings.steps > 0:
         return train_model(source, target, texts, settings, **place)
+    refuse_training_options(source, options)
     return calibrate_model(target, texts, settings, source, **place)
 
 

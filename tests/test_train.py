@@ -2,11 +2,12 @@
 
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from commands import roadseg
 from training_tiles import ONE_METRE, make_folder, write_tile
 from worlds import write_raster
 
-from roadseg.errors import DeviceError, ModelError, OutputError, RoadsegError, TrainingError
+from roadseg.errors import DeviceError, ModelError, OutputError, RoadsegError, TrainingError, UsageError
 from roadseg.files.lock import locked
 from roadseg.model.card import ModelCard, read_card
 from roadseg.model.resunet import ResUNet
@@ -313,6 +314,29 @@ def test_steps_0_on_the_command_line(data: Path, tmp_path: Path) -> None:
     assert "calibration error" in done.stderr
     assert read_card(tmp_path / "new.safetensors").width == 2
     assert roadseg("train", "--from", model, "--steps", "0", "-o", tmp_path / "o").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "idle"),
+    [
+        (
+            {"batch": 4, "set": ["dtype=float32", "augment.zoom=1"]},
+            "--batch, --set augment.zoom=1",
+        ),
+        ({"width": 64, "compile": False}, "--width, --compile"),
+        ({"dev_fraction": 0.1, "memory": 1.0}, "--dev-fraction, --memory"),
+        ({"recipe": "paper"}, "--recipe"),
+    ],
+)
+def test_what_only_concerns_training_is_refused_without_it(tmp_path: Path, options: dict[str, Any], idle: str) -> None:
+    start, dev = tmp_path / "start.safetensors", make_folder(tmp_path / "dev", ("d",))
+    save_model(start, ResUNet(width=2), ModelCard("start"))
+    again: dict[str, Any] = {"from_": str(start), "steps": 0, "dev": [dev]}
+    with pytest.raises(UsageError, match=re.escape(f"leave out {idle}, as")):
+        train(None, tmp_path / "m.safetensors", **again, **options)
+    with pytest.raises(UsageError, match=re.escape(f"leave out {dev}, as")):
+        train(dev, tmp_path / "m.safetensors", **again)
+    assert not (tmp_path / "m.safetensors").exists()
 
 
 def test_calibration_reads_tiles_of_unknown_pixel_size_at_the_one_given(data: Path, tmp_path: Path) -> None:

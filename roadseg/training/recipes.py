@@ -12,7 +12,7 @@ from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from roadseg.errors import TrainingError, UsageError
+from roadseg.errors import TrainingError, UsageError, shortened
 from roadseg.model.card import find_model, read_card
 from roadseg.settings import AugmentSettings, DataSettings, RecipeSettings, TrainSettings
 from roadseg.settings.data import check_labels
@@ -54,6 +54,9 @@ ADAPT = replace(
 )
 """For a trained model and little ground: a low rate and an average over some hundred steps, so that it may stop at any
 time."""
+
+_CALIBRATE = {"start", "steps", "dev", "pixel_m", "bands", "calibration", "shift_tiles", "finest_gsd_m", "dtype"}
+"""Settings of training and data that count in a calibration, too."""
 
 RECIPES: Mapping[str, TrainSettings] = {"default": DEFAULT, "paper": PAPER}
 
@@ -142,6 +145,29 @@ def data_from_options(
     return source
 
 
+def refuse_training_options(source: DataSettings, options: Mapping[str, Any]) -> None:
+    """Refuse data and options that change nothing where a model is only calibrated; a ``--config`` file may hold any.
+
+    Raises
+    ------
+    UsageError
+        If one of them is given.
+    """
+    run, trained = from_options(RecipeSettings, options), checked(TrainSettings, options).keys() - _CALIBRATE
+    idle = [
+        *map(str, source.data),
+        *changed_flags(source, *({one.field for one in declared(DataSettings)} - _CALIBRATE)),
+        *(str(one.option.flag).partition("/")[0] for one in declared(TrainSettings) if one.field in trained),
+        *(f"--set {text}" for text in run.assignments if not parse_assignment(text).keys() & _CALIBRATE),
+        *changed_flags(run, "recipe"),
+    ]
+    if idle:
+        raise UsageError(
+            f"--steps 0 only calibrates the model of --from on the tiles of --dev; leave out {shortened(idle)}, as "
+            "that only concerns training"
+        )
+
+
 def merge_settings(recipe: TrainSettings, *layers: tuple[str, Mapping[str, Any]]) -> TrainSettings:
     """Lay settings over a recipe.
 
@@ -206,7 +232,7 @@ def _laid_over(settings: Any, layer: Mapping[str, Any], source: str) -> Any:
             except UsageError as error:
                 raise TrainingError(f"{source}: {error}") from error
         else:
-            near = difflib.get_close_matches(name, [*fields_by_name, *tables], 1, 0.5)
+            near = difflib.get_close_matches(name, [*fields_by_name, *tables], 1, 0.7)
             cure = f"did you mean {near[0]}?" if near else "--print-config lists them all"
             raise TrainingError(f"{source} sets {name!r}, which is not a setting; {cure}")
     return replace(settings, **changes)
