@@ -109,6 +109,8 @@ def test_command_line_over_file_over_recipe(tmp_path: Path) -> None:
     done = roadseg("train", "--set", "stps=7", "--print-config")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "roadseg: --set sets 'stps', which is not a setting; did you mean steps?\n"
+    done = roadseg("train", "--set", "nope=7", "--print-config")
+    assert done.stderr == "roadseg: --set sets 'nope', which is not a setting; --print-config lists them all\n"
     path.write_text("steps = = 7")
     assert "is not TOML" in roadseg("train", "--config", path, "--print-config").stderr
     done = roadseg("train", "--recipe", "papr", "--print-config")
