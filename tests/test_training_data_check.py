@@ -12,6 +12,7 @@ from commands import roadseg
 from rasterio.warp import transform
 from worlds import METRES, write_raster
 
+from roadseg.errors import TrainingError
 from roadseg.progress import Listener
 from roadseg.settings import DataSettings, TrainSettings
 from roadseg.training.data.check import CheckReport, check_training_data
@@ -160,6 +161,18 @@ def test_wrong_usage_is_status_2(arguments: list[str], message: str, tmp_path: P
     done = roadseg("train", *arguments, "-o", tmp_path / "m.safetensors")
     assert done.returncode == 2
     assert message in done.stderr
+
+
+def test_a_resolution_far_finer_than_the_images_is_not_their_fault(tmp_path: Path) -> None:
+    write_pair(tmp_path / "data", "good")
+    with pytest.raises(TrainingError, match=r"--gsd 0\.001 asks for far finer pixels"):
+        check_training_data(
+            DataSettings((tmp_path / "data",)),
+            tmp_path / "m.safetensors",
+            TrainSettings(pixel_m=0.001),
+            sheet=tmp_path / "sheet.png",
+            listener=Listener(),
+        )
 
 
 def test_void_and_road_are_drawn_where_they_are() -> None:

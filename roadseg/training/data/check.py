@@ -21,7 +21,7 @@ from roadseg.training.data.contact_sheet import THUMB_PX, SheetEntry, Thumbnail,
 from roadseg.training.data.file_tiles import FileTile
 from roadseg.training.data.load import collect_pairs, load_training_data
 from roadseg.training.data.memory import lacking_memory
-from roadseg.training.data.validate import at_gsd, open_pairs
+from roadseg.training.data.validate import at_gsd, open_pairs, shared_gsd
 from roadseg.windows import Window, square_windows
 
 _ON_SHEET = 24
@@ -122,7 +122,7 @@ def check_training_data(
     Raises
     ------
     RoadsegError
-        If there are no pairs at all, the sheet cannot be written, or there is no such device.
+        If there are no pairs at all, all are far too coarse, the sheet cannot be written, or there is no such device.
     """
     lacking = lacking_memory(settings, choose_device(device)[0])
     pairs, _, unusable = collect_pairs(data, output, listener)
@@ -132,6 +132,8 @@ def check_training_data(
         tiles = open_pairs(pairs, data, listener, unusable.append)
     except RoadsegError as error:
         tiles, unusable = [], unusable or [str(error)]
+    if settings.pixel_m:
+        shared_gsd(tiles, settings.pixel_m)
     reports = []
     for tile in tiles:
         try:

@@ -11,7 +11,7 @@ from roadseg.errors import SceneError, TrainingError, counted, shortened
 from roadseg.progress import Listener
 from roadseg.raster.kind import RasterKind, ValueScan, mask_kind
 from roadseg.raster.labelled_scene import LabelledScene, scan_mask
-from roadseg.raster.scene_settings import SceneSettings
+from roadseg.raster.scene_settings import COARSEST, SceneSettings
 from roadseg.settings import DataSettings
 from roadseg.training.data.file_tiles import FileTile, OpenFiles
 from roadseg.training.data.pairs import TilePair
@@ -103,11 +103,16 @@ def shared_gsd(tiles: Sequence[_Sized], given: float | None) -> float:
     Raises
     ------
     TrainingError
-        If it is not known, or tiles differ by more than 15 % and none was given.
+        If it is not known, or tiles differ by more than 15 % and none was given, or all are too coarse for the given.
     """
-    if given:
-        return given
     sized = sorted((tile.pixel_m, tile.name) for tile in tiles if tile.pixel_m)
+    if given:
+        if sized and sized[0][0] > COARSEST * given:
+            raise TrainingError(
+                f"--gsd {given:g} asks for far finer pixels than the images have, {sized[0][0]:.3g} m at best; "
+                "give metres per pixel to train at"
+            )
+        return given
     if not sized:
         raise TrainingError("no tile says its pixel size; give it with --gsd, in metres")
     middle = float(np.median([pixel_m for pixel_m, _ in sized]))
