@@ -153,14 +153,18 @@ def test_of_several_scales_the_first_one_is_judged(scene):
 
 
 def test_where_the_model_is_far_from_sure_it_warns(scene):
-    warnings: list[str] = []
+    warnings, reports = list[str](), list[str]()
     for answer in (0.6, 0.96):
-        model = model_of(Constant(answer), sure_share=0.6)
-        predict(scene, "roads.tif", model=model, overwrite=True, listener=Listener(warn=warnings.append))
+        model, listener = model_of(Constant(answer), sure_share=0.6), Listener(reports.append, warnings.append)
+        predict(scene, "roads.tif", model=model, overwrite=True, listener=listener)
     assert len(warnings) == 1
-    told = "scene.tif: the model is sure of only 0% of the roads it finds (60% in imagery it knows)"
+    told = "scene.tif: the model is sure of few of the roads it finds here (0 %; 60 % in imagery it knows)"
     assert warnings[0].startswith(told)
     assert "roadseg adapt" in warnings[0]
+    told = (
+        "the model is sure of enough of the roads it finds here (100 %; 60 % in imagery it knows); prob"
+    )
+    assert told in "\n".join(reports)
 
 
 def test_too_little_road_tells_nothing():

@@ -78,17 +78,18 @@ def recalibrate(scene: str, plan: ScenePlan, partial: Partial, listener: Listene
     known, maybe, sure = partial.totals(plan.predicted[0], cores, KNOWN, MAYBE, SURE)
     half = becomes_half_in((known, maybe, sure), home)
     if half is None:
-        listener.report("the model finds too few roads to tell how sure it is of them")
+        listener.report("the model finds too few roads to tell how sure it is of them; probabilities stay as they are")
         return plan
-    told = f"{sure / maybe:.0%} of the roads it finds ({home:.0%} in imagery it knows)"
+    shares = f"of the roads it finds here ({100 * sure / maybe:.0f} %; {100 * home:.0f} % in imagery it knows)"
     if half == 0.5:
-        listener.report(f"the model is sure of {told}; probabilities stay as they are")
+        listener.report(f"the model is sure of enough {shares}; probabilities stay as they are")
         return plan
+    raising = f"so probabilities are raised: {half:g} becomes 0.5"
     if half > _FAR_BELOW:
-        listener.report(f"the model is sure of {told}; a probability of {half:g} becomes 0.5")
+        listener.report(f"the model is sure of fewer {shares}, {raising}")
     else:
         listener.warn(
-            f"{scene}: the model is sure of only {told}, so a probability of {half:g} becomes 0.5; "
+            f"{scene}: the model is sure of few {shares}, {raising}; "
             "check the roads before use, or adapt the model (roadseg adapt)"
         )
     raised = replace(
