@@ -79,3 +79,12 @@ def test_both_sides_of_pixels_are_stated_where_they_differ(
     with Scene(str(path), scene_settings(CARD, settings)) as scene:
         sentence = describe(scene, plan_scene(scene, CARD, settings, ROADS), CARD, "device cpu")
     assert f"130 × 90 px {said}" in sentence
+
+
+def test_of_an_area_its_own_size_is_stated_first(tmp_path: Path) -> None:
+    transform = Affine.translation(236_789, 901_234) @ Affine.scale(1, -1)
+    path = write_raster(tmp_path / "scene.tif", picture(90, 130).astype(np.uint8), transform=transform)
+    settings = PredictSettings(overlap_px=16, bbox=(236_799, 901_194, 236_849, 901_234))
+    with Scene(str(path), scene_settings(CARD, settings)) as scene:
+        sentence = describe(scene, plan_scene(scene, CARD, settings, ROADS), CARD, "device cpu")
+    assert "scene.tif: 50 × 40 px (out of 130 × 90) of 1 m used as they are" in sentence

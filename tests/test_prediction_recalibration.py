@@ -161,9 +161,7 @@ def test_where_the_model_is_far_from_sure_it_warns(scene):
     told = "scene.tif: the model is sure of few of the roads it finds here (0 %; 60 % in imagery it knows)"
     assert warnings[0].startswith(told)
     assert "roadseg adapt" in warnings[0]
-    told = (
-        "the model is sure of enough of the roads it finds here (100 %; 60 % in imagery it knows); prob"
-    )
+    told = "the model is sure of enough of the roads it finds here (100 %; 60 % in imagery it knows); prob"
     assert told in "\n".join(reports)
 
 

@@ -197,7 +197,9 @@ def describe(scene: Scene, plan: ScenePlan, card: ModelCard, engine: str) -> str
     engine
         Description of the engine.
     """
-    width, height = scene.grid.width, scene.grid.height
+    whole, part = scene.grid.window, plan.area.window
+    out_of = f" (out of {whole.width} × {whole.height})" if part != whole else ""
+    size = f"{part.width} × {part.height} px{out_of}"
     pixel = pixel_size(scene.grid, scene.settings)
     ground = f" of {_across_down(pixel, '.3g')} m" if pixel else ""
     scaled = scene.grid_model != scene.grid
@@ -206,7 +208,7 @@ def describe(scene: Scene, plan: ScenePlan, card: ModelCard, engine: str) -> str
     bands = ",".join(map(str, scene.bands))
     layout = plan.layout
     return (
-        f"{scene.path}: {width} × {height} px{ground} {scale}, bands {bands}; model {card.name}; {engine}; "
+        f"{scene.path}: {size}{ground} {scale}, bands {bands}; model {card.name}; {engine}; "
         f"{counted(len(plan.blocks), 'block')} of {layout.core_px} px, windows of {layout.window_px} px "
         f"every {layout.stride_px} px"
     )
