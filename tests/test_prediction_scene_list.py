@@ -129,6 +129,11 @@ def test_the_command_skips_what_is_finished_and_sums_up(say, draw, tmp_path, mod
     assert other.status == 1
     assert "roads/a.tif exists; choose another name or add --overwrite" in other.stderr
     assert names_in("roads") == ["a.tif", "b.tif", "c.tif"]
+    said = say("predict", "--scenes", write(tmp_path, "one.txt", "a.tif"), *options)
+    assert (said.status, said.stderr.splitlines()[-1]) == (
+        0,
+        f"roadseg: {tmp_path / 'a.tif'} was done before; --overwrite predicts it again",
+    )
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,8 @@ def predict(
         if len(jobs) > 1:
             before = f", {len(run.skipped)} of them before" if run.skipped else ""
             listener.report(f"{len(own) - len(failed)} of {len(own)} scenes done{before}")
+        elif run.skipped:
+            listener.report(f"{run.skipped[0]} was done before; --overwrite predicts it again")
         fail_for(failed, len(own), "scenes", quiet=quiet)
 
 
