@@ -91,6 +91,8 @@ def test_the_raster_on_the_scenes_grid_does_not_change_it(tmp_path, out):
     run(scene, out, grid="scene")
     run(scene, out.with_name("model.tif"), grid="model", vector="model.gpkg")
     assert out.with_name("roads.gpkg").read_bytes() == out.with_name("model.gpkg").read_bytes()
+    vectorize_raster(out.with_name("model.tif"), VectorOutputs(out.with_name("again.gpkg")))
+    assert out.with_name("again.gpkg").read_bytes() == out.with_name("model.gpkg").read_bytes()
 
 
 @pytest.mark.parametrize("pixel", [1.0, 1 / 3])
