@@ -50,6 +50,13 @@ def test_bridged_gaps_ask_to_be_checked(tmp_path):
         assert ("fixme" in feature["properties"], "est_width" in feature["properties"]) == (inferred, not inferred)
 
 
+def test_no_width_is_stated_that_no_road_for_cars_has():
+    line = np.array([[9.0, 48.0], [9.001, 48.0]])
+    found = json.loads(osm_geojson([line] * 4, [1.9, 2.0, np.nan, 5.04], ""))
+    widths = [feature["properties"].get("est_width") for feature in found["features"]]
+    assert widths == [None, "2.0", None, "5.0"]
+
+
 def test_ways_that_meet_share_their_node_to_the_last_digit(raster, tmp_path):
     vectorize(raster, tmp_path / "r.gpkg", osm=tmp_path / "r.geojson")
     _, lines = read(tmp_path / "r.geojson")

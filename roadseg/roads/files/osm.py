@@ -1,7 +1,7 @@
 """Lines for OpenStreetMap editors: GeoJSON in longitude and latitude, with tags as properties.
 
 JOSM takes the properties of a feature for tags and makes one node of equal coordinates; iD and Rapid show the file as
-custom data to draw from. Widths measured in imagery are ``est_width``; surfaces and classes are not guessed
+custom data to draw from. Widths measured in imagery are ``est_width`` from 2 m on; surfaces and classes are not guessed
 (``highway=road``), and bridged gaps, which nobody has seen, get a ``fixme``; the source belongs on the changeset. Ways
 that meet share their node to the last digit (7 decimals, about 1 cm), and a way has no more nodes than OpenStreetMap
 takes.
@@ -20,6 +20,9 @@ ENDINGS = (".geojson", ".json")
 _DECIMALS = 7
 
 _GAP = "gap between two roads, bridged by software: check that a road runs here"
+
+_NARROWEST_M = 2.0
+"""No road for cars is narrower; of one that seems to be, little reached the threshold."""
 
 _MOST_NODES = 2000
 """Nodes of a way that OpenStreetMap's API accepts."""
@@ -68,7 +71,7 @@ def _ways(line: NDArray[np.float64]) -> list[list[list[float]]]:
 
 
 def _feature(nodes: list[list[float]], width_m: float, *, gap: bool) -> dict[str, object]:
-    remark = {"fixme": _GAP} if gap else {"est_width": f"{width_m:.1f}"} if np.isfinite(width_m) else {}
+    remark = {"fixme": _GAP} if gap else {"est_width": f"{width_m:.1f}"} if width_m >= _NARROWEST_M else {}
     return {
         "type": "Feature",
         "properties": {"highway": "road", **remark},
