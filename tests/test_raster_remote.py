@@ -19,7 +19,7 @@ from worlds import NORTH_UP, picture, write_raster
 
 from roadseg.errors import SceneError
 from roadseg.raster.files import bounded_cache
-from roadseg.raster.remote import is_remote, remote_sizes
+from roadseg.raster.remote import is_remote, remote_sizes, server_options
 from roadseg.raster.scene import Scene
 from roadseg.raster.scene_settings import SceneSettings
 from roadseg.windows import Window
@@ -46,6 +46,20 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         assert process.stdout
         yield Shop(f"http://127.0.0.1:{process.stdout.readline().strip()}", folder)
         process.terminate()
+
+
+@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+@pytest.mark.parametrize("name", ["s3://well/scene.tif", "/vsis3/well/scene.tif"])
+def test_the_s3_server_is_the_one_that_other_tools_ask(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, variable: str, name: str
+) -> None:
+    monkeypatch.setenv("AWS_NO_SIGN_REQUEST", "YES")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv(variable, f"{shop.url}/")
+    with Scene(name, SceneSettings()) as scene, bounded_cache():
+        assert scene.read(Window(5, 7, 20, 30)).valid.all()
+    monkeypatch.setenv("AWS_S3_ENDPOINT", "127.0.0.1:9")
+    assert "AWS_S3_ENDPOINT" not in server_options()
 
 
 @pytest.mark.parametrize("manner", ["well", "moved"])

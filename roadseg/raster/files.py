@@ -21,7 +21,7 @@ from rasterio.io import DatasetReader
 
 from roadseg.errors import SceneError
 from roadseg.files.inputs import VECTORS, empty_file_cure
-from roadseg.raster.remote import HTTP, asking_little, fetch_header, is_remote
+from roadseg.raster.remote import asking_little, fetch_header, is_remote, server_options
 from roadseg.windows import Window
 
 _WARNINGS = threading.Lock()
@@ -51,7 +51,7 @@ def bounded_cache(cache_bytes: int = _CACHE_BYTES) -> AbstractContextManager[Any
     GDAL's default is 5 % of the machine's memory; a small cache is also faster, because it fits the processor's. Inside
     of another one it does nothing: settling the options takes longer than reading a tile.
     """
-    options = {"GDAL_CACHEMAX": cache_bytes, **HTTP}
+    options = {"GDAL_CACHEMAX": cache_bytes, **server_options()}
     wanted = {name: value for name, value in options.items() if name not in os.environ}
     is_set = rasterio.env.hasenv() and wanted.items() <= rasterio.env.getenv().items()
     context: AbstractContextManager[Any] = nullcontext() if is_set else rasterio.Env(**wanted)

@@ -17,7 +17,7 @@ from rasterio._path import _parse_path, _vsi_path
 from rasterio.env import ensure_env_with_credentials
 from rasterio.errors import RasterioIOError
 
-HTTP = {
+_HTTP = {
     "GDAL_HTTP_MAX_RETRY": 3,
     "GDAL_HTTP_RETRY_DELAY": 1,
     "GDAL_HTTP_CONNECTTIMEOUT": 30,
@@ -39,13 +39,26 @@ def is_remote(path: str) -> bool:
     return bool(_REMOTE.match(path)) and not path.lower().startswith(_LOCAL)
 
 
+def server_options() -> dict[str, Any]:
+    """Return GDAL's options for servers: those above, and the S3 server that AWS's own tools would ask.
+
+    They take its address from ``AWS_ENDPOINT_URL``, which GDAL does not know, and name its buckets in the path.
+    """
+    address = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
+    if not address or "AWS_S3_ENDPOINT" in os.environ:
+        return dict(_HTTP)
+    scheme, _, server = address.rstrip("/").rpartition("://")
+    https = "NO" if scheme.lower() == "http" else "YES"
+    return {**_HTTP, "AWS_S3_ENDPOINT": server, "AWS_HTTPS": https, "AWS_VIRTUAL_HOSTING": "FALSE"}
+
+
 def asking_little(path: str) -> rasterio.Env:
     """Context manager in which a raster on a server is opened with few requests; the environment wins.
 
     A server that says nothing is given up. A folder is not listed, which takes long where it holds thousands of files.
     """
     suffix = PurePosixPath(path.partition("?")[0]).suffix.lower()
-    options: dict[str, Any] = {**HTTP, "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE"}
+    options: dict[str, Any] = {**server_options(), "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE"}
     if suffix in _GEOTIFF and "/vsizip/" not in path and not path.startswith("zip+"):
         options["CPL_VSIL_CURL_ALLOWED_EXTENSIONS"] = ",".join((suffix, *_BESIDE_A_GEOTIFF))
     return rasterio.Env(**{name: value for name, value in options.items() if name not in os.environ})
