@@ -39,11 +39,13 @@ def test_stems_are_names_without_folder_ending_and_query():
     assert unique_stems(["x/a.jp2", "https://host/b.tif?token=1"]) == ["a", "b"]
     with pytest.raises(SceneError, match=r"outputs of x/a.tif and y/a.jp2 would have the same name; rename"):
         unique_stems(["x/a.tif", "y/a.jp2"])
+    with pytest.raises(SceneError, match=r"^x/a.tif is named twice; name it once$"):
+        unique_stems(["x/a.tif", "y/b.tif", "x/a.tif"])
 
 
 def test_an_extension_of_another_format_is_refused():
     for name in ("a.tif", "a.TIFF", "a", "a.roads", "v1.2"):
         check_extension(Path(name), GEOTIFF)
-    for name in ("a.png", "a.JPG", "a.vrt", *(f"a{ending}" for ending in SUFFIXES)):
+    for name in ("a.png", "a.JPG", "a.vrt", "a.tif.gz", *(f"a{ending}" for ending in SUFFIXES)):
         with pytest.raises(OutputError, match=f"{name} would hold another format than its name says; .* .tif"):
             check_extension(Path(name), GEOTIFF)

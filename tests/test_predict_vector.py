@@ -167,6 +167,8 @@ def test_what_cannot_be_written_is_said_before_the_work(tmp_path, scene, out):
     nowhere = paint(tmp_path / "nowhere.tif", crs=None, transform=Affine.identity())
     with pytest.raises(SceneError, match=r"without a CRS roads cannot be reprojected to EPSG:4326 for GeoJSON"):
         run(nowhere, out, engine=engine, vector="roads.geojson")
+    with pytest.raises(OutputError, match=r"a shapefile, .* have vectorize write it with --format Shapefile"):
+        run(scene, out, engine=engine, vector="roads.shp")
     for name, words in (("roads.dxf", "no vector format"), ("none/r.gpkg", "create it first"), ("roads.tif", "twice")):
         with pytest.raises(OutputError, match=words):
             run(scene, out, engine=engine, vector=name)

@@ -41,6 +41,8 @@ def unique_stems(names: Sequence[str]) -> list[str]:
     found: dict[str, str] = {}
     for name in names:
         stem = PurePosixPath(name.split("?")[0]).stem
+        if found.get(stem) == name:
+            raise SceneError(f"{name} is named twice; name it once")
         if stem in found:
             raise SceneError(f"the outputs of {found[stem]} and {name} would have the same name; rename one of them")
         found[stem] = name

@@ -22,7 +22,8 @@ Outputs = TypeVar("Outputs", bound="DataclassInstance")
 GEOTIFF, PNG, HTML, MODEL = (".tif", ".tiff"), (".png",), (".html", ".htm"), (".safetensors",)
 """Extensions of what roadseg writes."""
 
-_EXTENSIONS = {*GEOTIFF, *HTML, *MODEL, *RASTERS, *VECTORS, ".svg", ".pdf", ".webp", ".nc", ".onnx", ".csv", ".txt"}
+_OTHERS = (".svg", ".pdf", ".webp", ".nc", ".onnx", ".csv", ".txt", ".gz", ".zip")
+_EXTENSIONS = {*GEOTIFF, *HTML, *MODEL, *RASTERS, *VECTORS, *_OTHERS}
 """Extensions that stand for a format."""
 
 _REMOTE = re.compile(r"[a-z][a-z0-9+.-]+:/|/vsi[a-z]", re.IGNORECASE)

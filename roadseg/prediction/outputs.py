@@ -5,7 +5,7 @@ from importlib import resources
 from pathlib import Path
 
 import roadseg
-from roadseg.errors import without_secrets
+from roadseg.errors import counted, without_secrets
 from roadseg.model.card import ModelCard
 from roadseg.prediction.pipeline import join_predicted
 from roadseg.prediction.plan import ScenePlan
@@ -124,7 +124,7 @@ def write_network(
     pixels = "" if raster.ground.in_metres else "; lengths and widths are in pixels"
     listener.report(f"extracting the road network{pixels}")
     roads = extract(ExtractionPlan(raster, VectorizeSettings()), folder, listener)
-    listener.report(f"{len(roads):,} roads found")
+    listener.report(f"{counted(len(roads), 'road')} found")
     return stage_vectors(roads, VectorOutputs(target), None, folder, attribution=attribution)
 
 

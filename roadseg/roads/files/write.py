@@ -88,11 +88,13 @@ def format_of(path: Path, asked: VectorFormat | None = None) -> VectorFormat:
     if suffix == ".shp":
         raise OutputError(
             f"{path} would be a shapefile, which cuts field names to 10 letters and has no booleans; "
-            "write .gpkg, or add --format Shapefile if it has to be"
+            "write .gpkg, or have vectorize write it with --format Shapefile if it has to be"
         )
     if suffix not in SUFFIXES:
         listed = ", ".join(f"{ending} ({name})" for ending, name in SUFFIXES.items())
-        raise OutputError(f"{path} has the extension of no vector format; choose one of {listed}, or name a --format")
+        raise OutputError(
+            f"{path} has the extension of no vector format; choose one of {listed}, or vectorize with --format"
+        )
     return SUFFIXES[suffix]
 
 
