@@ -70,6 +70,24 @@ def test_only_an_area_is_predicted_and_gives_the_same_there(scene: Path, tmp_pat
     )
 
 
+@pytest.mark.parametrize("scales", [(), (0.63,), (1.0, 0.63)])
+def test_uncertainty_of_an_area_is_that_of_the_whole_there(
+    scene: Path, tmp_path: Path, scales: tuple[float, ...]
+) -> None:
+    with rasterio.open(scene) as file:
+        left, bottom, right, top = file.bounds
+    whole, part = tmp_path / "whole.tif", tmp_path / "part.tif"
+    run(scene, tmp_path / "a.tif", *scales, uncertainty=whole)
+    run(
+        scene,
+        tmp_path / "b.tif",
+        *scales,
+        uncertainty=part,
+        bbox=(left + 60.0, bottom + 70.0, right - 50.0, top - 30.0),
+    )
+    assert np.array_equal(read_band(part), read_band(whole)[30:-70, 60:-50], equal_nan=True)
+
+
 @pytest.mark.parametrize("after_mpx", [0.02, 0.17])
 def test_a_stopped_run_goes_on_to_the_same_bytes(scene: Path, tmp_path: Path, after_mpx: float) -> None:
     done = 0.0

@@ -60,9 +60,9 @@ def taps(start: int, stop: int, *, size_in: int, size_out: int) -> Taps:
     weight = np.maximum(0.0, 1 - np.abs(place - centre[:, None]) / reach)
     weight[(place < 0) | (place >= size_in)] = 0
     weight /= weight.sum(axis=1, keepdims=True)
-    place = place.clip(0, size_in - 1)
-    low = int(place.min())
-    return Taps(low, int(place.max()) + 1, place - low, weight.astype(np.float32))
+    used = place[weight > 0]  # where pixels coincide, each has one without weight beside it, which may not be there
+    low, high = int(used.min()), int(used.max())
+    return Taps(low, high + 1, place.clip(low, high) - low, weight.astype(np.float32))
 
 
 def resample(
