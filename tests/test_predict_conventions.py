@@ -64,6 +64,14 @@ def test_a_crs_without_a_box_is_wrong_usage(say, draw):
     assert (said.status, said.stderr) == (2, "roadseg: --bbox-crs is the CRS of --bbox; give both\n")
 
 
+def test_one_area_is_asked_for(say, draw):
+    said = say("predict", draw(70, 90), "-o", "r.tif", "--bbox", "1,2,3,4", "--aoi", "town.gpkg")
+    assert (said.status, said.stderr) == (
+        2,
+        "roadseg: --bbox and --aoi both say which part of the scene is predicted; choose one\n",
+    )
+
+
 def test_styles_lie_where_qgis_looks_for_them(run, tmp_path):
     run(mask="mask.tif", style=True)
     assert [name for name in names_in(tmp_path) if name.endswith(".qml")] == ["mask.qml", "roads.qml"]

@@ -292,6 +292,8 @@ def check_combinations(output: str, settings: PredictSettings) -> None:
         raise UsageError("--style writes a file beside the raster; name a file with -o")
     if settings.bbox_crs and not settings.bbox:
         raise UsageError("--bbox-crs is the CRS of --bbox; give both")
+    if settings.bbox and settings.aoi:
+        raise UsageError("--bbox and --aoi both say which part of the scene is predicted; choose one")
 
 
 class EngineOptions(TypedDict, total=False):
