@@ -14,6 +14,7 @@ import pyarrow.parquet
 import pyogrio
 import pytest
 import shapely
+from pyogrio.errors import DataSourceError
 
 from roadseg.errors import OutputError
 from roadseg.roads.files.geopackage import check_layers, layer_names, write_geopackage
@@ -263,6 +264,19 @@ def package(folder, *layers, name="roads.gpkg", original=NOWHERE):
 def rows(path, query):
     with closing(sqlite3.connect(path)) as database:
         return database.execute(query).fetchall()
+
+
+def test_a_disk_that_fills_up_while_styles_are_stored_is_an_error_of_ours(tmp_path, monkeypatch):
+    write = pyogrio.raw.write
+
+    def fill_up(*arguments, layer, **options):
+        if layer == "layer_styles":
+            raise DataSourceError("Failed to commit transaction")
+        write(*arguments, layer=layer, **options)
+
+    monkeypatch.setattr(pyogrio.raw, "write", fill_up)
+    with pytest.raises(OutputError, match=r"cannot write roads.gpkg \(Failed to commit transaction\); make room"):
+        package(tmp_path, road_layer(network(), "roads"))
 
 
 def test_layers_and_their_styles_are_registered(tmp_path):

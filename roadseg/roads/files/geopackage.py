@@ -20,7 +20,7 @@ from roadseg.errors import OutputError
 from roadseg.files.outputs import behind_links
 from roadseg.roads.files.layers import VectorLayer
 from roadseg.roads.files.style import qml
-from roadseg.roads.files.write import FIXED_DATE, write_layer
+from roadseg.roads.files.write import FIXED_DATE, write_layer, writing
 
 _RESERVED = ("gpkg_", "rtree_", "sqlite_", "layer_styles")
 _STYLES = "layer_styles"
@@ -164,7 +164,8 @@ def _make_table(path: Path) -> None:
     kinds = {True: np.bool_, FIXED_DATE: "datetime64[ms]"}
     empty = [np.empty(0, dtype=kinds.get(value, object)) for value in _COLUMNS.values()]
     options = {"FID": "id"}
-    pyogrio.raw.write(path, None, empty, list(_COLUMNS), layer=_STYLES, driver="GPKG", layer_options=options)
+    with writing(path):
+        pyogrio.raw.write(path, None, empty, list(_COLUMNS), layer=_STYLES, driver="GPKG", layer_options=options)
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:

@@ -8,8 +8,8 @@ written in place; callers write to a staging folder to make them appear whole or
 import os
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -125,28 +125,35 @@ def write_layer(
         write_geoparquet(path, layer, projjson)
         return
     import pyogrio
-    from pyogrio.errors import CRSError, DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError
 
     driver, options = _DRIVERS[form]
     names = [_SHORT.get(name, name) if form == "Shapefile" else name for name in layer.columns]
     date = os.environ.get("OGR_CURRENT_DATE", FIXED_DATE)
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": date, "OGR_SQLITE_SYNCHRONOUS": "OFF"})
+    with writing(path), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="'crs' was not provided")
+        pyogrio.raw.write(
+            path,
+            shapely.to_wkb(layer.shapes),
+            field_data=list(layer.columns.values()),
+            fields=names,
+            geometry_type=layer.kind,
+            crs=layer.crs,
+            driver=driver,
+            layer=layer.name,
+            layer_options=options,
+            dataset_options=_DATASET.get(form) if not path.exists() else None,
+            layer_metadata={ATTRIBUTION: layer.attribution} if form == "GeoPackage" and layer.attribution else None,
+        )
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Context manager that turns errors in writing a file with pyogrio into an ``OutputError``."""
+    from pyogrio.errors import CRSError, DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError
+
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="'crs' was not provided")
-            pyogrio.raw.write(
-                path,
-                shapely.to_wkb(layer.shapes),
-                field_data=list(layer.columns.values()),
-                fields=names,
-                geometry_type=layer.kind,
-                crs=layer.crs,
-                driver=driver,
-                layer=layer.name,
-                layer_options=options,
-                dataset_options=_DATASET.get(form) if not path.exists() else None,
-                layer_metadata={ATTRIBUTION: layer.attribution} if form == "GeoPackage" and layer.attribution else None,
-            )
+        yield
     except (CRSError, DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError, OSError) as error:
         reason = "No space left on device" if _is_full(path.parent) else str(error)
         raise OutputError(f"cannot write {path.name} ({reason}); make room or choose another place") from error
