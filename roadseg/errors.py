@@ -4,9 +4,13 @@ Each message is one sentence that names what is at fault and how to fix it. The 
 status 1, or 2 for a ``UsageError``. A wrong argument of an internal function is a plain ``ValueError``.
 """
 
+import errno
 import re
 from collections.abc import Sequence
 from pathlib import Path
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Numbers of the system's errors for want of room."""
 
 _LONGEST = 300
 """Most characters of a library's words, which may repeat names of any length."""

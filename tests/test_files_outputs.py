@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from roadseg.errors import OutputError
-from roadseg.files.outputs import on_their_disks, publish, write_output
+from roadseg.files.outputs import on_their_disks, publish, staging_folder, write_output
 from roadseg.files.targets import check_target
 
 
@@ -56,6 +56,16 @@ def test_a_place_that_became_unwritable_is_told(tmp_path, monkeypatch):
     with pytest.raises(OutputError, match=r"Permission denied\); choose another place"):
         publish(made, target)
     assert made.read_bytes() == b"new"
+
+
+def test_a_disk_that_fills_up_is_named_by_the_output(tmp_path):
+    """Not by a file in the hidden folder, which is gone then; other errors stay as they are."""
+    words = rf"cannot write beside {tmp_path}/roads.gpkg \(No space left on device\); make room"
+    with pytest.raises(OutputError, match=words), staging_folder(tmp_path / "roads.gpkg") as folder:
+        raise OSError(errno.ENOSPC, "No space left on device", str(folder / "nodata.bits"))
+    with pytest.raises(PermissionError), staging_folder(tmp_path / "roads.gpkg"):
+        raise PermissionError(errno.EACCES, "Permission denied")
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_full_disk_while_publishing_leaves_no_half_file(tmp_path, monkeypatch):

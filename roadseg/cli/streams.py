@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
-from roadseg.errors import without_secrets
+from roadseg.errors import DISK_FULL, without_secrets
 
 _UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Unicode categories of what steers a terminal, hides, or ends a line: controls, formats, surrogates, separators."""
@@ -44,7 +44,7 @@ def system_sentence(error: MemoryError | OSError) -> str:
         return "there is not enough memory; close other programs, or choose a smaller --block, --batch or --crop"
     what = f"{error.filename} cannot be used" if error.filename else "reading or writing failed"
     cures = {errno.ENAMETOOLONG: "give it a shorter name"}
-    cures |= dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room")
+    cures |= dict.fromkeys(DISK_FULL, "make room")
     cure = cures.get(error.errno or 0, "check it, -vv shows where")
     return f"{what} ({error.strerror or error}); {cure}"
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from roadseg.errors import OutputError
+from roadseg.errors import DISK_FULL, OutputError
 
 _STAGING = "left-by-roadseg"
 """Name of an empty file that marks a staging folder as one."""
@@ -32,7 +32,7 @@ def staging_folder(target: Path) -> Iterator[Path]:
     Raises
     ------
     OutputError
-        If it cannot be created.
+        If it cannot be created, or the disk fills up while files are written to it.
     """
     _remove_abandoned(target)
     cure = f"cannot write beside {target} ({{}}); choose another place"
@@ -45,7 +45,12 @@ def staging_folder(target: Path) -> Iterator[Path]:
             (Path(name) / _STAGING).touch()
         except OSError as error:
             raise OutputError(cure.format(error.strerror)) from error
-        yield Path(name)
+        try:
+            yield Path(name)
+        except OSError as error:
+            if error.errno not in DISK_FULL:
+                raise
+            raise OutputError(f"cannot write beside {target} ({error.strerror}); make room and try again") from error
 
 
 def _remove_abandoned(target: Path) -> None:
