@@ -176,8 +176,11 @@ def test_images_that_do_not_say_how_wide_their_pixels_are_bring_a_warning(tmp_pa
     load_other_place(AdaptSettings(dev=tiles), card, Listener(said.append, said.append))
     assert len(said) == 2
     load_ground([tiles], AdaptSettings(pixel_m=1.0), card, tmp_path / "run", Listener(said.append, said.append))
-    load_ground([folder(tmp_path / "utm", 1)], AdaptSettings(), card, tmp_path, Listener(said.append, said.append))
+    placed = folder(tmp_path / "utm", 1)
+    load_ground([placed], AdaptSettings(), card, tmp_path, Listener(said.append, said.append))
     assert len(said) == 2
+    load_ground([placed], AdaptSettings(pixel_m=0.3), card, tmp_path, Listener(said.append, said.append))
+    assert said[2:] == ["--gsd 0.3 changes nothing: all images say how wide their pixels are"]
 
 
 def test_the_place_that_is_only_scored_is_read_with_the_bands_asked_for(tmp_path: Path) -> None:
@@ -235,6 +238,15 @@ def test_fine_images_are_read_at_twice_their_pixel_size(
         original = find_original(settings).reading_at(found, asked, Listener())
         assert (original.card.gsd_m, original.card.finest_gsd_m) == (read_at, None)
     assert typical_pixel_m([tiles], AdaptSettings()) is None
+
+
+def test_pixels_that_suit_no_image_are_not_the_images_fault(tmp_path: Path) -> None:
+    original = find_original(AdaptSettings(start="compact"))
+    with pytest.raises(TrainingError, match=r"--model-gsd 0\.2 asks for far finer pixels than the images have, 1 m"):
+        original.reading_at(1.0, 0.2, Listener())
+    card = replace(original.card, gsd_m=50.0)
+    with pytest.raises(TrainingError, match=r"at 50 m per pixel no tile .* choose a smaller --model-gsd"):
+        load_ground([folder(tmp_path, 1)], AdaptSettings(), card, tmp_path / "run", Listener())
 
 
 def test_what_reading_finer_costs_is_said_against_what_predict_reads_such_images_at() -> None:

@@ -113,8 +113,10 @@ def load_ground(
     opened = open_for_model(list(parts), bands=card.bands, chosen=settings.bands, listener=listener)
     sized = [tile.with_pixel_size(settings.pixel_m) for tile in opened]
     warn_of_unknown_sizes(sized, card.gsd_m, "--gsd", listener)
+    if settings.pixel_m and settings.dev is None and all(tile.pixel_m for tile in opened):
+        listener.warn(f"--gsd {settings.pixel_m:g} changes nothing: all images say how wide their pixels are")
     scenes = {tile.pair: tile.grid for tile in opened}
-    tiles = _inside_aoi(at_gsd(sized, card.gsd_m), aoi)
+    tiles = _inside_aoi(at_gsd(sized, card.gsd_m, "--model-gsd"), aoi)
     plots = tuple(read_plots(_candidates(tiles, scenes, parts, settings.seed)))
     if not any((plot.label == 1).any() for plot in plots):
         where = settings.labels.name if settings.labels else "the masks"

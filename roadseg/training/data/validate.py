@@ -154,8 +154,15 @@ def gsd_range_of(tiles: Sequence[_Sized]) -> tuple[float, float] | None:
     return (min(sizes), max(sizes)) if sizes else None
 
 
-def at_gsd(tiles: Sequence[FileTile], gsd_m: float | None) -> list[FileTile]:
+def at_gsd(tiles: Sequence[FileTile], gsd_m: float | None, option: str = "--gsd") -> list[FileTile]:
     """Return tiles that are read at a ground resolution; those within 15 % of it are not resampled.
+
+    Parameters
+    ----------
+    tiles, gsd_m
+        The tiles, and metres per pixel; None reads them as they are.
+    option
+        The option that gives the resolution, for messages.
 
     Raises
     ------
@@ -170,7 +177,8 @@ def at_gsd(tiles: Sequence[FileTile], gsd_m: float | None) -> list[FileTile]:
     largest = max((max(tile.shape) * tile.pixel_m / gsd_m for tile in tiles if tile.pixel_m), default=_LEAST_PX)
     if largest < _LEAST_PX <= max(before, default=0):
         raise TrainingError(
-            f"at {gsd_m:g} m per pixel no tile is more than {max(1, round(largest))} px across; choose a smaller --gsd"
+            f"at {gsd_m:g} m per pixel no tile is more than {max(1, round(largest))} px across; "
+            f"choose a smaller {option}"
         )
     files, found = OpenFiles(), []
     for tile in tiles:
