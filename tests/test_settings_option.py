@@ -55,6 +55,7 @@ def test_keywords_follow_from_flags():
         ("range", "1,2.5", "pair", (1.0, 2.5)),
         ("slack", 2, "slack", 2.0),
         ("slack", "2.5m", "slack", "2.5m"),
+        ("slack", "3", "slack", 3.0),
         ("files", "a.tif", "files", (Path("a.tif"),)),
         ("files", [Path("a.tif"), "b.tif"], "files", (Path("a.tif"), Path("b.tif"))),
         ("place", "a/b", "place", Path("a/b")),

@@ -8,6 +8,7 @@ public functions and configuration files check values here, with the same senten
 import keyword
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -178,6 +179,9 @@ def fitted(value: Any, kind: Any, option: Option, name: str) -> Any:
     """
     kinds = get_args(kind) if get_origin(kind) in {Union, UnionType} else (kind,)
     value = _without_numpy(value)
+    if {float, str} <= set(kinds) and isinstance(value, str):  # the command line has only texts for those
+        with suppress(ValueError):
+            value = float(value)
     if value is None and NoneType in kinds:
         return None
     if value == "" and NoneType in kinds:
