@@ -336,7 +336,7 @@ def test_it_does_not_go_on_under_other_settings(draw, out, change, name):
     with pytest.raises(DeviceError):
         run(scene, out, engine=Stops(16))
     before = names_in(out.with_name("roads.tif.partial"))
-    with pytest.raises(OutputError, match=f"another .*{name}.*; repeat that command .* or add --overwrite"):
+    with pytest.raises(OutputError, match=f"differs in its .*{name}.*; repeat that command .* or add --overwrite"):
         run(scene, out, **change)
     assert names_in(out.with_name("roads.tif.partial")) == before
     assert run(scene, out, overwrite=True, **change).blocks_resumed == 0
@@ -347,10 +347,10 @@ def test_it_does_not_go_on_with_a_scene_that_changed_nor_with_another_model(draw
     scene = draw(110, 250)
     with pytest.raises(DeviceError):
         run(scene, out, engine=Stops(16))
-    with pytest.raises(OutputError, match="another device or precision"):
+    with pytest.raises(OutputError, match="differs in its device, precision or --tta"):
         run(scene, out, engine=Placed())
     os.utime(scene, (1, 1))
-    with pytest.raises(OutputError, match="another scene size or date"):
+    with pytest.raises(OutputError, match="its scene size or date"):
         run(scene, out)
 
 
@@ -361,7 +361,7 @@ def test_a_tile_that_changed_is_noticed_through_its_mosaic(draw, tmp_path, out):
     with pytest.raises(DeviceError):
         run(mosaic, out, engine=Stops(16))
     os.utime(tile, (1, 1))
-    with pytest.raises(OutputError, match="another scene size or date"):
+    with pytest.raises(OutputError, match="its scene size or date"):
         run(mosaic, out)
 
 

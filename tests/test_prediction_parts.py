@@ -140,7 +140,7 @@ def test_nobody_starts_over_while_parts_are_at_work(scene, out):
         for share in ((1, 2), None):
             with pytest.raises(OutputError, match="at work on"):
                 run(scene, out, share, threshold=0.3, overwrite=True)
-        with pytest.raises(OutputError, match="another threshold"):
+        with pytest.raises(OutputError, match="its threshold"):
             run(scene, out, (1, 2), threshold=0.3)
         assert names_in(partial_folder(out)) == blocks
     assert run(scene, out, (1, 2), threshold=0.3, overwrite=True).blocks_resumed == 0
@@ -184,7 +184,7 @@ def test_a_scene_that_changes_fails_the_part_and_its_blocks_are_refused(scene, o
 
     with pytest.raises(SceneError, match="changed while it was read; stop the other parts"):
         run(scene, out, (0, 2), engine=Edits())
-    with pytest.raises(OutputError, match="another scene size or date"):
+    with pytest.raises(OutputError, match="its scene size or date"):
         run(scene, out)
 
 

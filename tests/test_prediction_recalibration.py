@@ -95,7 +95,7 @@ def test_blocks_of_another_recalibration_are_refused(scene, monkeypatch):
         patch.setattr(module, "write_rasters", stop)
         with pytest.raises(OutputError, match="stopped"):
             predict(scene, "roads.tif", model=model_of(Constant(0.6), sure_share=0.6))
-    with pytest.raises(OutputError, match="left by a run with another recalibration"):
+    with pytest.raises(OutputError, match="left by a run that differs in its recalibration"):
         predict(scene, "roads.tif", model=model_of(Constant(0.6)))
 
 

@@ -118,7 +118,7 @@ def test_blocks_are_kept_and_added_up(target):
 
 def test_blocks_of_other_settings_are_refused_by_name(target):
     Partial(target, {"scene": "a", "bands": (1, 2), "same": 1}).put(PROBABILITY, *block(0, 0))
-    with pytest.raises(OutputError, match=r"another bands, scene; repeat that command .* --overwrite"):
+    with pytest.raises(OutputError, match=r"its bands, scene; repeat that command .* --overwrite"):
         Partial(target, {"scene": "b", "bands": (2, 1), "same": 1})
     assert Partial(target, {"scene": "a", "bands": (1, 2), "same": 1}).block_count() == 1
 

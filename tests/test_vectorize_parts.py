@@ -120,7 +120,7 @@ def test_areas_are_shared_too(raster, tmp_path, out, simplify):
     with pytest.raises(StoppedError):
         run(raster, out, "2/3", stopping(2 * BLOCKS + 5), **options)
     assert 0 < finished(out, "corners") < BLOCKS
-    with pytest.raises(OutputError, match="left by a run with another geometry"):
+    with pytest.raises(OutputError, match="left by a run that differs in its geometry"):
         run(raster, out)
     assert run(raster, out, "1/3", **options).blocks_missing == 0
     assert run(raster, out, **options).blocks_resumed == BLOCKS
@@ -298,7 +298,7 @@ def test_blocks_of_other_settings_are_refused_or_replaced(raster, tmp_path, out,
         run(raster, out, "1/3", stopping(5))
     left = names_in(partial_folder(out))
     for part in ("2/3", None):
-        with pytest.raises(OutputError, match=f"left by a run with another .*{differs}.*add --overwrite"):
+        with pytest.raises(OutputError, match=f"left by a run that differs in its .*{differs}.*add --overwrite"):
             run(raster, out, part, **change)
     assert names_in(partial_folder(out)) == left
     assert run(raster, out, "2/3", overwrite=True, **change).blocks_resumed == 0
@@ -338,7 +338,7 @@ def test_a_raster_that_changes_fails_the_part_and_its_blocks_are_refused(raster,
 
     with pytest.raises(SceneError, match="changed while it was read; stop the other parts"):
         run(raster, out, "1/2", Listener(advance=edit))
-    with pytest.raises(OutputError, match="another raster size or date"):
+    with pytest.raises(OutputError, match="its raster size or date"):
         run(raster, out)
 
 

@@ -25,7 +25,7 @@ from roadseg.cli.terminal import (
     usage,
     usage_errors,
 )
-from roadseg.errors import RoadsegError
+from roadseg.errors import RoadsegError, counted
 from roadseg.progress import Listener
 from roadseg.settings import BatchSettings, EngineSettings, MachineSettings, PredictOutputs, PredictSettings
 from roadseg.settings.option import as_options, declared, from_options
@@ -136,7 +136,7 @@ def predict(
             write_summary(batch.summary, run.results, run.skipped, failed)
         if len(jobs) > 1:
             before = f", {len(run.skipped)} of them before" if run.skipped else ""
-            listener.report(f"{len(own) - len(failed)} of {len(own)} scenes done{before}")
+            listener.report(f"{len(own) - len(failed)} of {counted(len(own), 'scene')} done{before}")
         elif run.skipped:
             listener.report(f"{run.skipped[0]} was done before; --overwrite predicts it again")
         fail_for(failed, len(own), "scenes", quiet=quiet)

@@ -40,7 +40,7 @@ def fingerprint(
         "GSD": [scene.grid_model.height, scene.grid_model.width],
         "area": [asdict(plan.area.window), _hash(settings.aoi.read_bytes()) if settings.aoi else None],
         "model": model.card.hash or model.card.name,
-        "device or precision": model.engine.numerics,
+        "device, precision or --tta": model.engine.numerics,
         "scales": [settings.scale, *settings.other_scales],
         "overlap": settings.overlap_px,
         "block size": plan.layout.core_px,

@@ -83,7 +83,7 @@ class Partial:
                 return
             if self.block_count() and not start_over:
                 raise OutputError(
-                    f"{self.folder} was left by a run with another {', '.join(differing)}; "
+                    f"{self.folder} was left by a run that differs in its {', '.join(differing)}; "
                     "repeat that command to finish it, or add --overwrite to start again"
                 )
             self.discard()
