@@ -89,7 +89,8 @@ def describe_card(card: ModelCard) -> list[tuple[str, str]]:
 def _sure(card: ModelCard) -> str:
     if card.sure_share is None:
         return ""
-    return f"of {card.sure_share:.0%} of the roads it finds; where of fewer, predict raises probabilities"
+    sure = f"of {card.sure_share:.0%} of the roads it finds ({card.sure_from:.3f} and more)"
+    return f"{sure}; where of fewer, predict raises probabilities"
 
 
 def describe_recipe(card: ModelCard) -> list[tuple[str, str]]:

@@ -142,7 +142,9 @@ def test_how_fine_scenes_are_read_is_shown_where_they_are() -> None:
 
 def test_how_sure_a_model_is_at_home_is_shown_where_it_is_known() -> None:
     lines = dict(describe_card(ModelCard(name="drawn", sure_share=0.5712)))
-    assert lines["sure at home"] == "of 57% of the roads it finds; where of fewer, predict raises probabilities"
+    assert lines["sure at home"] == (
+        "of 57% of the roads it finds (0.950 and more); where of fewer, predict raises probabilities"
+    )
     assert "sure at home" not in dict(describe_card(ModelCard(name="drawn")))
 
 

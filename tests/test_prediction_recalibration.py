@@ -9,11 +9,12 @@ from engines import Constant, Identity, model_of
 from worlds import NORTH_UP, picture, write_raster
 
 from roadseg.errors import OutputError
+from roadseg.model.card import Sureness
 from roadseg.predict import predict
 from roadseg.prediction import recalibration
 from roadseg.prediction.recalibration import becomes_half, recalibrated
 from roadseg.progress import Listener
-from roadseg.raster.encoding import sure_share
+from roadseg.training.sureness import sureness
 from roadseg.windows import Block, Window
 
 
@@ -30,7 +31,7 @@ def written(path="roads.tif"):
 
 @pytest.mark.parametrize(
     ("share", "half"),
-    [(1.0, 0.5), (0.25, 0.5), (0.175, 1 / (1 + (0.85 / 0.15) ** 0.5)), (0.1, 0.15), (0.0, 0.15)],
+    [(1.0, 0.5), (0.15, 0.5), (0.0875, 1 / (1 + (0.83 / 0.17) ** 0.5)), (0.025, 0.17), (0.0, 0.17)],
 )
 def test_the_less_sure_the_lower_the_probability_that_becomes_a_half(share, half):
     assert becomes_half(share, 0.5) == pytest.approx(half, abs=5e-4)
@@ -53,14 +54,14 @@ def test_logits_move_by_one_amount_and_those_of_ground_stay_low(dtype):
 
 
 @pytest.mark.parametrize(
-    ("answer", "raised"), [(0.6, 0.6 * 0.85 / (0.6 * 0.85 + 0.4 * 0.15)), (0.96, 0.96), (0.25, 0.25)]
+    ("answer", "raised"), [(0.6, 0.6 * 0.83 / (0.6 * 0.83 + 0.4 * 0.17)), (0.96, 0.96), (0.25, 0.25)]
 )
 def test_unsure_models_are_raised_and_others_are_not(scene, answer, raised):
     done = predict(scene, "roads.tif", model=model_of(Constant(answer), sure_share=0.6), mask="mask.tif")
     levels, tags = written()
     assert set(np.unique(levels)) == {round(254 * raised)} or abs(levels - 254 * raised).max() <= 1
-    assert done.recalibrated == (0.15 if answer == 0.6 else 0.5)
-    assert tags.get("ROADSEG_RECALIBRATED") == ("0.15" if answer == 0.6 else None)
+    assert done.recalibrated == (0.17 if answer == 0.6 else 0.5)
+    assert tags.get("ROADSEG_RECALIBRATED") == ("0.17" if answer == 0.6 else None)
     assert (written("mask.tif")[0] == (answer > 0.5)).all()
 
 
@@ -134,7 +135,7 @@ def test_every_output_is_of_the_raised_probability(scene):
         assert raised > written()[0][levels < 255].mean() + 5
 
 
-@pytest.mark.parametrize(("rows", "half"), [(300, 0.15), (4, 0.21), (2, 0.4), (1, 0.5)])
+@pytest.mark.parametrize(("rows", "half"), [(300, 0.17), (8, 0.29), (4, 0.46), (1, 0.5)])
 def test_where_hardly_any_road_is_found_little_is_changed(tmp_path, monkeypatch, rows, half):
     monkeypatch.chdir(tmp_path)
     values = np.full((3, 3000, 600), 20, np.uint8)
@@ -165,8 +166,15 @@ def test_where_the_model_is_far_from_sure_it_warns(scene):
     assert told in "\n".join(reports)
 
 
-def test_too_little_road_tells_nothing():
+@pytest.mark.parametrize(("sure_from", "half"), [(0.95, 0.5), (0.97, 0.17)])
+def test_the_card_says_from_which_probability_a_pixel_surely_is_road(scene, sure_from, half):
+    model = model_of(Constant(0.96), sure_share=0.6, sure_from=sure_from)
+    assert predict(scene, "roads.tif", model=model).recalibrated == half
+
+
+def test_sure_is_the_fifth_of_possible_roads_a_model_is_surest_of():
     counts = np.zeros(256, np.int64)
-    counts[76], counts[77], counts[241], counts[242], counts[255] = 50, 2, 1, 1, 70
-    assert sure_share(counts) == 0.25
-    assert sure_share(np.zeros(256, np.int64)) is None
+    counts[76], counts[77], counts[100], counts[200], counts[201], counts[255] = 50, 5, 2, 1, 2, 70
+    assert sureness(counts) == Sureness(200 / 254 + 1 / 254, 0.2)
+    assert sureness(np.full(256, 7)) == Sureness(219 / 254, 36 / 178)
+    assert sureness(np.zeros(256, np.int64)) is None

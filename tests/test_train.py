@@ -90,6 +90,8 @@ def test_trains_scores_and_predicts(data: Path, tmp_path: Path) -> None:
     assert card.recipe["steps"] == 4
     assert summary.dev is not None
     assert card.threshold == summary.dev.threshold
+    assert (card.sure_share, card.sure_from) == (summary.dev.sure_share, summary.dev.sure_from)
+    assert card.sure_share is not None
     figures = {m.name: m.value for m in card.measurements}
     assert figures["relaxed F1"] == summary.dev.relaxed_f1
     assert figures["calibration error"] <= figures["calibration error before"]

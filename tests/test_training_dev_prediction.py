@@ -10,7 +10,7 @@ from affine import Affine
 from engines import Identity
 from worlds import write_raster
 
-from roadseg.model.card import ModelCard
+from roadseg.model.card import ModelCard, Sureness
 from roadseg.predict import predict
 from roadseg.prediction.engines.engine import LoadedModel
 from roadseg.progress import Listener
@@ -80,9 +80,9 @@ def test_probabilities_are_raised_as_by_predict(area: DevArea, tmp_path: Path, g
         file.write(file.read() // 3 * 2)
     model = LoadedModel(Brightness(), ModelCard("m", mean=Brightness.mean, gsd_m=gsd_m, sure_share=0.6))
     done = predict(area.tile.pair.image, tmp_path / "roads.tif", model=model, overlap=32)
-    half = half_in_scene([predict_tile(area, Brightness(), card=reads_at(gsd_m))], 0.6)
-    assert half == done.recalibrated == 0.15
-    tile = predict_tile(area, Brightness(), card=reads_at(gsd_m), half=0.15)
+    half = half_in_scene([predict_tile(area, Brightness(), card=reads_at(gsd_m))], Sureness(0.95, 0.6))
+    assert half == done.recalibrated == 0.17
+    tile = predict_tile(area, Brightness(), card=reads_at(gsd_m), half=0.17)
     with rasterio.open(tmp_path / "roads.tif") as file:
         levels = file.read(1)
     found = quantize(tile.probability, tile.valid)
@@ -108,8 +108,8 @@ def test_much_finer_tiles_are_read_as_by_predict(area: DevArea, tmp_path: Path) 
 
 def test_sure_models_and_those_that_find_no_roads_are_not_raised(area: DevArea) -> None:
     sure = predict_tile(area, Brightness())
-    assert half_in_scene([replace(sure, probability=sure.probability * 1.15)], 0.6) == 0.5
-    assert half_in_scene([replace(sure, probability=sure.probability / 4)], 0.6) == 0.5
+    assert half_in_scene([replace(sure, probability=sure.probability * 1.15)], Sureness(0.95, 0.6)) == 0.5
+    assert half_in_scene([replace(sure, probability=sure.probability / 4)], Sureness(0.95, 0.6)) == 0.5
 
 
 def test_a_resolution_of_their_own_costs_the_networks_no_score(area: DevArea) -> None:

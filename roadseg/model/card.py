@@ -18,6 +18,9 @@ from roadseg.errors import ModelError
 FORMAT = 1
 """Version of the card's layout; files with a higher version need a newer roadseg."""
 
+MAYBE_ROAD = 0.3
+"""Probability from which a pixel may be road to a model."""
+
 METADATA_KEY = "roadseg"
 
 _HEADER_LIMIT = 100_000_000
@@ -47,6 +50,22 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class Sureness:
+    """How sure a model is of its roads on its dev tiles.
+
+    Parameters
+    ----------
+    threshold
+        Probability from which a pixel surely is road.
+    share
+        Share of the pixels that may be road (``MAYBE_ROAD``) that surely is.
+    """
+
+    threshold: float
+    share: float
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """What a model is, which input it needs, and how accurate it is.
 
@@ -70,8 +89,8 @@ class ModelCard:
         Probability from which a pixel is road.
     temperature, bias
         Calibration: probability = sigmoid(logit / temperature + bias).
-    sure_share
-        Of the pixels that are road to it (0.5) on its dev tiles, the share that surely is (0.9); None if not known.
+    sure_share, sure_from
+        How sure it is of its roads on its dev tiles, see ``Sureness``; None if not known.
     training_data, licence, attribution
         Training data, and their terms of use.
     recipe
@@ -99,6 +118,7 @@ class ModelCard:
     temperature: float = 1.0
     bias: float = 0.0
     sure_share: float | None = None
+    sure_from: float = 0.95
     training_data: str = ""
     licence: str = ""
     attribution: str = ""
@@ -110,6 +130,11 @@ class ModelCard:
     created: str = ""
     architecture: str = "ResUNet"
     format: int = FORMAT
+
+    @property
+    def sureness(self) -> Sureness | None:
+        """How sure it is of its roads on its dev tiles; None if not known."""
+        return None if self.sure_share is None else Sureness(self.sure_from, self.sure_share)
 
     def to_json(self) -> str:
         """Return the card as JSON; bytes of file names that are not UTF-8 become question marks."""
@@ -167,6 +192,7 @@ def _impossible(card: ModelCard) -> str:
         "temperature": _is_number(card.temperature, 1 / _LARGEST, _LARGEST),
         "bias": _is_number(card.bias, -_LARGEST, _LARGEST),
         "sure_share": card.sure_share is None or _is_number(card.sure_share, 0, 1),
+        "sure_from": _is_number(card.sure_from, 0, 1),
         "recipe": isinstance(card.recipe, dict),
         "measurements": all(_is_measurement(one) for one in card.measurements),
     }

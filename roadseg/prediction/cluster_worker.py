@@ -140,7 +140,8 @@ def _predict(job: SceneJob, number: int) -> Files | None:
         with work.predicting:
             (block,) = predict_each([pixels], plan.layout, engines_of(work.model.engine)[0], plan.stored_as)
         del pixels
-        files = [(name, b"".join(data)) for name, data in block_files(plan.predicted, block, plan.threshold)]
+        stored = block_files(plan.predicted, block, plan.threshold, sure_from=plan.sure_from)
+        files = [(name, b"".join(data)) for name, data in stored]
     if not work.shared:
         return files
     if not token.exists():

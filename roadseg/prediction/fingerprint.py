@@ -48,7 +48,7 @@ def fingerprint(
         "grid": settings.grid,
         "outputs": [product.name for product in (*plan.written, *([plan.spread] if plan.spread else []))],
         "threshold": plan.threshold,
-        "recalibration": plan.sure_at_home,
+        "recalibration": plan.sure_at_home and asdict(plan.sure_at_home),
     }
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roadseg.errors import SceneError, counted
+from roadseg.model.card import MAYBE_ROAD
 from roadseg.prediction.block import predict_each
 from roadseg.prediction.engines.engine import Engine
 from roadseg.prediction.engines.group import on_each
@@ -26,7 +27,7 @@ from roadseg.prediction.reader import BlockReader
 from roadseg.prediction.writer import BlockWriter
 from roadseg.progress import Listener
 from roadseg.raster.block_file import block_data, block_name
-from roadseg.raster.encoding import MAYBE_ROAD, SURELY_ROAD, Product, count_road, encode, threshold_mask
+from roadseg.raster.encoding import Product, count_road, encode, threshold_mask
 from roadseg.raster.partial import Partial
 from roadseg.raster.regrid import RegriddedRaster
 from roadseg.raster.scene import Scene
@@ -106,7 +107,7 @@ def map_blocks(
     """
 
     def store(block: Block) -> None:
-        store_block(partial, plan.predicted, finish(block), plan.threshold, judged=block)
+        store_block(partial, plan.predicted, finish(block), plan.threshold, sure_from=plan.sure_from, judged=block)
         on_stored(block.window)
 
     try:
@@ -200,15 +201,26 @@ def join_predicted(plan: ScenePlan, partial: Partial, product: Product | None = 
 
 
 def store_block(
-    partial: Partial, products: Sequence[Product], block: Block, threshold: float, *, judged: Block | None = None
+    partial: Partial,
+    products: Sequence[Product],
+    block: Block,
+    threshold: float,
+    *,
+    sure_from: float | None = None,
+    judged: Block | None = None,
 ) -> None:
     """Store a block; see ``block_files``."""
-    for name, data in block_files(products, block, threshold, judged=judged):
+    for name, data in block_files(products, block, threshold, sure_from=sure_from, judged=judged):
         partial.put_file(name, *data)
 
 
 def block_files(
-    products: Sequence[Product], block: Block, threshold: float, *, judged: Block | None = None
+    products: Sequence[Product],
+    block: Block,
+    threshold: float,
+    *,
+    sure_from: float | None = None,
+    judged: Block | None = None,
 ) -> Iterator[tuple[str, list[bytes]]]:
     """Yield the names and contents, in parts, of a block's files: the probability, and the mask if there is one.
 
@@ -220,14 +232,18 @@ def block_files(
         Probabilities (height, width), as bytes or as float32.
     threshold
         Probability from which a pixel is road.
+    sure_from
+        Probability from which a pixel surely is road, by which recalibration judges how sure the model is; with None
+        nothing is counted for it.
     judged
-        What one view of several gave, by which recalibration judges how sure the model is; None takes the block.
+        What one view of several gave, which is judged instead of the block.
     """
     values = _stored(block, products[0])
-    known, road, maybe, sure = count_road(values, threshold, MAYBE_ROAD, SURELY_ROAD)
-    if judged is not None and judged is not block:
-        _, maybe, sure = count_road(_stored(judged, products[0]), MAYBE_ROAD, SURELY_ROAD)
-    counts = {KNOWN: known, ROAD: road, MAYBE: maybe, SURE: sure}
+    known, road = count_road(values, threshold)
+    counts = {KNOWN: known, ROAD: road}
+    if sure_from is not None:
+        judged_values = values if judged is None or judged is block else _stored(judged, products[0])
+        _, counts[MAYBE], counts[SURE] = count_road(judged_values, MAYBE_ROAD, sure_from)
     for product in products:
         data = threshold_mask(values, threshold) if product.colours else values
         yield block_name(product, block.window), block_data(product, block.window, data, counts)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from roadseg.errors import ModelError, counted
-from roadseg.model.card import ModelCard
+from roadseg.model.card import ModelCard, Sureness
 from roadseg.model.likeness import unlike_training, unmarked_hole
 from roadseg.raster.area import Area, rectangle_area
 from roadseg.raster.cog_tiles import fits_tiles
@@ -52,8 +52,7 @@ class ScenePlan:
     uncertainty
         The raster of uncertainty and its path, if it is wanted.
     sure_at_home
-        Of the pixels that are road to the model, the share that surely is where it was calibrated; None leaves
-        probabilities as they are.
+        How sure the model is of its roads where it was calibrated; None leaves probabilities as they are.
     half
         The probability that is written as 0.5, see ``recalibration``.
     """
@@ -68,8 +67,13 @@ class ScenePlan:
     rasters: tuple[tuple[Product, Path], ...]
     threshold: float
     uncertainty: tuple[Product, Path] | None = None
-    sure_at_home: float | None = None
+    sure_at_home: Sureness | None = None
     half: float = 0.5
+
+    @property
+    def sure_from(self) -> float | None:
+        """The probability from which a pixel surely is road; None if that does not matter."""
+        return self.sure_at_home.threshold if self.sure_at_home else None
 
     @property
     def regrids(self) -> bool:
@@ -172,7 +176,7 @@ def plan_scene(
         rasters=tuple(rasters),
         threshold=card.threshold if settings.threshold is None else settings.threshold,
         uncertainty=(uncertainty_product(settings.dtype), outputs.uncertainty) if outputs.uncertainty else None,
-        sure_at_home=card.sure_share if settings.recalibrate else None,
+        sure_at_home=card.sureness if settings.recalibrate else None,
     )
     return plan if settings.creation else _in_tiles(plan)
 

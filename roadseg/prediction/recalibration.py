@@ -1,12 +1,12 @@
 """Recalibration: probabilities are raised in scenes where the model is unsure of the roads it finds.
 
-Of the pixels that may be road to a model (0.3), a share surely is (0.95): a quarter to two fifths at home, which is on
-the tiles it was calibrated with, and as little as a tenth of that in places unlike them. There the model does find
-roads, but below 0.5:
+Of the pixels that may be road to a model (0.3), a share surely is: a fifth at home, which is on the tiles it was
+calibrated with, as its card says from which probability a pixel surely is road (0.96 to 0.98); and as little as a tenth
+of that in places unlike them. There the model does find roads, but below 0.5:
 
-    share that is sure, of that at home     0.2 and less   …   0.5 and more
-    becomes 0.5                                     0.15   …   0.50
-    becomes 0.25                                    0.11   …   0.25
+    share that is sure, of that at home    0.05 and less   …   0.3 and more
+    becomes 0.5                                     0.17   …   0.50
+    becomes 0.25                                    0.12   …   0.25
 
 This can be told only when all blocks are predicted. They hold what the model said; where it has to be raised, blocks
 are stored once more, and the outputs are made of those. So it is the same for the whole scene, whoever predicted its
@@ -32,9 +32,9 @@ from roadseg.raster.encoding import LEVELS, NODATA, Product
 from roadseg.raster.partial import Partial
 from roadseg.windows import Block, PlannedBlock
 
-_LEAST, _MOST = 0.2, 0.5
+_LEAST, _MOST = 0.05, 0.3
 """Where the share, divided by that at home, makes most of a difference, and where it makes none."""
-_LOWEST = 0.15
+_LOWEST = 0.17
 """The probability that becomes 0.5 where the model is least sure."""
 _STEEPER, _STEEPEST = 5, 3
 """By how much logits below 0 are multiplied as the model gets less sure, and at most: ground without road stays near 0,
@@ -76,11 +76,11 @@ def recalibrate(scene: str, plan: ScenePlan, partial: Partial, listener: Listene
         return plan
     cores = [block.core for block in plan.blocks]
     known, maybe, sure = partial.totals(plan.predicted[0], cores, KNOWN, MAYBE, SURE)
-    half = becomes_half_in((known, maybe, sure), home)
+    half = becomes_half_in((known, maybe, sure), home.share)
     if half is None:
         listener.report("the model finds too few roads to tell how sure it is of them; probabilities stay as they are")
         return plan
-    shares = f"of the roads it finds here ({100 * sure / maybe:.0f} %; {100 * home:.0f} % in imagery it knows)"
+    shares = f"of the roads it finds here ({100 * sure / maybe:.0f} %; {100 * home.share:.0f} % in imagery it knows)"
     if half == 0.5:
         listener.report(f"the model is sure of enough {shares}; probabilities stay as they are")
         return plan

@@ -18,9 +18,6 @@ LEVELS = 254
 
 NODATA = 255
 
-MAYBE_ROAD, SURELY_ROAD = 0.3, 0.95
-"""Probabilities from which a pixel may be road and from which it surely is, see ``prediction.recalibration``."""
-
 ATTRIBUTION = "ROADSEG_ATTRIBUTION"
 """Tag that says whom to credit."""
 
@@ -156,18 +153,6 @@ def _lowest_reaching(threshold: float) -> int:
     """Return the lowest level of 0 to 254 that reaches a threshold; all others above do, so bytes can be compared."""
     reaching = dequantize(np.arange(LEVELS + 1, dtype=np.uint8))[0] >= np.float32(threshold)
     return LEVELS + 1 - int(np.count_nonzero(reaching))
-
-
-def sure_share(counts: NDArray[np.int64]) -> float | None:
-    """Return which share of the pixels that may be road surely is; None without any.
-
-    Parameters
-    ----------
-    counts
-        (256,) numbers of pixels by level, probability × 254; the last one is nodata.
-    """
-    maybe, sure = (int(counts[_lowest_reaching(threshold) : -1].sum()) for threshold in (MAYBE_ROAD, SURELY_ROAD))
-    return sure / maybe if maybe else None
 
 
 def byte_profile(grid: Grid) -> dict[str, Any]:

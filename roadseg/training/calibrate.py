@@ -159,6 +159,7 @@ def with_calibration(card: ModelCard, result: CalibrationResult) -> ModelCard:
         temperature=result.calibration.temperature,
         bias=result.calibration.bias,
         sure_share=result.score.sure_share if result.score else None,
+        sure_from=(result.score and result.score.sure_from) or ModelCard.sure_from,
         measurements=result.measured,
         roadseg_version=roadseg.__version__,
         created=datetime.now(UTC).date().isoformat(),

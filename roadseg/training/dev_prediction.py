@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from roadseg.model.card import ModelCard
+from roadseg.model.card import MAYBE_ROAD, ModelCard, Sureness
 from roadseg.prediction.block import predict_block
 from roadseg.prediction.engines.torch import TorchEngine
 from roadseg.prediction.recalibration import becomes_half_in, recalibrated
-from roadseg.raster.encoding import MAYBE_ROAD, SURELY_ROAD, count_road, dequantize, quantize
+from roadseg.raster.encoding import count_road, dequantize, quantize
 from roadseg.raster.grid import Grid
 from roadseg.raster.regrid import needed_window, regrid
 from roadseg.raster.scene import Scene, as_bytes
@@ -142,7 +142,7 @@ def predict_tile(
     return DevTile(area, *regrid(block.values, block.valid, area.window, grid, own), label)
 
 
-def half_in_scene(tiles: Iterable[DevTile], sure_at_home: float) -> float:
+def half_in_scene(tiles: Iterable[DevTile], sure_at_home: Sureness) -> float:
     """Return which probability ``predict`` would make 0.5 in a scene; 0.5 also where it finds too few roads to tell.
 
     Parameters
@@ -154,8 +154,8 @@ def half_in_scene(tiles: Iterable[DevTile], sure_at_home: float) -> float:
     """
     counts = np.zeros(3, np.int64)
     for tile in tiles:
-        counts += count_road(quantize(tile.probability, tile.valid), MAYBE_ROAD, SURELY_ROAD)
-    half = becomes_half_in(counts.tolist(), sure_at_home)
+        counts += count_road(quantize(tile.probability, tile.valid), MAYBE_ROAD, sure_at_home.threshold)
+    half = becomes_half_in(counts.tolist(), sure_at_home.share)
     return 0.5 if half is None else half
 
 

@@ -35,7 +35,7 @@ from roadseg.metrics.pixels import (
 )
 from roadseg.model.card import ModelCard
 from roadseg.prediction.engines.torch import TorchEngine
-from roadseg.raster.encoding import quantize, sure_share
+from roadseg.raster.encoding import quantize
 from roadseg.settings import CalibrationGoal
 from roadseg.training.data.file_tiles import DevArea
 from roadseg.training.data.pairs import TilePair
@@ -43,6 +43,7 @@ from roadseg.training.dev_prediction import DevTile, KeptPredictions, predict_ti
 from roadseg.training.domains import DomainCounts, DomainScore, domain_scores, shared_calibration
 from roadseg.training.figures import TileSample
 from roadseg.training.shifts import SHIFTS, Shift
+from roadseg.training.sureness import sureness
 
 Bytes = NDArray[np.uint8]
 Sum = Callable[[NDArray[np.int64]], NDArray[np.int64]]
@@ -73,8 +74,8 @@ class DevScore:
         Expected calibration error, see ``expected_error``.
     tiles
         Number of tiles scored.
-    sure_share
-        Of the pixels that are road, the share that surely is; None without any, see ``recalibration``.
+    sure_share, sure_from
+        How sure the model is of its roads, see ``Sureness``; None without any.
     """
 
     break_even: float
@@ -88,6 +89,7 @@ class DevScore:
     calibration_error: float
     tiles: int
     sure_share: float | None = None
+    sure_from: float | None = None
 
     def in_words(self) -> str:
         """Return the scores as a sentence."""
@@ -282,6 +284,7 @@ class DevScorer:
         if even is None or best is None:
             raise TrainingError("the dev tiles hold no road to score against; choose other ones")
         level = best if threshold is None else level_of(threshold)
+        sure = sureness(counts.pixels)
         return DevScore(
             break_even=float((loose.precision[even] + loose.recall[even]) / 2),
             relaxed_f1=float(loose.f1[level]),
@@ -293,5 +296,6 @@ class DevScorer:
             best_f1=float(loose.f1[best]),
             calibration_error=expected_error(counts),
             tiles=len(self.areas),
-            sure_share=sure_share(counts.pixels),
+            sure_share=sure.share if sure else None,
+            sure_from=sure.threshold if sure else None,
         )

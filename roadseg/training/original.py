@@ -118,7 +118,7 @@ class Original:
         judged
             Ground of the same scenes to judge by how sure the model is there.
         """
-        at_home = self.card.sure_share
+        at_home = self.card.sureness
 
         @cache
         def half_in(scene: TilePair) -> float:
