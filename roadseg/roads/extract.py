@@ -38,7 +38,7 @@ from roadseg.roads.pixel_graph import PixelGraph
 from roadseg.roads.repair.repair import RepairLimits, repair
 from roadseg.settings import VectorizeSettings
 
-LOW_SHARE = 0.9
+LOW_SHARE = 0.95
 """Default of the low threshold, as a share of the threshold."""
 
 DEFAULT_THRESHOLD = 0.5

@@ -34,7 +34,7 @@ class VectorizeSettings:
         float | None,
         Option(
             "--low",
-            "Probability that it must keep everywhere; by default 0.9 of the threshold.",
+            "Probability that it must keep everywhere; by default 0.95 of the threshold.",
             "Roads",
             "P",
             min=0,
