@@ -271,6 +271,6 @@ def test_a_cluster_on_this_machine(tmp_path, scene, model_file):
     words = ["predict", scene, "-o", "roads.tif", "--model", model_file, "--block", "224", "--device", "cpu"]
     done = roadseg(*words, "--dask", "local", "--workers", 2, cwd=tmp_path, timeout=300)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
-    assert "Dask, 2 worker(s): " in done.stderr
+    assert "Dask, 2 workers: " in done.stderr
     assert [line for line in done.stderr.splitlines() if not line.startswith("roadseg: ")] == []
     assert read_band(tmp_path / "roads.tif").shape == (300, 400)
