@@ -140,7 +140,7 @@ def count_pixels(
 
 def exact(counts: PixelCounts) -> PixelRatios:
     """Return precision, recall, F1 and IoU of the road class, pixel against pixel."""
-    true_positive, predicted = _at_least(counts.road), _at_least(counts.pixels)
+    true_positive, predicted = at_least(counts.road), at_least(counts.pixels)
     labelled = true_positive[0]
     return PixelRatios(
         precision=_ratio(true_positive, predicted),
@@ -152,8 +152,8 @@ def exact(counts: PixelCounts) -> PixelRatios:
 
 def relaxed(counts: PixelCounts) -> PixelRatios:
     """Return relaxed precision, recall and F1; ``iou`` is NaN, it has no relaxed form."""
-    near, found = _at_least(counts.near), _at_least(counts.found)
-    precision, recall = _ratio(near, _at_least(counts.pixels)), _ratio(found, found[0])
+    near, found = at_least(counts.near), at_least(counts.found)
+    precision, recall = _ratio(near, at_least(counts.pixels)), _ratio(found, found[0])
     p, r = np.nan_to_num(precision), np.nan_to_num(recall)
     f1 = np.where(p + r > 0, _ratio(2 * p * r, p + r), 0.0)
     undefined = np.isnan(precision) & np.isnan(recall)
@@ -249,7 +249,7 @@ def _histogram(values: Bytes, mask: Bytes) -> Counts:
     return counts.ravel().astype(np.int64)
 
 
-def _at_least(histogram: Counts) -> Counts:
+def at_least(histogram: Counts) -> Counts:
     """Return the counts at or above each value."""
     return histogram[::-1].cumsum()[::-1]
 

@@ -1,8 +1,8 @@
 """Recalibration: probabilities are raised in scenes where the model is unsure of the roads it finds.
 
 Of the pixels that may be road to a model (0.3), a share surely is: a fifth at home, which is on the tiles it was
-calibrated with, as its card says from which probability a pixel surely is road (0.96 to 0.98); and as little as a tenth
-of that in places unlike them. There the model does find roads, but below 0.5:
+calibrated with, as its card says from which probability a pixel surely is road (0.980 and 0.988 for the bundled ones);
+and a tenth of that or less in places unlike them. There the model does find roads, but below 0.5:
 
     share that is sure, of that at home    0.05 and less   …   0.3 and more
     becomes 0.5                                     0.17   …   0.50

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from roadseg.metrics.pixels import FULL, level_of
+from roadseg.metrics.pixels import FULL, at_least, level_of
 from roadseg.model.card import MAYBE_ROAD, Sureness
 
 _SHARE = 0.2
@@ -20,7 +20,7 @@ def sureness(counts: NDArray[np.int64]) -> Sureness | None:
         (256,) numbers of pixels by level, probability × 254; the last one is nodata.
     """
     lowest = level_of(MAYBE_ROAD)
-    reaching = np.cumsum(counts[FULL : lowest - 1 : -1])[::-1]
+    reaching = at_least(counts[: FULL + 1])[lowest:]
     if not reaching[0]:
         return None
     shares = reaching / reaching[0]
