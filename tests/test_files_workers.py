@@ -3,6 +3,7 @@
 import itertools
 import operator
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -80,6 +81,23 @@ def test_a_worker_that_is_killed_says_so(given_away):
         pool._others[0]._process.kill()
         with pytest.raises(RoadsegError, match="a worker process was killed, maybe for lack of memory; use fewer"):
             list(pool.map(process_of, itertools.repeat(None, 1000)))
+
+
+@pytest.mark.parametrize("source", [None, "script.py"])
+def test_a_script_that_workers_cannot_import_is_told_how_to_be(tmp_path, source):
+    """Each worker imports it: from stdin there is nothing to import, and without a guard it would start workers."""
+    code = (
+        "import itertools, operator\n"
+        "from roadseg.files.workers import WorkerPool\n"
+        "with WorkerPool(1, 2) as pool:\n"
+        "    all(pool.map(operator.add, itertools.count(1)))\n"
+    )
+    if source:
+        (tmp_path / source).write_text(code)
+    command = [sys.executable, source or "-"]
+    run = subprocess.run(command, check=False, input=code, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert run.returncode == 1
+    assert run.stderr.strip().endswith('do its work below if __name__ == "__main__":')
 
 
 class Unsendable:

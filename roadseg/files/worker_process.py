@@ -15,7 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from importlib import import_module
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import ForkingPickler
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -23,6 +23,9 @@ from typing import Any, TypeVar
 from roadseg.errors import RoadsegError
 
 Result = TypeVar("Result")
+
+_PATIENCE_S = 2.0
+"""How long a process may take to end after it has closed its pipe."""
 
 
 class WorkerProcess:
@@ -101,7 +104,7 @@ class WorkerProcess:
             try:
                 is_result, value = self._pipe.recv()
             except (EOFError, OSError):
-                self._end(RoadsegError("a worker process was killed, maybe for lack of memory; use fewer --workers"))
+                self._end(self._why_it_ended())
                 return
             except Exception as error:  # noqa: BLE001  (it cannot be unpickled)
                 is_result, value = False, error
@@ -110,6 +113,15 @@ class WorkerProcess:
                 answer.set_result(value)
             else:
                 answer.set_exception(value)
+
+    def _why_it_ended(self) -> RoadsegError:
+        wait([self._process.sentinel], _PATIENCE_S)
+        if self._process.exitcode == 1:  # Python could not import the script that started this process
+            return RoadsegError(
+                "a worker process could not start, see its error above; a script that asks for several workers must "
+                'be a file, and do its work below if __name__ == "__main__":'
+            )
+        return RoadsegError("a worker process was killed, maybe for lack of memory; use fewer --workers")
 
     def _end(self, error: Exception) -> None:
         with self._lock:
