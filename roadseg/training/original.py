@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 
-from roadseg.errors import TrainingError
 from roadseg.metrics.calibration import Calibration
 from roadseg.model.card import ModelCard, find_model, read_card
 from roadseg.model.device import choose_device
@@ -15,11 +14,12 @@ from roadseg.model.resunet import ResUNet
 from roadseg.model.weights import load_model
 from roadseg.prediction.engines.torch import TorchEngine
 from roadseg.progress import Listener
-from roadseg.raster.scene_settings import COARSEST, gsd_to_read_at
+from roadseg.raster.scene_settings import gsd_to_read_at
 from roadseg.settings import AdaptSettings, TrainSettings
 from roadseg.training.calibrate import engine_of
 from roadseg.training.data.file_tiles import DevArea
 from roadseg.training.data.pairs import TilePair
+from roadseg.training.data.validate import check_fineness
 from roadseg.training.dev_prediction import DevTile, KeptPredictions, half_in_scene
 from roadseg.training.dev_score import DevScorer
 from roadseg.training.initial import initial_model
@@ -73,11 +73,8 @@ class Original:
         TrainingError
             If the images are far coarser than what was asked for.
         """
-        if wanted_m and pixel_m and pixel_m > COARSEST * wanted_m:
-            raise TrainingError(
-                f"--model-gsd {wanted_m:g} asks for far finer pixels than the images have, {pixel_m:.3g} m; "
-                "give metres per pixel to read at"
-            )
+        if wanted_m:
+            check_fineness(wanted_m, pixel_m, "--model-gsd", "read")
         own_m = self.before.gsd_m
         now_m = gsd_to_read_at(pixel_m, own_m, self.before.finest_gsd_m)
         gsd_m = wanted_m or gsd_to_read_at(pixel_m, own_m, _FINEST * own_m)

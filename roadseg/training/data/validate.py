@@ -107,11 +107,7 @@ def shared_gsd(tiles: Sequence[_Sized], given: float | None) -> float:
     """
     sized = sorted((tile.pixel_m, tile.name) for tile in tiles if tile.pixel_m)
     if given:
-        if sized and sized[0][0] > COARSEST * given:
-            raise TrainingError(
-                f"--gsd {given:g} asks for far finer pixels than the images have, {sized[0][0]:.3g} m at best; "
-                "give metres per pixel to train at"
-            )
+        check_fineness(given, sized[0][0] if sized else None, "--gsd", "train")
         return given
     if not sized:
         raise TrainingError("no tile says its pixel size; give it with --gsd, in metres")
@@ -123,6 +119,28 @@ def shared_gsd(tiles: Sequence[_Sized], given: float | None) -> float:
             "resample all to one size with --gsd, in metres"
         )
     return round(middle, 3)
+
+
+def check_fineness(wanted_m: float, pixel_m: float | None, option: str, verb: str) -> None:
+    """Check that images are not to be read far finer than they are.
+
+    Parameters
+    ----------
+    wanted_m, pixel_m
+        Metres per pixel to read at, and of the images, if known.
+    option, verb
+        The option that gives them and what for, for the message.
+
+    Raises
+    ------
+    TrainingError
+        If they are.
+    """
+    if pixel_m and pixel_m > COARSEST * wanted_m:
+        raise TrainingError(
+            f"{option} {wanted_m:g} asks for far finer pixels than the images have, {pixel_m:.3g} m; "
+            f"give metres per pixel to {verb} at"
+        )
 
 
 def warn_of_unknown_sizes(tiles: Sequence[_Sized], gsd_m: float, option: str, listener: Listener) -> None:
