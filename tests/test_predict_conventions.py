@@ -40,10 +40,28 @@ def test_creation_options_change_the_file_and_not_the_pixels(run):
         assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
 
 
-@pytest.mark.parametrize("option", ["COMPRESS=JPEG", "COMPRESS", "TILING_SCHEME=GoogleMapsCompatible", "LEVEL=99", ""])
-def test_options_that_would_change_pixels_or_mean_nothing_are_refused(run, option):
-    with pytest.raises(UsageError, match=r"--co must be KEY=VALUE with one of BIGTIFF, .* and a lossless value, not '"):
-        run(co=[option])
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("TILING_SCHEME=GoogleMapsCompatible", "must be KEY=VALUE with one of BIGTIFF, .*, STATISTICS, not 'TILING_S"),
+        ("", "must be KEY=VALUE with one of BIGTIFF, .*, STATISTICS, not ''$"),
+        ("COMPRESS=JPEG", "COMPRESS must be NONE or LZW or DEFLATE or LZMA or ZSTD, not 'JPEG'$"),
+        ("COMPRESS", "COMPRESS must be NONE or .*, not ''$"),
+        ("level=99", "LEVEL must be a whole number from 1 to 22, not '99'$"),
+        ("NUM_THREADS=0", "NUM_THREADS must be ALL_CPUS or a whole number from 1 on, not '0'$"),
+        ("PREDICTOR=FLOATING_POINT", "PREDICTOR=FLOATING_POINT is for float32 alone; give --dtype float32 and no"),
+    ],
+)
+def test_options_that_would_change_pixels_or_mean_nothing_are_named(run, option, words):
+    with pytest.raises(UsageError, match=f"^--co {words}"):
+        run(co=["STATISTICS=YES", option])
+    assert not list(Path().glob("*.partial"))
+
+
+def test_a_mask_has_no_floats_to_predict(run):
+    with pytest.raises(UsageError, match="--co PREDICTOR=FLOATING_POINT is for float32 alone"):
+        run(co=["PREDICTOR=FLOATING_POINT"], dtype="float32", mask="mask.tif")
+    run(co=["PREDICTOR=FLOATING_POINT"], dtype="float32")
 
 
 def test_the_box_may_have_a_crs_of_its_own(run):

@@ -38,7 +38,7 @@ class Option:
     min, max
         Smallest and largest number allowed; a largest needs a smallest.
     rule
-        Further check of a value: what it must be and whether it is.
+        Further check of a value: what it must be and whether it is; it may raise a ``UsageError`` that says more.
     alias
         Second name on the command line.
     """

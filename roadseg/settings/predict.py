@@ -1,12 +1,12 @@
 """Options of ``roadseg predict``, and of the device that every network runs on."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, TypedDict
 
 from roadseg.errors import UsageError
+from roadseg.settings.creation import CREATION, predicts_floats
 from roadseg.settings.option import Option
 from roadseg.settings.parts import MACHINES, PART, share_of
 
@@ -22,29 +22,6 @@ SCALES = (
     "different numbers from 0.25 to 4 separated by commas",
     lambda scales: all(0.25 <= scale <= 4 for scale in scales) and len(set(scales)) == len(scales) > 0,
 )
-
-_CREATION = {
-    "BIGTIFF": r"YES|NO|IF_NEEDED|IF_SAFER",
-    "BLOCKSIZE": r"128|256|512|1024|2048|4096",
-    "COMPRESS": r"NONE|LZW|DEFLATE|LZMA|ZSTD",
-    "LEVEL": r"[1-9]|1\d|2[0-2]",
-    "NUM_THREADS": r"ALL_CPUS|[1-9]\d*",
-    "OVERVIEWS": r"AUTO|NONE",
-    "OVERVIEW_COMPRESS": r"AUTO|NONE|LZW|DEFLATE|LZMA|ZSTD",
-    "OVERVIEW_RESAMPLING": r"NEAREST|AVERAGE|BILINEAR|CUBIC|CUBICSPLINE|LANCZOS|MODE|RMS",
-    "PREDICTOR": r"YES|NO|STANDARD|FLOATING_POINT",
-    "SPARSE_OK": r"YES|NO|TRUE|FALSE",
-    "STATISTICS": r"AUTO|YES|NO",
-}
-"""Creation options that change how a raster is stored; those that change its pixels or its grid are left out."""
-
-
-def _are_creation_options(options: Sequence[str]) -> bool:
-    pairs = [option.upper().partition("=") for option in options]
-    return all(key in _CREATION and re.fullmatch(_CREATION[key], value) for key, _, value in pairs)
-
-
-CREATION = (f"KEY=VALUE with one of {', '.join(_CREATION)} and a lossless value", _are_creation_options)
 
 
 @dataclass(frozen=True)
@@ -264,13 +241,17 @@ class PredictOutputs:
 
 
 def check_views(outputs: PredictOutputs, settings: PredictSettings, *, shared: bool) -> None:
-    """Refuse what needs predictions of the whole scene before the first block where they cannot be had.
+    """Refuse what needs predictions of the whole scene before the first block, or float32, where these cannot be had.
 
     Raises
     ------
     UsageError
-        If the work is shared.
+        If the work is shared, or a raster is to have a predictor of other pixels than its own.
     """
+    if predicts_floats(settings.creation) and (outputs.mask or settings.dtype != "float32"):
+        raise UsageError(
+            "--co PREDICTOR=FLOATING_POINT is for float32 alone; give --dtype float32 and no --mask, or leave it out"
+        )
     several = [
         ("--scales with several values", settings.other_scales),
         ("--uncertainty", outputs.uncertainty),
