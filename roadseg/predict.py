@@ -254,7 +254,7 @@ def predict_scene(
             if settings.style:
                 finished += write_styles(outputs, partial)
             if outputs.preview:
-                finished.append((draw_preview(scene, plan, partial), outputs.preview))
+                finished.append((draw_preview(scene, plan, partial, outputs.preview), outputs.preview))
             if outputs.vector:
                 raster = probability_on_model_grid(scene, plan, partial)
                 finished += write_network(raster, partial.folder, outputs.vector, listener, model.card.attribution)

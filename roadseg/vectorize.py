@@ -169,7 +169,7 @@ def vectorize_raster(
             if outputs:
                 staged = stage_vectors(roads, outputs, settings.crs, folder, attribution=plan.raster.attribution)
                 if outputs.preview and backdrop:
-                    staged.append((_preview(roads, backdrop, folder), outputs.preview))
+                    staged.append((_preview(roads, backdrop, folder, outputs.preview), outputs.preview))
                 _publish(staged, lock, left)
     return _result(roads, plan, outputs, resumed=resumed, seconds=round(time.monotonic() - started, 3))
 
@@ -225,13 +225,13 @@ def _backdrop(raster: ProbabilityRaster, outputs: VectorOutputs) -> "Backdrop | 
     return open_backdrop(raster, outputs.image)
 
 
-def _preview(roads: Roads, backdrop: "Backdrop", folder: Path) -> Path:
+def _preview(roads: Roads, backdrop: "Backdrop", folder: Path, target: Path) -> Path:
     """Draw the roads; return the path of the PNG."""
     from roadseg.raster.picture import write_picture
     from roadseg.roads.preview import draw_roads
 
     picture = folder / "preview.png"
-    write_picture(picture, draw_roads(roads, backdrop))
+    write_picture(target, draw_roads(roads, backdrop), staged=picture)
     return picture
 
 

@@ -1,6 +1,8 @@
 """The functions promised to stay: named and defaulted as the command line, silent, with a result and our errors."""
 
+import errno
 import inspect
+import os
 import re
 from pathlib import Path
 from types import NoneType
@@ -250,6 +252,31 @@ def test_importing_roadseg_loads_nothing_heavy():
 @pytest.mark.parametrize("module", MODULES)
 def test_modules_name_what_stays(module):
     assert all(hasattr(module, name) for name in module.__all__)
+
+
+def test_a_disk_that_is_full_for_pictures_names_them_as_the_user_did(draw, model_file, tmp_path, monkeypatch):
+    raster, scene = write_levels(tmp_path / "t.tif", draw_t()), draw()
+    roads = vectorize(raster, tmp_path / "t.gpkg").outputs["vector"]
+    write = roadseg.files.outputs.write_atomically
+
+    def fill_up(path, *data):
+        if path.suffix in {".png", ".geojson"}:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(path, *data)
+
+    monkeypatch.setattr(roadseg.files.outputs, "write_atomically", fill_up)
+    runs = (
+        ("a.png", lambda path: predict(scene, tmp_path / "r.tif", model=model_file, device="cpu", preview=path)),
+        ("b.png", lambda path: vectorize(raster, tmp_path / "r.gpkg", preview=path)),
+        ("c.geojson", lambda path: vectorize(raster, tmp_path / "r.gpkg", osm=path)),
+        ("d.png", lambda path: compare(roads, roads, tmp_path / "r.gpkg", preview=path)),
+        ("e.geojson", lambda path: compare(roads, roads, tmp_path / "r.gpkg", osm=path)),
+    )
+    for name, run in runs:
+        words = rf"^cannot write {tmp_path}/{name} \(No space left on device\); choose another place$"
+        with pytest.raises(OutputError, match=words):
+            run(tmp_path / name)
+    assert not {"r.tif", "r.gpkg"} & set(names_in(tmp_path))
 
 
 def test_what_is_no_name_is_said_to_be_none(tmp_path):

@@ -168,8 +168,15 @@ def as_utf8(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-def write_output(target: Path, data: bytes) -> None:
+def write_output(target: Path, data: bytes, *, staged: Path | None = None) -> None:
     """Write a file that a user asked for; a link stays, and the file it leads to is replaced.
+
+    Parameters
+    ----------
+    target, data
+        The file, by which a message names it, and what it is to hold.
+    staged
+        Where it is written instead, until it is published.
 
     Raises
     ------
@@ -177,7 +184,7 @@ def write_output(target: Path, data: bytes) -> None:
         If it cannot be written.
     """
     try:
-        write_atomically(behind_links(target), data)
+        write_atomically(behind_links(staged or target), data)
     except OSError as error:
         raise OutputError(f"cannot write {target} ({error.strerror}); choose another place") from error
 

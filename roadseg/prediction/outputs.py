@@ -67,16 +67,17 @@ def write_styles(outputs: PredictOutputs, partial: Partial) -> Finished:
     return finished
 
 
-def draw_preview(scene: Scene, plan: ScenePlan, partial: Partial) -> Path:
+def draw_preview(scene: Scene, plan: ScenePlan, partial: Partial, target: Path) -> Path:
     """Draw the roads of the finished probability raster over the scene; return the path of the PNG."""
     from roadseg.raster.picture import overlay, preview_size, read_reduced, write_picture
 
     height, width = preview_size(plan.area_out.height, plan.area_out.width)
     probability, _ = read_reduced(_cog(partial, plan.written[0]), height, width)
     rgb = scene.picture(plan.area.window, height, width)
-    picture = partial.folder / "preview.png"
-    write_picture(picture, overlay(rgb, probability, threshold=plan.threshold, reduction=plan.area_out.width / width))
-    return picture
+    path = partial.folder / "preview.png"
+    picture = overlay(rgb, probability, threshold=plan.threshold, reduction=plan.area_out.width / width)
+    write_picture(target, picture, staged=path)
+    return path
 
 
 def probability_on_model_grid(scene: Scene, plan: ScenePlan, partial: Partial) -> ProbabilityRaster:

@@ -162,15 +162,15 @@ def draw_areas(rgb: Bytes, vertices: Floats, starts: NDArray[np.int64]) -> Bytes
     return _finished(picture)
 
 
-def write_picture(path: Path, rgb: Bytes) -> None:
-    """Write (3, height, width) uint8 as a PNG.
+def write_picture(target: Path, rgb: Bytes, *, staged: Path | None = None) -> None:
+    """Write (3, height, width) uint8 as a PNG, or as a staged file that is to become it.
 
     Raises
     ------
     OutputError
         If it cannot be written.
     """
-    write_output(path, as_png(rgb))
+    write_output(target, as_png(rgb), staged=staged)
 
 
 def as_png(rgb: Bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Creation options of GDAL's COG driver: those that change how a raster is stored, but neither its pixels nor its grid."""
+"""Creation options of GDAL's COG driver that change how a raster is stored, but neither its pixels nor its grid."""
 
 import re
 from collections.abc import Sequence

@@ -183,7 +183,8 @@ def stage_vectors(
         staged += [(file, target.with_name(file.name)) for file in files_of(path)]
     if outputs.osm and isinstance(roads, RoadNetwork):
         path = folder / "osm.geojson"
-        write_output(path, osm_of_layer(replace(road_layer(roads, ROADS), attribution=attribution)))
+        layer = replace(road_layer(roads, ROADS), attribution=attribution)
+        write_output(outputs.osm, osm_of_layer(layer), staged=path)
         staged.append((path, outputs.osm))
     return staged
 
@@ -267,6 +268,6 @@ def publish_layers(
         finished = []
         for number, (target, data) in enumerate(others.items()):
             staged = folder / f"{number}{target.suffix}"
-            write_output(staged, data)
+            write_output(target, data, staged=staged)
             finished.append((staged, target))
         publish_together([*finished, (folder / output.name, output)])
