@@ -1,5 +1,6 @@
 """ONNX Runtime and OpenVINO give PyTorch's probabilities, and engines are chosen by stated rules."""
 
+import os
 import sys
 
 import numpy as np
@@ -203,3 +204,37 @@ def test_a_damaged_graph_is_one_sentence(name, damage, model_file, tmp_path):
     path.write_bytes(model.SerializeToString())
     with pytest.raises(ModelError, match=r"the ONNX model (cannot be run|answers) .*; export it again with"):
         answers(name, path, [windows(2)])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes are forked here")
+@pytest.mark.parametrize("engine", ["torch", *GRAPH_ENGINES])
+def test_a_forked_process_does_not_wait_for_threads_it_has_not(draw, model_file, engine, tmp_path):
+    """It predicts; where the library cannot, a sentence says so."""
+    scene = str(draw(70, 90))
+    code = f"""
+import multiprocessing, os, warnings
+from roadseg.errors import DeviceError
+from roadseg.predict import load_model, predict
+
+def again():
+    try:
+        predict({scene!r}, {str(tmp_path / "b.tif")!r}, model=model)
+    except DeviceError as error:
+        print(error, flush=True)
+
+warnings.simplefilter("ignore")  # newer Pythons warn of forks beside threads
+model = load_model({str(model_file)!r}, engine={engine!r}, device="cpu")
+predict({scene!r}, {str(tmp_path / "a.tif")!r}, model=model)
+child = multiprocessing.get_context("fork").Process(target=again)
+child.start()
+child.join(20)
+print(child.exitcode)
+os.kill(child.pid, 9) if child.is_alive() else None
+"""
+    said = run_python(code).strip().splitlines()
+    assert said[-1] == "0"
+    sentence = "OpenVINO cannot be used in a process forked from one that used it; start processes with spawn "
+    if engine == "openvino":
+        assert said[0].startswith(sentence)
+    else:
+        assert (tmp_path / "b.tif").exists()

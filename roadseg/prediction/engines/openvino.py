@@ -6,9 +6,9 @@ on one window, and much faster on processors that are busy otherwise. The next w
 blended meanwhile.
 """
 
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -81,6 +81,7 @@ class OpenVinoEngine:
 
     def _answers(self, batches: Iterable[Array]) -> Iterator[Array]:
         """Keep as many batches in work as there are streams before the first one is handed out."""
+        _core()  # refuses processes forked since
         idle: list[Any] = [self._model.create_infer_request() for _ in range(self._requests)]
         busy: deque[tuple[Any, Array]] = deque()
         for windows in batches:
@@ -102,19 +103,31 @@ def _answer(request: Any, windows: Array) -> Array:
         return probability_of_road(request.get_output_tensor(0).data, windows).copy()
 
 
-@cache
+_CORES: dict[int, Any] = {}
+"""OpenVINO's runtime, by the process that started it."""
+
+
 def _core() -> Any:
     """Return OpenVINO's runtime, one for the whole process.
 
     Each runtime gives the thread a stack for signals of its own and takes it away again when it goes: of two, the one
     that goes last would leave a stack that the other one freed, and the next Ctrl-C would end Python by SIGSEGV.
+    A forked process has a copy without its threads, which would be waited for without end.
     """
+    own = os.getpid()
+    if own in _CORES:
+        return _CORES[own]
+    if _CORES:
+        raise DeviceError(
+            "OpenVINO cannot be used in a process forked from one that used it; start processes with spawn instead of "
+            "fork, or choose --engine torch"
+        )
     switch_off_telemetry()
     try:
         import openvino
     except ImportError as error:
         raise DeviceError("OpenVINO is not installed; pip install 'roadseg[openvino]' adds it") from error
-    return openvino.Core()
+    return _CORES.setdefault(own, openvino.Core())
 
 
 def _compiled(graph: bytes, precision: str, threads: int) -> Any:

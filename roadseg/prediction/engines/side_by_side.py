@@ -7,6 +7,7 @@
 That is faster, above all on processors that are busy otherwise, and the answers do not depend on how many there are.
 """
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -41,14 +42,24 @@ class SideBySide:
         count = thread_count()
         self.batches = min(count, _MOST)
         self.threads = count // self.batches
-        self._pool = ThreadPoolExecutor(self.batches, "roadseg-batch", initializer=prepare, initargs=(self.threads,))
+        self._prepare = prepare
+        self._pools: dict[int, ThreadPoolExecutor] = {}
 
     def __call__(self, function: Callable[[Given], Found], batches: Iterable[Given]) -> Iterator[Found]:
         """Yield the answers of a function for all batches, in order; one batch more than needed is ready to start."""
-        busy: deque[Future[Found]] = deque()
+        pool, busy = self._pool(), deque[Future[Found]]()
         for batch in batches:
-            busy.append(self._pool.submit(function, batch))
+            busy.append(pool.submit(function, batch))
             if len(busy) > self.batches:
                 yield busy.popleft().result()
         while busy:
             yield busy.popleft().result()
+
+    def _pool(self) -> ThreadPoolExecutor:
+        """Return the threads of this process; a forked one has a pool without its threads, and would wait for ever."""
+        found = self._pools.get(os.getpid())
+        if found is None:
+            given = (self.threads,)
+            made = ThreadPoolExecutor(self.batches, "roadseg-batch", initializer=self._prepare, initargs=given)
+            found = self._pools.setdefault(os.getpid(), made)
+        return found
