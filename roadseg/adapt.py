@@ -5,6 +5,7 @@ the scenes, bring rough labels onto the roads, keep ground apart, score the mode
 again, and if it has become better, let it learn from the ground kept apart, too, and write it.
 """
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +18,7 @@ from roadseg.files.targets import MODEL, check_extension, check_target
 from roadseg.progress import Listener
 from roadseg.settings import AdaptOptions, AdaptSettings, CardTexts, DataSettings, TrainSettings
 from roadseg.settings.data import check_labels
-from roadseg.settings.option import check_keywords, from_options
+from roadseg.settings.option import AnyPath, check_keywords, from_options
 from roadseg.training.adaptation import (
     blended,
     calibrated,
@@ -86,8 +87,8 @@ class AdaptResult:
 
 
 def adapt(
-    data: str | Path | Sequence[str | Path],
-    output: str | Path,
+    data: AnyPath | Sequence[AnyPath],
+    output: AnyPath,
     *,
     listener: Listener | None = None,
     **options: Unpack[AdaptOptions],
@@ -115,7 +116,7 @@ def adapt(
     check_keywords("adapt", options, AdaptOptions)
     settings, texts, target = from_options(AdaptSettings, options), from_options(CardTexts, options), Path(output)
     check_labels(settings)
-    named = [data] if isinstance(data, str | Path) else data
+    named = [data] if isinstance(data, str | os.PathLike) else data
     if not named:
         raise UsageError("adapt needs scenes with --labels, or folders or CSV files of images and masks")
     texts = replace(texts, name=texts.name or target.name.removesuffix(".safetensors"))

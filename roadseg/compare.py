@@ -24,7 +24,7 @@ from roadseg.roads.files.layers import VectorLayer
 from roadseg.roads.files.osm import check_osm_name
 from roadseg.roads.files.outputs import check_layers_target, check_preview, osm_of_layer, publish_layers
 from roadseg.settings import CompareOptions, CompareSettings
-from roadseg.settings.option import check_keywords, from_options
+from roadseg.settings.option import AnyPath, check_keywords, from_options
 
 __all__ = ["CompareResult", "compare"]
 
@@ -81,9 +81,9 @@ class CompareResult:
 
 
 def compare(
-    roads: str | Path,
-    reference: str | Path,
-    output: str | Path,
+    roads: AnyPath,
+    reference: AnyPath,
+    output: AnyPath,
     *,
     listener: Listener | None = None,
     **options: Unpack[CompareOptions],

@@ -19,7 +19,7 @@ from roadseg.evaluation.scores import Scores
 from roadseg.progress import Listener
 from roadseg.settings import EvaluateOptions, EvaluateOutputs, EvaluateSettings
 from roadseg.settings.evaluate import check_combinations
-from roadseg.settings.option import check_keywords, from_options
+from roadseg.settings.option import AnyPath, check_keywords, from_options
 
 __all__ = ["EvaluateResult", "Scores", "evaluate", "number"]
 
@@ -42,8 +42,8 @@ class EvaluateResult:
 
 
 def evaluate(
-    prediction: str | Path,
-    truth: str | Path,
+    prediction: AnyPath,
+    truth: AnyPath,
     *,
     command: str = "",
     listener: Listener | None = None,

@@ -6,6 +6,7 @@ weights, build the graph, check it by running it, write it whole.
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,7 +24,7 @@ from roadseg.model.stac_mlm import mlm_item
 from roadseg.model.stored_weights import read_weights
 from roadseg.progress import Listener
 from roadseg.settings import EngineSettings, ExportOptions, ExportSettings
-from roadseg.settings.option import check_keywords, from_options
+from roadseg.settings.option import AnyPath, check_keywords, from_options
 
 __all__ = ["ExportResult", "export"]
 
@@ -67,8 +68,8 @@ class ExportResult:
 
 
 def export(
-    model: str | Path | None,
-    output: str | Path,
+    model: AnyPath | None,
+    output: AnyPath,
     *,
     listener: Listener | None = None,
     **options: Unpack[ExportOptions],
@@ -98,7 +99,7 @@ def export(
     """
     check_keywords("export", options, ExportOptions)
     settings, listener = from_options(ExportSettings, options), listener or Listener()
-    output, path = Path(output), find_model(str(model) if model is not None else None)
+    output, path = Path(output), find_model(os.fspath(model) if model is not None else None)
     check_target(output, overwrite=settings.overwrite, inputs=[path])
     with locked([output]):
         check_target(output, overwrite=settings.overwrite, inputs=[path])

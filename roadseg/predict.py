@@ -49,7 +49,7 @@ from roadseg.settings import (
     PredictOutputs,
     PredictSettings,
 )
-from roadseg.settings.option import check_keywords, from_options, offered
+from roadseg.settings.option import AnyPath, check_keywords, from_options, offered
 from roadseg.settings.predict import check_combinations, check_machines, check_views
 
 __all__ = ["LoadedModel", "PredictResult", "load_model", "predict"]
@@ -89,7 +89,7 @@ class PredictResult:
         return {**asdict(self), "outputs": {name: str(path) for name, path in self.outputs.items()}}
 
 
-def load_model(model: str | Path | None = None, **options: Unpack[EngineOptions]) -> LoadedModel:
+def load_model(model: AnyPath | None = None, **options: Unpack[EngineOptions]) -> LoadedModel:
     """Load a model onto a device, to predict many scenes with.
 
     Parameters
@@ -107,14 +107,14 @@ def load_model(model: str | Path | None = None, **options: Unpack[EngineOptions]
         If an option has a value it cannot have.
     """
     check_keywords("load_model", options, EngineOptions)
-    return load(None if model is None else str(model), from_options(EngineSettings, options))
+    return load(None if model is None else os.fspath(model), from_options(EngineSettings, options))
 
 
 def predict(
-    scene: str | Path,
-    output: str | Path,
+    scene: AnyPath,
+    output: AnyPath,
     *,
-    model: str | Path | LoadedModel | None = None,
+    model: AnyPath | LoadedModel | None = None,
     command: str = "",
     listener: Listener | None = None,
     **options: Unpack[PredictOptions],
@@ -158,7 +158,7 @@ def predict(
 
 @contextmanager
 def ready_model(
-    model: str | Path | LoadedModel | None, machines: MachineSettings, **options: Unpack[EngineOptions]
+    model: AnyPath | LoadedModel | None, machines: MachineSettings, **options: Unpack[EngineOptions]
 ) -> Iterator[LoadedModel]:
     """Context manager that loads a model, here or on the workers of a cluster.
 
@@ -186,7 +186,7 @@ def ready_model(
     elif machines.dask:
         from roadseg.prediction.cluster import cluster_model
 
-        name = None if model is None else str(model)
+        name = None if model is None else os.fspath(model)
         with cluster_model(name, from_options(EngineSettings, options), machines) as remote:
             yield remote
     else:

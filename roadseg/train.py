@@ -20,7 +20,7 @@ from roadseg.model.device import choose_device, choose_precision
 from roadseg.model.weights import as_stored
 from roadseg.progress import Listener
 from roadseg.settings import CardTexts, DataSettings, RecipeSettings, TrainOptions, TrainSettings
-from roadseg.settings.option import check_keywords, from_options
+from roadseg.settings.option import AnyPath, check_keywords, from_options
 from roadseg.training.calibrate import calibrate_and_score, with_calibration
 from roadseg.training.calibrate_only import calibrate_model
 from roadseg.training.card import card_of_run
@@ -41,8 +41,8 @@ __all__ = ["TrainResult", "train"]
 
 
 def train(
-    data: str | Path | Sequence[str | Path] | None,
-    output: str | Path,
+    data: AnyPath | Sequence[AnyPath] | None,
+    output: AnyPath,
     *,
     listener: Listener | None = None,
     **options: Unpack[TrainOptions],

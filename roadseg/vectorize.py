@@ -31,7 +31,7 @@ from roadseg.roads.files.write import SUFFIX_OF, SUFFIXES
 from roadseg.roads.mask.shared_passes import SharedBlocks
 from roadseg.roads.network import Roads
 from roadseg.settings import VectorFormat, VectorizeOptions, VectorizeSettings, VectorOutputs
-from roadseg.settings.option import check_keywords, from_options, refuse_options
+from roadseg.settings.option import AnyPath, check_keywords, from_options, refuse_options
 from roadseg.settings.vectorize import check_combinations
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ class VectorizeResult:
 
 
 def vectorize(
-    raster: str | Path | Sequence[str | Path],
-    output: str | Path | None = None,
+    raster: AnyPath | Sequence[AnyPath],
+    output: AnyPath | None = None,
     *,
     listener: Listener | None = None,
     **options: Unpack[VectorizeOptions],
@@ -125,7 +125,7 @@ def vectorize(
 
 
 def vectorize_raster(
-    raster: str | Path | Sequence[str | Path],
+    raster: AnyPath | Sequence[AnyPath],
     outputs: VectorOutputs | None = None,
     settings: VectorizeSettings | None = None,
     *,

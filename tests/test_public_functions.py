@@ -1,5 +1,6 @@
 """The functions promised to stay: named and defaulted as the command line, silent, with a result and our errors."""
 
+import copy
 import errno
 import inspect
 import os
@@ -26,8 +27,9 @@ from roadseg import settings
 from roadseg.adapt import adapt
 from roadseg.cli import app
 from roadseg.compare import compare
-from roadseg.errors import ModelError, OutputError, SceneError, UsageError
+from roadseg.errors import ModelError, OutputError, SceneError, TrainingError, UsageError
 from roadseg.evaluate import evaluate
+from roadseg.export import export
 from roadseg.predict import load_model, predict
 from roadseg.roads.network import RoadNetwork
 from roadseg.settings.option import offered
@@ -71,7 +73,7 @@ def as_text(kind, *, given=False):
     text = str(kind).replace("pathlib._local.", "pathlib.")
     if given:
         text = re.sub(r"tuple\[([\w.]+), \.\.\.\]", r"collections.abc.Sequence[\1]", text)
-        text = text.replace("pathlib.Path", "str | pathlib.Path")
+        text = text.replace("pathlib.Path", "str | os.PathLike[str]")
     return text
 
 
@@ -83,7 +85,8 @@ def test_options_have_the_types_of_their_fields(verb):
     hints = get_type_hints(options)
     assert set(hints) == set(declared)
     for name, one in declared.items():
-        assert as_text(hints[name]) == as_text(one.type, given=True), name
+        kind = Path | None if name in {"from_", "model"} else one.type  # a model's file, or its name
+        assert as_text(hints[name]) == as_text(kind, given=True), name
     assert set(get_type_hints(settings.EngineOptions)) == set(offered(settings.EngineSettings))
 
 
@@ -214,6 +217,19 @@ def test_vectorize_returns_the_network_and_writes_if_asked(tmp_path, capfd):
         vectorize(raster, preview="p.png")
 
 
+@pytest.mark.parametrize("as_", ["lines", "polygons"])
+def test_roads_are_compared_by_what_they_hold(as_, tmp_path):
+    one = write_levels(tmp_path / "one.tif", draw_t())
+    other = write_levels(tmp_path / "other.tif", draw_t()[::-1])
+    mask = write_levels(tmp_path / "mask.tif", (draw_t() > 0).astype(np.uint8), scale=None)
+    for raster in (one, mask):  # a mask has no probabilities, which are NaN then
+        assert vectorize(raster, as_=as_).roads == vectorize(raster, as_=as_).roads
+    found = vectorize(one, as_=as_)
+    assert found == copy.deepcopy(found)
+    assert found.roads != vectorize(other, as_=as_).roads
+    assert found.roads != 3
+
+
 def test_vectorize_takes_whatever_gdal_opens(tmp_path):
     raster = write_levels(tmp_path / "t.tif", draw_t())
     assert len(vectorize(f"vrt://{raster}?bands=1").roads) == 3
@@ -252,6 +268,37 @@ def test_importing_roadseg_loads_nothing_heavy():
 @pytest.mark.parametrize("module", MODULES)
 def test_modules_name_what_stays(module):
     assert all(hasattr(module, name) for name in module.__all__)
+
+
+class Place:
+    """A path as other libraries have them, which is neither a text nor a ``Path``."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __fspath__(self):
+        return self.path
+
+
+def test_any_path_will_do(draw, model_file, tmp_path):
+    raster, truth = write_levels(tmp_path / "t.tif", draw_t()), tmp_path / "m.tif"
+    model, data = Place(model_file), make_folder(tmp_path / "data", ("a", "b"))
+    at = lambda name: Place(tmp_path / name)  # noqa: E731
+    predict(Place(draw()), at("r.tif"), model=model, mask=Place(truth), preview=at("p.png"), device="cpu")
+    vectorize([Place(raster)], at("v.gpkg"), osm=at("v.geojson"), overwrite=True)
+    evaluate(at("r.tif"), Place(truth), report=at("r.html"))
+    compare(at("v.gpkg"), at("v.gpkg"), at("c.gpkg"), preview=at("c.png"))
+    export(model, at("x.json"))
+    for start in (model, Path(model_file)):
+        train(None, at("s.safetensors"), from_=start, steps=0, dev=[Place(data)], device="cpu", overwrite=True)
+    assert {"r.tif", "m.tif", "p.png", "v.geojson", "r.html", "c.png", "x.json", "s.safetensors"} <= set(
+        names_in(tmp_path)
+    )
+    for verb in (train, adapt):
+        with pytest.raises(TrainingError, match="none does not exist"):
+            verb(at("none"), at("n.safetensors"))
+    with pytest.raises(ModelError, match=r"no model file .*none\.safetensors; give"):
+        adapt(Place(data), at("n.safetensors"), model=Path("none.safetensors"))
 
 
 def test_a_disk_that_is_full_for_pictures_names_them_as_the_user_did(draw, model_file, tmp_path, monkeypatch):

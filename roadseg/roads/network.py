@@ -4,7 +4,7 @@ A network holds arrays, not objects: an edge is a row, and its vertices are a sl
 their nodes by index, so edges that meet share the very same point.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,8 +48,8 @@ class RoadTotals:
     inferred_length: float | None = None
 
 
-@dataclass(frozen=True)
-class RoadNetwork:
+@dataclass(frozen=True, eq=False)
+class RoadNetwork:  # noqa: PLW1641 (arrays have no hash)
     """A road network on the ground.
 
     Parameters
@@ -95,6 +95,9 @@ class RoadNetwork:
 
     def __len__(self) -> int:
         return len(self.ends)
+
+    def __eq__(self, other: object) -> bool:
+        return _equal(self, other)
 
     def totals(self) -> RoadTotals:
         """Count the roads and add up their lengths."""
@@ -154,8 +157,8 @@ class RoadNetwork:
         return graph
 
 
-@dataclass(frozen=True)
-class RoadAreas:
+@dataclass(frozen=True, eq=False)
+class RoadAreas:  # noqa: PLW1641
     """Road areas on the ground, in the order of their first pixels.
 
     Parameters
@@ -178,6 +181,9 @@ class RoadAreas:
     def __len__(self) -> int:
         return len(self.polygons)
 
+    def __eq__(self, other: object) -> bool:
+        return _equal(self, other)
+
     def totals(self) -> RoadTotals:
         """Count the areas and add up their sizes."""
         components = int(self.component.max(initial=-1)) + 1
@@ -186,3 +192,13 @@ class RoadAreas:
 
 Roads = RoadNetwork | RoadAreas
 """What a raster of roads becomes."""
+
+
+def _equal(one: Roads, other: object) -> bool:
+    """Return whether roads are the same, all their arrays included; NaN is equal to NaN."""
+    if not isinstance(other, type(one)):
+        return False
+    pairs = [(getattr(one, field.name), getattr(other, field.name)) for field in fields(one)]
+    return all(
+        np.array_equal(a, b, equal_nan=a.dtype.kind == "f") if isinstance(a, np.ndarray) else a == b for a, b in pairs
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal, TypedDict
 
 from roadseg.settings.data import LabelSettings
-from roadseg.settings.option import Option
+from roadseg.settings.option import AnyPath, Option
 
 LabelQuality = Literal["auto", "exact", "rough"]
 
@@ -73,18 +73,18 @@ class AdaptSettings(LabelSettings):
 class AdaptOptions(TypedDict, total=False):
     """Keyword options of ``roadseg.adapt.adapt``; ``roadseg adapt --help`` says what each means."""
 
-    labels: str | Path | None
+    labels: AnyPath | None
     label_layer: str | None
     road_width: float | None
     width_attribute: str | None
-    width_table: str | Path | None
-    model: str | None
+    width_table: AnyPath | None
+    model: AnyPath | None
     bands: Sequence[int] | None
     gsd: float | None
     model_gsd: float | None
-    aoi: str | Path | None
+    aoi: AnyPath | None
     labels_are: LabelQuality
-    dev: str | Path | None
+    dev: AnyPath | None
     minutes: float
     steps: int
     seed: int

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypedDict
 
-from roadseg.settings.option import Option
+from roadseg.settings.option import AnyPath, Option
 
 CLASSES = ("names separated by commas", lambda text: bool(text.strip(", ")))
 
@@ -68,13 +68,13 @@ class CompareOptions(TypedDict, total=False):
     """Keyword options of ``roadseg.compare.compare``; ``roadseg compare --help`` says what each means."""
 
     classes: str | None
-    aoi: str | Path | None
+    aoi: AnyPath | None
     roads_layer: str | None
     map_layer: str | None
     threshold: float | None
     buffer: float
     angle: float
     min_length: float
-    osm: str | Path | None
-    preview: str | Path | None
+    osm: AnyPath | None
+    preview: AnyPath | None
     overwrite: bool

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal, TypedDict
 
 from roadseg.errors import UsageError
-from roadseg.settings.option import Option
+from roadseg.settings.option import AnyPath, Option
 
 Neighbourhood = Literal["square", "disk"]
 
@@ -125,6 +125,6 @@ class EvaluateOptions(TypedDict, total=False):
     buffer: float
     junction: float
     overwrite: bool
-    report: str | Path | None
-    errors: str | Path | None
-    images: str | Path | None
+    report: AnyPath | None
+    errors: AnyPath | None
+    images: AnyPath | None

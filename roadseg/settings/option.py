@@ -7,6 +7,7 @@ public functions and configuration files check values here, with the same senten
 
 import keyword
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields
@@ -18,6 +19,9 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from roadseg.errors import UsageError
 
 Settings = TypeVar("Settings")
+
+AnyPath = str | os.PathLike[str]
+"""A path in Python: a text, a ``Path``, or what stands for one."""
 
 
 @dataclass(frozen=True)
@@ -213,15 +217,17 @@ def _converted(value: Any, kind: Any) -> Any:
     if kind is float:
         return float(value) if _is_number(value) and math.isfinite(value) else None
     if kind is Path:
-        return Path(value) if isinstance(value, str | Path) else None
+        return Path(os.fspath(value)) if isinstance(value, str | os.PathLike) else None
+    if kind is str and isinstance(value, os.PathLike):  # a model may be a file or a name
+        value = os.fspath(value)
     return value if type(value) is kind else None
 
 
 def _tuple(value: Any, items: tuple[Any, ...]) -> tuple[Any, ...] | None:
     """Return a sequence, one path or word, or numbers separated by commas as a tuple of the types given."""
     kind, count = items[0], None if items[-1] is Ellipsis else len(items)
-    if isinstance(value, str | Path):
-        value = str(value).split(",") if kind in {int, float} else [value]
+    if isinstance(value, str | os.PathLike):
+        value = os.fspath(value).split(",") if kind in {int, float} else [value]
         try:
             value = [kind(part) for part in value]
         except ValueError:
@@ -241,9 +247,9 @@ _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: 
 
 def _shown(value: Any) -> str:
     """Return a value as a message shows it; lists of paths and words as they were written on the command line."""
-    if isinstance(value, Path):
-        return repr(str(value))
-    words = isinstance(value, list | tuple) and value and all(isinstance(item, Path | str) for item in value)
+    if isinstance(value, os.PathLike):
+        return repr(os.fspath(value))
+    words = isinstance(value, list | tuple) and value and all(isinstance(item, os.PathLike | str) for item in value)
     return ", ".join(map(_shown, value)) if words else repr(value)
 
 

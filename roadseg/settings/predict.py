@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypedDict
 
 from roadseg.errors import UsageError
 from roadseg.settings.creation import CREATION, predicts_floats
-from roadseg.settings.option import Option
+from roadseg.settings.option import AnyPath, Option
 from roadseg.settings.parts import MACHINES, PART, share_of
 
 EngineName = Literal["auto", "torch", "onnx", "openvino"]
@@ -295,7 +295,7 @@ class PredictOptions(EngineOptions, total=False):
     gsd: float | None
     bbox: tuple[float, float, float, float] | None
     bbox_crs: str | None
-    aoi: str | Path | None
+    aoi: AnyPath | None
     threshold: float | None
     recalibrate: bool
     dtype: PixelType
@@ -309,7 +309,7 @@ class PredictOptions(EngineOptions, total=False):
     part: str | None
     dask: str | None
     workers: int | None
-    vector: str | Path | None
-    mask: str | Path | None
-    uncertainty: str | Path | None
-    preview: str | Path | None
+    vector: AnyPath | None
+    mask: AnyPath | None
+    uncertainty: AnyPath | None
+    preview: AnyPath | None

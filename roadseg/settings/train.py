@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal, TypedDict
 
 from roadseg.settings.data import SplitUnit
-from roadseg.settings.option import Option
+from roadseg.settings.option import AnyPath, Option
 from roadseg.settings.predict import Precision
 
 Upsampling = Literal["bilinear", "nearest"]
@@ -249,25 +249,25 @@ class RecipeSettings:
 class TrainOptions(TypedDict, total=False):
     """Keyword options of ``roadseg.train.train``; ``roadseg train --help`` says what each means."""
 
-    images: Sequence[str | Path]
-    labels: str | Path | None
+    images: Sequence[AnyPath]
+    labels: AnyPath | None
     label_layer: str | None
     road_width: float | None
     width_attribute: str | None
-    width_table: str | Path | None
+    width_table: AnyPath | None
     bands: Sequence[int] | None
-    dev: Sequence[str | Path]
+    dev: Sequence[AnyPath]
     dev_fraction: float
     dev_split: SplitUnit
     dev_block: float
-    cache: str | Path | None
+    cache: AnyPath | None
     skip_unreadable: bool
     memory: float | None
     road_share: float
     gsd: float | None
     width: int
     upsample: Upsampling
-    from_: str | None
+    from_: AnyPath | None
     steps: int
     batch: int
     crop: int
@@ -286,7 +286,7 @@ class TrainOptions(TypedDict, total=False):
     licence: str
     attribution: str
     recipe: Literal["default", "paper"]
-    config: str | Path | None
+    config: AnyPath | None
     set: Sequence[str]
     device: str
     overwrite: bool

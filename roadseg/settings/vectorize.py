@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal, TypedDict
 
 from roadseg.errors import UsageError
-from roadseg.settings.option import Option, changed_flags
+from roadseg.settings.option import AnyPath, Option, changed_flags
 from roadseg.settings.parts import PART, share_of
 
 VectorFormat = Literal["GeoPackage", "FlatGeobuf", "GeoJSON", "GeoJSONSeq", "GeoParquet", "Shapefile"]
@@ -202,7 +202,7 @@ class VectorizeOptions(TypedDict, total=False):
     part: str | None
     format: VectorFormat | None
     layer: str | None
-    junctions: str | Path | None
-    osm: str | Path | None
-    preview: str | Path | None
-    image: str | Path | None
+    junctions: AnyPath | None
+    osm: AnyPath | None
+    preview: AnyPath | None
+    image: AnyPath | None

@@ -6,6 +6,7 @@ the fields of ``TrainSettings`` and a table ``[augment]``; an unknown name is re
 
 import difflib
 import json
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass, replace
@@ -16,7 +17,7 @@ from roadseg.errors import TrainingError, UsageError, shortened
 from roadseg.model.card import find_model, read_card
 from roadseg.settings import AugmentSettings, DataSettings, RecipeSettings, TrainSettings
 from roadseg.settings.data import check_labels
-from roadseg.settings.option import changed_flags, checked, declared, fitted, from_options
+from roadseg.settings.option import AnyPath, changed_flags, checked, declared, fitted, from_options
 
 DEFAULT = TrainSettings()
 """The best recipe measured: cross-entropy and Dice, Muon, flips, turns and changes of light, averaged weights."""
@@ -119,7 +120,7 @@ def _check_partners(source: DataSettings) -> None:
 
 
 def data_from_options(
-    data: str | Path | Sequence[str | Path] | None, options: Mapping[str, Any], *, needed: bool
+    data: AnyPath | Sequence[AnyPath] | None, options: Mapping[str, Any], *, needed: bool
 ) -> DataSettings:
     """Return where training data come from.
 
@@ -135,7 +136,7 @@ def data_from_options(
     UsageError
         If there are none, or two kinds of them, or options of labels without labels.
     """
-    named = [] if data is None else [data] if isinstance(data, str | Path) else data
+    named = [] if data is None else [data] if isinstance(data, str | os.PathLike) else data
     source = from_options(DataSettings, options, data=tuple(map(Path, named)))
     check_labels(source)
     _check_partners(source)
