@@ -6,7 +6,7 @@ chain for one scene.
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -250,7 +250,9 @@ def predict_scene(
                 regrid_blocks(scene, plan, partial, listener)
             known, road = partial.totals(plan.written[0], plan.blocks_out, KNOWN, ROAD)
             listener.report("writing the outputs")
-            finished = write_rasters(plan, partial, provenance(scene, plan, model.card, command), settings.creation)
+            finished = write_rasters(
+                plan, partial, provenance(scene, plan, model, settings, command), settings.creation
+            )
             if settings.style:
                 finished += write_styles(outputs, partial)
             if outputs.preview:
@@ -272,9 +274,9 @@ def predict_scene(
     )
 
 
-def is_finished(scene: str, outputs: PredictOutputs, model: LoadedModel) -> bool:
-    """Return whether all outputs of a scene exist and were made of it by this model."""
-    return are_finished(scene, outputs, model.card)
+def is_finished(scene: str, outputs: PredictOutputs, model: LoadedModel, options: Mapping[str, Any]) -> bool:
+    """Return whether all outputs of a scene exist and were made of it by this model, with these options."""
+    return are_finished(scene, outputs, model, from_options(PredictSettings, options))
 
 
 def listed_scenes(path: Path, outputs: PredictOutputs, asset: str | None) -> list[tuple[str, PredictOutputs]]:

@@ -137,6 +137,39 @@ def test_the_command_skips_what_is_finished_and_sums_up(say, draw, tmp_path, mod
 
 
 @pytest.mark.parametrize(
+    "asked",
+    [
+        ("--tta",),
+        ("--aoi", "area.geojson"),
+        ("--bbox", "236800,901180,236840,901210"),
+        ("--grid", "model"),
+        ("--style",),
+    ],
+)
+def test_what_was_made_with_other_settings_is_not_finished(say, draw, tmp_path, model_file, asked):
+    draw(70, 90, name="a.tif", transform=NORTH_UP)
+    write_area(236_800)
+    listed = write(tmp_path, "list.txt", "a.tif")
+    options = ["--model", model_file, "--device", "cpu", "-o", "roads", "--scenes", listed]
+    for again in ([], asked):
+        assert say("predict", *options, *again, "--overwrite").status == 0
+        assert "was done before" in say("predict", *options, *again, "--block", "224").stderr
+        other = say("predict", *options, *([] if again else asked))
+        if again != ("--style",):  # which is there, and stays
+            assert (other.status, other.error.endswith("exists; choose another name or add --overwrite")) == (1, True)
+    if "--aoi" in asked:
+        write_area(236_810)
+        assert say("predict", *options, *asked).status == 1
+
+
+def write_area(west):
+    ring = [[west, 901_180], [west + 30, 901_180], [west + 30, 901_210], [west, 901_180]]
+    crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::26986"}}
+    place = {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
+    Path("area.geojson").write_text(json.dumps({"type": "FeatureCollection", "crs": crs, "features": [place]}))
+
+
+@pytest.mark.parametrize(
     ("summary", "message"),
     [
         ("list.csv", "list.csv is also the input; choose another output"),

@@ -205,7 +205,7 @@ class _Run:
         from roadseg.predict import predict as predict_one
 
         scene, targets = job
-        if self.skips and is_finished(scene, targets, self._model):
+        if self.skips and is_finished(scene, targets, self._model, self._options):
             return None
         options = {**self._options, **as_options(targets)}
         command = command_line(_OF_MACHINES)

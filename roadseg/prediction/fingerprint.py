@@ -5,6 +5,7 @@ by which a message names what differs.
 """
 
 import hashlib
+import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from roadseg.prediction.engines.engine import LoadedModel
 from roadseg.prediction.plan import ScenePlan
 from roadseg.raster.scene import Scene
 from roadseg.settings import PredictSettings
+from roadseg.settings.option import declared
 
 
 def fingerprint(
@@ -50,6 +52,24 @@ def fingerprint(
         "threshold": plan.threshold,
         "recalibration": plan.sure_at_home and asdict(plan.sure_at_home),
     }
+
+
+_SAME_PIXELS = {"block_px", "style", "overwrite"}
+"""Fields of the settings of which no output depends on the value."""
+
+
+def settings_tag(model: LoadedModel, settings: PredictSettings) -> str:
+    """Return the settings that the outputs depend on, besides scene and model, as JSON; those with defaults left out.
+
+    Polygons stand by what their file holds.
+    """
+    changed: dict[str, object] = {"--tta": True} if "symmetric" in model.engine.numerics else {}
+    for one in declared(PredictSettings):
+        value = getattr(settings, one.field)
+        if one.field not in _SAME_PIXELS and value != one.default:
+            is_file = isinstance(value, Path) and value.is_file()
+            changed[str(one.option.flag)] = _hash(value.read_bytes()) if is_file else value
+    return json.dumps(changed, default=str, sort_keys=True)
 
 
 def _hash(data: bytes) -> str:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import roadseg
 from roadseg.errors import counted, without_secrets
-from roadseg.model.card import ModelCard
+from roadseg.prediction.engines.engine import LoadedModel
+from roadseg.prediction.fingerprint import settings_tag
 from roadseg.prediction.pipeline import join_predicted
 from roadseg.prediction.plan import ScenePlan
 from roadseg.progress import Listener
@@ -17,7 +18,9 @@ from roadseg.raster.files import stored_tags
 from roadseg.raster.partial import Partial
 from roadseg.raster.probability import ProbabilityRaster
 from roadseg.raster.scene import Scene
-from roadseg.settings import PredictOutputs, VectorizeSettings, VectorOutputs
+from roadseg.settings import PredictOutputs, PredictSettings, VectorizeSettings, VectorOutputs
+
+_SETTINGS = "ROADSEG_SETTINGS"
 
 Finished = list[tuple[Path, Path]]
 """Finished files, and the paths they are moved to."""
@@ -129,16 +132,22 @@ def write_network(
     return stage_vectors(roads, VectorOutputs(target), None, folder, attribution=attribution)
 
 
-def are_finished(scene: str, outputs: PredictOutputs, card: ModelCard) -> bool:
-    """Return whether all outputs of a scene exist and its raster says that this model made it of this scene."""
-    if not all(path.exists() for path in outputs.paths()):
+def are_finished(scene: str, outputs: PredictOutputs, model: LoadedModel, settings: PredictSettings) -> bool:
+    """Return whether all outputs of a scene exist and its raster says that this made it: scene, model, settings."""
+    styles = style_files(outputs).values() if settings.style else ()
+    if not all(path.exists() for path in (*outputs.paths(), *styles)):
         return False
-    tags = stored_tags(outputs.raster)
-    return (tags.get("ROADSEG_SCENE"), tags.get("ROADSEG_MODEL_HASH")) == (without_secrets(scene), card.hash)
+    tags, asked = stored_tags(outputs.raster), settings_tag(model, settings)
+    if tags.get(_SETTINGS, asked) != asked:  # rasters of roadseg 0.1.0 do not say
+        return False
+    return (tags.get("ROADSEG_SCENE"), tags.get("ROADSEG_MODEL_HASH")) == (without_secrets(scene), model.card.hash)
 
 
-def provenance(scene: Scene, plan: ScenePlan, card: ModelCard, command: str) -> dict[str, str]:
-    """Return the tags of the output rasters: which software, model and command made them of which scene."""
+def provenance(
+    scene: Scene, plan: ScenePlan, model: LoadedModel, settings: PredictSettings, command: str
+) -> dict[str, str]:
+    """Return the tags of the output rasters: which software, model, settings and command made them of which scene."""
+    card = model.card
     return {
         "ROADSEG_VERSION": roadseg.__version__,
         "ROADSEG_MODEL": card.name,
@@ -147,6 +156,7 @@ def provenance(scene: Scene, plan: ScenePlan, card: ModelCard, command: str) -> 
         "ROADSEG_GSD_M": f"{scene.settings.gsd_m:g}",
         "ROADSEG_SCENE": without_secrets(scene.path),
         "ROADSEG_COMMAND": command,
+        _SETTINGS: settings_tag(model, settings),
         **({"ROADSEG_RECALIBRATED": f"{plan.half:g}"} if plan.half != 0.5 else {}),
         **({ATTRIBUTION: card.attribution} if card.attribution else {}),
     }
