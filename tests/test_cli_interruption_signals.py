@@ -9,9 +9,10 @@ from collections.abc import Iterator
 import pytest
 import typer
 
-from roadseg.cli import interruption
+from roadseg.cli import interruption, terminal
 from roadseg.cli.interruption import Interruptions, Terminated
 from roadseg.cli.terminal import exit_statuses
+from roadseg.errors import DeviceError
 
 
 @pytest.fixture
@@ -120,3 +121,26 @@ def test_an_interrupt_that_a_callback_swallows_is_raised_again(
         work()
     assert end.value.exit_code == status
     assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_of_which_a_library_makes_an_error_is_one(
+    clock: list[float], number: int, status: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As an import does that is stopped: OpenVINO was said not to be installed."""
+    monkeypatch.setattr(terminal, "INTERRUPTIONS", Interruptions())
+
+    def work() -> None:
+        with terminal.exit_statuses(0):
+            try:
+                signal.raise_signal(number)
+            except KeyboardInterrupt as interrupt:
+                raise DeviceError("OpenVINO is not installed") from interrupt
+
+    with pytest.raises(typer.Exit) as end:
+        work()
+    assert end.value.exit_code == status
+    assert "OpenVINO" not in capfd.readouterr().err
+    with pytest.raises(typer.Exit) as later, terminal.exit_statuses(0):
+        raise DeviceError("no such device")
+    assert later.value.exit_code == 1

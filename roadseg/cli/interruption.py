@@ -43,6 +43,12 @@ class Interruptions:
         self._deferrals = 0
         self._pending: type[KeyboardInterrupt] | None = None
         self._received_s: float | None = None
+        self._raised: type[KeyboardInterrupt] | None = None
+
+    @property
+    def raised(self) -> type[KeyboardInterrupt] | None:
+        """The interrupt that was raised, if one was; a library may have made another error of it."""
+        return self._raised
 
     @contextmanager
     def handled(self) -> Iterator[None]:
@@ -60,6 +66,7 @@ class Interruptions:
         try:
             yield
         finally:
+            self._raised = None
             if self._received_s is None:
                 if stop_watching:
                     stop_watching()
@@ -123,6 +130,7 @@ class Interruptions:
             return
         kind = Terminated if number == signal.SIGTERM else KeyboardInterrupt
         if before is not None or not self._deferrals:
+            self._raised = kind
             raise kind
         self._pending = kind
         os.write(2, _PENDING)

@@ -103,8 +103,11 @@ def _errors(verbose: int) -> Iterator[None]:
 def _interrupts(*, resumes: bool) -> Iterator[None]:
     try:
         yield
-    except KeyboardInterrupt as interrupt:
-        what, status = ("terminated", 143) if isinstance(interrupt, Terminated) else ("interrupted", 130)
+    except BaseException as error:
+        kind = type(error) if isinstance(error, KeyboardInterrupt) else INTERRUPTIONS.raised
+        if kind is None:
+            raise
+        what, status = ("terminated", 143) if issubclass(kind, Terminated) else ("interrupted", 130)
         rest = "resumes from here" if resumes else "starts over; nothing half-finished is left"
         print(f"\nroadseg: {what}; the same command {rest}", file=sys.stderr)
         raise typer.Exit(status) from None
