@@ -484,6 +484,20 @@ def test_a_scene_with_control_points_alone_is_refused_with_the_cure(tmp_path):
         opened(path)
 
 
+def test_a_scene_with_rpcs_alone_is_refused_as_that(tmp_path):
+    path = tmp_path / "r.tif"
+    sizes = {"LINE": 10, "SAMP": 15, "LAT": 1, "LONG": 1, "HEIGHT": 500}
+    tags = {f"{name}_{part}": str(size) for name, size in sizes.items() for part in ("OFF", "SCALE")}
+    tags |= {f"{axis}_{part}_COEFF": "1 " + "0 " * 19 for axis in ("LINE", "SAMP") for part in ("NUM", "DEN")}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with rasterio.open(path, "w", driver="GTiff", count=3, height=20, width=30, dtype="uint8") as file:
+            file.write(picture(20, 30).astype(np.uint8))
+            file.update_tags(ns="RPC", **tags)
+    with pytest.raises(SceneError, match=r"has RPCs but no geotransform; rectify it first.*gdalwarp"):
+        opened(path)
+
+
 def test_a_damaged_file_says_where(tmp_path):
     path = write_raster(
         tmp_path / "s.tif", picture(300, 330).astype(np.uint8), tiled=True, blockxsize=64, blockysize=64

@@ -183,7 +183,7 @@ class Scene(OpenFile):
             )
         if file.transform.is_identity and (file.gcps[0] or file.rpcs):
             raise SceneError(
-                f"{self.path} has ground control points but no geotransform; "
+                f"{self.path} has {'ground control points' if file.gcps[0] else 'RPCs'} but no geotransform; "
                 "rectify it first, for example with gdalwarp"
             )
         self.grid = grid_of(file)
