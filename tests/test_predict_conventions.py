@@ -1,11 +1,13 @@
 """What users of GDAL and QGIS expect of predicted rasters: creation options, a CRS for the box, styles, colours."""
 
+import re
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 import rasterio.warp
 from engines import Identity, model_of
 from worlds import NORTH_UP, names_in, read_band
@@ -127,3 +129,14 @@ def test_rasters_say_whom_to_credit(run, tmp_path):
     for name in ("roads.tif", "mask.tif"):
         with rasterio.open(tmp_path / name) as file:
             assert file.tags()["ROADSEG_ATTRIBUTION"] == "© me"
+
+
+def test_a_crs_without_a_geotransform_is_no_size_of_pixels(draw, tmp_path, model_file, say):
+    scene = draw(70, 90, transform=NORTH_UP)
+    bare = tmp_path / "bare.vrt"
+    rasterio.shutil.copy(scene, bare, driver="VRT")
+    bare.write_text(re.sub(r"<GeoTransform>.*?</GeoTransform>", "", bare.read_text()))
+    words = "bare.vrt has a CRS but no geotransform; its pixels are assumed to be"
+    for path, options, warned in ((bare, (), True), (bare, ("--gsd", "1"), False), (scene, (), False)):
+        said = say("predict", path, "-o", "r.tif", "--overwrite", "--model", model_file, "--device", "cpu", *options)
+        assert (said.status, words in said.stderr) == (0, warned)

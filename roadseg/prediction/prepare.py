@@ -45,7 +45,13 @@ def prepare(
     prepared = plan_blocks(scene, outputs, model, settings, states)
     plan = prepared.plan
     listener.report(describe(scene, plan, model.card, model.engine.description))
-    if settings.pixel_m is None and scene.grid.pixel_size_m() is None:
+    pixel_m = scene.grid.mean_pixel_m()
+    if settings.pixel_m is None and pixel_m and scene.grid.transform.is_identity:
+        listener.warn(
+            f"{scene.path} has a CRS but no geotransform; its pixels are assumed to be {pixel_m:.3g} m wide, "
+            "give their size with --gsd if they are not"
+        )
+    if settings.pixel_m is None and pixel_m is None:
         listener.warn(
             f"{scene.path} has no CRS with known metres; its pixels are assumed to be {model.card.gsd_m:g} m wide, "
             "give their size with --gsd if they are not"
