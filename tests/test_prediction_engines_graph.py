@@ -213,6 +213,7 @@ def test_a_forked_process_does_not_wait_for_threads_it_has_not(draw, model_file,
     scene = str(draw(70, 90))
     code = f"""
 import multiprocessing, os, warnings
+os.environ.pop("OMP_NUM_THREADS", None)  # of libraries that compute with one thread, none is missing
 from roadseg.errors import DeviceError
 from roadseg.predict import load_model, predict
 

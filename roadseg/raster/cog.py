@@ -12,7 +12,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 
 from roadseg.errors import OutputError
-from roadseg.raster.files import open_raster, silence_libtiff
+from roadseg.raster.files import gdal_threads, open_raster, silence_libtiff
 
 MAKE_ROOM = "make room and repeat the command, the finished blocks are kept"
 
@@ -45,14 +45,14 @@ def write_cog(source: Path, target: Path, *, overviews: str = "AVERAGE", creatio
         "bigtiff": "IF_SAFER",
         "sparse_ok": "TRUE",
         "overviews": "IGNORE_EXISTING",
-        "num_threads": "ALL_CPUS",
+        "num_threads": gdal_threads(),
     }
     asked = {key.lower(): value for key, _, value in (option.partition("=") for option in creation)}
     if "compress" in asked:
         del options["level"]
     options |= asked
     try:
-        env = {"GDAL_NUM_THREADS": "ALL_CPUS", "CHECK_DISK_FREE_SPACE": "TRUE", "COG_TMP_COMPRESSION": "NONE"}
+        env = {"GDAL_NUM_THREADS": gdal_threads(), "CHECK_DISK_FREE_SPACE": "TRUE", "COG_TMP_COMPRESSION": "NONE"}
         silence_libtiff()
         with rasterio.Env(**env):
             rasterio.shutil.copy(source, target, **options)

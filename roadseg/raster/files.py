@@ -27,6 +27,9 @@ from roadseg.windows import Window
 _WARNINGS = threading.Lock()
 """Filters of warnings belong to all threads: only one at a time may change them."""
 
+_PROCESS = os.getpid()
+"""The process that has imported this, and not one forked from it."""
+
 _CACHE_BYTES = 128 << 20
 TILE_CACHE_BYTES = 16 << 20
 """Enough for a file in tiles each of which is read once, for all of its pixels at the same time."""
@@ -63,9 +66,17 @@ def decompressing(path: str) -> rasterio.Env:
 
     Rasters on servers have one thread each: with more, GDAL 3.10 gives zeros and no error where a connection breaks.
     """
-    if is_remote(path):
+    if is_remote(path) or gdal_threads() == "1":
         return rasterio.Env(GDAL_NUM_THREADS="1")
     return rasterio.Env(**({} if "GDAL_NUM_THREADS" in os.environ else {"GDAL_NUM_THREADS": "ALL_CPUS"}))
+
+
+def gdal_threads() -> str:
+    """Return how many threads GDAL may use, for its option NUM_THREADS: one in a process that was forked.
+
+    GDAL keeps the threads it has started for later, but a forked process has none of them, and would wait for ever.
+    """
+    return "ALL_CPUS" if os.getpid() == _PROCESS else "1"
 
 
 @cache

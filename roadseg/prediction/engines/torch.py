@@ -10,6 +10,7 @@ A CPU computes several batches side by side.
 When the device runs out of memory the batch size is halved, for this batch and all later ones.
 """
 
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -86,6 +87,7 @@ class TorchEngine:
         self._transfers = Transfers(self._device)
         self.mean, self.std, self.temperature, self.bias = mean, std, temperature, bias
         self.tta = settings.tta
+        self._process = os.getpid()
         torch.get_num_threads()  # else the thread that asks first takes what those of a CPU's batches set for its own
         self._side_by_side = SideBySide(torch.set_num_threads) if self._device.type == "cpu" else None
         prepared = _in_precision(for_prediction(model), self.precision)
@@ -101,6 +103,7 @@ class TorchEngine:
         DeviceError
             If the device has too little memory for even one window.
         """
+        self._do_without_lost_threads()
         ahead: Callable[[], Array] | None = None
         with self._memory_errors():
             for batch in batches:
@@ -125,6 +128,7 @@ class TorchEngine:
         DeviceError
             If the device has too little memory.
         """
+        self._do_without_lost_threads()
         most = 1 << (layout.window_count - 1).bit_length()
         stream = BlockStream(
             partial(self._predict, most=most),
@@ -135,6 +139,11 @@ class TorchEngine:
         )
         with self._memory_errors():
             yield from stream(blocks, on_rows)
+
+    def _do_without_lost_threads(self) -> None:
+        """Compute alone in a process that was forked: it would wait for threads of OpenMP that it has not."""
+        if os.getpid() != self._process:
+            torch.set_num_threads(1)
 
     def _predict(self, windows: Tensor, most: int = sys.maxsize) -> Tensor:
         """Predict windows on the device, ``batch_size`` or ``most`` at a time; fewer once memory has run out."""
