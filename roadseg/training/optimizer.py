@@ -148,7 +148,7 @@ def orthogonalize(matrices: Sequence[Tensor]) -> list[Tensor]:
     Matrices of the same shapes; zeros stay zeros.
     """
     wide = [matrix.T if matrix.shape[0] > matrix.shape[1] else matrix for matrix in matrices]
-    wide = [matrix / matrix.norm().clamp(min=1e-12) for matrix in wide]
+    wide = [matrix / torch.linalg.vector_norm(matrix).clamp(min=1e-12) for matrix in wide]
     for height in {len(matrix) for matrix in wide}:
         same = [index for index, matrix in enumerate(wide) if len(matrix) == height]
         squares = torch.stack([wide[index] @ wide[index].T for index in same])  # (n, height, height)
