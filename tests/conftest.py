@@ -2,7 +2,7 @@
 
 import operator
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,20 @@ def draw(tmp_path: Path) -> Callable[..., Path]:
         return write_raster(tmp_path / name, values.astype(np.uint8), **options)
 
     return make
+
+
+@pytest.fixture
+def cuda() -> Iterator[None]:
+    """CUDA: the devices of this machine, else an emulated one."""
+    import torch
+
+    if torch.cuda.is_available():
+        yield
+        return
+    from emulated_torch import emulated
+
+    with emulated():
+        yield
 
 
 @pytest.fixture

@@ -191,22 +191,17 @@ def test_the_description_names_device_number_format_and_batch_size(network):
     assert engine_of(network, batch=7).description == "device cpu (as asked), float32, batches of 7"
 
 
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-
-
 @pytest.mark.cuda
-@needs_cuda
 @pytest.mark.parametrize(("precision", "close"), [("float32", 1e-4), ("bfloat16", 0.02), ("float16", 0.002)])
-def test_cuda_agrees_with_the_cpu(network, precision, close):
+def test_cuda_agrees_with_the_cpu(cuda, network, precision, close):
     batch = windows(9)
     cpu = answers(engine_of(network), [batch])
-    cuda = answers(engine_of(network, device="cuda", precision=precision), [batch[:5], batch[5:]])
-    assert np.abs(cpu - cuda).max() < close
+    got = answers(engine_of(network, device="cuda", precision=precision), [batch[:5], batch[5:]])
+    assert np.abs(cpu - got).max() < close
 
 
 @pytest.mark.cuda
-@needs_cuda
-def test_cuda_out_of_memory_halves_the_batch_and_changes_no_answer(network):
+def test_cuda_out_of_memory_halves_the_batch_and_changes_no_answer(cuda, network):
     batch = windows(64, 224)
     expected = answers(engine_of(network, device="cuda", precision="float32", batch=4), [batch])
     engine = engine_of(network, device="cuda", precision="float32", batch=64)
@@ -222,8 +217,7 @@ def test_cuda_out_of_memory_halves_the_batch_and_changes_no_answer(network):
 
 
 @pytest.mark.cuda
-@needs_cuda
-def test_float32_on_cuda_is_not_rounded_to_tf32(network, monkeypatch):
+def test_float32_on_cuda_is_not_rounded_to_tf32(cuda, network, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)  # training may have switched it off
     batch = windows(2)
     exact = answers(engine_of(network), [batch])

@@ -270,9 +270,8 @@ def test_the_host_waits_for_results_alone(network, monkeypatch):
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
-def test_a_block_on_cuda_is_that_of_the_cpu(network, dtype):
+def test_a_block_on_cuda_is_that_of_the_cpu(cuda, network, dtype):
     plan = Plan(HEIGHT, WIDTH, whole(HEIGHT, WIDTH), WINDOW, 28, 84)
     blocks = blocks_of(plan, *world())
     got = streamed(engine_of(network, "cuda", 16), plan, blocks, dtype)

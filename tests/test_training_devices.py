@@ -67,11 +67,13 @@ def _interrupt_at(number: int) -> Callable[[Step], None]:
     return on_step
 
 
-@pytest.mark.parametrize("device", ["cpu", CUDA])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
 @pytest.mark.parametrize("stop", [None, 2])
 def test_steps_and_resumed_runs_end_about_where_those_of_the_cpu_do(
-    tmp_path: Path, device: str, stop: int | None
+    tmp_path: Path, request: pytest.FixtureRequest, device: str, stop: int | None
 ) -> None:
+    if device == "cuda":
+        request.getfixturevalue("cuda")
     settings = replace(SETTINGS, steps=4, width=8, tf32=False)
     start = {name: value.float() for name, value in trainer(tmp_path / "0", settings).model.state_dict().items()}
     expected = weights_after(tmp_path / "a", "cpu", settings)
