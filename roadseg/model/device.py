@@ -21,7 +21,9 @@ _OUT_OF_MEMORY = (
     "DefaultCPUAllocator",
     "std::bad_alloc",
     "CUDA error: out of memory",
+    "CUDA driver error: out of memory",  # with expandable segments
     "CUDNN_STATUS_ALLOC_FAILED",
+    "INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",  # its name since cuDNN 9
     "CUBLAS_STATUS_ALLOC_FAILED",
     "unable to find an engine",  # cuDNN's words where no convolution fits the memory that is left
     "MPS backend out of memory",
