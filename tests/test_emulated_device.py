@@ -17,7 +17,7 @@ from training_runs import SETTINGS, trainer
 from training_tiles import make_folder
 
 from roadseg.errors import DeviceError
-from roadseg.model.device import _OUT_OF_MEMORY
+from roadseg.model.device import _OUT_OF_MEMORY, choose_device
 from roadseg.predict import predict
 from roadseg.prediction.engines.torch_transfers import Transfers
 from roadseg.progress import Listener
@@ -84,6 +84,37 @@ def test_batches_become_smaller_where_memory_runs_out(levels, words, overlap):
         with pytest.raises(DeviceError, match="no memory for even one window"):
             levels("cuda", **options)
     assert machine.used[GPU] < 10_000  # what is used again
+
+
+@pytest.mark.parametrize(
+    ("words", "cure"),
+    [
+        ("no kernel image is available for execution on the device", "install a PyTorch that is built for it"),
+        ("uncorrectable ECC error encountered", "repeat the command"),
+        ("device-side assert triggered", None),
+    ],
+)
+def test_a_device_that_fails_is_an_error_that_tells_the_cure(levels, tmp_path, words, cure):
+    error = (DeviceError, rf"^cuda(:0)? has failed \(CUDA error: {words}\); {cure}.*, or use --device cpu$")
+    kind, message = error if cure else (RuntimeError, words)
+    with emulated() as machine:
+        levels("cuda")
+        work, most = trainer(tmp_path / "run", device="cuda"), machine.most[GPU]
+        machine.error = partial(RuntimeError, f"CUDA error: {words}\nCompile with TORCH_USE_CUDA_DSA to see more.")
+        for limit in (machine.used[GPU], most // 2):  # at once, and once it is at work
+            machine.limit = limit
+            with pytest.raises(kind, match=message):
+                levels("cuda")
+        machine.limit = machine.used[GPU]
+        with pytest.raises(kind, match=message):
+            work.run()
+
+
+def test_a_device_without_any_memory_left_is_refused_at_once():
+    with emulated() as machine:
+        machine.limit = 0
+        with pytest.raises(DeviceError, match=r"^cuda has no memory left; .* --device cpu$"):
+            choose_device("auto")
 
 
 @pytest.mark.parametrize(

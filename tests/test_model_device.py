@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from roadseg.errors import DeviceError
+from roadseg.model import device
 from roadseg.model.device import (
     choose_device,
     choose_devices,
@@ -25,6 +26,7 @@ def machine(monkeypatch):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
 
+    monkeypatch.setattr(device, "_try_out", lambda _: None)
     return pretend
 
 

@@ -5,6 +5,8 @@ torch is imported only when one of its devices is chosen, so that other engines 
 
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +44,7 @@ def choose_device(wanted: str) -> "tuple[torch.device, str]":
     Raises
     ------
     DeviceError
-        If the name is unknown or there is no such device.
+        If the name is unknown, there is no such device, or it cannot be used.
     """
     import torch
 
@@ -52,6 +54,7 @@ def choose_device(wanted: str) -> "tuple[torch.device, str]":
     has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if kind == "auto":
         if has_cuda:
+            _try_out(torch.device("cuda"))
             return torch.device("cuda"), f"found {torch.cuda.get_device_name()}"
         return (torch.device("mps"), "no CUDA device") if has_mps else (torch.device("cpu"), "no GPU found")
     if kind == "cuda" and not has_cuda:
@@ -61,7 +64,22 @@ def choose_device(wanted: str) -> "tuple[torch.device, str]":
         raise DeviceError(f"there is no {wanted}; this machine has {counted(torch.cuda.device_count(), 'CUDA device')}")
     if kind == "mps" and not has_mps:
         raise DeviceError("no MPS device is available; use --device cpu or --device auto")
+    if kind == "cuda":
+        _try_out(torch.device(wanted))
     return torch.device(wanted), "as asked"
+
+
+def _try_out(device: "torch.device") -> None:
+    """Compute something on a device; raise DeviceError if that fails, as on one that is too old for this PyTorch."""
+    import torch
+
+    try:
+        with failures_of(device):
+            torch.ones(1, device=device)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise DeviceError(f"{device} has no memory left; free some, or use --device cpu") from error
 
 
 def choose_devices(wanted: str) -> tuple[list[str], str]:
@@ -117,6 +135,23 @@ def cpu_precision(wanted: Precision) -> Precision:
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Return whether an error of torch means that there was too little memory, on any device."""
     return type(error).__name__ == "OutOfMemoryError" or any(part in str(error) for part in _OUT_OF_MEMORY)
+
+
+@contextmanager
+def failures_of(device: object) -> Iterator[None]:
+    """Context manager that turns what CUDA itself reports, other than too little memory, into a DeviceError.
+
+    That a kernel was given what it cannot take (an assertion) is no failure of the device.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        said = str(error).partition("\n")[0]
+        if not said.startswith("CUDA error: ") or "assert" in said or is_out_of_memory(error):
+            raise
+        is_unknown = "no kernel image" in said
+        cure = "install a PyTorch that is built for it (pytorch.org)" if is_unknown else "repeat the command"
+        raise DeviceError(f"{device} has failed ({said}); {cure}, or use --device cpu") from error
 
 
 @cache

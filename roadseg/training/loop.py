@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from roadseg.errors import OutputError
 from roadseg.model.card import ModelCard
-from roadseg.model.device import is_out_of_memory
+from roadseg.model.device import failures_of, is_out_of_memory
 from roadseg.model.resunet import ResUNet, normalize
 from roadseg.progress import Listener, interrupts_at_once
 from roadseg.settings import TrainSettings
@@ -158,15 +158,16 @@ class Trainer:
         TrainingError
             If the loss is NaN or infinite.
         DeviceError
-            If memory does not suffice.
+            If memory does not suffice, or the device fails.
         """
-        self._prepare()
         whole_run = self.listener.defer_interrupts if self.processes.size > 1 else interrupts_at_once
         try:
-            with whole_run(), Feed(self.tiles, self.settings, self.processes, self.device, self.step) as feed:
-                self._train(feed, on_step, evaluate, until)
-                self.save()
-                self.processes.barrier()  # a process that left early would take the connection with it
+            with failures_of(self.device):
+                self._prepare()
+                with whole_run(), Feed(self.tiles, self.settings, self.processes, self.device, self.step) as feed:
+                    self._train(feed, on_step, evaluate, until)
+                    self.save()
+                    self.processes.barrier()  # a process that left early would take the connection with it
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from roadseg.errors import DeviceError
-from roadseg.model.device import choose_device, fastest_precision, is_out_of_memory
+from roadseg.model.device import choose_device, failures_of, fastest_precision, is_out_of_memory
 from roadseg.model.resunet import ResUNet, road_probability
 from roadseg.prediction.engines.side_by_side import SideBySide
 from roadseg.prediction.engines.symmetries import SYMMETRIES
@@ -101,11 +101,11 @@ class TorchEngine:
         Raises
         ------
         DeviceError
-            If the device has too little memory for even one window.
+            If the device has too little memory for even one window, or fails.
         """
         self._do_without_lost_threads()
         ahead: Callable[[], Array] | None = None
-        with self._memory_errors():
+        with self._device_errors():
             for batch in batches:
                 started = self._transfers.down(self._predict(self._transfers.up(batch)))
                 if ahead is not None:
@@ -126,7 +126,7 @@ class TorchEngine:
         ModelError
             If the model returns NaN for a valid pixel.
         DeviceError
-            If the device has too little memory.
+            If the device has too little memory, or fails.
         """
         self._do_without_lost_threads()
         most = 1 << (layout.window_count - 1).bit_length()
@@ -137,7 +137,7 @@ class TorchEngine:
             dtype,
             at_once=_BATCHES_EACH * self._side_by_side.batches if self._side_by_side else 1,
         )
-        with self._memory_errors():
+        with self._device_errors():
             yield from stream(blocks, on_rows)
 
     def _do_without_lost_threads(self) -> None:
@@ -173,10 +173,11 @@ class TorchEngine:
         return done[0] if len(done) == 1 else torch.cat(done)
 
     @contextmanager
-    def _memory_errors(self) -> Iterator[None]:
-        """Context manager that turns a lack of memory, of whatever part of the work, into a DeviceError."""
+    def _device_errors(self) -> Iterator[None]:
+        """Context manager that turns a failure, or a lack of memory for any part of the work, into a DeviceError."""
         try:
-            yield
+            with failures_of(self._device):
+                yield
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
