@@ -11,7 +11,7 @@ import pytest
 import rasterio
 import torch
 from emulated_streams import Event, Stream
-from emulated_torch import EmulatedTensor, emulated
+from emulated_torch import WHY_NOT, EmulatedTensor, emulated
 from safetensors.torch import load_file
 from training_runs import SETTINGS, trainer
 from training_tiles import make_folder
@@ -23,6 +23,8 @@ from roadseg.prediction.engines.torch_transfers import Transfers
 from roadseg.progress import Listener
 from roadseg.settings import AugmentSettings
 from roadseg.train import train
+
+pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
 
 GPU = torch.device("cuda", 0)
 
