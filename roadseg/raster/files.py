@@ -21,6 +21,7 @@ from rasterio.io import DatasetReader
 
 from roadseg.errors import SceneError
 from roadseg.files.inputs import VECTORS, empty_file_cure
+from roadseg.files.processors import processor_count
 from roadseg.raster.remote import asking_little, fetch_header, is_remote, server_options
 from roadseg.windows import Window
 
@@ -68,7 +69,7 @@ def decompressing(path: str) -> rasterio.Env:
     """
     if is_remote(path) or gdal_threads() == "1":
         return rasterio.Env(GDAL_NUM_THREADS="1")
-    return rasterio.Env(**({} if "GDAL_NUM_THREADS" in os.environ else {"GDAL_NUM_THREADS": "ALL_CPUS"}))
+    return rasterio.Env(**({} if "GDAL_NUM_THREADS" in os.environ else {"GDAL_NUM_THREADS": gdal_threads()}))
 
 
 def gdal_threads() -> str:
@@ -76,7 +77,7 @@ def gdal_threads() -> str:
 
     GDAL keeps the threads it has started for later, but a forked process has none of them, and would wait for ever.
     """
-    return "ALL_CPUS" if os.getpid() == _PROCESS else "1"
+    return str(processor_count()) if os.getpid() == _PROCESS else "1"
 
 
 @cache

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from roadseg.errors import OutputError
+from roadseg.files.processors import thread_count
 from roadseg.model.card import ModelCard
 from roadseg.model.device import failures_of, is_out_of_memory
 from roadseg.model.resunet import ResUNet, normalize
@@ -248,6 +249,7 @@ class Trainer:
         self.model.train().to(memory_format=memory_format_for(self.model.width))  # type: ignore[call-overload]
         follow_memory_format(self.optimizer)
         self.processes.synchronize_batch_norms(self.model)
+        torch.set_num_threads(min(torch.get_num_threads(), thread_count()))
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = True
             torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = self.settings.tf32

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from roadseg.errors import DeviceError
+from roadseg.files.processors import thread_count
 from roadseg.model.device import choose_device, failures_of, fastest_precision, is_out_of_memory
 from roadseg.model.resunet import ResUNet, road_probability
 from roadseg.prediction.engines.side_by_side import SideBySide
@@ -88,7 +89,8 @@ class TorchEngine:
         self.mean, self.std, self.temperature, self.bias = mean, std, temperature, bias
         self.tta = settings.tta
         self._process = os.getpid()
-        torch.get_num_threads()  # else the thread that asks first takes what those of a CPU's batches set for its own
+        # Asked for now: else the thread that asks first takes what those of a CPU's batches set for its own.
+        torch.set_num_threads(min(torch.get_num_threads(), thread_count()))
         self._side_by_side = SideBySide(torch.set_num_threads) if self._device.type == "cpu" else None
         prepared = _in_precision(for_prediction(model), self.precision)
         self.model = prepared.to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -1,15 +1,15 @@
 """Memory: what is free for tiles, and whether a training step fits."""
 
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from roadseg.files.control_groups import control_groups, group_numbers
 from roadseg.settings import TrainSettings
 
 if TYPE_CHECKING:
     import torch
-
-_CGROUP = Path("/sys/fs/cgroup")
 
 KEPT_BYTES = 89
 """Bytes that a step keeps for its backward pass, per pixel of its crops and channel of the first level, in float32."""
@@ -19,23 +19,8 @@ _UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
 def free_bytes() -> int:
-    """Return the bytes that this process may still allocate: the machine's, or its container's if fewer."""
-    found = [_free_of_machine()]
-    try:
-        limit, used = ((_CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
-        cached = next(
-            (
-                int(line.split()[1])
-                for line in (_CGROUP / "memory.stat").read_text().splitlines()
-                if line.startswith("inactive_file ")
-            ),
-            0,
-        )
-        if limit != "max":
-            found.append(max(0, int(limit) - int(used) + cached))
-    except (OSError, ValueError):
-        pass
-    return min(found)
+    """Return the bytes that this process may still allocate: the machine's, or those of its control groups if fewer."""
+    return min([_free_of_machine(), *_free_of_groups()])
 
 
 def lacking_memory(settings: TrainSettings, device: "torch.device") -> str:
@@ -77,3 +62,23 @@ def _free_of_machine() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     except (AttributeError, OSError, ValueError):
         return 4 << 30
+
+
+def _free_of_groups() -> list[int]:
+    found = []
+    for group in control_groups("memory"):
+        limit = group_numbers(group, "memory.max") or group_numbers(group, "memory.limit_in_bytes")
+        used = group_numbers(group, "memory.current") or group_numbers(group, "memory.usage_in_bytes")
+        if limit and used and limit[0] < math.inf:
+            found.append(max(0, int(limit[0] - used[0]) + _cached_bytes(group)))
+    return found
+
+
+def _cached_bytes(group: Path) -> int:
+    """Return the bytes of files that a group keeps and would give up; version 1 counts those of groups below apart."""
+    try:
+        lines = (group / "memory.stat").read_text().splitlines()
+    except OSError:
+        return 0
+    sizes = [int(line.split()[1]) for line in lines if line.startswith(("inactive_file ", "total_inactive_file "))]
+    return max(sizes, default=0)
