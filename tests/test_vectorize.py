@@ -127,6 +127,12 @@ def test_the_threshold_comes_from_the_raster_or_the_user(tmp_path, heard):
     assert "probability 0.6 on (given)" in heard[1]
 
 
+def test_roads_reach_the_threshold_as_the_pixels_of_a_mask_do(tmp_path):
+    path = write_levels(tmp_path / "t.tif", np.where(draw_t() > 127, np.uint8(36), np.uint8(0)))
+    assert len(run(path, threshold=float(np.float32(36 / 254)), bridge_m=0).roads) == 3  # a little over 36 / 254
+    assert len(run(path, threshold=0.1418, bridge_m=0).roads) == 0
+
+
 def test_the_low_threshold_carries_a_road_on(tmp_path):
     levels = draw_t()
     levels[:, 120:] = levels[:, 120:] // 3

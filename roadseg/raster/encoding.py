@@ -136,7 +136,7 @@ def count_road(values: NDArray[Any], *thresholds: float) -> tuple[int, ...]:
     if values.dtype != np.uint8:
         reaching = [np.count_nonzero(_reaches(values, threshold)) for threshold in thresholds]
         return int(np.count_nonzero(~np.isnan(values))), *map(int, reaching)
-    lowest = [*map(_lowest_reaching, thresholds), NODATA]
+    lowest = [*map(lowest_reaching, thresholds), NODATA]
     counts = np.zeros(len(lowest), np.int64)
     for rows in _strips(values.shape):
         counts += [np.count_nonzero(values[rows] >= level) for level in lowest]
@@ -146,10 +146,10 @@ def count_road(values: NDArray[Any], *thresholds: float) -> tuple[int, ...]:
 
 def _reaches(values: NDArray[Any], threshold: float) -> NDArray[np.bool_]:
     """Return where stored probabilities reach the threshold; bytes of nodata do, NaN does not."""
-    return values >= (_lowest_reaching(threshold) if values.dtype == np.uint8 else np.float32(threshold))
+    return values >= (lowest_reaching(threshold) if values.dtype == np.uint8 else np.float32(threshold))
 
 
-def _lowest_reaching(threshold: float) -> int:
+def lowest_reaching(threshold: float) -> int:
     """Return the lowest level of 0 to 254 that reaches a threshold; all others above do, so bytes can be compared."""
     reaching = dequantize(np.arange(LEVELS + 1, dtype=np.uint8))[0] >= np.float32(threshold)
     return LEVELS + 1 - int(np.count_nonzero(reaching))

@@ -8,13 +8,10 @@ Settings in metres become pixels here and nowhere else.
 
 import hashlib
 import json
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-
-import numpy as np
 
 import roadseg
 from roadseg.errors import SceneError
@@ -23,7 +20,7 @@ from roadseg.files.processors import processor_count
 from roadseg.files.states import FileStates, states_hash
 from roadseg.files.workers import WorkerPool
 from roadseg.progress import Advance, Listener
-from roadseg.raster.encoding import LEVELS
+from roadseg.raster.encoding import lowest_reaching
 from roadseg.raster.partial import Partial
 from roadseg.raster.probability import ProbabilityRaster
 from roadseg.roads.centerlines.extract import TRACED, centerlines_of, traced_blocks
@@ -285,5 +282,5 @@ def _digest(values: Sequence[object]) -> str:
 
 
 def _level(probability: float) -> int:
-    """Return the lowest level, of those from 1 to 254, that reaches a probability."""
-    return int(np.clip(math.ceil(probability * LEVELS - 1e-6), 1, LEVELS))
+    """Return the lowest level that reaches a probability, as in a mask that is written; 0 is no road."""
+    return max(1, lowest_reaching(probability))
