@@ -101,6 +101,10 @@ def _colours(folder: Path) -> Path:
     return write_raster(folder / "mask.tif", picture(60, 90).astype(np.uint8), transform=PLACE)
 
 
+def _coarse(folder: Path) -> Path:
+    return mask(folder, road()[::2, ::2], transform=PLACE @ Affine.scale(2))
+
+
 def _gone(folder: Path) -> Path:
     return folder / "gone.tif"
 
@@ -109,6 +113,7 @@ def _gone(folder: Path) -> Path:
     ("spoil", "message"),
     [
         (_size, r"differ in size \(90 × 60 and 89 × 60 px\)"),
+        (_coarse, r"differ in size .*; resample the mask, with gdal_translate -r near -outsize 90 60$"),
         (_beside, "lie in different places"),
         (_elsewhere, r"different places .*° E, .*° N; .* 15\.0000 to"),
         (_colours, "3 bands where one is wanted"),

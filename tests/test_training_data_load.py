@@ -275,6 +275,16 @@ def test_changed_attributes_of_a_shapefile_are_drawn_again(data: Path, roads: Da
     assert loaded(settings, data).tiles.tiles[0].label[50].tolist().count(1) == 6  # type: ignore[attr-defined]
 
 
+def test_only_the_files_of_a_shapefile_count_as_labels(data: Path, roads: DataSettings) -> None:
+    shapefile = write_roads(data / "m.shp", [LineString([(230_085, 899_000), (230_085, 901_000)])])
+    settings, said = replace(roads, labels=shapefile), list[str]()
+    loaded(settings, data)
+    (data / "m.run").mkdir()
+    (data / "m.tif").touch()
+    loaded(settings, data, said=said)
+    assert any("0 masks drawn" in text for text in said)
+
+
 def test_a_broken_off_drawing_leaves_no_mask(data: Path, roads: DataSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -415,6 +425,9 @@ def test_road_that_a_nodata_tag_hides_is_told(tmp_path: Path) -> None:
     label[0, :, 80:90] = 255
     write_pair(tmp_path, "a", label=label)
     with pytest.raises(TrainingError, match=r"only one class.* 255 is road .* nodata tag .*gdal_edit\.py -unsetnodata"):
+        loaded(DataSettings((tmp_path,)), tmp_path)
+    write_pair(tmp_path, "a", label=label // 255, nodata=0)
+    with pytest.raises(TrainingError, match=r"only one class.* 0 is not road .* nodata tag .*gdal_edit\.py -unset"):
         loaded(DataSettings((tmp_path,)), tmp_path)
     write_pair(tmp_path, "a", label=label, nodata=None)
     assert loaded(DataSettings((tmp_path,)), tmp_path).tiles.road_fraction > 0

@@ -144,3 +144,25 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
         with pytest.raises(SceneError, match=message):
             read_roads(path, Widths())
     assert read_roads(write(tmp_path / "bare.fgb", crs=None), Widths(given_m=7)).crs is None
+
+
+def test_roads_that_osmnx_has_merged_have_the_first_of_their_classes(tmp_path: Path) -> None:
+    listed = [["service", "residential"], "residential", "['primary', 'path']", "residential;service"]
+    features = [
+        {"type": "Feature", "properties": {"highway": highway}, "geometry": shapely.geometry.mapping(line)}
+        for line, highway in zip(LINES, listed, strict=True)
+    ]
+    (tmp_path / "r.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    assert read_roads(tmp_path / "r.geojson", Widths()).widths_m.tolist() == [4, 7, 9, 7]
+
+
+def test_the_lines_of_collections_are_roads(tmp_path: Path) -> None:
+    clipped = [shapely.GeometryCollection([Point(0, 0), LINES[0]]), LINES[1], shapely.GeometryCollection([Point(0, 0)])]
+    found = read_roads(write(tmp_path / "r.gpkg", clipped, kind="Unknown", highway=["primary"] * 3), Widths())
+    assert found.geometries.tolist() == [MultiLineString([LINES[0]]), LINES[1]]
+
+
+def test_metres_without_a_crs_in_geojson_are_no_degrees_wherever_one_looks(tmp_path: Path) -> None:
+    (tmp_path / "r.geojson").write_text(json.dumps(shapely.geometry.mapping(LineString([(171500, 902500), (1, 2)]))))
+    with pytest.raises(SceneError, match="are no degrees"):
+        read_roads(tmp_path / "r.geojson", Widths(given_m=7), within=lambda _: (10, 10, 11, 11))

@@ -51,6 +51,15 @@ def test_a_class_that_is_not_in_the_table_may_have_a_width() -> None:
     assert "1 road with a width of 0 left out" in notes
 
 
+def test_roads_without_a_class_are_left_out_and_counted() -> None:
+    notes: list[str] = []
+    assert Widths().of(4, ["residential", None, None, "escalator"], None, notes).tolist() == [7, 0, 0, 0]
+    assert notes == [
+        "left out, as their class is not in the table of widths: 1 escalator (--width-table)",
+        "2 roads without a class left out (--road-width gives all one width)",
+    ]
+
+
 def test_unlisted_classes_are_left_out_and_named() -> None:
     notes: list[str] = []
     assert Widths().of(2, ["residential", "escalator"], None, notes)[1] == 0
@@ -62,7 +71,8 @@ def test_unlisted_classes_are_left_out_and_named() -> None:
     ("widths", "values", "message"),
     [
         (Widths(), None, "give one width with --road-width"),
-        (Widths(attribute="w"), [7, None], "1 road without a width"),
+        (Widths(attribute="w"), [7, None], "1 road without a width in w; give"),
+        (Widths(attribute="w"), [None, "7 to 9"], r"2 roads without a width in w that can be read \(such as 7 to 9\);"),
     ],
 )
 def test_nothing_to_tell_a_width_by(widths: Widths, values: list[object] | None, message: str) -> None:

@@ -206,9 +206,13 @@ def _needs_reprojection(scene: Scene, mask: RoadRaster) -> bool:
         if a and b and (a[0] > b[2] or b[0] > a[2] or a[1] > b[3] or b[1] > a[3]):
             raise SceneError(f"image and mask lie in different places ({where}); give both their true georeference")
         return True
+    placed = mask.is_georeferenced and not image.transform.is_identity
+    off_px = image.offset_px(other.scaled(image.height, image.width))
     if (image.height, image.width) != (other.height, other.width):
         sizes = f"{image.width} × {image.height} and {other.width} × {other.height} px"
-        raise SceneError(f"{scene.path} and {mask.path} differ in size ({sizes}); cut both to the same ground")
-    if mask.is_georeferenced and not image.transform.is_identity and image.offset_px(other) > _SAME_PX:
+        resized = f"resample the mask, with gdal_translate -r near -outsize {image.width} {image.height}"
+        cure = resized if placed and off_px <= 1 else "cut both to the same ground"
+        raise SceneError(f"{scene.path} and {mask.path} differ in size ({sizes}); {cure}")
+    if placed and off_px > _SAME_PX:
         raise SceneError(f"image and mask lie in different places ({where}); give both the same georeference")
     return False

@@ -89,17 +89,30 @@ def read_layer(
         box = within(crs) if within else None
         meta, _, wkb, values = pyogrio.raw.read(path, layer=layer, columns=wanted, force_2d=True, bbox=box)
         with np.errstate(invalid="ignore"):
-            geometries: NDArray[np.object_] = shapely.from_wkb(wkb)
-    _check_on_earth(path, shapely.get_coordinates(geometries), crs)
+            geometries = _out_of_collections(shapely.from_wkb(wkb))
+    bounds = about["total_bounds"] if about["total_bounds"] and np.isfinite(about["total_bounds"]).all() else None
+    everywhere = np.array(bounds or (), dtype=np.float64).reshape(-1, 2)
+    _check_on_earth(path, shapely.get_coordinates(geometries) if len(geometries) else everywhere, crs)
     attributes = {str(name): value.tolist() for name, value in zip(meta["fields"], values, strict=True)}
-    bounds = about["total_bounds"]
     return VectorTable(
         geometries,
         attributes,
         crs,
-        bounds if bounds and np.isfinite(bounds).all() else None,
+        bounds,
         (about.get("layer_metadata") or {}).get(ATTRIBUTION, ""),
     )
+
+
+def _out_of_collections(geometries: NDArray[np.object_]) -> NDArray[np.object_]:
+    """Return geometries with the lines of each collection in its place, else its polygons: clipping leaves such."""
+    for row in np.flatnonzero(shapely.get_type_id(geometries) == shapely.GeometryType.GEOMETRYCOLLECTION).tolist():
+        parts = shapely.get_parts(geometries[row])
+        lines, polygons = _of_kinds(parts, _LINES), _of_kinds(parts, _POLYGONS)
+        if len(lines):
+            geometries[row] = shapely.multilinestrings(shapely.get_parts(lines))
+        elif len(polygons):
+            geometries[row] = shapely.multipolygons(shapely.get_parts(polygons))
+    return geometries
 
 
 def _check_on_earth(path: Path, xy: NDArray[np.float64], crs: str | None) -> None:

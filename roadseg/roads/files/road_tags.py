@@ -49,7 +49,18 @@ def _tagged(table: VectorTable, name: str) -> Sequence[Any]:
     return [match[1] if match else None for match in found]
 
 
-def road_classes(table: VectorTable) -> Sequence[Any] | None:
+def road_classes(table: VectorTable) -> Sequence[str | None] | None:
     """Return the class of each road, None for those without; None if the table has no column of classes."""
     name = next((name for name in CLASSES if name in table.columns), None)
-    return table.columns[name] if name else None
+    return [_first_class(value) for value in table.columns[name]] if name else None
+
+
+def _first_class(value: object) -> str | None:
+    """Return the class of a road, the first of several: OSMnx merges roads and lists theirs, in GeoPackages as text."""
+    if isinstance(value, list | np.ndarray):
+        value = next(iter(value), None)
+    if value is None or value != value:  # noqa: PLR0124 - NaN
+        return None
+    text = f"{value:g}" if isinstance(value, float) else str(value).strip()
+    listed = re.match(r"\[\s*(['\"])(.*?)\1", text)
+    return (listed[2] if listed else text.partition(";")[0]) or None

@@ -32,6 +32,9 @@ from roadseg.windows import Window
 _DRAWING = 1
 """Version of the drawing, part of the hash."""
 
+_PARTS = {".shp", ".shx", ".dbf", ".prj", ".cpg", ".tab", ".dat", ".map", ".id", ".mif", ".mid"}
+"""Extensions of the files that shapefiles and MapInfo files consist of; others of their name may be ours."""
+
 _REACH_M = 100.0
 _THIN = 1e-9
 
@@ -228,11 +231,12 @@ def _identity(labels: Path, layer: str | None, widths: Widths) -> dict[str, Any]
 
 
 def _files_of(labels: Path) -> list[Path]:
-    """Return the files that a vector file consists of: a shapefile has its attributes and its CRS beside it."""
+    """Return the files that a vector file consists of: shapefiles and MapInfo files are several, beside each other."""
     if labels.is_dir():
         return sorted(path for path in labels.rglob("*") if path.is_file())
-    if labels.suffix.lower() == ".shp":
-        return sorted(path for path in labels.parent.iterdir() if path.stem == labels.stem)
+    if labels.suffix.lower() in _PARTS:
+        beside = (path for path in labels.parent.iterdir() if path.suffix.lower() in _PARTS)
+        return sorted(path for path in beside if path.stem == labels.stem)
     return [labels, labels.with_name(f"{labels.name}-wal")]  # where SQLite keeps what it has not merged yet
 
 

@@ -192,8 +192,9 @@ class TileDataset:
             )
         self.road_fraction /= labelled
         if self.road_fraction in {0.0, 1.0}:
-            hidden = not self.road_fraction and labelled < sum(rows * cols for rows, cols in (t.shape for t in tiles))
-            tag = "; where 255 is road and a nodata tag hides it, take that away with gdal_edit.py -unsetnodata"
+            hidden = labelled < sum(rows * cols for rows, cols in (t.shape for t in tiles))
+            lost = "0 is not road" if self.road_fraction else "255 is road"
+            tag = f"; where {lost} and a nodata tag hides it, take that away with gdal_edit.py -unsetnodata"
             raise TrainingError(
                 "the masks hold only one class; they need both road (1) and not road (0) pixels" + tag * hidden
             )

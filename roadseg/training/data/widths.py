@@ -16,7 +16,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from roadseg.errors import TrainingError, counted
+from roadseg.errors import TrainingError, counted, shortened
 
 _NO_ROAD = (
     "footway path steps cycleway bridleway track pedestrian corridor platform crossing elevator via_ferrata "
@@ -95,7 +95,10 @@ class Widths:
             If there is nothing to derive a width from.
         """
         if values is None and classes is None and self.given_m is None:
-            raise TrainingError("the labels name no width and no class of road; give one width with --road-width")
+            raise TrainingError(
+                "the labels name no width and no class of road; give one width with --road-width, or the attribute "
+                "that holds it with --width-attribute"
+            )
         read = np.full(count, np.nan) if values is None else np.array([metres(value) for value in values])
         by_class = np.full(count, np.nan) if classes is None else self._by_class(classes, read, notes)
         found = by_class if self.given_m is None else np.where(by_class == 0, 0.0, self.given_m)
@@ -104,8 +107,8 @@ class Widths:
             found = np.where(lacking | (found == 0), found, read)
             if np.isnan(found).any():
                 raise TrainingError(
-                    f"{counted(int(np.isnan(found).sum()), 'road')} without a width in {self.attribute}; "
-                    "give those one with --road-width"
+                    f"{counted(int(np.isnan(found).sum()), 'road')} without a width in {self.attribute}"
+                    f"{_example_of(values)}; give those one with --road-width"
                 )
             if lacking.any():
                 without = counted(int(lacking.sum()), "road")
@@ -121,17 +124,20 @@ class Widths:
     ) -> NDArray[np.float64]:
         """Return widths by class, 0 for roads to leave out: classes unknown to the table unless a width was read."""
         unlisted = Counter(
-            str(name)
+            name
             for name, width in zip(classes, read.tolist(), strict=True)
             if name not in self.table and np.isnan(width)
         )
-        out = Counter(str(name) for name in classes if self.table.get(str(name)) == 0)
+        unclassified = unlisted.pop(None, 0)
+        out = Counter(name for name in classes if self.table.get(str(name)) == 0)
         if out:
             notes.append(f"left out, as they are not roads: {_counted(out)}")
         if unlisted and self.given_m is None:
             notes.append(
                 f"left out, as their class is not in the table of widths: {_counted(unlisted)} (--width-table)"
             )
+        if unclassified and self.given_m is None:
+            notes.append(f"{counted(unclassified, 'road')} without a class left out (--road-width gives all one width)")
         other = np.where(np.isnan(read), 0.0, read) if self.given_m is None else np.full(len(read), self.given_m)
         widths = [self.table.get(str(name), width) for name, width in zip(classes, other.tolist(), strict=True)]
         return np.array(widths, dtype=np.float64)
@@ -173,6 +179,12 @@ def metres(value: object) -> float:
     return length if length <= _WIDEST_M else float("nan")
 
 
-def _counted(names: Counter[str], most: int = 6) -> str:
+def _example_of(values: Sequence[object]) -> str:
+    """Return one of the texts that are no lengths, for messages; nothing if there is none."""
+    text = next((text for value in values if np.isnan(metres(value)) and (text := str(value or "").strip())), "nan")
+    return "" if text == "nan" else f" that can be read (such as {shortened([text])})"
+
+
+def _counted(names: Counter[str | None], most: int = 6) -> str:
     shown = [f"{count} {name}" for name, count in names.most_common(most)]
     return ", ".join(shown) + (" and others" if len(names) > most else "")
