@@ -1,6 +1,8 @@
 """Predicted roads against a map: three layers, with the attributes of both sides, in any CRS."""
 
 import json
+import sqlite3
+from contextlib import closing
 
 import cv2
 import numpy as np
@@ -167,12 +169,9 @@ def test_sections_share_the_places_where_they_were_cut(tmp_path):
 
 
 def test_layers_have_colours_of_their_own(town, tmp_path):
-    import sqlite3
-
     result = compare(*town, tmp_path / "changes.gpkg")
-    with sqlite3.connect(result.output) as package:
+    with closing(sqlite3.connect(result.output)) as package:
         styles = dict(package.execute("SELECT f_table_name, styleQML FROM layer_styles"))
-    package.close()
     assert set(styles) == {MISSING, NOT_SEEN, MATCHED}
     assert len(set(styles.values())) == 3
 

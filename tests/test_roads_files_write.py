@@ -354,6 +354,15 @@ def test_replacing_a_layer_keeps_the_others_and_the_users_style(theirs, tmp_path
     assert rows(path, "PRAGMA integrity_check") == [("ok",)]
 
 
+@pytest.mark.parametrize("name", ["100 %", "a?mode=memory", "b#c", "d&e=f", "ä 道", "g%20h"])
+def test_packages_in_folders_of_any_name_are_copied(theirs, tmp_path, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    path = package(folder, road_layer(network(), "new"), original=theirs.rename(folder / "theirs.gpkg"))
+    assert sorted(layer_names(path)) == ["houses", "layer_styles", "new", "roads"]
+    assert len(list(folder.iterdir())) == 2
+
+
 def test_adding_a_layer_changes_no_other(theirs, tmp_path):
     path = package(tmp_path, road_layer(network(), "new"), original=theirs)
     assert sorted(layer_names(path)) == ["houses", "layer_styles", "new", "roads"]

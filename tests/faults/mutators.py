@@ -5,6 +5,7 @@ import re
 import sqlite3
 import struct
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -186,7 +187,7 @@ def _mutate_geojson(path: Path, random: Random) -> str:
 
 def _mutate_gpkg(path: Path, random: Random) -> str:
     """Change a cell, bytes of a geometry, a table, or a column of the database."""
-    with sqlite3.connect(path) as base:
+    with closing(sqlite3.connect(path)) as base, base:
         base.create_function("ST_IsEmpty", 1, lambda _: 0)
         for name in ("ST_MinX", "ST_MaxX", "ST_MinY", "ST_MaxY"):
             base.create_function(name, 1, lambda _: 0.0)
@@ -210,7 +211,6 @@ def _mutate_gpkg(path: Path, random: Random) -> str:
                 new = bytes(blob)
             base.execute(f'update "{table}" set "{columns[at]}" = ? where rowid = ?', (new, row[0]))
             done = f"{table}.{columns[at]} becomes {str(new)[:40]!r}"
-    base.close()
     return done
 
 

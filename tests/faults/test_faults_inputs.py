@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -47,12 +48,11 @@ def area_to(x: float) -> Callable[[], None]:
 
 def change(*statements: str) -> None:
     """Change rows of the GeoPackage."""
-    with sqlite3.connect("roads.gpkg") as base:
+    with closing(sqlite3.connect("roads.gpkg")) as base, base:
         for (trigger,) in base.execute("select name from sqlite_master where type = 'trigger'").fetchall():
             base.execute(f'drop trigger "{trigger}"')
         for statement in statements:
             base.execute(statement)
-    base.close()
 
 
 CUT = partial(change, "update roads set geom = substr(geom, 1, 60)")

@@ -9,10 +9,12 @@ Sources: OGC GeoPackage 1.3, 12-128r17 (requirement 2: application id), the SQLi
 QGIS's table ``layer_styles``.
 """
 
+import os
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 
@@ -169,7 +171,13 @@ def _make_table(path: Path) -> None:
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True)
+    connection = sqlite3.connect(f"{_uri(path.resolve())}?mode={mode}", uri=True)
     if mode != "ro":
         connection.execute("PRAGMA journal_mode = OFF")  # nobody needs an unfinished file
     return connection
+
+
+def _uri(path: Path) -> str:
+    """Return the URI of an absolute path; since Python 3.14 ``Path.as_uri`` imports what opens addresses of the web."""
+    text = path.as_posix()
+    return f"file://{'' if text.startswith('/') else '/'}{quote(os.fsencode(text), safe='/:')}"
