@@ -35,6 +35,7 @@ from roadseg.training.before_after import (
     score_elsewhere,
     score_model,
 )
+from roadseg.training.checkpoint import facts_of_run
 from roadseg.training.data.labelled_plots import load_other_place, typical_pixel_m
 from roadseg.training.data.pairs import training_files
 from roadseg.training.data.plots import SplitPlots
@@ -195,12 +196,13 @@ def _trainer(
     original: Original, parts: SplitPlots, settings: AdaptSettings, folder: RunFolder, listener: Listener
 ) -> Trainer:
     """Return the run that learns from all ground that is not kept apart; one that was stopped is resumed."""
-    if settings.overwrite:
-        folder.remove_checkpoints()
     recipe = recipe_for(settings, original, parts)
+    tiles = TileDataset(parts.learn, crop=recipe.crop)
+    if settings.overwrite:
+        folder.remove_checkpoints(unless=facts_of_run(recipe, tiles.fingerprint(), original.card, None, 1))
     return Trainer(
         original.model(recipe),
-        TileDataset(parts.learn, crop=recipe.crop),
+        tiles,
         recipe,
         folder.path,
         start=original.card,

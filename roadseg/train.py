@@ -24,6 +24,7 @@ from roadseg.settings.option import AnyPath, check_keywords, from_options
 from roadseg.training.calibrate import calibrate_and_score, with_calibration
 from roadseg.training.calibrate_only import calibrate_model
 from roadseg.training.card import card_of_run
+from roadseg.training.checkpoint import facts_of_run
 from roadseg.training.data.load import load_domains, load_training_data
 from roadseg.training.data.pairs import training_files
 from roadseg.training.dev_tiles import describe_dev, dev_evaluation, dev_scorer
@@ -107,7 +108,7 @@ def train_model(
     device
         Device to train on.
     overwrite
-        Replace the output and discard a checkpoint.
+        Replace the output, and discard a checkpoint made with other settings or data.
     listener
         Callbacks for messages and progress, which is counted in steps.
 
@@ -136,7 +137,8 @@ def train_model(
         others = load_domains(data.domains, bands=model.bands, gsd_m=found.gsd_m, listener=listener)
         teacher = load_teacher(settings, bands=model.bands, gsd_m=found.gsd_m, device=place)
         if overwrite:
-            folder.remove_checkpoints()
+            models = start, teacher.card if teacher else None
+            folder.remove_checkpoints(unless=facts_of_run(settings, found.tiles.fingerprint(), *models, processes.size))
         processes.barrier()
         trainer = Trainer(
             model.to(place),

@@ -555,6 +555,24 @@ def test_a_refused_run_leaves_an_earlier_one_as_it_was(data: Path, tmp_path: Pat
     assert (summary.steps, read_card(output).recipe["seed"]) == (4, 7)
 
 
+def test_a_run_that_overwrites_resumes_and_starts_over_with_other_settings(data: Path, tmp_path: Path) -> None:
+    output, short = tmp_path / "m.safetensors", replace(SETTINGS, minutes=1e-9)
+    output.write_bytes(b"an earlier model")
+
+    def step_after(settings: TrainSettings) -> str:
+        train_model(DataSettings((data,)), output, CardTexts("m"), settings, overwrite=True)
+        return next((tmp_path / "m.run").glob("checkpoint-*")).stem
+
+    assert [step_after(settings) for settings in (short, short, replace(short, seed=7))] == [
+        "checkpoint-1",
+        "checkpoint-2",
+        "checkpoint-1",
+    ]
+    (tmp_path / "m.run/checkpoint-1.safetensors").write_bytes(b"damaged")
+    assert step_after(short) == "checkpoint-1"
+    assert train_model(DataSettings((data,)), output, CardTexts("m"), SETTINGS, overwrite=True).steps == 3
+
+
 def test_an_empty_run_folder_that_was_there_stays(data: Path, tmp_path: Path) -> None:
     (tmp_path / "m.run").mkdir()
     _grey_mask(data)

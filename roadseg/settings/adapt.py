@@ -62,7 +62,9 @@ class AdaptSettings(LabelSettings):
     anyway: Annotated[bool, Option("--anyway", "Write the model even if it is no better than before.", "Output")] = (
         False
     )
-    overwrite: Annotated[bool, Option("--overwrite", "Replace the model and discard a checkpoint.", "Output")] = False
+    overwrite: Annotated[
+        bool, Option("--overwrite", "Replace the model, and a checkpoint made with other settings.", "Output")
+    ] = False
 
     @property
     def labels_are_rough(self) -> bool:

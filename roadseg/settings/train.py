@@ -243,7 +243,9 @@ class RecipeSettings:
     device: Annotated[
         str, Option("--device", "auto (CUDA, then MPS, then the CPU), cpu, cuda, cuda:N or mps.", RUN, "DEVICE")
     ] = "auto"
-    overwrite: Annotated[bool, Option("--overwrite", "Replace the model and discard its checkpoint.", "Output")] = False
+    overwrite: Annotated[
+        bool, Option("--overwrite", "Replace the model, and a checkpoint made with other settings.", "Output")
+    ] = False
 
 
 class TrainOptions(TypedDict, total=False):

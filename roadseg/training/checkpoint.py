@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,9 +20,13 @@ from torch import Tensor
 from roadseg.errors import OutputError, TrainingError, one_line
 from roadseg.files.outputs import write_atomically
 from roadseg.model.card import ModelCard
+from roadseg.settings import TrainSettings
 
 _NAME = re.compile(r"checkpoint-(\d+)(?:-1-of-1)?\.safetensors")
 """The longer form is what earlier versions wrote."""
+
+_MAY_CHANGE = {"checkpoint_minutes", "calibration", "dtype", "finest_gsd_m", "minutes", "shift_tiles"}
+"""Settings that may differ between a checkpoint and the run that resumes from it."""
 
 _MODELS = ("the model of --from", "the teacher")
 """Names for what identifies the models that a run depends on; earlier versions did not record them."""
@@ -72,13 +77,25 @@ class Checkpoint(NamedTuple):
             )
 
 
-def identities(start: ModelCard | None, teacher: ModelCard | None) -> dict[str, list[Any]]:
-    """Return what must be the same of the models that a run depends on: weights, normalization and calibration."""
-    return {
+def facts_of_run(
+    settings: TrainSettings, data: str, start: ModelCard | None, teacher: ModelCard | None, processes: int
+) -> dict[str, Any]:
+    """Return what must be the same when a run is resumed, as JSON gives it back.
+
+    Parameters
+    ----------
+    settings, data, processes
+        The settings of the run, a fingerprint of its data, and how many processes train.
+    start, teacher
+        The models that it depends on: their weights, normalization and calibration count.
+    """
+    fixed = {name: value for name, value in asdict(settings).items() if name not in _MAY_CHANGE}
+    models = {
         name: [card.hash, list(card.mean), list(card.std), card.temperature, card.bias]
         for name, card in zip(_MODELS, (start, teacher), strict=True)
         if card
     }
+    return {**fixed, "drop_at": list(settings.drop_at), "processes": processes, "training data": data, **models}
 
 
 def write_checkpoint(folder: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
@@ -129,6 +146,17 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
     if not all(tensor.isfinite().all() for tensor in tensors.values()):
         raise TrainingError(f"{path} holds numbers that are not finite; move it away to start again")
     return Checkpoint(path, tensors, metadata)
+
+
+def is_resumable(folder: Path, facts: Mapping[str, Any]) -> bool:
+    """Return whether a folder has a checkpoint from which a run with these facts resumes."""
+    try:
+        checkpoint = read_checkpoint(folder)
+        if checkpoint:
+            checkpoint.check_settings(facts)
+    except TrainingError:
+        return False
+    return checkpoint is not None
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

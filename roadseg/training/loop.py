@@ -10,9 +10,8 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +26,7 @@ from roadseg.settings import TrainSettings
 from roadseg.training.average import WeightAverage
 from roadseg.training.checkpoint import (
     Checkpoint,
-    identities,
+    facts_of_run,
     load_optimizer,
     optimizer_tensors,
     read_checkpoint,
@@ -50,9 +49,6 @@ from roadseg.training.teacher import Teacher
 
 _READ_EVERY = {"cuda": 20}
 """Steps after which losses are read, which waits for the device; elsewhere after every step."""
-
-_MAY_CHANGE = {"checkpoint_minutes", "calibration", "dtype", "finest_gsd_m", "minutes", "shift_tiles"}
-"""Settings that may differ between a checkpoint and the run that resumes from it."""
 
 Evaluate = Callable[[], Mapping[str, float]]
 
@@ -120,6 +116,9 @@ class Trainer:
         self.forward_backward = ForwardBackward(model, settings, self.scaler, self.processes, self.listener.warn)
         self.average = WeightAverage(model, settings.average_decay)
         self.history = TrainingHistory(settings)
+        self.facts = facts_of_run(
+            settings, tiles.fingerprint(), start, teacher.card if teacher else None, self.processes.size
+        )
         self.step = 0
         self.saved: int | None = None  # step of the last checkpoint
         self._loss, self._crops_per_s, self._mid_step = SmoothedLoss(), math.nan, False
@@ -194,7 +193,7 @@ class Trainer:
         metadata = {
             "step": self.step,
             "loss": self.loss,
-            "settings": self._fixed_settings(),
+            "settings": self.facts,
             "scaler": self.scaler.state_dict(),
             **self.history.metadata(),
         }
@@ -302,13 +301,6 @@ class Trainer:
         model.load_state_dict(weights)
         return model.eval()
 
-    def _fixed_settings(self) -> dict[str, Any]:
-        """Return what must be the same when the run is resumed, as JSON gives it back."""
-        fixed = {name: value for name, value in asdict(self.settings).items() if name not in _MAY_CHANGE}
-        facts = {"processes": self.processes.size, "training data": self.tiles.fingerprint()}
-        models = identities(self.start, self.teacher.card if self.teacher else None)
-        return {**fixed, "drop_at": list(self.settings.drop_at), **facts, **models}
-
     def _tensors(self) -> dict[str, Tensor]:
         """Return the tensors of a checkpoint: ``network.*``, ``average.*``, ``optimizer.<number>.*``, ``best.*``."""
         tensors = {f"network.{name}": value for name, value in self.model.state_dict().items()}
@@ -321,7 +313,7 @@ class Trainer:
     def _resume(self, checkpoint: Checkpoint) -> None:
         metadata = checkpoint.metadata
         with checkpoint.errors_as_damage():
-            checkpoint.check_settings(self._fixed_settings())
+            checkpoint.check_settings(self.facts)
             self.model.load_state_dict(checkpoint.part("network."))
             average = checkpoint.tensors_like("average.", self.model.state_dict())
             self.average.weights = {name: value.to(self.device) for name, value in average.items()}

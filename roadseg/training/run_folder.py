@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +15,7 @@ from roadseg.files.outputs import as_utf8, write_atomically
 from roadseg.files.targets import writable_folder
 from roadseg.raster.picture import as_png
 from roadseg.settings import TrainSettings
-from roadseg.training.checkpoint import remove_checkpoints
+from roadseg.training.checkpoint import is_resumable, remove_checkpoints
 from roadseg.training.figures import TileSample, draw_curves, draw_samples
 from roadseg.training.history import HistoryRow
 from roadseg.training.recipes import to_toml
@@ -68,9 +68,9 @@ class RunFolder:
             self._report_failure("tensorboard", failure)
         self._ready.__exit__(kind, error, trace)
 
-    def remove_checkpoints(self) -> None:
-        """Remove the checkpoint of an earlier run."""
-        if self._writes:
+    def remove_checkpoints(self, *, unless: Mapping[str, Any] | None = None) -> None:
+        """Remove the checkpoint of an earlier run; not one from which a run with the facts in ``unless`` resumes."""
+        if self._writes and not (unless and is_resumable(self.path, unless)):
             remove_checkpoints(self.path)
 
     def write_config(self, settings: TrainSettings) -> None:
