@@ -174,8 +174,8 @@ def adapt_model(
         drawn = folder.draw("before_after.png", sheet) if sheet is not None else None
         if not settings.anyway and not has_gained(before.score, after.score):
             folder.remove_checkpoints()
-            raise no_gain(before.score, after.score, drawn)
-        listener.report(gain_kept_apart(before, after, trainer.step, drawn))
+            raise no_gain(before.score, after.score, trainer, drawn)
+        listener.report(gain_kept_apart(before, after, trainer, drawn))
         calibration = calibrated(learned, original, (*parts.calibration, *parts.score), kept)
         finisher = finish(trainer, plots, lambda _: listener.advance(1), end - _RESERVE_S, listener)
         listener.report(finish_in_words(finisher))

@@ -277,6 +277,19 @@ def test_a_model_that_reads_finer_is_compared_with_what_it_read_before(adapted: 
     assert result.after.best_iou < result.before.best_iou - 0.05  # one step teaches no roads twice as wide
 
 
+def test_ground_that_the_model_has_learned_from_before_brings_a_warning(
+    scene: Path, roads: Path, start: Path, tmp_path: Path
+) -> None:
+    said: list[list[str]] = []
+    for model, output in ((start, tmp_path / "first.safetensors"), (tmp_path / "first.safetensors", tmp_path / "2nd")):
+        warnings: list[str] = []
+        listener = Listener(warn=warnings.append)
+        adapt(scene, output, labels=roads, model=model, steps=1, labels_are="exact", anyway=True, listener=listener)
+        said.append([text for text in warnings if "has learned from" in text])
+    assert said == [[], [said[1][0]]]
+    assert said[1][0].startswith("first has learned from scene.tif with roads of roads.gpkg before")
+
+
 def test_a_map_that_lies_metres_off_is_brought_onto_the_roads(scene: Path, adapted: Adapted, tmp_path: Path) -> None:
     good, said = adapted.place / "mine.safetensors", []
     off = write_roads(tmp_path / "off.gpkg", [shapely.affinity.translate(line, 6, 5) for line in streets()])
@@ -332,13 +345,20 @@ def test_a_model_that_is_no_better_is_not_written(scene: Path, start: Path, tmp_
     with torch.no_grad():
         sure.head.bias.fill_(9.0)  # road everywhere, which nonsense cannot beat
     save_model(tmp_path / "sure.safetensors", sure, ModelCard("sure", window_px=64))
-    with pytest.raises(TrainingError, match=r"has not become better \(relaxed F1 .* so none was written; see .*anyway"):
+    with pytest.raises(
+        TrainingError, match=r"not become better after 2 steps \(relaxed F1 .* written; see .*then check.*anyway"
+    ):
         adapt(
             scene, tmp_path / "mine.safetensors", labels=roads, model=str(tmp_path / "sure.safetensors"), steps=2,
             labels_are="exact",
         )  # fmt: skip
     assert not (tmp_path / "mine.safetensors").exists()
     assert names_in(tmp_path / "mine.run") == ["before_after.png", "labels"]
+    with pytest.raises(TrainingError, match=r"after \d of 150 steps .*then give it more time with --minutes, check"):
+        adapt(
+            scene, tmp_path / "mine.safetensors", labels=roads, model=str(tmp_path / "sure.safetensors"), minutes=0.1,
+            labels_are="exact",
+        )  # fmt: skip
 
 
 def test_only_the_area_of_interest_is_learned_from(scene: Path, roads: Path, start: Path, tmp_path: Path) -> None:

@@ -46,6 +46,6 @@ def test_stems_are_names_without_folder_ending_and_query():
 def test_an_extension_of_another_format_is_refused():
     for name in ("a.tif", "a.TIFF", "a", "a.roads", "v1.2"):
         check_extension(Path(name), GEOTIFF)
-    for name in ("a.png", "a.JPG", "a.vrt", "a.tif.gz", *(f"a{ending}" for ending in SUFFIXES)):
+    for name in ("a.png", "a.JPG", "a.vrt", "a.tif.gz", "a.pt", *(f"a{ending}" for ending in SUFFIXES)):
         with pytest.raises(OutputError, match=f"{name} would hold another format than its name says; .* .tif"):
             check_extension(Path(name), GEOTIFF)

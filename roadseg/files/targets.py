@@ -22,7 +22,7 @@ Outputs = TypeVar("Outputs", bound="DataclassInstance")
 GEOTIFF, PNG, HTML, MODEL = (".tif", ".tiff"), (".png",), (".html", ".htm"), (".safetensors",)
 """Extensions of what roadseg writes."""
 
-_OTHERS = (".svg", ".pdf", ".webp", ".nc", ".onnx", ".csv", ".txt", ".gz")
+_OTHERS = (".svg", ".pdf", ".webp", ".nc", ".onnx", ".pt", ".pth", ".ckpt", ".csv", ".txt", ".gz")
 _EXTENSIONS = {*GEOTIFF, *HTML, *MODEL, *RASTERS, *VECTORS, *_OTHERS}
 """Extensions that stand for a format."""
 

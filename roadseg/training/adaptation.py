@@ -95,6 +95,11 @@ def prepare_plots(
         require_roads(parts, card.mean)
     if found.remark:
         listener.warn(found.remark)
+    if f" of {found.name} (" in card.training_data:
+        listener.warn(
+            f"{card.name} has learned from {found.name} before, perhaps from what is kept apart now, so that the "
+            "figures may be too good; those of a model that has not are true"
+        )
     return found, parts
 
 

@@ -11,6 +11,7 @@ from roadseg.model.card import Measurement
 from roadseg.prediction.engines.torch import TorchEngine
 from roadseg.training.dev_score import DevScore, DevScorer
 from roadseg.training.figures import TileSample, draw_before_and_after
+from roadseg.training.loop import Trainer
 
 _SHOWN = 6
 
@@ -39,13 +40,13 @@ def gain_in_words(before: DevScore, after: DevScore, where: str) -> str:
     )
 
 
-def gain_kept_apart(before: ScoredModel, after: ScoredModel, steps: int, sheet: Path | None) -> str:
-    """Return what has changed on the areas kept apart, and where to look, as a sentence; the sheet is its picture."""
+def gain_kept_apart(before: ScoredModel, after: ScoredModel, run: Trainer, sheet: Path | None) -> str:
+    """Return what a run has changed on the areas kept apart, and where to look; the sheet is its picture."""
     see = f"; see {sheet}" if sheet else ""
     is_raised = any(before.scorer.half_in(area.tile.pair) != 0.5 for area in before.scorer.areas)
     raised = " (before: with probabilities raised, as predict does there)" if is_raised else ""
     gain = gain_in_words(before.score, after.score, "area")
-    return f"{gain} kept apart{raised}, after {counted(steps, 'step')}{see}"
+    return f"{gain} kept apart{raised}, after {_steps_of(run)}{see}"
 
 
 def has_gained(before: DevScore, after: DevScore) -> bool:
@@ -53,13 +54,20 @@ def has_gained(before: DevScore, after: DevScore) -> bool:
     return after.relaxed_f1 > before.relaxed_f1
 
 
-def no_gain(before: DevScore, after: DevScore, sheet: Path | None) -> TrainingError:
-    """Return the error of a model that has not become better; the sheet is its picture."""
+def no_gain(before: DevScore, after: DevScore, run: Trainer, sheet: Path | None) -> TrainingError:
+    """Return the error of a model that has not become better in a run; the sheet is its picture."""
     see = f"see {sheet}, then " if sheet else ""
+    more = "" if run.finished else "give it more time with --minutes, "
     return TrainingError(
-        f"the model has not become better ({gain_in_words(before, after, 'area')}), so none was written; "
-        f"{see}check the labels or add some, or write it with --anyway"
+        f"the model has not become better after {_steps_of(run)} ({gain_in_words(before, after, 'area')}), so none "
+        f"was written; {see}{more}check the labels or add some, or write it with --anyway"
     )
+
+
+def _steps_of(run: Trainer) -> str:
+    """Return how many steps a run has taken, in words, and of how many if time has run out."""
+    planned = "" if run.finished else f"{run.step} of "
+    return f"{planned}{counted(run.settings.steps, 'step')}"
 
 
 def score_elsewhere(scorer: DevScorer, before: ScoredModel, after: ScoredModel) -> tuple[DevScore, DevScore] | None:
