@@ -97,6 +97,32 @@ def test_no_way_has_more_nodes_than_openstreetmap_takes(vertices, sizes):
     assert np.array_equal(np.concatenate([ways[0], *(way[1:] for way in ways[1:])]), np.round(line, 7))
 
 
+@pytest.mark.parametrize("turn", [-360, 0, 360])
+def test_ways_end_at_the_antimeridian(turn):
+    line = np.array([[179.9, 10], [180.1, 12], [180.3, 12], [179.9, 16]]) + (turn, 0)
+    ways = [feature["geometry"]["coordinates"] for feature in json.loads(osm_geojson([line], [5.0], ""))["features"]]
+    assert ways == [
+        [[179.9, 10.0], [180.0, 11.0]],
+        [[-180.0, 11.0], [-179.9, 12.0], [-179.7, 12.0], [-180.0, 15.0]],
+        [[180.0, 15.0], [179.9, 16.0]],
+    ]
+    with_jumps = np.where(line > 180, line - 360, line)
+    assert osm_geojson([with_jumps], [5.0], "") == osm_geojson([line], [5.0], "")
+
+
+def test_rasters_from_0_to_360_degrees_have_ways_where_editors_look():
+    (feature,) = json.loads(osm_geojson([np.array([[250.0, 9.0], [250.1, 9.0]])], [5.0], ""))["features"]
+    assert feature["geometry"]["coordinates"] == [[-110.0, 9.0], [-109.9, 9.0]]
+
+
+@pytest.mark.parametrize("output", ["r.gpkg", "r.geojson"])
+def test_a_local_crs_has_no_place_on_earth(tmp_path, output):
+    local = write_levels(tmp_path / "n.tif", draw_t(), transform=UTM_NORTH_UP, crs='LOCAL_CS["site",UNIT["metre",1]]')
+    osm = {"osm": tmp_path / "o.geojson"} if output == "r.gpkg" else {}
+    with pytest.raises(SceneError, match=r"in a local CRS .* assign that of a map with gdal_edit"):
+        vectorize(local, tmp_path / output, **osm)
+
+
 def test_what_cannot_be_written_for_editors_is_refused_before_any_work(raster, tmp_path):
     output = tmp_path / "r.gpkg"
     with pytest.raises(OutputError, match=r"let it end in \.geojson"):

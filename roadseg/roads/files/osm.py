@@ -62,12 +62,40 @@ def osm_geojson(
 
 def _ways(line: NDArray[np.float64]) -> list[list[list[float]]]:
     """Return a line as nodes of one or more ways; none if it is shorter than the grid of coordinates."""
-    rounded = np.round(line, _DECIMALS)
-    moves = np.ones(len(rounded), dtype=np.bool_)
-    moves[1:] = (np.diff(rounded, axis=0) != 0).any(axis=1)
-    nodes = rounded[moves].tolist()
-    step = _MOST_NODES - 1  # a way begins with the node that ends the one before it
-    return [nodes[start : start + _MOST_NODES] for start in range(0, len(nodes) - 1, step)]
+    ways = []
+    for part in _cut_at_antimeridian(line):
+        rounded = np.round(part, _DECIMALS)
+        moves = np.ones(len(rounded), dtype=np.bool_)
+        moves[1:] = (np.diff(rounded, axis=0) != 0).any(axis=1)
+        nodes = rounded[moves].tolist()
+        step = _MOST_NODES - 1  # a way begins with the node that ends the one before it
+        ways += [nodes[start : start + _MOST_NODES] for start in range(0, len(nodes) - 1, step)]
+    return ways
+
+
+def _cut_at_antimeridian(line: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """Return the parts of a line between longitudes -180 and 180, as editors know no others.
+
+    Once longitudes go on beyond 180 without a jump, each whole turn around the Earth is cut from the next:
+
+        179.9  -179.9        ──▶  179.9  180.1            ──▶  179.9  180 │ -180  -179.9
+    """
+    unrolled = np.column_stack([np.unwrap(line[:, 0], period=360), line[:, 1]])
+    turn = np.floor((unrolled[:, 0] + 180) / 360)
+    if not turn.any():
+        return [line]
+    last = np.flatnonzero(np.diff(turn))  # before each cut
+    before, after = unrolled[last], unrolled[last + 1]
+    longitude = 360 * np.maximum(turn[last], turn[last + 1]) - 180
+    share = (longitude - before[:, 0]) / (after[:, 0] - before[:, 0])
+    cuts = np.column_stack([longitude, before[:, 1] + share * (after[:, 1] - before[:, 1])])
+    whole = np.insert(unrolled, last + 1, cuts, axis=0)
+    bounds = [0, *(last + 1 + np.arange(len(last))), len(whole) - 1]
+    turns = turn[[0, *(last + 1)]]
+    return [
+        whole[start : stop + 1] - [360 * around, 0]
+        for start, stop, around in zip(bounds[:-1], bounds[1:], turns, strict=True)
+    ]
 
 
 def _feature(nodes: list[list[float]], width_m: float, *, gap: bool) -> dict[str, object]:

@@ -105,15 +105,15 @@ def check_target_crs(outputs: VectorOutputs, settings: VectorizeSettings, crs: s
         )
     forms = {format_of(path, outputs.format) for path in (outputs.vector, outputs.junctions) if path}
     in_degrees = sorted(forms & set(IN_DEGREES))
-    if crs is None and outputs.osm:
-        raise SceneError(f"without a CRS {outputs.osm} cannot have longitude and latitude; assign one with gdal_edit")
+    lacking, cure = ("without a CRS", "assign one") if crs is None else ("in a local CRS", "assign that of a map")
+    nowhere = crs is None or not is_horizontal(crs)
+    if nowhere and outputs.osm:
+        raise SceneError(f"{lacking} {outputs.osm} cannot have longitude and latitude; {cure} with gdal_edit")
     if in_degrees and asked and not same_crs(asked, DEGREES):
         raise OutputError(f"{in_degrees[0]} holds longitude and latitude only; leave --crs out, or write .gpkg")
-    if crs is None and (asked or in_degrees):
+    if nowhere and (asked or in_degrees):
         target = f"{DEGREES} for {in_degrees[0]}" if in_degrees else settings.crs
-        raise SceneError(
-            f"without a CRS roads cannot be reprojected to {target}; assign one with gdal_edit, or write .gpkg"
-        )
+        raise SceneError(f"{lacking} roads cannot be reprojected to {target}; {cure} with gdal_edit, or write .gpkg")
 
 
 def reproject_roads(roads: Roads, crs: str) -> Roads:
