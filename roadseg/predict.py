@@ -22,6 +22,7 @@ from roadseg.prediction.engines.engine import LoadedModel
 from roadseg.prediction.outputs import (
     are_finished,
     draw_preview,
+    is_newer,
     probability_on_model_grid,
     provenance,
     write_network,
@@ -274,9 +275,20 @@ def predict_scene(
     )
 
 
-def is_finished(scene: str, outputs: PredictOutputs, model: LoadedModel, options: Mapping[str, Any]) -> bool:
-    """Return whether all outputs of a scene exist and were made of it by this model, with these options."""
-    return are_finished(scene, outputs, model, from_options(PredictSettings, options))
+def is_finished(
+    scene: str, outputs: PredictOutputs, model: LoadedModel, options: Mapping[str, Any], listener: Listener
+) -> bool:
+    """Return whether all outputs of a scene exist and were made of it by this model, with these options.
+
+    Warn where the scene has been written since then.
+    """
+    finished = are_finished(scene, outputs, model, from_options(PredictSettings, options))
+    if finished and is_newer(scene, outputs):
+        listener.warn(
+            f"{scene} is newer than {outputs.raster}, which was made of it before; if its pixels have changed, "
+            "remove that file and repeat the command"
+        )
+    return finished
 
 
 def listed_scenes(path: Path, outputs: PredictOutputs, asset: str | None) -> list[tuple[str, PredictOutputs]]:

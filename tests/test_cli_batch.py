@@ -1,6 +1,9 @@
 """Several files in one command: one bad file stops no other."""
 
-from roadseg.cli.batch import for_each_file
+import pytest
+import typer
+
+from roadseg.cli.batch import fail_for, for_each_file
 from roadseg.errors import SceneError
 from roadseg.progress import Listener
 
@@ -17,3 +20,9 @@ def test_a_file_that_fails_stops_no_other_and_is_reported():
     assert [name for name, _ in failed] == ["b"]
     alone = for_each_file([("b", -1)], process, listener=Listener(warn=warned.append))
     assert (len(alone), warned) == (1, ["b is bad"])
+
+
+def test_numbers_of_many_scenes_are_written_alike(capsys):
+    with pytest.raises(typer.Exit):
+        fail_for([("a.tif", SceneError("no"))], 3000, "scenes", quiet=False)
+    assert capsys.readouterr().err.endswith("1 of 3,000 scenes failed: a.tif\n")

@@ -175,7 +175,12 @@ def test_an_empty_lock_lasts_seconds(target, lock_file):
     take(target)
 
 
-@pytest.mark.parametrize("text", ["my own notes", "{}", '{"host": 1, "process": "a"}', "[]"])
+NO_DATE = json.dumps(
+    {"host": "b", "namespace": "", "process": 1, "started": "1", "since": "0001-01-01T00:00:00+14:00"}
+)
+
+
+@pytest.mark.parametrize("text", ["my own notes", "{}", '{"host": 1, "process": "a"}', "[]", NO_DATE])
 def test_a_file_of_somebody_else_is_left_alone(target, lock_file, text):
     lock_file.write_text(text)
     os.utime(lock_file, (LONG_AGO, LONG_AGO))

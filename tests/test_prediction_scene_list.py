@@ -1,6 +1,7 @@
 """Many scenes from a list: where they lie, what they are called, and what is skipped."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,19 @@ def test_the_command_skips_what_is_finished_and_sums_up(say, draw, tmp_path, mod
         0,
         f"roadseg: {tmp_path / 'a.tif'} was done before; --overwrite predicts it again",
     )
+
+
+def test_a_scene_that_was_replaced_since_is_skipped_with_a_warning(say, draw, tmp_path, model_file):
+    scene = draw(70, 90, name="a.tif", transform=NORTH_UP)
+    listed = write(tmp_path, "list.txt", "a.tif")
+    options = ["--model", model_file, "--device", "cpu", "-o", "roads", "--scenes", listed]
+    assert say("predict", *options).status == 0
+    assert "newer" not in say("predict", *options).stderr
+    later = Path("roads/a.tif").stat().st_mtime + 5
+    os.utime(scene, (later, later))
+    said = say("predict", *options)
+    assert said.status == 0
+    assert "a.tif is newer than roads/a.tif, which was made of it before; if its pixels" in said.stderr
 
 
 @pytest.mark.parametrize(

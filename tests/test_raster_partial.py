@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import subprocess
 
 import numpy as np
@@ -166,9 +167,23 @@ def test_a_folder_of_somebody_else_is_left_alone(target, anew):
 
 def test_a_file_in_the_way_is_left_alone(target):
     target.with_name("roads.tif.partial").write_text("mine")
-    with pytest.raises(OutputError, match="cannot write beside"):
+    with pytest.raises(OutputError, match=r"roads\.tif\.partial is in the way and was not left by roadseg; move it"):
         Partial(target, {})
     assert target.with_name("roads.tif.partial").read_text() == "mine"
+
+
+def test_a_folder_of_another_user_says_what_that_one_can_do(target, monkeypatch):
+    Partial(target, {}).put(PROBABILITY, *block(0, 0))
+    monkeypatch.setattr(os, "access", lambda path, mode: path == target.parent)
+    with pytest.raises(OutputError, match=r"partial is not writable; have its owner change that \(chmod a\+rwx\), or"):
+        Partial(target, {})
+
+
+def test_a_folder_that_is_removed_meanwhile_is_named(target):
+    partial = Partial(target, {})
+    shutil.rmtree(partial.folder)
+    with pytest.raises(OutputError, match="was removed while blocks were written to it; repeat the command"):
+        partial.put(PROBABILITY, *block(0, 0))
 
 
 def test_half_written_files_are_not_blocks(target):

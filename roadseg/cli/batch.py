@@ -129,7 +129,7 @@ def fail_for(failed: Sequence[tuple[str, RoadsegError]], count: int, noun: str, 
         raise failed[0][1]
     for _, error in failed if quiet else ():
         print(printable(f"roadseg: error: {error}"), file=sys.stderr)
-    fail(f"{len(failed)} of {count} {noun} failed: {', '.join(name for name, _ in failed)}")
+    fail(f"{len(failed):,} of {count:,} {noun} failed: {', '.join(name for name, _ in failed)}")
 
 
 def check_summary(path: Path, *, overwrite: bool, inputs: Iterable[Path], outputs: Iterable[Path]) -> None:

@@ -135,8 +135,8 @@ def predict(
         if batch.summary:
             write_summary(batch.summary, run.results, run.skipped, failed)
         if len(jobs) > 1:
-            before = f", {len(run.skipped)} of them before" if run.skipped else ""
-            listener.report(f"{len(own) - len(failed)} of {counted(len(own), 'scene')} done{before}")
+            before = f", {len(run.skipped):,} of them before" if run.skipped else ""
+            listener.report(f"{len(own) - len(failed):,} of {counted(len(own), 'scene')} done{before}")
         elif run.skipped:
             listener.report(f"{run.skipped[0]} was done before; --overwrite predicts it again")
         fail_for(failed, len(own), "scenes", quiet=quiet)
@@ -205,7 +205,7 @@ class _Run:
         from roadseg.predict import predict as predict_one
 
         scene, targets = job
-        if self.skips and is_finished(scene, targets, self._model, self._options):
+        if self.skips and is_finished(scene, targets, self._model, self._options, listener):
             return None
         options = {**self._options, **as_options(targets)}
         command = command_line(_OF_MACHINES)

@@ -259,8 +259,8 @@ def _read(path: Path) -> LockOwner | None:
     """Return who holds a lock; None if there is none or it cannot be read."""
     try:
         owner = LockOwner(**json.loads(path.read_text()))
-        datetime.fromisoformat(owner.since)
-    except (OSError, ValueError, TypeError):
+        datetime.fromisoformat(owner.since).astimezone()
+    except (OSError, ValueError, TypeError, OverflowError):
         return None
     return owner if isinstance(owner.process, int) and owner.process > 0 else None
 

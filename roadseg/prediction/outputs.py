@@ -1,6 +1,7 @@
 """The outputs of a predicted scene, made inside the partial folder and moved to their places together."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 
@@ -141,6 +142,13 @@ def are_finished(scene: str, outputs: PredictOutputs, model: LoadedModel, settin
     if tags.get(_SETTINGS, asked) != asked:  # rasters of roadseg 0.1.0 do not say
         return False
     return (tags.get("ROADSEG_SCENE"), tags.get("ROADSEG_MODEL_HASH")) == (without_secrets(scene), model.card.hash)
+
+
+def is_newer(scene: str, outputs: PredictOutputs) -> bool:
+    """Return whether the file of a scene was written after its raster; False where the scene is no plain file."""
+    with suppress(OSError):
+        return Path(scene).stat().st_mtime_ns > outputs.raster.stat().st_mtime_ns
+    return False
 
 
 def provenance(

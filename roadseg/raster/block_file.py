@@ -42,10 +42,12 @@ def write_block(folder: Path, name: str, *data: bytes) -> None:
     Raises
     ------
     OutputError
-        If the disk is full or gone.
+        If the disk is full, or the folder gone.
     """
     try:
         write_atomically(folder / name, *data)
+    except FileNotFoundError as error:
+        raise OutputError(f"{folder} was removed while blocks were written to it; repeat the command") from error
     except OSError as error:
         raise OutputError(f"cannot write to {folder} ({error.strerror}); {MAKE_ROOM}") from error
 

@@ -14,6 +14,7 @@ Every file appears whole or not at all, so the run can be killed at any moment a
 """
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -74,7 +75,12 @@ class Partial:
         self.folder, self._check_lock = partial_folder(output), check_lock
         wanted = json.loads(json.dumps(fingerprint))
         marker = self.folder / _FINGERPRINT
-        foreign = self.folder if self.folder.is_symlink() else next(_foreign(self.folder), None)
+        is_folder = self.folder.is_dir() and not self.folder.is_symlink()
+        if is_folder and not os.access(self.folder, os.R_OK | os.W_OK | os.X_OK):
+            raise OutputError(
+                f"{self.folder} is not writable; have its owner change that (chmod a+rwx), or choose another output"
+            )
+        foreign = next(_foreign(self.folder), None) if is_folder or not os.path.lexists(self.folder) else self.folder
         if foreign:
             raise OutputError(f"{foreign} is in the way and was not left by roadseg; move it")
         if marker.exists():
