@@ -175,9 +175,7 @@ def test_an_empty_lock_lasts_seconds(target, lock_file):
     take(target)
 
 
-NO_DATE = json.dumps(
-    {"host": "b", "namespace": "", "process": 1, "started": "1", "since": "0001-01-01T00:00:00+14:00"}
-)
+NO_DATE = json.dumps({"host": "b", "namespace": "", "process": 1, "started": "1", "since": "0001-01-01T00:00:00+14:00"})
 
 
 @pytest.mark.parametrize("text", ["my own notes", "{}", '{"host": 1, "process": "a"}', "[]", NO_DATE])

@@ -99,7 +99,7 @@ def test_no_way_has_more_nodes_than_openstreetmap_takes(vertices, sizes):
 
 @pytest.mark.parametrize("turn", [-360, 0, 360])
 def test_ways_end_at_the_antimeridian(turn):
-    line = np.array([[179.9, 10], [180.1, 12], [180.3, 12], [179.9, 16]]) + (turn, 0)
+    line = np.array([[turn + 179.9, 10], [turn + 180.1, 12], [turn + 180.3, 12], [turn + 179.9, 16]])
     ways = [feature["geometry"]["coordinates"] for feature in json.loads(osm_geojson([line], [5.0], ""))["features"]]
     assert ways == [
         [[179.9, 10.0], [180.0, 11.0]],
