@@ -12,8 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
-import torch
-
 from roadseg.files.lock import locked
 from roadseg.files.targets import MODEL, check_extension, check_not_input, check_target
 from roadseg.model.device import choose_device, choose_precision
@@ -132,7 +130,6 @@ def train_model(
         settings = replace(settings, precision=choose_precision(settings.precision, place))
         with processes.main_first():
             found = load_training_data(data, output, settings, listener)
-        torch.manual_seed(settings.seed)
         model, start = initial_model(found.tiles.bands, settings)
         others = load_domains(data.domains, bands=model.bands, gsd_m=found.gsd_m, listener=listener)
         teacher = load_teacher(settings, bands=model.bands, gsd_m=found.gsd_m, device=place)

@@ -35,3 +35,13 @@ def test_another_architecture_is_refused(tmp_path: Path) -> None:
         initial_model(4, settings)
     with pytest.raises(TrainingError, match="the run wants 3, 8 and bilinear"):
         initial_model(3, replace(settings, width=8))
+
+
+def test_random_weights_follow_from_the_seed_and_leave_the_callers_random_numbers_alone() -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    first, second, other = (initial_model(3, TrainSettings(width=2, seed=seed))[0].head.weight for seed in (1, 1, 2))
+    assert torch.equal(torch.rand(2), expected)
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)

@@ -12,7 +12,7 @@ from roadseg.settings import TrainSettings
 
 
 def initial_model(bands: int, settings: TrainSettings) -> tuple[ResUNet, ModelCard | None]:
-    """Return the model to start from and its card; random weights have none.
+    """Return the model to start from and its card; random weights, which follow from the seed, have none.
 
     The calibration of a model becomes part of its weights, so that training continues from the probabilities it gives.
 
@@ -22,7 +22,9 @@ def initial_model(bands: int, settings: TrainSettings) -> tuple[ResUNet, ModelCa
         If the model to start from is missing or has another architecture.
     """
     if settings.start is None:
-        return ResUNet(bands=bands, width=settings.width, upsample=settings.upsample), None
+        with torch.random.fork_rng(devices=()):  # the caller's random numbers stay as they are
+            torch.manual_seed(settings.seed)
+            return ResUNet(bands=bands, width=settings.width, upsample=settings.upsample), None
     model, card = load_model(find_model(settings.start))
     form, wanted = (card.bands, card.width, card.upsample), (bands, settings.width, settings.upsample)
     if form != wanted:
