@@ -450,6 +450,19 @@ def test_a_tile_is_trained_on_or_for_validation(data: Path) -> None:
         loaded(DataSettings((manifest,)), data)
 
 
+def test_dev_tiles_on_ground_that_is_trained_on_are_named(data: Path) -> None:
+    """Of three tiles side by side, 170 px wide, c is the first again; d reaches 5 px into the last, e 20 px."""
+    dev = data.with_name("dev")
+    for name, col in (("c", 0), ("d", 505), ("e", 490)):
+        write_pair(dev, name, col=col)
+    said: list[str] = []
+    loaded(DataSettings((data,), dev=(dev,)), data, said=said)
+    assert [text.partition(";")[0] for text in said if "trained on" in text] == [
+        f"2 of 3 dev tiles on ground that is trained on, so that the figures are too good: {dev}/images/c.tif, "
+        f"{dev}/images/e.tif"
+    ]
+
+
 def test_several_folders_are_one_and_pixels_without_crs_have_the_size_of_the_others(data: Path) -> None:
     other = data.with_name("crops")
     label = np.zeros((1, 65, 85), np.uint8)

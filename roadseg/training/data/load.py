@@ -15,7 +15,14 @@ from roadseg.training.data.masks import draw_masks
 from roadseg.training.data.memory import free_bytes, readable_size
 from roadseg.training.data.pairs import TilePair, find_images, find_tile_pairs
 from roadseg.training.data.tiles import LabelledTile, TileDataset
-from roadseg.training.data.validate import at_gsd, gsd_range_of, open_pairs, shared_gsd, warn_of_unknown_sizes
+from roadseg.training.data.validate import (
+    at_gsd,
+    gsd_range_of,
+    open_pairs,
+    shared_gsd,
+    warn_of_shared_ground,
+    warn_of_unknown_sizes,
+)
 from roadseg.windows import square_windows
 
 Result = TypeVar("Result")
@@ -89,6 +96,7 @@ def load_training_data(data: DataSettings, output: Path, settings: TrainSettings
     if settings.pixel_m is None:
         warn_of_unknown_sizes([*files, *dev_files], gsd_m, "--gsd", listener)
     dev_files = check_dev_tiles(at_gsd(dev_files, gsd_m), skip)
+    warn_of_shared_ground(files, dev_files, listener)
     areas = [DevArea(tile, tile.grid.window) for tile in dev_files]
     ready, where = open_or_load(files, data.memory_gb, skip)
     if data.dev_fraction:

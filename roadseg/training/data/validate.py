@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import shapely
+from shapely import Polygon
 
 from roadseg.errors import SceneError, TrainingError, counted, shortened
 from roadseg.progress import Listener
@@ -17,6 +19,9 @@ from roadseg.training.data.file_tiles import FileTile, OpenFiles
 from roadseg.training.data.pairs import TilePair
 
 _ODD = 0.15
+
+_SHARED = 0.05
+"""Share of a dev tile that may be trained on, as tiles often reach a little into their neighbours."""
 
 _LEAST_PX = 32
 """Fewest pixels across that a tile may shrink to: with less there is nothing to learn, or everything is road."""
@@ -164,6 +169,35 @@ def warn_of_unknown_sizes(tiles: Sequence[_Sized], gsd_m: float, option: str, li
             f"no CRS with known metres in {which}; their pixels are assumed to be {gsd_m:g} m wide, "
             f"give their size with {option} if they are not"
         )
+
+
+def warn_of_shared_ground(tiles: Sequence[FileTile], dev: Sequence[FileTile], listener: Listener) -> None:
+    """Warn of dev tiles on ground that is trained on, in files of other names: what was learned there is no news."""
+    trained = _outlines(tiles)
+    shared = []
+    for crs, there in _outlines(dev).items():
+        tree = shapely.STRtree([outline for _, outline in trained.get(crs, [])])
+        for name, outline in there:
+            same = shapely.intersection(tree.geometries[tree.query(outline)], outline)
+            if shapely.union_all(same).area > _SHARED * outline.area:
+                shared.append(name)
+    if shared:
+        listener.warn(
+            f"{len(shared)} of {counted(len(dev), 'dev tile')} on ground that is trained on, so that the figures are "
+            f"too good: {shortened(shared, 3)}; leave them out, or hold ground out with --dev-fraction"
+        )
+
+
+def _outlines(tiles: Sequence[FileTile]) -> dict[str, list[tuple[str, Polygon]]]:
+    """Return names and outlines of tiles by their CRS; not of those that do not say where they lie."""
+    found: dict[str, list[tuple[str, Polygon]]] = {}
+    for tile in tiles:
+        grid = tile.grid
+        if grid.crs:
+            corners = ((0, 0), (grid.width, 0), (grid.width, grid.height), (0, grid.height))
+            outline = Polygon([grid.transform @ corner for corner in corners])
+            found.setdefault(grid.crs, []).append((tile.name, outline))
+    return found
 
 
 def gsd_range_of(tiles: Sequence[_Sized]) -> tuple[float, float] | None:
