@@ -32,7 +32,7 @@ def qgis(tmp_path_factory):
     command = home / "roadseg"
     command.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -m roadseg "$@"\n')
     command.chmod(0o755)
-    install("default", command, profiles=home / "share/QGIS/QGIS3/profiles")
+    install("default", command, profiles=[home / f"share/QGIS/{version}/profiles" for version in ("QGIS3", "QGIS4")])
     runtime = home / "runtime"
     runtime.mkdir(mode=0o700)
     places = {"HOME": home, "XDG_DATA_HOME": home / "share", "XDG_CONFIG_HOME": home, "XDG_RUNTIME_DIR": runtime}

@@ -1,6 +1,7 @@
 """The QGIS plugin builds commands that the command line understands, and reads its progress."""
 
 import ast
+import configparser
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 from commands import roadseg
 
 from roadseg.qgis.commands import ALGORITHMS, arguments, lines_of, output_of, progress_of
-from roadseg.qgis.install import install
+from roadseg.qgis.install import PLUGIN, install
 
 BY_NAME = {algorithm.name: algorithm for algorithm in ALGORITHMS}
 FOLDER = Path(__file__).parents[1] / "roadseg" / "qgis"
@@ -65,7 +66,7 @@ def test_a_silent_command_ends_soon_after_a_cancel_and_is_killed_only_if_it_does
 
 
 def test_the_plugin_is_copied_into_a_profile_with_the_command_to_start(tmp_path):
-    target = install("default", Path("/opt/bin/roadseg"), profiles=tmp_path)
+    (target,) = install("default", Path("/opt/bin/roadseg"), profiles=[tmp_path])
     assert target == tmp_path / "default/python/plugins/roadseg_processing"
     assert (target / "executable.txt").read_text().strip() == "/opt/bin/roadseg"
     assert {path.name for path in target.iterdir()} >= {"__init__.py", "metadata.txt", "plugin.py", "commands.py"}
@@ -75,7 +76,7 @@ def test_the_plugin_is_copied_into_a_profile_with_the_command_to_start(tmp_path)
 def test_an_unknown_profile_is_refused_with_those_there_are(tmp_path):
     (tmp_path / "work").mkdir()
     with pytest.raises(ValueError, match=r"no QGIS profile home.*has work"):
-        install("home", Path("roadseg"), profiles=tmp_path)
+        install("home", Path("roadseg"), profiles=[tmp_path])
     assert [path.name for path in tmp_path.iterdir()] == ["work"]
 
 
@@ -83,6 +84,38 @@ def test_the_plugin_imports_qgis_and_nothing_of_the_package():
     for path in FOLDER.glob("*.py"):
         imported = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
         assert not [node.module for node in imported if node.level == 0 and str(node.module).startswith("roadseg")]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="profiles lie elsewhere")
+@pytest.mark.parametrize(
+    ("there", "made"),
+    [
+        ([], ["QGIS3", "QGIS4"]),
+        (["QGIS3/profiles/default"], ["QGIS3"]),  # what QGIS 4 finds at its first start keeps it from copying this one
+        (["QGIS4/profiles/default"], ["QGIS4"]),
+        (["QGIS3/profiles/default", "QGIS4/profiles/default"], ["QGIS3", "QGIS4"]),
+    ],
+)
+def test_the_plugin_goes_to_the_versions_of_qgis_that_were_started(tmp_path, monkeypatch, there, made):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    for folder in there:
+        (tmp_path / "QGIS" / folder).mkdir(parents=True)
+    targets = install("default", Path("roadseg"))
+    assert targets == [tmp_path / f"QGIS/{version}/profiles/default/python/plugins" / PLUGIN for version in made]
+    assert sorted(path.name for path in (tmp_path / "QGIS").iterdir()) == made
+    with pytest.raises(ValueError, match=r"there is no QGIS profile work; .*has default"):
+        install("work", Path("roadseg"))
+    work = tmp_path / "QGIS" / made[-1] / "profiles/work"
+    work.mkdir()
+    assert install("work", Path("roadseg")) == [work / "python/plugins" / PLUGIN]
+
+
+def test_the_metadata_admit_qgis_3_and_4():
+    told = configparser.ConfigParser()
+    told.read(FOLDER / "metadata.txt", encoding="utf-8")
+    general = told["general"]
+    assert (general["qgisMinimumVersion"], general["qgisMaximumVersion"]) == ("3.16", "4.99")
+    assert general.getboolean("supportsQt6")  # builds of QGIS 3 with Qt 6 ask for it
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="profiles lie elsewhere")

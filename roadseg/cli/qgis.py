@@ -23,7 +23,7 @@ def install(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Install the plugin into a QGIS profile, to start this very roadseg.
+    """Install the plugin into a profile of QGIS 3, QGIS 4 or both, to start this very roadseg.
 
     \b
     roadseg qgis install
@@ -33,16 +33,20 @@ def install(
 
     executable = _executable()
     try:
-        target = plugin.install(profile, executable)
+        targets = plugin.install(profile, executable)
     except ValueError as error:
         fail(str(error))
     except OSError as error:
         fail(f"cannot write {error.filename} ({error.strerror}); check the profile's folder")
     if as_json:
-        print_json("qgis", {"profile": profile, "plugin": str(target), "executable": str(executable)})
+        folders = [str(target) for target in targets]
+        values = {"profile": profile, "plugin": folders[-1], "plugins": folders, "executable": str(executable)}
+        print_json("qgis", values)
         return
-    print(f"installed in {target}; enable it in QGIS under Plugins, Manage and Install Plugins, Installed: roadseg")
-    print(f"for qgis_process: qgis_process plugins enable {target.name}")
+    for target in targets:
+        print(f"installed in {target}")
+    print("enable it in QGIS under Plugins, Manage and Install Plugins, Installed: roadseg")
+    print(f"for qgis_process: qgis_process plugins enable {plugin.PLUGIN}")
     if sys.prefix != sys.base_prefix:
         print("start QGIS from its menu or after 'deactivate': this environment's Python on the PATH would mislead it")
 

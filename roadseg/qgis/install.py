@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 PLUGIN = "roadseg_processing"
@@ -11,18 +12,24 @@ PLUGIN = "roadseg_processing"
 _PARTS = ("__init__.py", "commands.py", "plugin.py", "metadata.txt", "probability.qml")
 
 
-def profiles_folder() -> Path:
-    """Return the folder in which QGIS 3 keeps its profiles on this system."""
+def profiles_folders() -> list[Path]:
+    """Return the folders in which QGIS keeps profiles on this system: of the versions that were started, else of all.
+
+    QGIS 4 copies the profiles of QGIS 3 when it is first started, without plugins, and only if it has none yet.
+    """
     home = Path.home()
     if sys.platform == "win32":
-        return Path(os.environ.get("APPDATA", home / "AppData/Roaming")) / "QGIS/QGIS3/profiles"
-    if sys.platform == "darwin":
-        return home / "Library/Application Support/QGIS/QGIS3/profiles"
-    return Path(os.environ.get("XDG_DATA_HOME", home / ".local/share")) / "QGIS/QGIS3/profiles"
+        data = Path(os.environ.get("APPDATA", home / "AppData/Roaming"))
+    elif sys.platform == "darwin":
+        data = home / "Library/Application Support"
+    else:
+        data = Path(os.environ.get("XDG_DATA_HOME", home / ".local/share"))
+    versions = [data / "QGIS" / version / "profiles" for version in ("QGIS3", "QGIS4")]
+    return [folder for folder in versions if folder.is_dir()] or versions
 
 
-def install(profile: str, executable: Path, *, profiles: Path | None = None) -> Path:
-    """Copy the plugin into a profile and note which command it is to start.
+def install(profile: str, executable: Path, *, profiles: Sequence[Path] | None = None) -> list[Path]:
+    """Copy the plugin into a profile, of each version of QGIS that has it, and note which command it is to start.
 
     Parameters
     ----------
@@ -31,11 +38,11 @@ def install(profile: str, executable: Path, *, profiles: Path | None = None) -> 
     executable
         The roadseg command.
     profiles
-        Folder of the profiles; None takes that of this system.
+        Folders of the profiles, one for each version of QGIS; None takes those of this system.
 
     Returns
     -------
-    Where the plugin lies now.
+    Where the plugin lies now, that of the newest version last.
 
     Raises
     ------
@@ -44,13 +51,16 @@ def install(profile: str, executable: Path, *, profiles: Path | None = None) -> 
     OSError
         If it cannot be written.
     """
-    profiles = profiles or profiles_folder()
-    if profile != "default" and not (profiles / profile).is_dir():
-        found = sorted(path.name for path in profiles.glob("*") if path.is_dir())
-        raise ValueError(f"there is no QGIS profile {profile}; {profiles} has {', '.join(found) or 'none'}")
-    target = profiles / profile / "python/plugins" / PLUGIN
-    target.mkdir(parents=True, exist_ok=True)
-    for name in _PARTS:
-        shutil.copyfile(Path(__file__).with_name(name), target / name)
-    (target / "executable.txt").write_text(f"{executable}\n", encoding="utf-8")
-    return target
+    folders = profiles or profiles_folders()
+    having = [folder for folder in folders if profile == "default" or (folder / profile).is_dir()]
+    if not having:
+        found = {folder: sorted(path.name for path in folder.glob("*") if path.is_dir()) for folder in folders}
+        listed = ", ".join(f"{folder} has {', '.join(names) or 'none'}" for folder, names in found.items())
+        raise ValueError(f"there is no QGIS profile {profile}; {listed}")
+    targets = [folder / profile / "python/plugins" / PLUGIN for folder in having]
+    for target in targets:
+        target.mkdir(parents=True, exist_ok=True)
+        for name in _PARTS:
+            shutil.copyfile(Path(__file__).with_name(name), target / name)
+        (target / "executable.txt").write_text(f"{executable}\n", encoding="utf-8")
+    return targets
