@@ -412,7 +412,8 @@ def test_pictures_that_cannot_be_written_cost_no_run(
     settings = DataSettings((data,), dev=(make_folder(tmp_path / "dev", ("d",)),))
     output = tmp_path / "m.safetensors"
     train_model(settings, output, CardTexts("m"), SETTINGS, listener=Listener(report=said.append, warn=warned.append))
-    assert [text.split(" (")[0] for text in warned] == [f"cannot write {tmp_path / 'm.run' / name}" for name in names]
+    failed = [text.split(" (")[0] for text in warned if text.startswith("cannot")]
+    assert failed == [f"cannot write {tmp_path / 'm.run' / name}" for name in names]
     assert f"pictures of the run: {tmp_path / 'm.run'}" in said
     assert read_card(output).name == "m"
     assert not list((tmp_path / "m.run").glob("*.new"))
