@@ -16,6 +16,8 @@ QGIS = shutil.which("qgis_process.bin") or shutil.which("qgis_process")
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "sample_data"
 
+KINDS = ("Vector", "Raster")
+
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(QGIS is None, reason="QGIS is not installed")]
 
 
@@ -49,6 +51,11 @@ def qgis(tmp_path_factory):
 
     _, text = run("plugins", "enable", PLUGIN)
     assert "roadseg" in text
+    for settings in home.glob("share/QGIS/QGIS?/profiles/default/QGIS/QGIS?.ini"):  # a user who likes other formats
+        with settings.open("a") as file:
+            file.write(
+                "\n[Processing]\n" + "".join(f"Configuration\\DefaultOutput{kind}LayerExt=1\n" for kind in KINDS)
+            )
     return run
 
 
@@ -67,6 +74,15 @@ def test_predict_reprojects_the_extent_and_writes_raster_and_network(qgis, scene
         assert (raster.width, raster.height) == (600, 500)
     assert (tmp_path / "roads.gpkg").exists()
     assert "ResourceWarning" not in text
+
+
+def test_temporary_outputs_have_formats_that_roadseg_writes_whatever_the_user_likes_elsewhere(qgis, scene):
+    status, text = qgis(
+        "run", "roadseg:predict", f"--INPUT={scene}", "--OUTPUT=TEMPORARY_OUTPUT", "--VECTOR=TEMPORARY_OUTPUT",
+        "--EXTENT=171100,171700,902000,902500 [EPSG:26986]",
+    )  # fmt: skip
+    assert status == 0, text
+    assert all(f"/{name}" in text for name in ("OUTPUT.tif", "VECTOR.gpkg"))
 
 
 def test_an_error_reaches_the_user_as_the_one_sentence(qgis, scene, tmp_path):

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from commands import roadseg
 
-from roadseg.qgis.commands import ALGORITHMS, arguments, lines_of, output_of, progress_of
+from roadseg.files.targets import GEOTIFF
+from roadseg.qgis.commands import ALGORITHMS, RASTERS, VECTORS, arguments, lines_of, output_of, progress_of
 from roadseg.qgis.install import PLUGIN, install
+from roadseg.roads.files.write import SUFFIXES
 
 BY_NAME = {algorithm.name: algorithm for algorithm in ALGORITHMS}
 FOLDER = Path(__file__).parents[1] / "roadseg" / "qgis"
@@ -130,3 +132,8 @@ def test_the_command_line_installs_the_plugin_in_the_users_profile(tmp_path, mon
     refused = roadseg("qgis", "install", "--profile", "work")
     assert refused.returncode == 1
     assert "there is no QGIS profile work" in refused.stderr
+
+
+def test_the_endings_that_qgis_offers_are_those_that_are_written():
+    assert set(VECTORS) <= {suffix.removeprefix(".") for suffix in SUFFIXES}
+    assert set(RASTERS) == {suffix.removeprefix(".") for suffix in GEOTIFF}

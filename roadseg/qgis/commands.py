@@ -16,6 +16,9 @@ from typing import Any, Literal
 
 Kind = Literal["raster", "file", "text", "number", "choice", "flag", "extent", "to raster", "to vector", "to file"]
 
+RASTERS, VECTORS = ("tif", "tiff"), ("gpkg", "fgb", "geojson", "geojsonl", "parquet")
+"""Endings of the outputs that the command writes, and QGIS may offer."""
+
 _LOOKS_EVERY_S, _PATIENCE_S = 0.1, 1.5
 _PERCENT = re.compile(r"(\d+)%")
 

@@ -29,7 +29,7 @@ from qgis.core import (
     QgsProcessingProvider,
 )
 
-from .commands import ALGORITHMS, Algorithm, Parameter, arguments, output_of, progress_of
+from .commands import ALGORITHMS, RASTERS, VECTORS, Algorithm, Parameter, arguments, output_of, progress_of
 
 _FOLDER = Path(__file__).parent
 _SETTING = "ROADSEG_EXECUTABLE"
@@ -67,6 +67,18 @@ class RoadsegProvider(QgsProcessingProvider):
     def name(self) -> str:
         """Return the name people see."""
         return "roadseg"
+
+    def supportsNonFileBasedOutput(self) -> bool:
+        """Return that outputs are files: the command writes neither layers in memory nor tables of databases."""
+        return False
+
+    def supportedOutputRasterLayerExtensions(self) -> list[str]:
+        """Return the endings of rasters, the usual one first."""
+        return list(RASTERS)
+
+    def supportedOutputVectorLayerExtensions(self) -> list[str]:
+        """Return the endings of vector files, the usual one first."""
+        return list(VECTORS)
 
     def load(self) -> bool:
         """Add the option that holds the path of the command."""
