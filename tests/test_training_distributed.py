@@ -15,7 +15,7 @@ import pytest
 import torch
 from training_tiles import make_folder
 
-from roadseg.errors import DeviceError
+from roadseg.errors import DeviceError, TrainingError
 from roadseg.model.weights import load_model
 from roadseg.settings import TrainSettings
 from roadseg.training.data.feed import Feed
@@ -143,6 +143,30 @@ def test_several_processes_do_not_share_a_device(device: str, monkeypatch: pytes
         monkeypatch.setenv(name, value)
     with pytest.raises(DeviceError, match=f"cannot share {device}"), join_process_group(device):
         pass
+
+
+@pytest.mark.parametrize("place", [{}, {"RANK": ""}, {"RANK": "0"}, {"RANK": "0", "WORLD_SIZE": "two"}])
+def test_several_processes_that_torchrun_has_not_started(
+    place: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"WORLD_SIZE": "2", **place}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(TrainingError, match="start them with torchrun, or unset WORLD_SIZE"), join_process_group("cpu"):
+        pass
+
+
+@pytest.mark.parametrize("said", ["[x/gloo/transport/tcp/pair.cc:553] Connection closed by peer", "NCCL error in: y"])
+def test_a_process_that_is_lost_is_no_bug(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("WORLD_SIZE", "3"), ("RANK", "0")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda *_, **__: None)
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: None)
+    with pytest.raises(TrainingError, match=r"another of the 3 processes .* resumes"), join_process_group("cpu"):
+        raise RuntimeError(said)
+    with pytest.raises(RuntimeError, match="something else"), join_process_group("cpu"):
+        raise RuntimeError("something else")
 
 
 def test_each_process_tells_nccl_its_device(monkeypatch: pytest.MonkeyPatch) -> None:

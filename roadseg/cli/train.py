@@ -92,7 +92,8 @@ def train(
         messages = {"verbose": verbose, "quiet": quiet, "progress": progress}
         _check(place, output, settings, options, as_json=as_json, messages=messages)
         return
-    leads = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts, only one prints
+    alone = os.environ.get("WORLD_SIZE", "1") == "1"
+    leads = alone or os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts, only one prints
     quiet = quiet or not leads
     with exit_statuses(verbose), terminal_listener(quiet=quiet, progress=progress, unit="steps") as listener:
         from roadseg.train import train as train_model

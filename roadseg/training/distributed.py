@@ -7,6 +7,7 @@ rounding. NCCL connects CUDA devices, Gloo CPUs.
 """
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, distributed, nn
 
-from roadseg.errors import DeviceError
+from roadseg.errors import DeviceError, TrainingError, one_line
+
+_CONNECTIONS = re.compile(r"\bgloo\b|\bNCCL\b")
+"""What errors of the connections between processes name."""
 
 _TIMEOUT = timedelta(hours=2)
 """Longest wait for another process: the first one may draw masks or score all dev tiles meanwhile."""
@@ -168,14 +172,19 @@ def join_process_group(device: str) -> Iterator[tuple[ProcessGroup, str]]:
 
     Raises
     ------
+    TrainingError
+        If they were not started as torchrun does, or one of them ends.
     DeviceError
         If there are more processes than CUDA devices, or one device other than the CPU is named for all of them.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
+    if os.environ.get("WORLD_SIZE", "1") == "1":
         yield ProcessGroup(), device
         return
-    rank, local = int(os.environ["RANK"]), int(os.environ.get("LOCAL_RANK", "0"))
+    try:
+        size, rank = int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
+        local = int(os.environ.get("LOCAL_RANK", "0"))
+    except (KeyError, ValueError) as error:
+        raise _not_started(error) from error
     on_cuda = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
     if device not in {"auto", "cpu", "cuda"}:
         raise DeviceError(f"{size} processes cannot share {device}; use --device cuda, each takes one, or cpu")
@@ -187,8 +196,33 @@ def join_process_group(device: str) -> Iterator[tuple[ProcessGroup, str]]:
     if on_cuda:
         torch.cuda.set_device(own)
     backend = "nccl" if on_cuda else "gloo"
-    distributed.init_process_group(backend, timeout=_TIMEOUT, device_id=own if on_cuda else None)
+    with _losses_of_processes(size):
+        try:
+            distributed.init_process_group(backend, timeout=_TIMEOUT, device_id=own if on_cuda else None)
+        except ValueError as error:
+            raise _not_started(error) from error
+        try:
+            yield ProcessGroup(rank, size), str(own)
+        finally:
+            distributed.destroy_process_group()
+
+
+def _not_started(error: Exception) -> TrainingError:
+    return TrainingError(
+        f"WORLD_SIZE is set, as for several processes, but not all else that torchrun sets ({one_line(error)}); start "
+        "them with torchrun, or unset WORLD_SIZE"
+    )
+
+
+@contextmanager
+def _losses_of_processes(size: int) -> Iterator[None]:
+    """Context manager in which a process that others cannot reach any more is an error with its cure."""
     try:
-        yield ProcessGroup(rank, size), str(own)
-    finally:
-        distributed.destroy_process_group()
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, distributed.DistError) and not _CONNECTIONS.search(str(error)):
+            raise
+        raise TrainingError(
+            f"another of the {size} processes ended, or cannot be reached; see what it says, then repeat the command, "
+            "which resumes"
+        ) from error
