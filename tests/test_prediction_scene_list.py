@@ -216,3 +216,9 @@ def test_scenes_or_a_list_of_them(say):
         assert said.status == 2
         assert "name scenes, or a list of them with --scenes" in said.stderr
     assert say("predict", "--scenes", "l.csv", "-o", "-").status == 2
+
+
+def test_a_list_on_stdin_is_no_file_and_the_message_says_how_it_is_read(say):
+    said = say("predict", "--scenes", "-", "-o", "roads/")
+    assert (said.status, said.stderr.endswith("name - as the scene: roadseg predict - -o roads/\n")) == (2, True)
+    assert not Path("roads").exists()

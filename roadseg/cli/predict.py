@@ -159,6 +159,8 @@ def _jobs(
 
     if bool(names) == bool(batch.scenes):
         usage("name scenes, or a list of them with --scenes")
+    if str(batch.scenes) == "-":
+        usage("--scenes names a file; for a list on stdin name - as the scene: roadseg predict - -o roads/")
     if batch.scenes:
         return listed_scenes(batch.scenes, outputs, batch.asset), True
     found = find_files(expand_stdin(names))
