@@ -304,3 +304,16 @@ def test_longitudes_that_go_on_beyond_180_meet_those_that_start_again(tmp_path, 
     result = compare(*(paths[::-1] if swapped else paths), tmp_path / "changes.gpkg")
     assert (result.missing_from_map, result.not_seen) == (0, 0)
     assert result.matched_km == pytest.approx(0.550, abs=0.001)
+
+
+def test_attributes_that_are_lists_become_text(town, tmp_path):
+    rows, _ = read(town[1], "lines")
+    names = (["Main Street", "High Street"], "Side Street", ["Old Lane"])
+    features = [
+        {"type": "Feature", "properties": {"name": name}, "geometry": shapely.geometry.mapping(row["line"])}
+        for name, row in zip(names, rows, strict=True)
+    ]
+    (tmp_path / "map.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    result = compare(town[0], tmp_path / "map.geojson", tmp_path / "changes.gpkg")
+    matched, _ = read(result.output, MATCHED)
+    assert {row["map_name"] for row in matched} == {"Main Street;High Street", "Side Street"}

@@ -73,6 +73,7 @@ def test_unlisted_classes_are_left_out_and_named() -> None:
         (Widths(), None, "give one width with --road-width"),
         (Widths(attribute="w"), [7, None], "1 road without a width in w; give"),
         (Widths(attribute="w"), [None, "7 to 9"], r"2 roads without a width in w that can be read \(such as 7 to 9\);"),
+        (Widths(attribute="w"), [np.array(["7", "8"]), "nan"], r"2 roads without a width in w that can be read"),
     ],
 )
 def test_nothing_to_tell_a_width_by(widths: Widths, values: list[object] | None, message: str) -> None:

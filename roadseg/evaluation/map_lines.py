@@ -175,7 +175,11 @@ def in_metres(ours: Side, theirs: Side) -> tuple[list[tuple[Lines, Lines]], str]
 
 
 def column_values(values: Sequence[Any]) -> NDArray[Any]:
-    """Return the values of an attribute as an array: bool, int64, float64 (NaN for no value), or text (None)."""
+    """Return the values of an attribute as an array: bool, int64, float64 (NaN for no value), or text (None).
+
+    Lists, as OSMnx has them, become text as in OpenStreetMap: ``residential;service``.
+    """
+    values = [";".join(map(str, value)) if isinstance(value, list | np.ndarray) else value for value in values]
     known = [value for value in values if value is not None and value == value]  # noqa: PLR0124 (NaN differs from itself)
     if known and all(isinstance(value, bool | np.bool_) for value in known) and len(known) == len(values):
         return np.array(values, dtype=np.bool_)

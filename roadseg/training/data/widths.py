@@ -181,8 +181,9 @@ def metres(value: object) -> float:
 
 def _example_of(values: Sequence[object]) -> str:
     """Return one of the texts that are no lengths, for messages; nothing if there is none."""
-    text = next((text for value in values if np.isnan(metres(value)) and (text := str(value or "").strip())), "nan")
-    return "" if text == "nan" else f" that can be read (such as {shortened([text])})"
+    unread = [str(value).strip() for value in values if value is not None and np.isnan(metres(value))]
+    shown = [text for text in unread if text not in {"", "nan"}][:1]
+    return f" that can be read (such as {shortened(shown)})" if shown else ""
 
 
 def _counted(names: Counter[str | None], most: int = 6) -> str:
