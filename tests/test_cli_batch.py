@@ -26,3 +26,13 @@ def test_numbers_of_many_scenes_are_written_alike(capsys):
     with pytest.raises(typer.Exit):
         fail_for([("a.tif", SceneError("no"))], 3000, "scenes", quiet=False)
     assert capsys.readouterr().err.endswith("1 of 3,000 scenes failed: a.tif\n")
+
+
+def test_the_last_line_names_the_first_of_very_many_failures(capsys):
+    failed = [(f"{index}.tif", SceneError("no")) for index in range(2000)]
+    with pytest.raises(typer.Exit):
+        fail_for(failed, 3000, "scenes", quiet=False)
+    said = capsys.readouterr().err
+    assert "2,000 of 3,000 scenes failed: 0.tif, 1.tif, " in said
+    assert "19.tif" in said
+    assert len(said) < 300

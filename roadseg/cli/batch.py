@@ -10,10 +10,13 @@ from typing import Any, TypeVar
 import roadseg
 from roadseg.cli.streams import printable
 from roadseg.cli.terminal import fail
-from roadseg.errors import OutputError, RoadsegError, UsageError
+from roadseg.errors import OutputError, RoadsegError, UsageError, shortened
 from roadseg.progress import Listener
 
 Job = TypeVar("Job")
+
+_NAMED = 20
+"""How many of the inputs that failed the last line names; a warning has named each."""
 
 
 def for_each_file(
@@ -129,7 +132,7 @@ def fail_for(failed: Sequence[tuple[str, RoadsegError]], count: int, noun: str, 
         raise failed[0][1]
     for _, error in failed if quiet else ():
         print(printable(f"roadseg: error: {error}"), file=sys.stderr)
-    fail(f"{len(failed):,} of {count:,} {noun} failed: {', '.join(name for name, _ in failed)}")
+    fail(f"{len(failed):,} of {count:,} {noun} failed: {shortened([name for name, _ in failed], _NAMED)}")
 
 
 def check_summary(path: Path, *, overwrite: bool, inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
