@@ -40,7 +40,9 @@ def test_an_attribute_wins_where_it_says_something() -> None:
     notes: list[str] = []
     widths = Widths(attribute="w", given_m=6)
     assert widths.of(4, CLASSES, [9.5, None, 4, "7 m"], notes).tolist() == [9.5, 6, 0, 7]
-    assert any("1 road without w" in note for note in notes)
+    assert any("1 road without w:" in note for note in notes)
+    assert widths.of(2, None, [None, "7 to 9"], notes).tolist() == [6, 6]
+    assert any("2 roads without w that can be read (such as 7 to 9): their width" in note for note in notes)
 
 
 def test_a_class_that_is_not_in_the_table_may_have_a_width() -> None:

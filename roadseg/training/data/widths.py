@@ -113,7 +113,8 @@ class Widths:
             if lacking.any():
                 without = counted(int(lacking.sum()), "road")
                 notes.append(
-                    f"{without} without {self.attribute}: their width is that of --road-width or of their class"
+                    f"{without} without {self.attribute}{_example_of(values)}: their width is that of --road-width or "
+                    "of their class"
                 )
             if (read == 0).any():
                 notes.append(f"{counted(int((read == 0).sum()), 'road')} with a width of 0 left out")
