@@ -6,6 +6,7 @@ status 1, or 2 for a ``UsageError``. A wrong argument of an internal function is
 
 import errno
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -72,6 +73,21 @@ def no_such_file(path: Path) -> SceneError:
     if name.startswith("/vsi"):
         return SceneError(f"{name} is not a file on this machine; unpack or download it first")
     return SceneError(f"{name} does not exist; check the path")
+
+
+def not_utf8(name: str, cure: str) -> str:
+    """Return what is wrong with a path that GDAL cannot use as it is not UTF-8, or that Python takes for no UTF-8.
+
+    Parameters
+    ----------
+    name
+        The path.
+    cure
+        How to fix it if it really is another encoding.
+    """
+    if sys.getfilesystemencoding() != "utf-8":
+        return f"{name!a} cannot be read as {sys.getfilesystemencoding()}, the encoding here; set PYTHONUTF8=1"
+    return f"{name!a} is not UTF-8, as GDAL needs it; {cure}"
 
 
 def without_secrets(text: str) -> str:

@@ -149,7 +149,7 @@ def architecture_layers(architecture: ArchitectureSettings) -> list[LayerRow]:
 
 def describe_scene(properties: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the properties of a raster as labelled lines."""
-    across_down = properties["pixel_m"]
+    across_down, assumed = properties["pixel_m"], ", assumed: no geotransform" * properties["pixel_assumed"]
     model = properties.get("model")
     lines = [
         ("raster", properties["raster"]),
@@ -162,7 +162,9 @@ def describe_scene(properties: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("CRS", properties["crs"] or "none"),
         (
             "pixel",
-            f"{across_down[0]:.4g} m across, {across_down[1]:.4g} m down" if across_down else "unknown without a CRS",
+            f"{across_down[0]:.4g} m across, {across_down[1]:.4g} m down{assumed}"
+            if across_down
+            else "unknown without a CRS",
         ),
         ("nodata pixels", properties["nodata"]),
         ("overviews", ", ".join(map(str, properties["overviews"])) or "none"),

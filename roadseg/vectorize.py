@@ -117,6 +117,8 @@ def vectorize(
     """
     check_keywords("vectorize", options, VectorizeOptions)
     settings = from_options(VectorizeSettings, options)
+    if output is not None and not os.fspath(output):
+        raise UsageError("output is empty; name the file to write, or leave it out")
     outputs = from_options(VectorOutputs, options, vector=Path(output or ""))
     check_combinations(outputs, settings)
     if output is None:
@@ -274,6 +276,9 @@ def _planned(
             listener.report(sentence)
         if not opened.ground.in_metres:
             listener.warn(f"{path} has no CRS with metres; limits, lengths and widths are in pixels")
+        if opened.source.lacks_geotransform and opened.ground.in_metres:
+            pixel_m = opened.source.mean_pixel_m()
+            listener.warn(f"{path} has a CRS but no geotransform; its pixels are assumed to be {pixel_m:.3g} m wide")
         if opened.is_mask and (settings.threshold, settings.low_threshold) != (None, None):
             listener.warn(f"{path} is a mask, in which pixels are road or not; --threshold and --low change nothing")
         yield plan

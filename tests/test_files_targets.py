@@ -68,6 +68,13 @@ def test_links_that_lead_nowhere_are_refused(tmp_path):
         check_target(tmp_path / "lost", overwrite=True, inputs=[])
 
 
+def test_names_too_long_for_what_lies_beside_them_are_refused(tmp_path):
+    check_target(tmp_path / ("a" * 241 + ".tif"), overwrite=False, inputs=[])
+    for name in ("a" * 242 + ".tif", "ä" * 121 + ".tif", "a" * 300):
+        with pytest.raises(OutputError, match="has a name of more than 245 bytes; give it a shorter one"):
+            check_target(tmp_path / name, overwrite=False, inputs=[])
+
+
 def test_two_names_of_one_file_are_not_two_outputs(tmp_path):
     first, second, link = (tmp_path / name for name in ("a.tif", "b.tif", "c.tif"))
     check_distinct([first, second])

@@ -5,10 +5,12 @@ import struct
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 from rasterio.enums import ColorInterp
 from worlds import METRES, NORTH_UP, picture, write_raster
 
 from roadseg.errors import SceneError
+from roadseg.info import describe_scene
 from roadseg.raster.properties import raster_properties
 
 GDAL_VERSION = tuple(map(int, rasterio.__gdal_version__.split(".")[:2]))
@@ -58,3 +60,11 @@ def test_an_overview_that_lies_beyond_the_end_of_the_file_is_damage(tmp_path):
     path.write_bytes(data)
     with pytest.raises(SceneError, match=r"cut\.tif is not a raster that GDAL can open .*; check the file"):
         raster_properties(str(path))
+
+
+def test_pixels_without_a_geotransform_are_assumed(tmp_path):
+    for name, transform, assumed in (("placed", NORTH_UP, False), ("bare", Affine.identity(), True)):
+        path = write_raster(tmp_path / f"{name}.tif", picture(20, 30).astype(np.uint8), transform=transform)
+        found = raster_properties(str(path))
+        assert (found["pixel_assumed"], bool(found["pixel_m"])) == (assumed, True)
+        assert ("assumed: no geotransform" in dict(describe_scene(found))["pixel"]) == assumed

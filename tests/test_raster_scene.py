@@ -444,9 +444,16 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_a_name_that_is_not_utf_8(tmp_path):
-    with pytest.raises(SceneError, match="not UTF-8; rename it") as caught:
+    with pytest.raises(SceneError, match="not UTF-8, as GDAL needs it; rename it") as caught:
         opened(tmp_path / "\udcff.tif")
     assert str(caught.value).isascii()
+
+
+def test_a_name_in_utf_8_where_python_takes_names_for_ascii(tmp_path, monkeypatch):
+    """As under LC_ALL=C with PYTHONUTF8=0."""
+    monkeypatch.setattr("sys.getfilesystemencoding", lambda: "ascii")
+    with pytest.raises(SceneError, match="cannot be read as ascii, the encoding here; set PYTHONUTF8=1"):
+        opened(tmp_path / "stra\udcc3\udc9fe.tif")
 
 
 def test_a_folder_is_no_scene_and_the_cure_is_told(tmp_path):

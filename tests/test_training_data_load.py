@@ -206,6 +206,25 @@ def test_tiles_of_unknown_pixel_size_among_others_bring_a_warning(data: Path) ->
     assert len(said) == 1
 
 
+def test_tiles_with_a_crs_but_no_geotransform_bring_a_warning(data: Path) -> None:
+    values = picture(130, 170).astype(np.uint8)
+    write_raster(data / "images/b.tif", values, transform=Affine.identity())
+    write_raster(data / "masks/b.tif", (values[:1] > 90).astype(np.uint8), transform=Affine.identity())
+    words = f"a CRS but no geotransform in 1 of 3 images ({data / 'images' / 'b.tif'}); their pixels are assumed to be "
+    for gsd_m in (None, 1.0):
+        said: list[str] = []
+        loaded(DataSettings((data,)), data, gsd_m=gsd_m, said=said)
+        assert [line for line in said if line.startswith(words)], said
+    said = []
+    load_dev_areas(DevFolder(data), bands=3, gsd_m=1.0, listener=Listener(said.append, said.append))
+    assert [line.startswith(words) for line in said] == [True]
+
+
+def test_the_folder_one_works_in_has_its_name(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(data)
+    assert loaded(DataSettings((Path(),)), data).description() == "3 tiles of data"
+
+
 def test_what_255_means_is_settled_by_all_masks_together(tmp_path: Path) -> None:
     label = np.zeros((1, 130, 170), np.uint8)
     label[0, :, :50] = 255

@@ -170,7 +170,7 @@ def test_labels_of_one_spot_are_told_from_labels_all_over(tmp_path):
     own = [plot.tile.grid for plot in spread]
     assert coverage_remark(spread, own) == ""
     assert coverage_remark(spot, own[:2]).startswith("all labelled roads lie within 1.0 km, so the figures hold for ")
-    assert coverage_remark(few, own).startswith("all labelled roads lie in 9 plots alone, so ")
+    assert coverage_remark(few, own).startswith("all labelled roads lie in only 9 plots, so ")
     state = [*own, *(plot.tile.grid for plot in plots_at(tmp_path, [(0, 60_000)]))]
     assert coverage_remark(spread, state).startswith("all labelled roads lie in one corner of the scenes (0.9% of")
     blank = [replace(plot, label=np.zeros_like(plot.label)) for plot in spread[2:]]
@@ -182,4 +182,4 @@ def test_labels_of_one_spot_are_told_from_labels_all_over(tmp_path):
 def test_without_a_place_only_the_number_of_plots_is_looked_at(tmp_path):
     plots = plots_at(tmp_path, [(0, 0)] * 12, crs=None)
     assert coverage_remark(plots, [plots[0].tile.grid]) == ""
-    assert "lie in 1 plot alone" in coverage_remark(plots[:1], [plots[0].tile.grid])
+    assert "lie in only 1 plot" in coverage_remark(plots[:1], [plots[0].tile.grid])

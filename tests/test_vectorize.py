@@ -104,6 +104,27 @@ def test_without_a_crs_everything_is_in_pixels_and_it_is_said(tmp_path, heard):
     assert " px, 1 junction," in done.sentence()
 
 
+def test_pixels_without_a_geotransform_are_assumed_and_it_is_said(tmp_path, heard):
+    path = write_levels(tmp_path / "t.tif", draw_t(), transform=Affine.identity())
+    run(path, tmp_path / "t.gpkg", listener=heard.listener)
+    (said,) = heard.warnings
+    assert said.startswith(f"{path} has a CRS but no geotransform; its pixels are assumed to be ")
+
+
+def test_paths_too_long_for_sqlite_are_refused_before_any_work(tmp_path):
+    """A package is written in a folder beside it, whose name has the package's name, and SQLite takes 512 bytes."""
+    path, room = write_levels(tmp_path / "t.tif", draw_t()), (494 - len(str(tmp_path.resolve()))) // 2
+    run(path, tmp_path / ("a" * (room - 6) + ".gpkg"))
+    with pytest.raises(OutputError, match="is too long a path for SQLite; choose a shorter name or another folder"):
+        run(path, tmp_path / ("a" * (room - 5) + ".gpkg"))
+
+
+def test_an_empty_name_is_no_output(tmp_path):
+    path = write_levels(tmp_path / "t.tif", draw_t())
+    with pytest.raises(UsageError, match="output is empty; name the file"):
+        vectorize(path, "")
+
+
 def test_the_network_is_extracted_at_the_models_resolution(tmp_path, heard):
     transform = UTM_NORTH_UP @ Affine.scale(0.25)
     path = write_levels(tmp_path / "t.tif", draw_t(600, 840, 4), transform=transform, tags={"ROADSEG_GSD_M": "1"})

@@ -16,6 +16,9 @@ _STAGING = "left-by-roadseg"
 _RANDOM = 8
 """Number of letters that ``tempfile`` adds to a prefix."""
 
+ADDED = len(".-") + _RANDOM
+"""Number of letters that a staging folder adds to the name of an output; locks and others add fewer."""
+
 NEW = ".new"
 """Suffix of a file that is being written."""
 

@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from roadseg.errors import OutputError
+from roadseg.errors import OutputError, not_utf8
 from roadseg.files.inputs import RASTERS, VECTORS, unique_stems
-from roadseg.files.outputs import as_utf8, behind_links
+from roadseg.files.outputs import ADDED, as_utf8, behind_links
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -123,6 +123,7 @@ def check_target(target: Path, *, overwrite: bool, inputs: Iterable[Path]) -> No
         file.
     """
     check_local(target)
+    _check_length(target)
     place = behind_links(target)
     if place.is_symlink():
         raise OutputError(f"{target} is a link that leads back to itself; remove it")
@@ -139,6 +140,14 @@ def check_target(target: Path, *, overwrite: bool, inputs: Iterable[Path]) -> No
         raise OutputError(f"{target} exists; choose another name or add --overwrite")
     if not os.access(folder, os.W_OK):
         raise OutputError(f"the folder {folder} is not writable; choose another place")
+
+
+def _check_length(target: Path) -> None:
+    """Raise OutputError if the name of an output, with what working folders add to it, is too long for its disk."""
+    with suppress(OSError, AttributeError, ValueError):  # systems that do not say how long names may be
+        longest = os.pathconf(target.parent, "PC_NAME_MAX") - ADDED
+        if len(os.fsencode(target.name)) > longest:
+            raise OutputError(f"{target} has a name of more than {longest} bytes; give it a shorter one")
 
 
 def check_extension(target: Path, wanted: Sequence[str]) -> None:
@@ -161,7 +170,7 @@ def check_local(target: Path) -> None:
         )
     place = str(behind_links(target))
     if as_utf8(place) != os.fsencode(place):
-        raise OutputError(f"{name!a} has a path that is not UTF-8, which GDAL cannot write to; choose another")
+        raise OutputError(not_utf8(name, "choose another path"))
     if any(ord(letter) < 32 for letter in name):
         raise OutputError(f"{name!a} has a line break or another control character in its name; choose another")
 

@@ -46,7 +46,7 @@ def prepare(
     plan = prepared.plan
     listener.report(describe(scene, plan, model.card, model.engine.description))
     pixel_m = scene.grid.mean_pixel_m()
-    if settings.pixel_m is None and pixel_m and scene.grid.transform.is_identity:
+    if settings.pixel_m is None and pixel_m and scene.grid.lacks_geotransform:
         listener.warn(
             f"{scene.path} has a CRS but no geotransform; its pixels are assumed to be {pixel_m:.3g} m wide, "
             "give their size with --gsd if they are not"

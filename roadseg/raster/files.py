@@ -19,7 +19,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.io import DatasetReader
 
-from roadseg.errors import SceneError
+from roadseg.errors import SceneError, not_utf8
 from roadseg.files.inputs import VECTORS, empty_file_cure
 from roadseg.files.processors import processor_count
 from roadseg.raster.remote import asking_little, fetch_header, is_remote, server_options
@@ -175,7 +175,7 @@ def open_input(path: str) -> DatasetReader:
     try:
         file = _described(open_raster(path))
     except UnicodeEncodeError as error:
-        raise SceneError(f"{path!a} is no name that GDAL can read, because it is not UTF-8; rename it") from error
+        raise SceneError(not_utf8(path, "rename it")) from error
     except RasterioError as error:
         local = "://" not in path and not path.startswith("/vsi")
         if local and not Path(path).exists():

@@ -51,6 +51,11 @@ class Grid:
         """The window of the whole grid."""
         return Window(0, 0, self.height, self.width)
 
+    @property
+    def lacks_geotransform(self) -> bool:
+        """Whether there is a CRS but no geotransform, so that pixels can only be assumed to be one unit of it wide."""
+        return self.crs is not None and self.transform.is_identity
+
     def pixel_size_m(self) -> tuple[float, float] | None:
         """Return the size of the centre pixel on the ground in metres, down its column and along its row.
 

@@ -16,7 +16,8 @@ def raster_properties(path: str) -> dict[str, Any]:
         If it is missing, no raster, or damaged.
     """
     with open_input(path) as file:
-        pixel = grid_of(file).pixel_size_m()
+        grid = grid_of(file)
+        pixel = grid.pixel_size_m()
         return {
             "raster": path,
             "driver": file.driver,
@@ -26,6 +27,7 @@ def raster_properties(path: str) -> dict[str, Any]:
             "dtype": file.dtypes[0],
             "crs": file.crs.to_string() if file.crs else None,
             "pixel_m": [pixel[1], pixel[0]] if pixel else None,
+            "pixel_assumed": grid.lacks_geotransform,
             "nodata": validity_of(file, (1,)).description(file),
             "overviews": list(file.overviews(1)),
             "tags": {key: value for key, value in file.tags().items() if key.startswith("ROADSEG")},

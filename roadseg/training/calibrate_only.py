@@ -64,14 +64,14 @@ def calibrate_model(
     weights = as_stored(model, settings.dtype).to(own_device)
     needs: dict[str, Any] = {"bands": card.bands, "gsd_m": card.gsd_m, "listener": listener, "chosen": data.bands}
     areas, others = load_dev_areas(folders[0], **needs), load_domains(folders[1:], **needs)
-    places = [(data.home.name, areas), *others]
+    places = [(data.home.absolute().name, areas), *others]
     scorers = [dev_scorer(tiles, ProcessGroup(), own_device, card=card) for _, tiles in places]
     calibrated = calibrate_and_score(
         weights,
         card,
         scorers[0],
         settings.calibration,
-        data=describe_dev(areas, data.home.name, card),
+        data=describe_dev(areas, data.home.absolute().name, card),
         pictures=0,
         domains=[(name, scorer) for (name, _), scorer in zip(others, scorers[1:], strict=True)],
         shift_tiles=settings.shift_tiles,

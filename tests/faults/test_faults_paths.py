@@ -136,7 +136,7 @@ def test_an_output_whose_name_is_not_utf8_is_refused_before_any_work(say, scene,
     before = names_in()
     said = say(*command.replace("NAME", "\udcff").split())
     assert said.status == 1
-    assert "has a path that is not UTF-8, which GDAL cannot write to; choose another" in said.error
+    assert "is not UTF-8, as GDAL needs it; choose another path" in said.error
     assert names_in() == before
 
 
@@ -146,7 +146,7 @@ def test_an_input_whose_name_is_not_utf8_is_refused_or_read(say, model_file):
     for name in ("\udcff.tif", "\udcff.gpkg"):
         Path(name).write_bytes(b"some data")
     for command in ("vectorize \udcff.tif -o o.gpkg", "evaluate \udcff.gpkg \udcff.gpkg", "info \udcff.tif"):
-        assert "is no name that GDAL can read, because it is not UTF-8; rename it" in say(*command.split()).error
+        assert "is not UTF-8, as GDAL needs it; rename it" in say(*command.split()).error
     Path("\udcff.csv").write_text("image,mask\nimages/a.tif,masks/a.tif\n")
     said = say("train", "\udcff.csv", "-o", "o.safetensors", "--width", "2", "--steps", "1", "--crop", "16")
     assert said.status == 0, said.stderr

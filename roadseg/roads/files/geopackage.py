@@ -19,10 +19,13 @@ from urllib.parse import quote
 import numpy as np
 
 from roadseg.errors import OutputError
-from roadseg.files.outputs import behind_links
+from roadseg.files.outputs import ADDED, behind_links
 from roadseg.roads.files.layers import VectorLayer
 from roadseg.roads.files.style import qml
 from roadseg.roads.files.write import FIXED_DATE, write_layer, writing
+
+_LONGEST = 512 - len("-journal") - ADDED
+"""Most bytes of a path that SQLite opens, less what it and a staging folder add."""
 
 _RESERVED = ("gpkg_", "rtree_", "sqlite_", "layer_styles")
 _STYLES = "layer_styles"
@@ -65,6 +68,9 @@ def check_layers(path: Path, names: Sequence[str], *, chosen: bool, overwrite: b
     bad = next((name for name in names if name.lower().startswith(_RESERVED)), None)
     if bad:
         raise OutputError(f"{bad} cannot name a layer, GeoPackages use it themselves; choose another --layer")
+    name, folder = os.fsencode(path.name), os.fsencode(path.parent.resolve())
+    if len(folder) + 2 * len(b"/" + name) > _LONGEST:
+        raise OutputError(f"{path} is too long a path for SQLite; choose a shorter name or another folder")
     if not path.exists():
         return
     real = behind_links(path)

@@ -6,6 +6,7 @@ their parts; heights and empty geometries are dropped. pyogrio brings a GDAL of 
 is imported where a file is opened.
 """
 
+import os
 import re
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ import shapely
 from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon
 
-from roadseg.errors import SceneError, no_such_file, one_line
+from roadseg.errors import SceneError, no_such_file, not_utf8, one_line
 from roadseg.files.inputs import RASTERS, empty_file_cure
 from roadseg.raster.crs import is_in_degrees
 from roadseg.raster.encoding import ATTRIBUTION
@@ -287,7 +288,7 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         yield pyogrio
     except UnicodeEncodeError as error:
-        raise SceneError(f"{path!a} is no name that GDAL can read, because it is not UTF-8; rename it") from error
+        raise SceneError(not_utf8(os.fspath(path), "rename it")) from error
     # pyogrio stumbles over some damaged CRS with UnboundLocalError
     except (*damage, shapely.errors.ShapelyError, UnboundLocalError, ValueError, OverflowError) as error:
         said = re.split(r"[.;]+ It might help", one_line(error))[0]  # to name a driver, which is no help here

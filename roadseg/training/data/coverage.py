@@ -32,7 +32,7 @@ def coverage_remark(plots: Sequence[Plot], scenes: Iterable[Grid]) -> str:
     drawn = [plot.tile.grid.cropped(plot.window) for plot in plots if plot.road_share]
     where = _spot(_around(drawn), _around(scenes))
     if not where and len(drawn) < MANY:
-        where = f"in {counted(len(drawn), 'plot')} alone"
+        where = f"in only {counted(len(drawn), 'plot')}"
     if not where:
         return ""
     return (

@@ -27,7 +27,7 @@ from roadseg.training.data.map_errors import REACH_M, find_shifts, probability_a
 from roadseg.training.data.masks import draw_parts, image_grids
 from roadseg.training.data.pairs import TilePair, find_images, find_tile_pairs
 from roadseg.training.data.plots import MOST, SIDE_PX, Plot, choose_with_roads, read_plots, shuffled, squares
-from roadseg.training.data.validate import at_gsd, gsd_range_of, warn_of_unknown_sizes
+from roadseg.training.data.validate import at_gsd, gsd_range_of, warn_of_missing_geotransforms, warn_of_unknown_sizes
 from roadseg.windows import Window
 
 _MEASURED = 50
@@ -112,6 +112,7 @@ def load_ground(
         parts = dict.fromkeys(_all_pairs(data))
     opened = open_for_model(list(parts), bands=card.bands, chosen=settings.bands, listener=listener)
     sized = [tile.with_pixel_size(settings.pixel_m) for tile in opened]
+    warn_of_missing_geotransforms(opened, listener)
     warn_of_unknown_sizes(sized, card.gsd_m, "--gsd", listener)
     if settings.pixel_m and settings.dev is None and all(tile.pixel_m for tile in opened):
         listener.warn(f"--gsd {settings.pixel_m:g} changes nothing: all images say how wide their pixels are")
@@ -161,8 +162,8 @@ def correct_shifts(ground: LabelledPlots, predict: Predict, gsd_m: float, listen
     moved = [np.hypot(*shift) * gsd_m for shift in shifts if shift != (0, 0)]
     if moved:
         listener.report(
-            f"labels of {len(moved)} of {counted(len(shifts), 'plot')} moved onto the roads the model sees, by "
-            f"{np.median(moved):.1f} m in the middle and {max(moved):.1f} m at most"
+            f"labels of {len(moved)} of {counted(len(shifts), 'plot')} moved onto the roads the model sees, by a "
+            f"median of {np.median(moved):.1f} m and at most {max(moved):.1f} m"
         )
     plots = tuple(plot.moved(shift) for plot, shift in zip(ground.plots, shifts, strict=True))
     return replace(ground, plots=plots)
@@ -276,5 +277,5 @@ def _scaled(window: Window, scene: Grid, grid: Grid) -> Window:
 
 
 def _name(data: Sequence[Path], settings: AdaptSettings) -> str:
-    names = " and ".join(path.name for path in data[:3]) + (" and others" if len(data) > 3 else "")
+    names = " and ".join(path.absolute().name for path in data[:3]) + (" and others" if len(data) > 3 else "")
     return f"{names} with roads of {settings.labels.name}" if settings.labels else names

@@ -20,6 +20,7 @@ from roadseg.training.data.validate import (
     gsd_range_of,
     open_pairs,
     shared_gsd,
+    warn_of_missing_geotransforms,
     warn_of_shared_ground,
     warn_of_unknown_sizes,
 )
@@ -90,9 +91,10 @@ def load_training_data(data: DataSettings, output: Path, settings: TrainSettings
     others = [pair for place in data.domains for pair in find_tile_pairs(place.path).for_validation()]
     _check_apart(data, pairs, [*dev_pairs, *others])
     files = open_pairs(pairs, data, listener, skip)
+    dev_files = open_pairs(dev_pairs, data, listener, skip)
+    warn_of_missing_geotransforms([*files, *dev_files], listener)
     gsd_m, gsd_range_m = shared_gsd(files, settings.pixel_m), gsd_range_of(files)
     files = at_gsd(files, settings.pixel_m)
-    dev_files = open_pairs(dev_pairs, data, listener, skip)
     if settings.pixel_m is None:
         warn_of_unknown_sizes([*files, *dev_files], gsd_m, "--gsd", listener)
     dev_files = check_dev_tiles(at_gsd(dev_files, gsd_m), skip)
@@ -135,6 +137,7 @@ def load_dev_areas(
     """
     pairs = find_tile_pairs(place.path).for_validation()
     opened = open_for_model(pairs, bands=bands, chosen=chosen, listener=listener)
+    warn_of_missing_geotransforms(opened, listener)
     sized = [tile.with_pixel_size(place.pixel_m) for tile in opened]
     warn_of_unknown_sizes(sized, gsd_m, place.gsd_option, listener)
     tiles = at_gsd(sized, gsd_m)
@@ -344,8 +347,10 @@ def _bands_of(tiles: Sequence[FileTile]) -> str:
 def _names(data: DataSettings) -> tuple[str, str]:
     """Return the training data and the dev data in a few words."""
     name = (
-        f"scenes with roads of {data.labels.name}" if data.labels else " and ".join(place.name for place in data.data)
+        f"scenes with roads of {data.labels.name}"
+        if data.labels
+        else " and ".join(place.absolute().name for place in data.data)
     )
     if data.dev_fraction:
         return name, f"{100 * data.dev_fraction:g} % of {name}, whole {data.dev_split}"
-    return name, data.home.name if data.home else f"{name}, split dev"
+    return name, data.home.absolute().name if data.home else f"{name}, split dev"

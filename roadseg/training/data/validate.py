@@ -171,6 +171,17 @@ def warn_of_unknown_sizes(tiles: Sequence[_Sized], gsd_m: float, option: str, li
         )
 
 
+def warn_of_missing_geotransforms(tiles: Sequence[FileTile], listener: Listener) -> None:
+    """Warn of images with a CRS but no geotransform: how wide their pixels are is assumed."""
+    unplaced = [tile for tile in tiles if tile.grid.lacks_geotransform and tile.pixel_m]
+    if unplaced:
+        which = f"{len(unplaced)} of {counted(len(tiles), 'image')} ({shortened([tile.name for tile in unplaced], 1)})"
+        listener.warn(
+            f"a CRS but no geotransform in {which}; their pixels are assumed to be {unplaced[0].pixel_m:.3g} m wide, "
+            "assign a geotransform with gdal_edit if they are not"
+        )
+
+
 def warn_of_shared_ground(tiles: Sequence[FileTile], dev: Sequence[FileTile], listener: Listener) -> None:
     """Warn of dev tiles on ground that is trained on, in files of other names: what was learned there is no news."""
     trained = _outlines(tiles)
