@@ -127,7 +127,7 @@ def compare(
     if not theirs.near.lines:
         listener.warn(f"{reference} has no road on the ground of {roads}; every predicted road counts as missing")
     ((here, near_here), (there, near_there)), measured_in = in_metres(ours, theirs)
-    listener.report(f"comparing {len(here):,} predicted roads with {len(there):,} of the map")
+    listener.report(f"comparing {counted(len(here), 'predicted road')} with {len(there):,} of the map")
     similar = {"buffer_m": settings.buffer_m, "angle_deg": settings.angle_deg}
     found = drop_short(split_by_match(here, near_there, **similar), here, min_length_m=settings.min_length_m)
     unseen = drop_short(split_by_match(there, near_here, **similar), there, min_length_m=settings.min_length_m)

@@ -138,6 +138,9 @@ def test_tunnels_are_not_expected_to_be_seen(tmp_path):
 
     result = compare(roads, drawn, tmp_path / "c.gpkg", listener=Listener(report=said.append))
     assert result.not_seen == 0
+    one = write_lines(tmp_path / "one.gpkg", [[(0, 0), (500, 0)]])
+    compare(one, drawn, tmp_path / "d.gpkg", listener=Listener(report=said.append))
+    assert said[-1].startswith("comparing 1 predicted road with ")
     assert any("1 road in tunnels" in sentence for sentence in said)
 
 

@@ -278,10 +278,12 @@ def test_rasters_on_other_grids_are_refused_with_the_cure(world):
     label, other = roads(1), roads(1, 140, 211)
     write_levels(world / "size.tif", guess(other, 1))
     write_levels(world / "shift.tif", guess(label, 1), origin=(300_000.5, 4_600_000.0))
+    write_levels(world / "far.tif", guess(label, 1), origin=(390_000.0, 4_600_000.0))
     write_levels(world / "crs.tif", guess(label, 1), crs="EPSG:32618")
     for name, reason in (
         ("size.tif", "has 211 × 140 px against 211 × 150"),
         ("shift.tif", "lies up to 0.5 px off"),
+        ("far.tif", "lies up to 90,000 px off"),
         ("crs.tif", "has another CRS (EPSG:32618 against EPSG:32619) than that of"),
     ):
         with pytest.raises(SceneError, match=re.escape(reason) + ".*add --resample"):
@@ -445,6 +447,8 @@ def test_the_report_needs_nothing_else_and_shows_the_worst(world):
     out = EvaluateOutputs(report=world / "r.html", images=image)
     found = evaluate_files(world / "roads.tif", world / "truth.tif", out)
     page = (world / "r.html").read_text()
+    assert f"<td class=path>{world / 'roads.tif'}</td>" in page, "a path without blanks breaks on a phone"
+    assert ".wide { overflow: visible; }" in page, "paper has no scroll bar: all columns are printed"
     assert not re.search(r'(?:src|href)=(?!"data:)', page)
     assert "@import" not in page
     assert page.count("data:image/png;base64,") == 1

@@ -33,6 +33,9 @@ figure { margin: 1rem 0 2rem; } figure img { max-width: 100%; border: 1px solid 
   border: 1px solid #555; }
 svg { max-width: 100%; height: auto; } svg text { font: 13px system-ui, sans-serif; fill: #333;
   paint-order: stroke; stroke: #fff; stroke-width: 4px; stroke-linejoin: round; }
+h1, p.sub, figcaption, td.path { overflow-wrap: anywhere; }
+@media print { h2, .key, figcaption { break-after: avoid; } figure, svg, tr { break-inside: avoid; }
+  .wide { overflow: visible; } .wide table { font-size: .7rem; } .wide th { white-space: normal; } }
 """
 
 
@@ -174,7 +177,7 @@ def _pictures(images: Sequence[ImageScore]) -> str:
 
 def _settings(scores: Scores) -> str:
     rows = "".join(
-        f"<tr><td>{escape(name)}</td><td>{escape(_plain(value))}</td></tr>\n"
+        f"<tr><td>{escape(name)}</td><td class=path>{escape(_plain(value))}</td></tr>\n"
         for name, value in scores.settings.items()
         if value not in (None, "")
     )

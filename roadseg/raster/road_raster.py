@@ -277,7 +277,7 @@ def grid_mismatch(prediction: RoadRaster, truth: RoadRaster) -> str | None:
             return "has another CRS ({} against {}) than that".format(*(name[:40] for name in names))
         if (a.height, a.width) == (b.height, b.width):
             off = b.offset_px(a)
-            return None if off <= _SAME_PX else f"lies up to {off:.4g} px off"
+            return None if off <= _SAME_PX else f"lies up to {round(off, 2):,.10g} px off"
     if (a.height, a.width) != (b.height, b.width):
         return f"has {a.width} × {a.height} px against {b.width} × {b.height}"
     return None
