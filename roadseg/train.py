@@ -170,7 +170,8 @@ def train_model(
         )
         trainer.history.add_final_scores(calibrated.score.figures() if calibrated.score else {})
         if processes.is_main:
-            save_model(output, weights, with_calibration(card, calibrated), dtype=settings.dtype)
+            cure = f"make room; {report.resumption()}"
+            save_model(output, weights, with_calibration(card, calibrated), dtype=settings.dtype, cure=cure)
             folder.finish(trainer.history.rows, calibrated.samples)
         processes.barrier()
     report_calibration(output, calibrated, folder, listener)

@@ -83,24 +83,31 @@ def test_a_truncated_file_is_refused(saved):
         load_model(path)
 
 
-def test_a_model_that_cannot_be_written_leaves_nothing(tmp_path):
-    with pytest.raises(OutputError, match="cannot write"):
+def test_a_model_that_cannot_be_written_is_kept_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(OutputError, match=r"cannot write .*; the model is kept as .*/m.safetensors; move it") as raised:
         save_model(tmp_path / "missing" / "m.safetensors", ResUNet(width=1), ModelCard(name="m"))
-    assert list(tmp_path.iterdir()) == []
+    (kept,) = tmp_path.rglob("m.safetensors")
+    assert str(kept) in str(raised.value)
+    assert read_card(kept).name == "m"
 
 
 def test_a_model_appears_whole_or_not_at_all(tmp_path, monkeypatch):
     def full(_):
-        assert len(list(tmp_path.iterdir())) == 2  # the old file, and the new one beside it
+        seen.append(len(list(tmp_path.iterdir())))
         raise OSError(28, "No space left on device")
 
+    seen = []
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     path = tmp_path / "m.safetensors"
     path.write_bytes(b"old")
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OutputError, match=r"cannot write .* \(No space left on device\); make room"):
         save_model(path, ResUNet(width=1), ModelCard(name="m"))
     assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
+    assert seen == [3, 2]  # the new file beside the old one, then among the temporary ones
+    assert sorted(tmp_path.rglob("*")) == [path, tmp_path / "temporary"]
 
 
 def test_a_model_may_be_read_by_whoever_may_read_new_files(saved, tmp_path):

@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -417,6 +418,31 @@ def test_pictures_that_cannot_be_written_cost_no_run(
     assert f"pictures of the run: {tmp_path / 'm.run'}" in said
     assert read_card(output).name == "m"
     assert not list((tmp_path / "m.run").glob("*.new"))
+
+
+@pytest.mark.parametrize("fits", [2, None], ids=["an old checkpoint", "no checkpoint"])
+@pytest.mark.parametrize("minutes", [1e-9, None], ids=["stopped", "finished"])
+def test_a_full_disk_says_from_which_step_the_same_command_resumes(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fits: int | None, minutes: float | None
+) -> None:
+    def train(settings: TrainSettings) -> None:
+        place, output = DataSettings((data,)), tmp_path / "m.safetensors"
+        train_model(place, output, CardTexts("m"), settings, listener=Listener(report=said.append))
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    said = list[str]()
+    if fits:
+        killed = replace(SETTINGS, minutes=1e-9)
+        train(killed)
+        train(killed)
+    for place in ("training.checkpoint", "training.save"):
+        monkeypatch.setattr(f"roadseg.{place}.write_atomically", full)
+    with nullcontext() if minutes else pytest.raises(OutputError) as raised:
+        train(replace(SETTINGS, minutes=minutes))
+    cure = f"the same command resumes from step {fits}" if fits else "the same command starts again"
+    assert cure in (str(raised.value) if raised else said[-1])
 
 
 def test_a_picture_has_a_path_only_where_it_was_written(tmp_path: Path) -> None:

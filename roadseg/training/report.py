@@ -89,9 +89,15 @@ class RunReport:
             if best:
                 self._listener.report(f"kept the weights of step {best.step}, relaxed F1 {best.score:.4f}")
             if not trainer.finished:
-                self._listener.report(
-                    f"stopped at step {trainer.step} of {trainer.settings.steps}; the same command resumes from there"
-                )
+                stopped = f"stopped at step {trainer.step} of {trainer.settings.steps}"
+                self._listener.report(f"{stopped}; {self.resumption()}")
+
+    def resumption(self) -> str:
+        """Return where the same command starts, as text; a full disk may have kept steps from being saved."""
+        saved = self._trainer.saved
+        if saved is None:
+            return "nothing of it is saved, and the same command starts again"
+        return f"the same command resumes from step {saved}"
 
     def on_start(self, data: str, device: str) -> None:
         """Report what is trained on, on which device, and where the run starts or resumes."""
