@@ -43,6 +43,10 @@ class OutputError(RoadsegError):
     """An output cannot be written where it was asked for."""
 
 
+class OutputInUseError(OutputError):
+    """Another run works on an output."""
+
+
 class ModelError(RoadsegError):
     """A model is missing, damaged, or does not fit."""
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from worlds import NORTH_UP, names_in
 
+import roadseg.predict
 from roadseg.errors import SceneError
+from roadseg.files.lock import locked
 from roadseg.prediction.scene_list import read_scene_list
 
 
@@ -135,6 +137,38 @@ def test_the_command_skips_what_is_finished_and_sums_up(say, draw, tmp_path, mod
         0,
         f"roadseg: {tmp_path / 'a.tif'} was done before; --overwrite predicts it again",
     )
+
+
+@pytest.mark.parametrize("scenes", ["a.tif", "a.tif\nb.tif\nc.tif"], ids=["one", "three"])
+def test_a_scene_that_another_run_works_on_is_left_to_it(say, draw, tmp_path, model_file, scenes):
+    for number, name in enumerate(names := scenes.split()):
+        draw(70, 90 + number, name=name, transform=NORTH_UP)
+    options = ["--model", model_file, "--device", "cpu", "-o", "roads", "--scenes", write(tmp_path, "l.txt", scenes)]
+    Path("roads").mkdir()
+    with locked([Path("roads/a.tif")]):
+        said = say("predict", *options, "--summary", "s.json")
+        refused = say("predict", *options, "--overwrite")
+    assert said.status == 0, said.stderr
+    assert f"{tmp_path / 'a.tif'} is left to the other run that works on it\n" in said.stderr
+    assert names_in("roads") == names[1:]
+    summary = json.loads(Path("s.json").read_text())
+    assert [summary[key] for key in ("done", "left", "failed")] == [len(names) - 1, 1, 0]
+    assert summary["scenes"][-1] == {"status": "left", "scene": str(tmp_path / "a.tif")}
+    if len(names) > 1:
+        assert said.stderr.splitlines()[-1] == "roadseg: 2 of 3 scenes done, 1 left to other runs"
+    assert refused.status == 1
+    assert "roads/a.tif is being written by process" in refused.stderr
+
+
+def test_a_scene_that_another_run_finishes_at_the_last_moment_is_skipped(say, draw, tmp_path, model_file, monkeypatch):
+    draw(70, 90, name="a.tif", transform=NORTH_UP)
+    listed = write(tmp_path, "l.txt", "a.tif")
+    options = ["--model", model_file, "--device", "cpu", "-o", "roads", "--scenes", listed]
+    assert say("predict", *options).status == 0
+    first, look = iter([False]), roadseg.predict.is_finished
+    monkeypatch.setattr("roadseg.predict.is_finished", lambda *of: next(first, None) is None and look(*of))
+    said = say("predict", *options)
+    assert (said.status, "was done before" in said.stderr) == (0, True), said.stderr
 
 
 def test_a_scene_that_was_replaced_since_is_skipped_with_a_warning(say, draw, tmp_path, model_file):

@@ -160,7 +160,11 @@ def _is_summary(path: Path) -> bool:
 
 
 def write_summary(
-    path: Path, done: Sequence[Mapping[str, Any]], skipped: Sequence[str], failed: Sequence[tuple[str, RoadsegError]]
+    path: Path,
+    done: Sequence[Mapping[str, Any]],
+    skipped: Sequence[str],
+    left: Sequence[str],
+    failed: Sequence[tuple[str, RoadsegError]],
 ) -> None:
     """Write the summary of a run.
 
@@ -172,6 +176,8 @@ def write_summary(
         Results of the scenes that were predicted.
     skipped
         Scenes whose outputs were there.
+    left
+        Scenes that another run works on.
     failed
         Scenes that failed, with their errors.
 
@@ -186,11 +192,13 @@ def write_summary(
         "roadseg": roadseg.__version__,
         "done": len(done),
         "skipped": len(skipped),
+        "left": len(left),
         "failed": len(failed),
         **totals,
         "scenes": [
             *({"status": "done", **result} for result in done),
             *({"status": "skipped", "scene": scene} for scene in skipped),
+            *({"status": "left", "scene": scene} for scene in left),
             *({"status": "failed", "scene": scene, "error": str(error)} for scene, error in failed),
         ],
     }

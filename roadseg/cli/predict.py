@@ -25,7 +25,7 @@ from roadseg.cli.terminal import (
     usage,
     usage_errors,
 )
-from roadseg.errors import RoadsegError, counted
+from roadseg.errors import OutputError, OutputInUseError, RoadsegError, counted
 from roadseg.progress import Listener
 from roadseg.settings import BatchSettings, EngineSettings, MachineSettings, PredictOutputs, PredictSettings
 from roadseg.settings.option import as_options, declared, from_options
@@ -133,10 +133,12 @@ def predict(
             if output == "-" and not failed:
                 copy_to_stdout(raster)
         if batch.summary:
-            write_summary(batch.summary, run.results, run.skipped, failed)
+            write_summary(batch.summary, run.results, run.skipped, run.left, failed)
         if len(jobs) > 1:
             before = f", {len(run.skipped):,} of them before" if run.skipped else ""
-            listener.report(f"{len(own) - len(failed):,} of {counted(len(own), 'scene')} done{before}")
+            left = f", {len(run.left):,} left to other runs" if run.left else ""
+            done = len(own) - len(failed) - len(run.left)
+            listener.report(f"{done:,} of {counted(len(own), 'scene')} done{before}{left}")
         elif run.skipped:
             listener.report(f"{run.skipped[0]} was done before; --overwrite predicts it again")
         fail_for(failed, len(own), "scenes", quiet=quiet)
@@ -171,27 +173,28 @@ def _jobs(
 
 
 class _Run:
-    """A run over scenes: what it predicted, and what it skipped because it was finished."""
+    """A run over scenes: what it predicted, skipped because it was finished, and left to other runs at work on it."""
 
     def __init__(self, model: "LoadedModel", options: dict[str, Any], as_json: bool, listener: Listener) -> None:
         self._model, self._options, self._as_json, self._listener = model, options, as_json, listener
         self.skips = False
         self.results: list[dict[str, Any]] = []
         self.skipped: list[str] = []
+        self.left: list[str] = []
 
     def predict(self, scene: str, targets: PredictOutputs) -> None:
         """Predict a scene, unless it is finished."""
-        self._note(scene, self._predicted((scene, targets), self._listener))
+        self._note(*self._predicted((scene, targets), self._listener))
 
     def predict_overlapped(self, jobs: Sequence[tuple[str, PredictOutputs]]) -> Iterator[RoadsegError | None]:
         """Predict scenes, unless they are finished, some at once; yield None or an error for each, in order."""
         from roadseg.predict import process_scenes
 
-        for (scene, _), done in zip(jobs, process_scenes(jobs, self._predicted, self._listener), strict=True):
+        for done in process_scenes(jobs, self._predicted, self._listener):
             if isinstance(done, RoadsegError):
                 yield done
             else:
-                self._note(scene, done)
+                self._note(*done)
                 yield None
 
     def help_with(self, scene: str, targets: PredictOutputs) -> None:
@@ -201,24 +204,33 @@ class _Run:
         if not has_all_blocks(targets):
             self.predict(scene, targets)
 
-    def _predicted(self, job: tuple[str, PredictOutputs], listener: Listener) -> dict[str, Any] | None:
-        """Predict a scene and return the result; None if it was finished."""
+    def _predicted(self, job: tuple[str, PredictOutputs], listener: Listener) -> tuple[list[Any], Any]:
+        """Predict a scene; return ``results`` and its result, or in which other list to note the scene."""
         from roadseg.predict import is_finished
         from roadseg.predict import predict as predict_one
 
         scene, targets = job
-        if self.skips and is_finished(scene, targets, self._model, self._options, listener):
-            return None
+
+        def skipped() -> bool:
+            return self.skips and is_finished(scene, targets, self._model, self._options, listener)
+
+        if skipped():
+            return self.skipped, scene
         options = {**self._options, **as_options(targets)}
         command = command_line(_OF_MACHINES)
-        done = predict_one(scene, targets.raster, model=self._model, command=command, listener=listener, **options)
-        return done.to_dict()
+        try:
+            done = predict_one(scene, targets.raster, model=self._model, command=command, listener=listener, **options)
+        except OutputError as error:
+            if skipped():  # another run has finished it in between
+                return self.skipped, scene
+            if not self.skips or not isinstance(error, OutputInUseError):
+                raise
+            listener.report(f"{scene} is left to the other run that works on it")
+            return self.left, scene
+        return self.results, done.to_dict()
 
-    def _note(self, scene: str, result: dict[str, Any] | None) -> None:
-        """Keep a result, and print it as JSON."""
-        if result is None:
-            self.skipped.append(scene)
-            return
-        self.results.append(result)
-        if self._as_json:
+    def _note(self, place: list[Any], result: Any) -> None:
+        """Keep a result, or the scene, and print the result as JSON."""
+        place.append(result)
+        if place is self.results and self._as_json:
             print_json("predict", result)

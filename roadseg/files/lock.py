@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from roadseg.errors import OutputError
+from roadseg.errors import OutputError, OutputInUseError
 from roadseg.files.outputs import behind_links, create
 
 if sys.platform != "win32":
@@ -83,14 +83,16 @@ class OutputLock:
 
         Raises
         ------
+        OutputInUseError
+            If another run still works on it.
         OutputError
-            If another run still works on it, or no lock can be made.
+            If no lock can be made.
         """
         deadline = time.monotonic() + patience_s
         try:
             while by := self.claim(_lock_path(target)):
                 if time.monotonic() >= deadline:
-                    raise OutputError(
+                    raise OutputInUseError(
                         f"{target} is being written by {by}; wait until it is done, or choose another output"
                     )
                 time.sleep(0.05)
