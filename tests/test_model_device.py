@@ -39,6 +39,15 @@ def test_auto_takes_cuda_then_mps_then_cpu_and_says_why(machine):
     assert choose_device("auto") == (torch.device("cpu"), "no GPU found")
 
 
+def test_the_environment_says_what_auto_stands_for(machine, monkeypatch):
+    machine(cuda=2)
+    monkeypatch.setenv("ROADSEG_DEVICE", "cpu")
+    assert choose_device("auto") == (torch.device("cpu"), "as asked")
+    assert choose_device("cuda:1")[0] == torch.device("cuda", 1)
+    monkeypatch.setenv("ROADSEG_DEVICE", "")
+    assert choose_device("auto")[0] == torch.device("cuda")
+
+
 def test_a_device_asked_for_is_taken_or_refused(machine):
     machine(cuda=2)
     assert choose_device("cuda:1")[0] == torch.device("cuda", 1)

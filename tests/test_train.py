@@ -582,6 +582,17 @@ def test_a_refused_run_leaves_an_earlier_one_as_it_was(data: Path, tmp_path: Pat
     assert (summary.steps, read_card(output).recipe["seed"]) == (4, 7)
 
 
+def test_a_folder_in_place_of_a_checkpoint_is_to_be_moved_away(data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "m.run" / "checkpoint-3.safetensors"
+    folder.mkdir(parents=True)
+    for overwrite, error in ((False, TrainingError), (True, OutputError)):
+        with pytest.raises(error, match=rf"{folder}.*; move it away"):
+            train_model(
+                DataSettings((data,)), tmp_path / "m.safetensors", CardTexts("m"), SETTINGS, overwrite=overwrite
+            )
+    assert folder.is_dir()
+
+
 def test_a_run_that_overwrites_resumes_and_starts_over_with_other_settings(data: Path, tmp_path: Path) -> None:
     output, short = tmp_path / "m.safetensors", replace(SETTINGS, minutes=1e-9)
     output.write_bytes(b"an earlier model")

@@ -143,6 +143,9 @@ def test_several_processes_do_not_share_a_device(device: str, monkeypatch: pytes
         monkeypatch.setenv(name, value)
     with pytest.raises(DeviceError, match=f"cannot share {device}"), join_process_group(device):
         pass
+    monkeypatch.setenv("ROADSEG_DEVICE", device)
+    with pytest.raises(DeviceError, match=f"cannot share {device}"), join_process_group("auto"):
+        pass
 
 
 @pytest.mark.parametrize("place", [{}, {"RANK": ""}, {"RANK": "0"}, {"RANK": "0", "WORLD_SIZE": "two"}])

@@ -3,6 +3,7 @@
 torch is imported only when one of its devices is chosen, so that other engines run where it is not installed.
 """
 
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -33,13 +34,18 @@ _OUT_OF_MEMORY = (
 """Parts of the messages of plain RuntimeErrors that mean too little memory."""
 
 
+def asked_device(wanted: str) -> str:
+    """Return the device asked for: of "auto" that of ``ROADSEG_DEVICE``, if it is set."""
+    return os.environ.get("ROADSEG_DEVICE") or wanted if wanted == "auto" else wanted
+
+
 def choose_device(wanted: str) -> "tuple[torch.device, str]":
     """Return the device that a name stands for, and why it was chosen.
 
     Parameters
     ----------
     wanted
-        auto, cpu, cuda, cuda:N or mps; auto takes CUDA, then MPS, then the CPU.
+        auto, cpu, cuda, cuda:N or mps; auto takes that of ``ROADSEG_DEVICE``, else CUDA, then MPS, then the CPU.
 
     Raises
     ------
@@ -48,6 +54,7 @@ def choose_device(wanted: str) -> "tuple[torch.device, str]":
     """
     import torch
 
+    wanted = asked_device(wanted)
     if not _DEVICES.fullmatch(wanted):
         raise DeviceError(f"there is no device {wanted!r}; choose auto, cpu, cuda, cuda:N or mps")
     kind, _, number = wanted.partition(":")

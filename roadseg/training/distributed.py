@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, distributed, nn
 
 from roadseg.errors import DeviceError, TrainingError, one_line
+from roadseg.model.device import asked_device
 
 _CONNECTIONS = re.compile(r"\bgloo\b|\bNCCL\b")
 """What errors of the connections between processes name."""
@@ -185,6 +186,7 @@ def join_process_group(device: str) -> Iterator[tuple[ProcessGroup, str]]:
         local = int(os.environ.get("LOCAL_RANK", "0"))
     except (KeyError, ValueError) as error:
         raise _not_started(error) from error
+    device = asked_device(device)
     on_cuda = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
     if device not in {"auto", "cpu", "cuda"}:
         raise DeviceError(f"{size} processes cannot share {device}; use --device cuda, each takes one, or cpu")

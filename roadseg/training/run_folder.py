@@ -69,9 +69,18 @@ class RunFolder:
         self._ready.__exit__(kind, error, trace)
 
     def remove_checkpoints(self, *, unless: Mapping[str, Any] | None = None) -> None:
-        """Remove the checkpoint of an earlier run; not one from which a run with the facts in ``unless`` resumes."""
+        """Remove the checkpoint of an earlier run; not one from which a run with the facts in ``unless`` resumes.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be removed.
+        """
         if self._writes and not (unless and is_resumable(self.path, unless)):
-            remove_checkpoints(self.path)
+            try:
+                remove_checkpoints(self.path)
+            except OSError as error:
+                raise OutputError(f"cannot remove {error.filename} ({error.strerror}); move it away") from error
 
     def write_config(self, settings: TrainSettings) -> None:
         """Write ``config.toml``; until then the files of an earlier run stay as they are.

@@ -5,14 +5,13 @@ one that was measured to be fastest among those installed: OpenVINO, then PyTorc
 bfloat16, and ONNX Runtime, then OpenVINO, where it does not.
 """
 
-import os
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 from roadseg.errors import DeviceError, ModelError
 from roadseg.model.card import ModelCard, find_model
-from roadseg.model.device import choose_device, choose_devices, cpu_precision, may_have_gpu
+from roadseg.model.device import asked_device, choose_device, choose_devices, cpu_precision, may_have_gpu
 from roadseg.prediction.engines.engine import Engine, LoadedModel
 from roadseg.prediction.engines.group import EngineGroup
 from roadseg.settings import EngineName, EngineSettings
@@ -47,8 +46,7 @@ def load(model: str | None, settings: EngineSettings) -> LoadedModel:
         If there is no such model or device, or the engine asked for is not installed.
     """
     path = find_model(model)
-    if settings.device == "auto":
-        settings = replace(settings, device=os.environ.get("ROADSEG_DEVICE") or "auto")
+    settings = replace(settings, device=asked_device(settings.device))
     engine = choose_engine(settings, is_onnx=path.suffix.lower() == ".onnx")
     return _by_torch(path, settings) if engine == "torch" else _by_graph(path, engine, settings)
 
