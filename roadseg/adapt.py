@@ -43,6 +43,7 @@ from roadseg.training.data.tiles import TileDataset
 from roadseg.training.dev_prediction import KeptPredictions
 from roadseg.training.dev_score import DevScore
 from roadseg.training.finish import SHARE, calibrated_like, finish, finish_in_words, finish_steps
+from roadseg.training.gradients import gradients_enabled
 from roadseg.training.loop import Trainer
 from roadseg.training.original import Original, find_original
 from roadseg.training.report import next_command
@@ -87,6 +88,7 @@ class AdaptResult:
         return {**asdict(self), "output": str(self.output), "picture": str(self.picture) if self.picture else None}
 
 
+@gradients_enabled()
 def adapt(
     data: AnyPath | Sequence[AnyPath],
     output: AnyPath,

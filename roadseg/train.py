@@ -27,7 +27,7 @@ from roadseg.training.data.load import load_domains, load_training_data
 from roadseg.training.data.pairs import training_files
 from roadseg.training.dev_tiles import describe_dev, dev_evaluation, dev_scorer
 from roadseg.training.distributed import join_process_group
-from roadseg.training.gradients import require_compiler
+from roadseg.training.gradients import gradients_enabled, require_compiler
 from roadseg.training.initial import initial_model
 from roadseg.training.loop import Trainer
 from roadseg.training.recipes import data_from_options, refuse_training_options, settings_from_options
@@ -39,6 +39,7 @@ from roadseg.training.teacher import load_teacher
 __all__ = ["TrainResult", "train"]
 
 
+@gradients_enabled()
 def train(
     data: AnyPath | Sequence[AnyPath] | None,
     output: AnyPath,

@@ -333,6 +333,16 @@ def test_the_same_seed_gives_the_same_model_and_a_stopped_run_resumes(
     assert cards[0].hash == cards[1].hash == cards[2].hash
 
 
+@pytest.mark.parametrize("switch", [torch.no_grad, torch.inference_mode])
+def test_gradients_are_computed_for_callers_without(
+    scene: Path, roads: Path, start: Path, tmp_path: Path, switch: type
+) -> None:
+    options: Any = {"labels": roads, "model": start, "steps": 4, "anyway": True, "device": "cpu"}
+    with switch():
+        assert adapt(scene, tmp_path / "m.safetensors", **options).steps
+        assert torch.is_grad_enabled() is False
+
+
 def test_the_time_given_ends_training(scene: Path, roads: Path, start: Path, tmp_path: Path) -> None:
     result = adapt(
         scene, tmp_path / "mine.safetensors", labels=roads, model=str(start), steps=100_000, minutes=0.2, anyway=True

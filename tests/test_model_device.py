@@ -44,6 +44,9 @@ def test_the_environment_says_what_auto_stands_for(machine, monkeypatch):
     monkeypatch.setenv("ROADSEG_DEVICE", "cpu")
     assert choose_device("auto") == (torch.device("cpu"), "as asked")
     assert choose_device("cuda:1")[0] == torch.device("cuda", 1)
+    monkeypatch.setenv("ROADSEG_DEVICE", "mps")
+    with pytest.raises(DeviceError, match="use --device cpu or ROADSEG_DEVICE=auto"):
+        choose_device("auto")
     monkeypatch.setenv("ROADSEG_DEVICE", "")
     assert choose_device("auto")[0] == torch.device("cuda")
 

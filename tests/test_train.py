@@ -582,6 +582,17 @@ def test_a_refused_run_leaves_an_earlier_one_as_it_was(data: Path, tmp_path: Pat
     assert (summary.steps, read_card(output).recipe["seed"]) == (4, 7)
 
 
+@pytest.mark.parametrize("switch", [torch.no_grad, torch.inference_mode])
+def test_gradients_are_computed_for_callers_without(data: Path, tmp_path: Path, switch: type) -> None:
+    options: Any = {"width": 2, "steps": 2, "batch": 2, "crop": 32, "device": "cpu"}
+    models = [tmp_path / name for name in ("with.safetensors", "without.safetensors")]
+    train(data, models[0], **options)
+    with switch():
+        train(data, models[1], **options)
+        assert torch.is_grad_enabled() is False
+    assert read_card(models[0]).hash == read_card(models[1]).hash
+
+
 def test_a_folder_in_place_of_a_checkpoint_is_to_be_moved_away(data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "m.run" / "checkpoint-3.safetensors"
     folder.mkdir(parents=True)

@@ -57,6 +57,7 @@ def choose_device(wanted: str) -> "tuple[torch.device, str]":
     wanted = asked_device(wanted)
     if not _DEVICES.fullmatch(wanted):
         raise DeviceError(f"there is no device {wanted!r}; choose auto, cpu, cuda, cuda:N or mps")
+    auto = "ROADSEG_DEVICE=auto" if wanted == os.environ.get("ROADSEG_DEVICE") else "--device auto"
     kind, _, number = wanted.partition(":")
     has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if kind == "auto":
@@ -66,11 +67,11 @@ def choose_device(wanted: str) -> "tuple[torch.device, str]":
         return (torch.device("mps"), "no CUDA device") if has_mps else (torch.device("cpu"), "no GPU found")
     if kind == "cuda" and not has_cuda:
         built = "" if torch.version.cuda else " (this PyTorch is built without CUDA)"
-        raise DeviceError(f"no CUDA device is available{built}; use --device cpu or --device auto")
+        raise DeviceError(f"no CUDA device is available{built}; use --device cpu or {auto}")
     if kind == "cuda" and number and int(number) >= torch.cuda.device_count():
         raise DeviceError(f"there is no {wanted}; this machine has {counted(torch.cuda.device_count(), 'CUDA device')}")
     if kind == "mps" and not has_mps:
-        raise DeviceError("no MPS device is available; use --device cpu or --device auto")
+        raise DeviceError(f"no MPS device is available; use --device cpu or {auto}")
     if kind == "cuda":
         _try_out(torch.device(wanted))
     return torch.device(wanted), "as asked"

@@ -4,7 +4,8 @@ import importlib.util
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -16,6 +17,13 @@ from roadseg.raster.labelled_scene import VOID
 from roadseg.settings import TrainSettings
 from roadseg.training.distributed import ProcessGroup
 from roadseg.training.objective import loss_from_sums, loss_sums, without_missing
+
+
+@contextmanager
+def gradients_enabled() -> Iterator[None]:
+    """Context manager and decorator in which gradients are computed, also for callers who have switched them off."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
 
 
 def memory_format_for(width: int) -> torch.memory_format:
