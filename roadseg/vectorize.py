@@ -29,7 +29,7 @@ from roadseg.roads.extract import ExtractionPlan, count_finished, extract, extra
 from roadseg.roads.files.outputs import check_target_crs, check_vector_targets, stage_vectors
 from roadseg.roads.files.write import SUFFIX_OF, SUFFIXES
 from roadseg.roads.mask.shared_passes import SharedBlocks
-from roadseg.roads.network import Roads
+from roadseg.roads.network import RoadAreas, RoadNetwork, Roads
 from roadseg.settings import VectorFormat, VectorizeOptions, VectorizeSettings, VectorOutputs
 from roadseg.settings.option import AnyPath, check_keywords, from_options, refuse_options
 from roadseg.settings.vectorize import check_combinations
@@ -45,7 +45,8 @@ class VectorizeResult:
     """A road network, or road areas, with its figures and the files written.
 
     Lengths are None where they are unknown: kilometres without a CRS, pixels with one. Road areas have no length, no
-    junctions and no gaps. A part (``part="2/5"``) has no outputs, no roads and no figures.
+    junctions and no gaps. A part (``part="2/5"``) has no outputs, no roads and no figures. ``network`` and ``areas``
+    are the roads where it is known which of them they are, for type checkers.
     """
 
     raster: str
@@ -64,6 +65,20 @@ class VectorizeResult:
     blocks: int
     blocks_resumed: int
     blocks_missing: int = 0
+
+    @property
+    def network(self) -> RoadNetwork:
+        """The roads as lines; TypeError if they are areas, or of a part."""
+        if not isinstance(self.roads, RoadNetwork):
+            raise TypeError("the result of as_='polygons' or of a part has no network")
+        return self.roads
+
+    @property
+    def areas(self) -> RoadAreas:
+        """The roads as areas; TypeError if they are lines, or of a part."""
+        if not isinstance(self.roads, RoadAreas):
+            raise TypeError("only the result of as_='polygons' has areas")
+        return self.roads
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as JSON-ready values, with the number of roads instead of the roads."""

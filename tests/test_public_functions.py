@@ -206,11 +206,17 @@ def test_vectorize_returns_the_network_and_writes_if_asked(tmp_path, capfd):
     raster = write_levels(tmp_path / "t.tif", draw_t())
     found = vectorize(raster)
     assert isinstance(found.roads, RoadNetwork)
+    assert found.network is found.roads
+    with pytest.raises(TypeError, match="polygons"):
+        _ = found.areas
     assert (found.outputs, names_in(tmp_path)) == ({}, ["t.tif"])
     written = vectorize(str(raster), tmp_path / "t.gpkg", preview=tmp_path / "t.png", min_length=0)
     assert written.outputs == {"vector": tmp_path / "t.gpkg", "preview": tmp_path / "t.png"}
     assert sorted_lengths(written.roads) == sorted_lengths(found.roads)
     areas = vectorize(raster, as_="polygons")
+    assert areas.areas is areas.roads
+    with pytest.raises(TypeError, match="has no network"):
+        _ = areas.network
     assert areas.area_km2 == pytest.approx((draw_t() > 0).sum() / 1e6, rel=0.02)
     assert capfd.readouterr() == ("", "")
     with pytest.raises(UsageError, match="--preview needs an output"):

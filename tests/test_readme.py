@@ -82,6 +82,19 @@ def test_python_runs_and_prints_one_figure(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_python_passes_a_strict_type_checker(tmp_path: Path) -> None:
+    block = re.search(r"<!-- python -->\n```python\n(.*?)```", README, re.DOTALL)
+    assert block
+    code = tmp_path / "code.py"
+    further = ["roads.table()", "roads.to_networkx()", 'vectorize("roads.tif", as_="polygons").areas.polygons']
+    code.write_text(block.group(1) + "\n".join(further))
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.slow
 def test_a_model_of_ones_own_is_as_good_as_promised(tmp_path: Path) -> None:
     line = re.search(r"<!-- training -->\n```sh\n(.*)\n```", README)
     promised = re.search(r"relaxed\s+F1 above (0\.\d+)", README)
