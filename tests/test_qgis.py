@@ -92,3 +92,7 @@ def test_an_error_reaches_the_user_as_the_one_sentence(qgis, scene, tmp_path):
     assert "scene.tif" in text
     assert "Traceback" not in text
     assert not (tmp_path / "r.gpkg").exists()
+    out = f"--OUTPUT={tmp_path / 'p.tif'}"
+    status, text = qgis("run", "roadseg:predict", f"--INPUT={scene}", "--THRESHOLD=7", out)
+    assert status != 0
+    assert "“Threshold (0 to 1)” must be from 0 to 1, not 7" in text

@@ -12,7 +12,7 @@ import pytest
 from commands import roadseg
 
 from roadseg.files.targets import GEOTIFF
-from roadseg.qgis.commands import ALGORITHMS, RASTERS, VECTORS, arguments, lines_of, output_of, progress_of
+from roadseg.qgis.commands import ALGORITHMS, RASTERS, VECTORS, arguments, lines_of, output_of, progress_of, with_labels
 from roadseg.qgis.install import PLUGIN, install
 from roadseg.roads.files.write import SUFFIXES
 
@@ -42,6 +42,15 @@ def test_the_command_has_every_option(algorithm):
     options = {parameter.option for parameter in algorithm.parameters if parameter.option}
     missing = {option for option in {*options, *algorithm.fixed} if option not in text}
     assert not missing
+
+
+def test_messages_name_the_parameters_of_the_dialog_instead_of_options():
+    predict, vectorize = ALGORITHMS[:2]
+    said = "no CUDA device is available; use --device cpu or --bbox-crs, --gsd"
+    assert with_labels(predict, said) == said.replace("--device", "“Device”").replace(
+        "--gsd", "“Pixel size in metres, for imagery without a CRS”"
+    )
+    assert with_labels(vectorize, "leave out --as polygons, or --gsd") == "leave out “Roads as” polygons, or --gsd"
 
 
 def test_progress_is_read_from_bars_that_draw_over_themselves():

@@ -21,6 +21,7 @@ RASTERS, VECTORS = ("tif", "tiff"), ("gpkg", "fgb", "geojson", "geojsonl", "parq
 
 _LOOKS_EVERY_S, _PATIENCE_S = 0.1, 1.5
 _PERCENT = re.compile(r"(\d+)%")
+_OPTION = re.compile(r"--[a-z][a-z-]*")
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,12 @@ def arguments(algorithm: Algorithm, values: Mapping[str, Any]) -> list[str]:
             options += [parameter.option, _text(value)]
     # A lone -- keeps files whose names begin with a dash from being taken for options.
     return [algorithm.name, *options, *algorithm.fixed, "--", *positional]
+
+
+def with_labels(algorithm: Algorithm, text: str) -> str:
+    """Return a message of the command with the labels of the dialog in place of the options that it has."""
+    labels = {parameter.option: f"“{parameter.label}”" for parameter in algorithm.parameters}
+    return _OPTION.sub(lambda found: labels.get(found[0], found[0]), text)
 
 
 def progress_of(text: str) -> float | None:

@@ -29,7 +29,17 @@ from qgis.core import (
     QgsProcessingProvider,
 )
 
-from .commands import ALGORITHMS, RASTERS, VECTORS, Algorithm, Parameter, arguments, output_of, progress_of
+from .commands import (
+    ALGORITHMS,
+    RASTERS,
+    VECTORS,
+    Algorithm,
+    Parameter,
+    arguments,
+    output_of,
+    progress_of,
+    with_labels,
+)
 
 _FOLDER = Path(__file__).parent
 _SETTING = "ROADSEG_EXECUTABLE"
@@ -134,7 +144,7 @@ class RoadsegAlgorithm(QgsProcessingAlgorithm):
         values = {p.name: self._value(p, parameters, context) for p in self._algorithm.parameters}
         command = [_executable(), *arguments(self._algorithm, values)]
         feedback.pushCommandInfo(shlex.join(command))
-        _run(command, feedback)
+        _run(command, feedback, lambda line: with_labels(self._algorithm, line))
         if feedback.isCanceled():
             feedback.pushInfo("canceled")
             return {}
@@ -234,8 +244,8 @@ def _executable() -> str:
     return str(path)
 
 
-def _run(command: list[str], feedback: Any) -> None:
-    """Run a command to its end, or until the user cancels."""
+def _run(command: list[str], feedback: Any, in_words: Callable[[str], str]) -> None:
+    """Run a command to its end, or until the user cancels; ``in_words`` makes its lines those of the dialog."""
     # QGIS sets these for its own Python; they would lead another one to the wrong modules.
     own = {"PYTHONHOME", "PYTHONPATH"}
     environment = {key: value for key, value in os.environ.items() if key not in own} | {"PYTHONIOENCODING": "utf-8"}
@@ -246,8 +256,8 @@ def _run(command: list[str], feedback: Any) -> None:
         for line in output_of(process, feedback.isCanceled):
             percent = progress_of(line)
             if percent is None:
-                feedback.pushInfo(line)
-                last = line
+                last = in_words(line)
+                feedback.pushInfo(last)
             else:
                 feedback.setProgress(percent)
     if process.returncode and not feedback.isCanceled():
