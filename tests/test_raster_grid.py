@@ -83,6 +83,15 @@ def test_the_window_of_a_windows_bounds_is_itself(row, col, height, width, south
     assert grid(transform).window_of(bounds) == Window(row, col, height, width)
 
 
+def test_a_grid_of_the_same_ground_may_be_turned_or_mirrored():
+    grid, south_up = Grid(None, Affine(2, 0, 100, 0, -2, 900), 30, 50), Affine(1, 0, 0, 0, -1, 30)
+    mirrored = Affine(-1, 0, 50, 0, 1, 0)
+    for flip in (south_up, mirrored, south_up @ mirrored):
+        assert grid.is_turned(Grid(None, grid.transform @ flip, 30, 50))
+    for same in (Affine.identity(), Affine.translation(0.3, 0), Affine.translation(0, 30) @ south_up):
+        assert not grid.is_turned(Grid(None, grid.transform @ same, 30, 50))
+
+
 def test_bounds_between_pixels_take_every_pixel_they_touch():
     assert grid(Affine.scale(2, 2)).window_of((3, 5, 4.5, 5.1)) == Window(2, 1, 1, 2)
 

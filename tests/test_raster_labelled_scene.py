@@ -93,6 +93,10 @@ def _beside(folder: Path) -> Path:
     return mask(folder, road(), transform=PLACE @ Affine.translation(3, 0))
 
 
+def _south_up(folder: Path) -> Path:
+    return mask(folder, road()[::-1], transform=PLACE @ Affine.translation(0, 60) @ Affine.scale(1, -1))
+
+
 def _elsewhere(folder: Path) -> Path:
     return mask(folder, road(), crs="EPSG:32633", transform=Affine(1, 0, 500_000, 0, -1, 5_000_000))
 
@@ -114,6 +118,7 @@ def _gone(folder: Path) -> Path:
     [
         (_size, r"differ in size \(90 × 60 and 89 × 60 px\)"),
         (_coarse, r"differ in size .*; resample the mask, with gdal_translate -r near -outsize 90 60$"),
+        (_south_up, r"same ground, but one is mirrored or south-up; turn it, with gdalwarp .*mask\.tif new\.tif$"),
         (_beside, "lie in different places"),
         (_elsewhere, r"different places .*° E, .*° N; .* 15\.0000 to"),
         (_colours, "3 bands where one is wanted"),

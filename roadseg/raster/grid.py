@@ -107,6 +107,13 @@ class Grid:
         corners = [(0, 0), (self.width, 0), (0, self.height)]
         return float(max(abs(v - w) for corner in corners for v, w in zip(step @ corner, corner, strict=True)))
 
+    def is_turned(self, other: "Grid") -> bool:
+        """Return whether another grid covers the same ground in another order of pixels: turned, mirrored, south-up."""
+        step = ~self.transform @ other.transform
+        corners = list(product((0, self.width), (0, self.height)))
+        places = [tuple(round(v) for v in step @ corner) for corner in corners]
+        return places != corners and sorted(places) == sorted(corners)
+
     def scaled(self, height: int, width: int) -> "Grid":
         """Return the grid with the same corners and another number of pixels."""
         scale = Affine.scale(self.width / width, self.height / height)

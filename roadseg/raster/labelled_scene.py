@@ -213,6 +213,12 @@ def _needs_reprojection(scene: Scene, mask: RoadRaster) -> bool:
         resized = f"resample the mask, with gdal_translate -r near -outsize {image.width} {image.height}"
         cure = resized if placed and off_px <= 1 else "cut both to the same ground"
         raise SceneError(f"{scene.path} and {mask.path} differ in size ({sizes}); {cure}")
+    if placed and image.is_turned(other):
+        turned = scene.path if image.transform.e > 0 or image.transform.a < 0 else mask.path
+        raise SceneError(
+            f"{scene.path} and {mask.path} cover the same ground, but one is mirrored or south-up; turn it, "
+            f"with gdalwarp {quote(str(turned))} new.tif"
+        )
     if placed and off_px > _SAME_PX:
         raise SceneError(f"image and mask lie in different places ({where}); give both the same georeference")
     return False
