@@ -296,14 +296,18 @@ def test_geoparquet_is_compared_and_scored(tmp_path):
         assert evaluate(paths[0], path).figures["APLS"] == pytest.approx(1)
 
 
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857"])
 @pytest.mark.parametrize("swapped", [False, True])
-def test_longitudes_that_go_on_beyond_180_meet_those_that_start_again(tmp_path, swapped):
+def test_longitudes_that_go_on_beyond_180_meet_those_that_start_again(tmp_path, swapped, crs):
     beyond = [np.array([(179.999, 10), (180.002, 10)]), np.array([(180.0005, 10), (180.0005, 10.002)])]
     again = [np.column_stack([np.where(x > 180, x - 360, x), y]) for x, y in (line.T for line in beyond)]
     paths = [tmp_path / "beyond.gpkg", tmp_path / "again.gpkg"]
-    for path, lines in zip(paths, (beyond, again), strict=True):
+    if crs == "EPSG:3857":
+        radians = [np.radians(line).T for line in beyond]
+        beyond = [6_378_137.0 * np.column_stack([lon, np.arcsinh(np.tan(lat))]) for lon, lat in radians]
+    for path, lines, written in zip(paths, (beyond, again), (crs, "EPSG:4326"), strict=True):
         shapes = shapely.to_wkb(np.array([shapely.LineString(line) for line in lines], dtype=object))
-        pyogrio.raw.write(path, shapes, [], [], geometry_type="LineString", crs="EPSG:4326")
+        pyogrio.raw.write(path, shapes, [], [], geometry_type="LineString", crs=written)
     result = compare(*(paths[::-1] if swapped else paths), tmp_path / "changes.gpkg")
     assert (result.missing_from_map, result.not_seen) == (0, 0)
     assert result.matched_km == pytest.approx(0.550, abs=0.001)

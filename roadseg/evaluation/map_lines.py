@@ -14,7 +14,7 @@ from roadseg.evaluation.extracted import extract_network, lines_of
 from roadseg.evaluation.pairs import crs_cure, is_vector_file
 from roadseg.progress import Listener
 from roadseg.raster.area import reproject_polygons
-from roadseg.raster.crs import reproject, same_crs, with_longitudes_near
+from roadseg.raster.crs import reproject, same_crs, with_x_near, world_width
 from roadseg.raster.grid import units_per_metre
 from roadseg.raster.metric_crs import Lines, choose_metric_crs, to_metres
 from roadseg.roads.files import road_tags
@@ -230,12 +230,12 @@ def _reprojected(side: MapLines, crs: str | None) -> MapLines:
 
 
 def _beside(predicted: MapLines, mapped: MapLines) -> MapLines:
-    """Return a map with longitudes counted as those of the prediction: beyond 180 degrees, or again from -180."""
+    """Return a map with x counted as in the prediction where both cross the antimeridian: on, or again from -180°."""
     if predicted.crs is None or not predicted.lines or not mapped.lines:
         return mapped
     x = np.concatenate(predicted.lines)[:, 0]
-    middle = float(x.min() + x.max()) / 2 if np.ptp(x) < 180 else 0.0
-    xy = with_longitudes_near(np.concatenate(mapped.lines), predicted.crs, middle)
+    middle = float(x.min() + x.max()) / 2 if np.ptp(x) < world_width(predicted.crs) / 2 else 0.0
+    xy = with_x_near(np.concatenate(mapped.lines), predicted.crs, middle)
     return replace(mapped, lines=_split_like(mapped.lines, xy))
 
 

@@ -1,5 +1,6 @@
 """Coordinate reference systems (CRS): reading their names, and reprojecting coordinates from one to another."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from roadseg.errors import SceneError, one_line
 
 DEGREES = "EPSG:4326"
 """Longitude and latitude in WGS 84."""
+
+_WEB_MERCATOR, _WEB_MERCATOR_RADIUS_M = "EPSG:3857", 6_378_137.0
 
 _CHUNK = 1 << 18
 
@@ -72,12 +75,18 @@ def reproject(xy: Points, source: str, target: str) -> Points:
     return projected
 
 
-def with_longitudes_near(xy: Points, crs: str, longitude: float) -> Points:
-    """Return (n, 2) x, y with longitudes at most half a turn away from one; a projected CRS has none, and stays."""
-    if not is_in_degrees(crs):
-        return xy
-    turns = np.rint((longitude - xy[:, 0]) / 360)
-    return np.column_stack([xy[:, 0] + 360 * turns, xy[:, 1]])
+def world_width(crs: str) -> float:
+    """Return by how much x grows once around the world: in degrees and in Web Mercator; infinite in other CRSs."""
+    if is_in_degrees(crs):
+        return 360.0
+    return 2 * math.pi * _WEB_MERCATOR_RADIUS_M if same_crs(crs, _WEB_MERCATOR) else math.inf
+
+
+def with_x_near(xy: Points, crs: str, x: float) -> Points:
+    """Return (n, 2) x, y, of the places that come again around the world those nearest to x."""
+    width = world_width(crs)
+    turns = np.rint((x - xy[:, 0]) / width)
+    return np.column_stack([xy[:, 0] + width * turns, xy[:, 1]]) if turns.any() else xy
 
 
 def crs_wkt(name: str) -> str:
