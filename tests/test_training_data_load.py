@@ -1,5 +1,6 @@
 """From settings to tiles: the same crops from memory and from files, masks made once, ground kept aside."""
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -93,6 +94,20 @@ def test_pixels_so_coarse_that_no_tile_is_left_are_refused(tmp_path: Path) -> No
     write_pair(tmp_path / "data", "a", pixel=0.5)
     with pytest.raises(TrainingError, match="at 1000 m per pixel no tile is more than 1 px across; choose a"):
         loaded(DataSettings((tmp_path / "data",)), tmp_path, gsd_m=1000)
+
+
+def test_one_far_too_coarse_tile_may_be_left_out(tmp_path: Path) -> None:
+    settings, said = DataSettings((tmp_path / "data",)), list[str]()
+    for name, pixel in (("a", 1.0), ("b", 10.0)):
+        write_pair(tmp_path / "data", name, pixel=pixel)
+    coarse = r"b\.tif has pixels of 10 m, too coarse to be read at 1 m; "
+    with pytest.raises(SceneError, match=coarse + "leave it out, or choose a larger --gsd$"):
+        loaded(settings, tmp_path, gsd_m=1.0)
+    found = loaded(replace(settings, skip_unreadable=True), tmp_path, gsd_m=1.0, said=said)
+    assert [tile.name[-5:] for tile in found.tiles.tiles] == ["a.tif"]
+    assert re.search(coarse + "it is left out", "".join(said))
+    with pytest.raises(SceneError, match=coarse + "leave it out$"):
+        load_dev_areas(DevFolder(tmp_path / "data"), bands=3, gsd_m=1.0, listener=Listener())
 
 
 def test_files_are_kept_whole(data: Path) -> None:

@@ -94,10 +94,10 @@ def load_training_data(data: DataSettings, output: Path, settings: TrainSettings
     dev_files = open_pairs(dev_pairs, data, listener, skip)
     warn_of_missing_geotransforms([*files, *dev_files], listener)
     gsd_m, gsd_range_m = shared_gsd(files, settings.pixel_m), gsd_range_of(files)
-    files = at_gsd(files, settings.pixel_m)
+    files = at_gsd(files, settings.pixel_m, skip=skip)
     if settings.pixel_m is None:
         warn_of_unknown_sizes([*files, *dev_files], gsd_m, "--gsd", listener)
-    dev_files = check_dev_tiles(at_gsd(dev_files, gsd_m), skip)
+    dev_files = check_dev_tiles(at_gsd(dev_files, gsd_m, skip=skip), skip)
     warn_of_shared_ground(files, dev_files, listener)
     areas = [DevArea(tile, tile.grid.window) for tile in dev_files]
     ready, where = open_or_load(files, data.memory_gb, skip)
@@ -140,7 +140,7 @@ def load_dev_areas(
     warn_of_missing_geotransforms(opened, listener)
     sized = [tile.with_pixel_size(place.pixel_m) for tile in opened]
     warn_of_unknown_sizes(sized, gsd_m, place.gsd_option, listener)
-    tiles = at_gsd(sized, gsd_m)
+    tiles = at_gsd(sized, gsd_m, option=None)
     return tuple(DevArea(tile, tile.grid.window) for tile in tiles)
 
 

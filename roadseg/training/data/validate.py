@@ -217,7 +217,12 @@ def gsd_range_of(tiles: Sequence[_Sized]) -> tuple[float, float] | None:
     return (min(sizes), max(sizes)) if sizes else None
 
 
-def at_gsd(tiles: Sequence[FileTile], gsd_m: float | None, option: str = "--gsd") -> list[FileTile]:
+def at_gsd(
+    tiles: Sequence[FileTile],
+    gsd_m: float | None,
+    option: str | None = "--gsd",
+    skip: Callable[[str], None] | None = None,
+) -> list[FileTile]:
     """Return tiles that are read at a ground resolution; those within 15 % of it are not resampled.
 
     Parameters
@@ -225,12 +230,14 @@ def at_gsd(tiles: Sequence[FileTile], gsd_m: float | None, option: str = "--gsd"
     tiles, gsd_m
         The tiles, and metres per pixel; None reads them as they are.
     option
-        The option that gives the resolution, for messages.
+        The option that gives the resolution, for messages; None if it is that of a model.
+    skip
+        Called with a message for each tile of far too coarse pixels, which is left out; None raises instead.
 
     Raises
     ------
     SceneError
-        If pixels are far too coarse.
+        If pixels are far too coarse and ``skip`` is None.
     TrainingError
         If hardly a pixel is left of all tiles.
     """
@@ -241,10 +248,17 @@ def at_gsd(tiles: Sequence[FileTile], gsd_m: float | None, option: str = "--gsd"
     if largest < _LEAST_PX <= max(before, default=0):
         raise TrainingError(
             f"at {gsd_m:g} m per pixel no tile is more than {max(1, round(largest))} px across; "
-            f"choose a smaller {option}"
+            + (f"choose a smaller {option}" if option else "name larger ones")
         )
     files, found = OpenFiles(), []
     for tile in tiles:
+        if tile.pixel_m and tile.pixel_m > COARSEST * gsd_m:
+            larger = f", or choose a larger {option}" if option else ""
+            coarse = f"{tile.name} has pixels of {tile.pixel_m:.3g} m, too coarse to be read at {gsd_m:g} m"
+            if skip is None:
+                raise SceneError(f"{coarse}; leave it out{larger}")
+            skip(f"{coarse}; it is left out")
+            continue
         settings = replace(tile.settings, any_gsd=False, gsd_m=gsd_m)
         with LabelledScene(*tile.pair, settings, tile.kind) as opened:
             found.append(replace(tile, settings=settings, grid=opened.grid, files=files))
