@@ -79,6 +79,13 @@ def test_the_area_of_interest_says_where_the_map_counts(town, tmp_path):
     assert result.not_seen_km == pytest.approx(0.150, abs=2e-3)
 
 
+def test_only_roads_on_the_ground_compared_are_counted(town, tmp_path):
+    area = write_area(tmp_path / "area.gpkg", crs=UTM, bounds=(EAST + 500, NORTH - 200, EAST + 1000, NORTH + 500))
+    said = []
+    compare(*town, tmp_path / "changes.gpkg", aoi=area, listener=Listener(report=said.append))
+    assert said[0] == "comparing 2 predicted roads with 2 of the map"
+
+
 def test_an_area_of_any_size_in_any_crs_and_none_elsewhere(town, tmp_path):
     def write_box(name, *bounds):
         wkb = shapely.to_wkb([shapely.box(*bounds)])

@@ -284,7 +284,7 @@ def _clipped(side: MapLines, shape: shapely.Geometry) -> MapLines:
     inside = shapely.contains_properly(shape, geometries)
     cut = np.where(inside, geometries, shapely.intersection(geometries, shape))
     parts, row = shapely.get_parts(cut, return_index=True)
-    lines = shapely.get_type_id(parts) == shapely.GeometryType.LINESTRING
+    lines = (shapely.get_type_id(parts) == shapely.GeometryType.LINESTRING) & ~shapely.is_empty(parts)
     parts, row = parts[lines], row[lines]
     kept = side.selected(row)
     return replace(kept, lines=[shapely.get_coordinates(part) for part in parts])
