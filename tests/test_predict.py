@@ -293,7 +293,9 @@ def test_polygons_of_any_size_are_cut_by_the_scene(draw, tmp_path, out, transfor
 
 def test_polygons_with_a_crs_cannot_be_placed_in_a_scene_without(draw, tmp_path, out):
     aoi = write_polygon(tmp_path / "aoi.gpkg", [(0, 0), (9, 0), (9, 9)], METRES)
-    with pytest.raises(SceneError, match="no CRS, so the polygons cannot be placed"):
+    with pytest.raises(
+        SceneError, match=r"no CRS, so the polygons cannot be placed in it; assign one .* or give polygons"
+    ):
         run(draw(70, 90, crs=None), out, aoi=aoi)
 
 

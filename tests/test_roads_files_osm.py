@@ -119,7 +119,7 @@ def test_rasters_from_0_to_360_degrees_have_ways_where_editors_look():
 def test_a_local_crs_has_no_place_on_earth(tmp_path, output):
     local = write_levels(tmp_path / "n.tif", draw_t(), transform=UTM_NORTH_UP, crs='LOCAL_CS["site",UNIT["metre",1]]')
     osm = {"osm": tmp_path / "o.geojson"} if output == "r.gpkg" else {}
-    with pytest.raises(SceneError, match=r"in a local CRS .* assign that of a map with gdal_edit"):
+    with pytest.raises(SceneError, match=r"in a local CRS .* assign that of a map with gdal_edit\.py"):
         vectorize(local, tmp_path / output, **osm)
 
 
@@ -130,7 +130,7 @@ def test_what_cannot_be_written_for_editors_is_refused_before_any_work(raster, t
     with pytest.raises(UsageError, match="--osm holds lines; leave out --as polygons"):
         vectorize(raster, output, osm=tmp_path / "r.geojson", as_="polygons")
     nowhere = write_levels(tmp_path / "n.tif", draw_t(), crs=None)
-    with pytest.raises(SceneError, match=r"without a CRS .* assign one with gdal_edit"):
+    with pytest.raises(SceneError, match=r"without a CRS .* assign one with gdal_edit\.py"):
         vectorize(nowhere, output, osm=tmp_path / "r.geojson")
     with pytest.raises(OutputError, match="named twice"):
         vectorize(raster, tmp_path / "r.geojson", osm=tmp_path / "r.geojson")

@@ -61,8 +61,8 @@ def test_a_step_keeps_as_much_as_is_said(width: int) -> None:
 def test_a_batch_must_fit_into_the_memory_of_a_cpu(monkeypatch: pytest.MonkeyPatch, crop: int, fits: bool) -> None:
     monkeypatch.setattr(memory, "free_bytes", lambda: 4 << 30)
     said = memory.lacking_memory(TrainSettings(crop=crop), CPU)
-    too_little = "a step takes at least 9.1 GB of memory, and there are 4.3 GB for cpu; choose a smaller --crop, "
-    assert said == ("" if fits else too_little + "--batch or --width")
+    too_little = "a step takes at least 9.1 GB of memory, and there are 4.3 GB for cpu; free some, or "
+    assert said == ("" if fits else too_little + "train with a smaller --crop, --batch or --width")
 
 
 def test_a_step_that_cannot_fit_is_an_obstacle_and_a_run_warns_of_it(
@@ -73,7 +73,9 @@ def test_a_step_that_cannot_fit_is_an_obstacle_and_a_run_warns_of_it(
     found = check_training_data(
         data, tmp_path / "m", TrainSettings(crop=32), device="cpu", sheet=tmp_path / "s.png", listener=Listener()
     )
-    assert [text.partition(";")[2] for text in found.obstacles] == [" choose a smaller --crop, --batch or --width"]
+    assert [text.partition(";")[2] for text in found.obstacles] == [
+        " free some, or train with a smaller --crop, --batch or --width"
+    ]
     said: list[str] = []
     trainer(tmp_path, SETTINGS, listener=Listener(warn=said.append)).run()
-    assert "choose a smaller --crop" in said[0]
+    assert "train with a smaller --crop" in said[0]

@@ -70,7 +70,7 @@ def test_bad_csv_files_are_named(tmp_path: Path, text: str, message: str) -> Non
         ((), "gone", "does not exist"),
         (("scene.tif",), "scene.tif", "no folder and no CSV file; scenes go with --labels"),
         (("images/a.tif",), "", "has no folder masks/"),
-        (("images/a.txt", "masks/a.txt"), "", "holds no image"),
+        (("images/a.txt", "masks/a.txt"), "", r"holds no image; images end in \.tif, "),
         (("images/a.tif", "masks/b.tif"), "", r"2 files in .*without a partner of the same name \(a, b\)"),
         (("images/a.tif", "images/a.png", "masks/a.tif"), "", "keep one of them"),
     ],

@@ -404,5 +404,7 @@ def test_too_little_memory_beside_the_network_has_a_cure(
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(place, exhausted)
-    with pytest.raises(DeviceError, match=r"cpu has too little memory .* choose a smaller --batch or --crop"):
+    with pytest.raises(
+        DeviceError, match=r"cpu has too little memory .* free some, or train with a smaller --batch or --crop"
+    ):
         trainer(tmp_path).run()

@@ -116,7 +116,10 @@ def polygon_area(grid: Grid, polygons: Sequence[Any], crs: str | None, name: str
     import shapely
 
     if crs is not None and grid.crs is None:
-        raise SceneError(f"{name} has no CRS, so the polygons cannot be placed in it; use --bbox in its own units")
+        raise SceneError(
+            f"{name} has no CRS, so the polygons cannot be placed in it; assign one with gdal_edit.py -a_srs, or give "
+            "polygons in its own units and without a CRS"
+        )
     if crs is not None and grid.crs is not None and not same_crs(crs, grid.crs):
         polygons = reproject_polygons(polygons, crs, grid.crs, grid.bounds(), name)
     window = grid.window_of(shapely.total_bounds(np.array(polygons, dtype=object)).tolist()) if polygons else None

@@ -59,6 +59,6 @@ def settle_kind(values: ValueScan, source: Path | str) -> tuple[RasterKind, list
     if kind is None:
         raise SceneError(
             f"{source} holds grey values but no scale; if they are probabilities say so, with "
-            "gdal_edit -scale 0.00392157 for 0–255, else make a mask of 0 and 1"
+            "gdal_edit.py -scale 0.00392157 for 0–255, else make a mask of 0 and 1"
         )
     return kind, [f"{source}: values 0 and 255, 255 taken for road"] if kind == "mask 0/255" else []

@@ -243,7 +243,7 @@ def _extraction_grid(raster: RoadRaster, pixel_m: float | None) -> Grid:
         if pixel_m:
             raise SceneError(
                 f"{raster.path} has no CRS with known metres, so it cannot be read at {pixel_m:g} m; "
-                "assign one with gdal_edit, or leave --gsd out"
+                "assign one with gdal_edit.py, or leave --gsd out"
             )
         return raster.grid
     if max(own) > _MOST_ENLARGED * wanted:

@@ -68,7 +68,9 @@ def box_in(grid: Grid, crs: str | None, *, reach_m: float) -> tuple[float, float
     """
     if (crs is None) != (grid.crs is None):
         lacking = "the labels have no CRS and the image has one" if crs is None else "the image has no CRS"
-        raise SceneError(f"{lacking}, so labels cannot be placed on it; assign one, with ogr2ogr -a_srs or gdal_edit")
+        raise SceneError(
+            f"{lacking}, so labels cannot be placed on it; assign one, with ogr2ogr -a_srs or gdal_edit.py"
+        )
     xmin, ymin, xmax, ymax = grid.bounds()
     if crs is not None and grid.crs is not None and not same_crs(crs, grid.crs):
         try:

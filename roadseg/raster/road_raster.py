@@ -177,7 +177,7 @@ class RoadRaster(OpenFile):
         """
         if grid.crs is None or self.grid.crs is None:
             raise SceneError(
-                f"{self.path} or its truth has no CRS, so it cannot be resampled; assign one with gdal_edit"
+                f"{self.path} or its truth has no CRS, so it cannot be resampled; assign one with gdal_edit.py"
             )
         smooth = self._kind == "probability"
         self._as_stored = False

@@ -46,7 +46,12 @@ class CompareSettings:
     min_length_m: Annotated[
         float,
         Option(
-            "--min-length", "Shortest unmatched section of road to report, in metres.", "Matching", "M", min=0, max=1e9
+            "--min-length",
+            "Shortest unmatched road to report, in metres; sections that touch count as one.",
+            "Matching",
+            "M",
+            min=0,
+            max=1e9,
         ),
     ] = 20.0
     osm: Annotated[

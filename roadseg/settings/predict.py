@@ -78,7 +78,8 @@ class PredictSettings:
         ),
     ] = None
     pixel_m: Annotated[
-        float | None, Option("--gsd", "Metres per pixel, if the file does not say.", "Input", "M", min=1e-4, max=1e5)
+        float | None,
+        Option("--gsd", "Metres per pixel, if the file does not say or is wrong.", "Input", "M", min=1e-4, max=1e5),
     ] = None
     bbox: Annotated[
         tuple[float, float, float, float] | None,

@@ -134,7 +134,7 @@ def too_little_memory(device: torch.device, batch: int, crop: int) -> DeviceErro
     """Return the error of a device that cannot train on so many crops of this side in pixels."""
     return DeviceError(
         f"{device} has too little memory to train on {counted(batch, 'crop')} of {crop} px; "
-        "choose a smaller --batch or --crop"
+        "free some, or train with a smaller --batch or --crop"
     )
 
 

@@ -108,12 +108,12 @@ def check_target_crs(outputs: VectorOutputs, settings: VectorizeSettings, crs: s
     lacking, cure = ("without a CRS", "assign one") if crs is None else ("in a local CRS", "assign that of a map")
     nowhere = crs is None or not is_horizontal(crs)
     if nowhere and outputs.osm:
-        raise SceneError(f"{lacking} {outputs.osm} cannot have longitude and latitude; {cure} with gdal_edit")
+        raise SceneError(f"{lacking} {outputs.osm} cannot have longitude and latitude; {cure} with gdal_edit.py")
     if in_degrees and asked and not same_crs(asked, DEGREES):
         raise OutputError(f"{in_degrees[0]} holds longitude and latitude only; leave --crs out, or write .gpkg")
     if nowhere and (asked or in_degrees):
         target = f"{DEGREES} for {in_degrees[0]}" if in_degrees else settings.crs
-        raise SceneError(f"{lacking} roads cannot be reprojected to {target}; {cure} with gdal_edit, or write .gpkg")
+        raise SceneError(f"{lacking} roads cannot be reprojected to {target}; {cure} with gdal_edit.py, or write .gpkg")
 
 
 def reproject_roads(roads: Roads, crs: str) -> Roads:
@@ -126,7 +126,7 @@ def reproject_roads(roads: Roads, crs: str) -> Roads:
     """
     if roads.crs is None:
         raise SceneError(
-            f"without a CRS roads cannot be reprojected to {crs}; assign one to the raster, with gdal_edit"
+            f"without a CRS roads cannot be reprojected to {crs}; assign one to the raster, with gdal_edit.py"
         )
     if same_crs(roads.crs, crs):
         return roads

@@ -42,7 +42,7 @@ def lacking_memory(settings: TrainSettings, device: "torch.device") -> str:
         return ""
     return (
         f"a step takes at least {readable_size(need)} of memory, and there are {readable_size(room)} for {device}; "
-        "choose a smaller --crop, --batch or --width"
+        "free some, or train with a smaller --crop, --batch or --width"
     )
 
 

@@ -19,6 +19,7 @@ _SPLITS = {
 }
 _SEPARATORS = ",;\t"
 _COLUMNS = ("image", "mask", "split")
+_ENDINGS = f"images end in {', '.join(RASTERS)}"
 
 
 class TilePair(NamedTuple):
@@ -140,7 +141,7 @@ def find_images(places: Sequence[Path]) -> list[Path]:
             found.append(place)
     if not found:
         inside = [str(place / "images") for place in places if (place / "images").is_dir()]
-        cure = f"name {shortened(inside)}" if inside else "GeoTIFFs are expected"
+        cure = f"name {shortened(inside)}" if inside else _ENDINGS
         raise TrainingError(f"there are no images in {shortened([str(place) for place in places])}; {cure}")
     return list(dict.fromkeys(found))
 
@@ -159,5 +160,5 @@ def _in_folder(folder: Path) -> list[TilePair]:
             "add or move them"
         )
     if not matched.pairs:
-        raise TrainingError(f"{folder}/images holds no image; GeoTIFFs are expected")
+        raise TrainingError(f"{folder}/images holds no image; {_ENDINGS}")
     return [TilePair(*files) for files in matched.pairs.values()]

@@ -91,7 +91,7 @@ def kind_of(values: Sequence[ValueScan], masks: Sequence[Path], listener: Listen
         together |= other
     kind = mask_kind(together) or "mask 0/1"
     if kind == "mask 0/255":
-        listener.warn(f"{masks[0]}: 255 taken for road, as no pixel is 1" + (", nor in others" if masks[1:] else ""))
+        listener.warn(f"no pixel of {shortened([mask.name for mask in masks], 3)} is 1, so 255 is taken for road")
         return kind
     alone = [mask.name for mask, held in zip(masks, values, strict=True) if mask_kind(held) == "mask 0/255"]
     if alone:
@@ -178,7 +178,7 @@ def warn_of_missing_geotransforms(tiles: Sequence[FileTile], listener: Listener)
         which = f"{len(unplaced)} of {counted(len(tiles), 'image')} ({shortened([tile.name for tile in unplaced], 1)})"
         listener.warn(
             f"a CRS but no geotransform in {which}; their pixels are assumed to be {unplaced[0].pixel_m:.3g} m wide, "
-            "assign a geotransform with gdal_edit if they are not"
+            "assign a geotransform with gdal_edit.py if they are not"
         )
 
 
