@@ -131,6 +131,9 @@ def test_options_that_change_nothing_are_named(town, tmp_path):
     compare(raster, town[1], tmp_path / "d.gpkg", roads_layer="roads", listener=listener)
     assert said[0] == f"--threshold changed nothing: {town[0]} is a vector file"
     assert said[1] == f"--roads-layer changed nothing: {raster} is a raster"
+    mask = write_levels(tmp_path / "m.tif", (draw_t() > 0).astype(np.uint8), scale=None, transform=UTM_NORTH_UP)
+    compare(mask, town[1], tmp_path / "e.gpkg", threshold=0.2, listener=listener)
+    assert f"--threshold changed nothing: {mask} is a mask" in said
     with pytest.raises(UsageError, match="--classes must be names separated by commas, not ' , '"):
         compare(*town, tmp_path / "e.gpkg", classes=" , ")
 

@@ -669,10 +669,13 @@ def test_options_that_change_nothing_are_named(tmp_path):
     evaluate(raster, raster, buffer=4, junction=5, listener=listener)
     evaluate(lines, lines, slack=5, cldice=False, threshold=0.4, listener=listener)
     evaluate(raster, raster, network=True, threshold=0.4, listener=listener)
+    evaluate(raster, raster, threshold=0.4, listener=listener)
     assert said == [
         "--buffer and --junction changed nothing: rasters are scored; --network scores their networks",
         "--slack and --no-cldice changed nothing: networks are scored, not rasters",
         "--threshold changed nothing: lines have no probability to compare with it",
+        f"--threshold changed nothing: {raster} is a mask",
+        "--threshold changed nothing: the predictions are masks",
     ]
     with pytest.raises(UsageError, match="--images are shown in the --report; give both"):
         evaluate(raster, raster, images=raster)

@@ -13,7 +13,7 @@ from commands import roadseg
 
 from roadseg.files.targets import GEOTIFF
 from roadseg.qgis.commands import ALGORITHMS, RASTERS, VECTORS, arguments, lines_of, output_of, progress_of, with_labels
-from roadseg.qgis.install import PLUGIN, install
+from roadseg.qgis.install import PLUGIN, install, profiles_folders
 from roadseg.roads.files.write import SUFFIXES
 
 BY_NAME = {algorithm.name: algorithm for algorithm in ALGORITHMS}
@@ -114,11 +114,18 @@ def test_the_plugin_goes_to_the_versions_of_qgis_that_were_started(tmp_path, mon
     targets = install("default", Path("roadseg"))
     assert targets == [tmp_path / f"QGIS/{version}/profiles/default/python/plugins" / PLUGIN for version in made]
     assert sorted(path.name for path in (tmp_path / "QGIS").iterdir()) == made
-    with pytest.raises(ValueError, match=r"there is no QGIS profile work; .*has default"):
+    with pytest.raises(ValueError, match=r"there is no QGIS profile work; .*has default; choose one, or create"):
         install("work", Path("roadseg"))
     work = tmp_path / "QGIS" / made[-1] / "profiles/work"
     work.mkdir()
     assert install("work", Path("roadseg")) == [work / "python/plugins" / PLUGIN]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="profiles lie elsewhere")
+def test_an_empty_variable_is_no_folder_of_profiles(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert profiles_folders() == [tmp_path / f".local/share/QGIS/{version}/profiles" for version in ("QGIS3", "QGIS4")]
 
 
 def test_the_metadata_admit_qgis_3_and_4():

@@ -573,7 +573,7 @@ def test_nothing_left_is_an_error(data: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dev": "data", "dev_fraction": 0.2}, "choose --dev or --dev-fraction"),
+        ({"dev": "data", "dev_fraction": 0.2}, "name dev tiles already; leave out --dev-fraction"),
         ({"dev_fraction": 0.2, "dev_block_m": 7000.0}, "choose a smaller --dev-block"),
         ({"dev_fraction": 0.9, "dev_block_m": 60.0}, "what is left .*; choose a smaller --dev-fraction, .* or --crop"),
         ({"bands": (1, 2, 3, 9)}, "has no band 9"),

@@ -141,6 +141,7 @@ def test_options_of_labels_need_labels(tmp_path: Path, option: str, value: objec
         ({"dev_block": 99.0}, "--dev-block belongs to --dev-fraction; give both"),
         ({"dev_split": "files"}, "--dev-split belongs to --dev-fraction; give both"),
         ({"cache": "masks"}, "--cache belongs to --labels; give both"),
+        ({"dev": "dev", "dev_fraction": 0.2}, "--dev and --dev-fraction both say .*; choose one"),
     ],
 )
 def test_an_option_without_the_one_it_is_about_is_refused(options: dict[str, Any], words: str) -> None:

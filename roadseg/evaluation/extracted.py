@@ -39,6 +39,8 @@ def extract_network(path: Path, settings: VectorizeSettings, listener: Listener)
     with closing(raster), tempfile.TemporaryDirectory(prefix="roadseg-") as folder:
         for note in notes:
             listener.report(note)
+        if raster.is_mask and settings.threshold is not None:
+            listener.warn(f"--threshold changed nothing: {path} is a mask")
         network = extract(ExtractionPlan(raster, settings), Path(folder), listener)
     if not isinstance(network, RoadNetwork):
         raise TypeError("areas were asked for, not lines")

@@ -57,6 +57,8 @@ def score_rasters(
     kind, notes = common_kind([pair.prediction for pair in pairs])
     true_kind, true_notes = common_kind([pair.truth for pair in pairs])
     is_mask = kind != "probability"
+    if is_mask and settings.threshold is not None:
+        listener.warn("--threshold changed nothing: the predictions are masks")
     reader = PairReader((kind, true_kind), settings)
     listener.start(2 * sum(map(megapixels, pairs)), 0)
     counted, stored_thresholds = _first_pass(pairs, reader, listener)

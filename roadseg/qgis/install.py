@@ -23,7 +23,7 @@ def profiles_folders() -> list[Path]:
     elif sys.platform == "darwin":
         data = home / "Library/Application Support"
     else:
-        data = Path(os.environ.get("XDG_DATA_HOME", home / ".local/share"))
+        data = Path(os.environ.get("XDG_DATA_HOME") or home / ".local/share")
     versions = [data / "QGIS" / version / "profiles" for version in ("QGIS3", "QGIS4")]
     return [folder for folder in versions if folder.is_dir()] or versions
 
@@ -56,7 +56,7 @@ def install(profile: str, executable: Path, *, profiles: Sequence[Path] | None =
     if not having:
         found = {folder: sorted(path.name for path in folder.glob("*") if path.is_dir()) for folder in folders}
         listed = ", ".join(f"{folder} has {', '.join(names) or 'none'}" for folder, names in found.items())
-        raise ValueError(f"there is no QGIS profile {profile}; {listed}")
+        raise ValueError(f"there is no QGIS profile {profile}; {listed}; choose one, or create it in QGIS first")
     targets = [folder / profile / "python/plugins" / PLUGIN for folder in having]
     for target in targets:
         target.mkdir(parents=True, exist_ok=True)

@@ -292,7 +292,7 @@ def _require_road(areas: Sequence[DevArea]) -> None:
 
 def _check_apart(data: DataSettings, pairs: Sequence[TilePair], dev_pairs: Sequence[TilePair]) -> None:
     if data.dev_fraction and dev_pairs:
-        raise TrainingError("validation data are named and asked for as a fraction; choose --dev or --dev-fraction")
+        raise TrainingError("the data name dev tiles already; leave out --dev-fraction")
     both = {pair.image.resolve() for pair in pairs} & {pair.image.resolve() for pair in dev_pairs}
     if both:
         raise TrainingError(
