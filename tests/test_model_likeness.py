@@ -117,6 +117,28 @@ def test_predict_names_holes_that_are_not_marked_as_nodata(tmp_path: Path, model
             )
 
 
+@pytest.mark.parametrize(("dtype", "fill"), [("uint16", 0), ("int16", -9999), ("float32", -9999), ("uint16", 65535)])
+def test_predict_names_holes_of_other_types_by_their_value(
+    tmp_path: Path, model_file: Path, dtype: str, fill: int
+) -> None:
+    network, card = load_model(model_file)
+    model, scene = tmp_path / "m.safetensors", tmp_path / "mosaic.tif"
+    save_model(model, network, replace(card, seen={name: [[-9.0, 9.0]] * 3 for name in SEEN}))
+    ground = (1000 * (1 + np.tile(crop(), (1, 5, 5)))).astype(dtype)
+    holed = ground.copy()
+    holed[:, :, :75] = fill
+    loaded = load_engine(model, device="cpu")
+    for pixels, options in ((holed, {}), (ground, {}), (holed, {"range": (0, 2000)})):
+        warned: list[str] = []
+        write_raster(scene, pixels)
+        listener = Listener(warn=warned.append)
+        predict(scene, tmp_path / "out.tif", model=loaded, overlap=16, overwrite=True, listener=listener, **options)
+        assert len(warned) == (pixels is holed and not options), warned
+        for said in warned:
+            assert f" % {fill} in all bands, which nothing marks as nodata" in said
+            assert said.endswith(f"-a_nodata {fill} SCENE marked.vrt")
+
+
 def test_info_says_at_which_pixels_a_fine_scene_is_read(tmp_path: Path, model_file: Path) -> None:
     network, card = load_model(model_file)
     model = tmp_path / "m.safetensors"

@@ -301,6 +301,17 @@ def test_bands_are_chosen_by_their_colour(tmp_path):
         np.testing.assert_array_equal(scene.read(scene.grid.window).values, values[[2, 1, 0]])
 
 
+@pytest.mark.parametrize(
+    ("words", "bands"), [(("blue", "green", "Red", "nir"), (3, 2, 1)), (("B2", "B3", "red"), (1, 2, 3))]
+)
+def test_bands_are_chosen_by_their_description_where_they_have_no_colour(tmp_path, words, bands):
+    path = write_raster(tmp_path / "s.tif", np.zeros((len(words), 20, 30), np.uint16), photometric="MINISBLACK")
+    with rasterio.open(path, "r+") as file:
+        file.descriptions = words
+    with opened(path) as scene:
+        assert scene.bands == bands
+
+
 def test_without_colours_the_first_bands_are_taken_and_asked_for_ones_always(tmp_path):
     path = write_raster(tmp_path / "s.tif", picture(20, 30, bands=5).astype(np.uint16))
     with opened(path) as scene:

@@ -69,8 +69,8 @@ def unlike_training(
     return found
 
 
-def unmarked_hole(pixels: NDArray[np.floating], valid: NDArray[np.bool_]) -> tuple[str, int, float] | None:
-    """Return colour, uint8 level and share of what looks like holes of a mosaic; None without, or if any are marked.
+def unmarked_hole(pixels: NDArray[np.floating], valid: NDArray[np.bool_]) -> tuple[int, float] | None:
+    """Return level (0 or 1) and share of what looks like holes of a mosaic; None without, or if any are marked.
 
     Shadows are black and roofs white, too, but hardly ever so evenly: only runs of black or white along rows count.
 
@@ -83,12 +83,12 @@ def unmarked_hole(pixels: NDArray[np.floating], valid: NDArray[np.bool_]) -> tup
     if not runs or not valid.all():
         return None
     found = []
-    for colour, level in (("black", 0), ("white", 255)):
-        plain = (pixels == level // 255).all(axis=0)
+    for level in (0, 1):
+        plain = (pixels == level).all(axis=0)
         in_runs = plain[:, : runs * _RUN].reshape(-1, runs, _RUN).all(axis=2).mean()
-        found.append((in_runs, colour, level, float(plain.mean())))
-    in_runs, colour, level, share = max(found)
-    return (colour, level, share) if in_runs >= _HOLES else None
+        found.append((in_runs, level, float(plain.mean())))
+    in_runs, level, share = max(found)
+    return (level, share) if in_runs >= _HOLES else None
 
 
 def outside_ranges(statistics: Mapping[str, Floats], seen: Ranges) -> list[str]:

@@ -233,11 +233,12 @@ def scene_warnings(scene: Scene, card: ModelCard) -> list[str]:
     found = []
     if remarks:
         found.append(f"unlike the training data of {card.name}: {'; '.join(remarks)}; check the roads before use")
-    hole = unmarked_hole(*sample) if sample and scene.dtype == np.uint8 else None
-    if hole:
-        colour, level, share = hole
+    level, share = (unmarked_hole(*sample) if sample else None) or (0, 0.0)
+    value = scene.common_value(level)
+    if share and value is not None:
+        plain = ("plain black", "plain white")[level] if scene.dtype == np.uint8 else f"{value:.12g} in all bands"
         found.append(
-            f"about {100 * share:.0f} % plain {colour}, which nothing marks as nodata; if nothing was photographed "
-            f"there, mark it: gdal_translate -of VRT -a_nodata {level} SCENE marked.vrt"
+            f"about {100 * share:.0f} % {plain}, which nothing marks as nodata; if nothing was photographed "
+            f"there, mark it: gdal_translate -of VRT -a_nodata {value:.12g} SCENE marked.vrt"
         )
     return [f"{scene.path} is {sentence}" for sentence in found]

@@ -154,6 +154,16 @@ class Scene(OpenFile):
         values = np.concatenate([block.values for block in blocks], axis=1).astype(np.float32)
         return values / np.float32(255 if self.dtype == np.uint8 else 1), valid
 
+    def common_value(self, level: int) -> float | None:
+        """Return the value in the file of all bands that becomes 0 or 1; None if they differ, or ``--range`` set it.
+
+        A percentile that bands have in common is hardly ever one of pixels of the ground.
+        """
+        if self.stretch is None:
+            return 255.0 * level
+        values = {limits[level] for limits in self.stretch}
+        return values.pop() if len(values) == 1 and self.settings.value_range is None else None
+
     def read_valid(self, window: Window) -> NDArray[np.bool_]:
         """Return which pixels of a window of the file's own grid are valid, (height, width) bool."""
         return self._read_raw(self._file, window)[1]

@@ -22,7 +22,8 @@ class SceneSettings:
     Parameters
     ----------
     bands
-        Band numbers from 1; None takes red, green and blue where the file names them, else the first bands.
+        Band numbers from 1; None takes red, green and blue where the file names them, by colour interpretation or
+        description, else the first bands.
     band_count
         Number of bands of the model.
     gsd_m
@@ -64,10 +65,12 @@ def choose_bands(file: DatasetReader, path: str, settings: SceneSettings) -> tup
     if ColorInterp.palette in meaning:
         raise SceneError(f"{path} holds colour numbers (a palette); expand it first, with gdal_translate -expand rgb")
     if bands is None:
-        rgb = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
-        colours = [i + 1 for i, c in enumerate(meaning) if c is not ColorInterp.alpha]
-        named = tuple(meaning.index(c) + 1 for c in rgb if c in meaning)
-        bands = named if len(named) == settings.band_count == 3 else tuple(colours[: settings.band_count])
+        described = [(text or "").strip().lower() for text in file.descriptions]
+        rgb, words = (ColorInterp.red, ColorInterp.green, ColorInterp.blue), ("red", "green", "blue")
+        first = tuple(i + 1 for i, c in enumerate(meaning) if c is not ColorInterp.alpha)[: settings.band_count]
+        by_meaning = tuple(meaning.index(c) + 1 for c in rgb if c in meaning)
+        by_words = tuple(described.index(word) + 1 for word in words if word in described)
+        bands = next((b for b in (by_meaning, by_words) if len(b) == settings.band_count == 3), first)
     missing = [band for band in bands if not 1 <= band <= file.count]
     if missing:
         raise SceneError(f"{path} has no band {missing[0]}: it has {file.count}; choose with --bands")
