@@ -245,9 +245,9 @@ def open_or_load(
     """
     need = sum(tile.grid.window.area * (tile.bands + 2) for tile in tiles)
     room = memory_gb * 1e9 if memory_gb is not None else free_bytes() / 2
-    fits, sizes = need <= room, f"{readable_size(need)}, {readable_size(room)} are free for it"
+    fits, sizes = need <= room, f"{readable_size(need)}; {readable_size(room)} are free for it"
     if not fits and skip is None:
-        return list(tiles), f"read from their files as needed (they take {sizes})"
+        return list(tiles), f"read from disk as needed ({sizes})"
 
     def read(tile: FileTile) -> LabelledTile:
         if fits:
@@ -256,8 +256,8 @@ def open_or_load(
             tile.read(window)
         return tile
 
-    where = "in memory" if fits else "read from their files as needed"
-    return _read_all(read, tiles, skip), f"{where} (they take {sizes})"
+    where = "in memory" if fits else "read from disk as needed"
+    return _read_all(read, tiles, skip), f"{where} ({sizes})"
 
 
 def check_dev_tiles(tiles: Sequence[FileTile], skip: Callable[[str], None] | None) -> list[FileTile]:
@@ -308,8 +308,8 @@ def _dataset(tiles: Sequence[LabelledTile], data: DataSettings, settings: TrainS
             raise
         smaller = "--dev-fraction" if data.dev_split == "files" else "--dev-fraction, --dev-block or --crop"
         raise TrainingError(
-            f"what is left beside the ground kept for validation, and the margin of a crop around it, cannot be "
-            f"trained on ({error}); choose a smaller {smaller}"
+            "what is left beside the ground kept for validation, and the margin of a crop around it, does not hold "
+            f"both road and ground without road; choose a smaller {smaller}"
         ) from error
 
 
