@@ -2,6 +2,7 @@
 
 import errno
 import io
+import itertools
 import os
 from dataclasses import replace
 
@@ -55,8 +56,11 @@ def joined(partial, blocks, grid, product):
 
 
 def by_gdal(partial, blocks, grid, product):
-    target = partial.folder / "gdal.cog.tif"
-    write_cog(partial.mosaic(product, blocks, grid, grid.window, TAGS), target, overviews=product.resampling)
+    """Return what GDAL makes of the same pixels, in blocks without overviews."""
+    plain, target = Partial(partial.folder.parent / "plain.tif", {}), partial.folder / "gdal.cog.tif"
+    for block in blocks:
+        plain.put(replace(product, as_tiles=False), block, partial.read(product, block).values, {})
+    write_cog(plain.mosaic(product, blocks, grid, grid.window, TAGS), target, overviews=product.resampling)
     return target
 
 
@@ -100,6 +104,40 @@ def test_pixels_overviews_and_tags_are_those_of_gdal(tmp_path, height, width, pr
     for one, other in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(one, other)
     assert not list(world[0].folder.glob("*_reduced*")) + list(world[0].folder.glob("*_empty*"))
+
+
+def halved(values, product):
+    """Return the overview that is half as large: a pixel of 2 × 2 each, the last odd row and column left out."""
+    parts = np.stack(
+        [values[row::2, col::2][: len(values) // 2, : values.shape[1] // 2] for row, col in np.ndindex(2, 2)]
+    )
+    if product is TILED_MASK:
+        return parts[0]
+    known = parts != NODATA
+    mean = np.floor(np.where(known, parts, 0).sum(axis=0) / known.sum(axis=0).clip(1) + 0.5)
+    return np.where(known.any(axis=0), mean, NODATA).astype(np.uint8)
+
+
+@pytest.mark.parametrize("product", [PROBABILITY, TILED_MASK], ids=lambda product: product.name)
+@pytest.mark.parametrize(
+    ("height", "width"), [(2049, 2500), (4099, 2051), (601, 1023), (2303, 517), (1500, 1501), (300, 299), (2050, 4)]
+)
+def test_sizes_that_two_does_not_divide(tmp_path, height, width, product):
+    """Blocks at the borders may be a pixel high, and then have no part in overviews."""
+    world = stored(tmp_path, height, width, product, holes=True)
+    assert fits_tiles(product, world[2].window, world[1])
+    made, expected = joined(*world, product), by_gdal(*world, product)
+    assert facts(made) == facts(expected)
+    ours, theirs = levels(made), levels(expected)
+    assert [one.shape for one in ours] == [one.shape for one in theirs]
+    np.testing.assert_array_equal(ours[0], theirs[0])
+    for finer, coarser in itertools.pairwise(ours[:3]):
+        np.testing.assert_array_equal(coarser, halved(finer, product))
+    if len(ours) > 3:
+        reduced = write_raster(tmp_path / "reduced.tif", ours[2][None], nodata=NODATA)
+        write_cog(reduced, tmp_path / "smaller.tif", overviews=product.resampling)
+        for one, other in zip(ours[2:], levels(tmp_path / "smaller.tif"), strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_the_structure_is_that_of_a_cog(tmp_path):
@@ -155,8 +193,8 @@ def test_areas_and_blocks_that_do_not_fit_are_left_to_gdal(tmp_path):
     area = Window(2048, 4096, 5000, 3000)
     assert fits_tiles(PROBABILITY, area, [Window(2048, 4096, 10, 10), Window(4096, 4096 + 6144, 10, 10)])
     assert not fits_tiles(PROBABILITY, area, [Window(2048, 4096 + 1920, 10, 10)])
-    assert not fits_tiles(PROBABILITY, Window(0, 0, 5000, 3001), [])
-    assert not fits_tiles(MASK, area, [])
+    assert fits_tiles(MASK, Window(0, 0, 5003, 3001), [])
+    assert not fits_tiles(PROBABILITY, Window(0, 0, 5000, 3), [])
     assert not fits_tiles(probability_product("float32"), area, [])
     partial, blocks, grid = stored(tmp_path, 40, 60, replace(PROBABILITY, as_tiles=False))
     files = partial.files(PROBABILITY, blocks)

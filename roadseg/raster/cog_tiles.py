@@ -4,6 +4,9 @@ Blocks of a whole number of 512 px tiles hold the very tiles of the final file, 
 and 4, whose pixels come from one block too. Joining copies bytes. Overviews from 8 on are made of the overview 4, a
 sixteenth of the pixels. Tags, colours and the order of everything are those of a small file that GDAL writes. It
 takes an eighth of the processor time of GDAL's driver.
+
+A pixel of an overview stands for 2 × 2 of the one before. Where their number is odd, the last row or column is left
+out, while GDAL stretches pixels to a little over 2; the size of overviews is the same.
 """
 
 import io
@@ -69,16 +72,8 @@ def overview_count(height: int, width: int) -> int:
 
 
 def fits_tiles(product: Product, area: Window, blocks: Iterable[Window]) -> bool:
-    """Return whether the raster of an area can be joined from the tiles of its blocks, with the overviews of GDAL.
-
-    GDAL averages the overview before, but picks nearest pixels from the full resolution: then all must be whole numbers
-    of pixels apart.
-    """
-    if product.dtype != "uint8":
-        return False
-    count = overview_count(area.height, area.width)
-    whole = 1 << (count if product.resampling == "NEAREST" else min(_STORED, count))
-    if area.height % whole or area.width % whole:
+    """Return whether the raster of an area can be joined from the tiles of its blocks."""
+    if product.dtype != "uint8" or not min(area.height, area.width) >> min(_STORED, _count_of(area)):
         return False
     return not any((block.row - area.row) % _ALIGNED_PX or (block.col - area.col) % _ALIGNED_PX for block in blocks)
 
@@ -98,8 +93,9 @@ def tiled_block(product: Product, window: Window, values: Bytes, counts: Mapping
         Numbers to store with it.
     """
     halve, levels = _nearest if product.resampling == "NEAREST" else _average, [values]
-    while len(levels) <= _STORED and not (levels[-1].shape[0] % 2 or levels[-1].shape[1] % 2):
-        levels.append(halve(levels[-1]))
+    while len(levels) <= _STORED and min(levels[-1].shape) > 1:
+        height, width = (side // 2 * 2 for side in levels[-1].shape)
+        levels.append(halve(levels[-1][:height, :width]))
     first = _empty_directory(product, window, counts)
     reduced = {tag: first.tags[tag] for tag in first.tags.keys() - {GDAL_METADATA}}
     reduced[NEW_SUBFILE_TYPE] = Tag(4, 1, (1).to_bytes(4, "little"))
@@ -149,7 +145,7 @@ def join_blocks(
     OutputError
         If the disk is full or a block cannot be read.
     """
-    levels = _stored_levels(blocks, area, min(_STORED, overview_count(area.height, area.width)))
+    levels = _stored_levels(blocks, area, min(_STORED, _count_of(area)))
     if not levels:
         return False
     try:
@@ -160,7 +156,7 @@ def join_blocks(
                 ((overview if level else first).resized(grid.height >> level, grid.width >> level), tiles)
                 for level, tiles in enumerate(levels)
             ]
-            if overview_count(area.height, area.width) > _STORED:
+            if _count_of(area) > _STORED:
                 paths.append(_reduced(paths[0].parent, product, blocks, grid, area))
                 stack.callback(paths[-1].unlink)
                 with paths[-1].open("rb") as file:
@@ -172,6 +168,10 @@ def join_blocks(
         target.unlink(missing_ok=True)
         raise OutputError(f"cannot write {target} ({error.strerror or error}); {MAKE_ROOM}") from error
     return True
+
+
+def _count_of(area: Window) -> int:
+    return overview_count(area.height, area.width)
 
 
 def _average(values: Bytes) -> Bytes:
@@ -236,13 +236,18 @@ def _stored_levels(blocks: Sequence[tuple[Path, Window]], area: Window, count: i
         directories = _directories(path)
         if row % _ALIGNED_PX or col % _ALIGNED_PX or not _holds_tiles(directories, window, count):
             return []
-        for level, directory in enumerate(directories[: count + 1]):
+        for level, directory in enumerate(directories[: 1 + _levels_of(window, count)]):
             tiles = tiles_of(directory, number)
             rows, cols = -(-(window.height >> level) // TILE_PX), -(-(window.width >> level) // TILE_PX)
             top, left = (row >> level) // TILE_PX, (col >> level) // TILE_PX
             found = np.stack([tiles.file, tiles.offset, tiles.length]).reshape(3, rows, cols)
             places[level][:, top : top + rows, left : left + cols] = found
     return [Tiles(*place.reshape(3, -1)) for place in places]
+
+
+def _levels_of(window: Window, count: int) -> int:
+    """Return how many of ``count`` overviews have pixels of a block: not all do if it is a pixel or three high."""
+    return min(count, min(window.height, window.width).bit_length() - 1)
 
 
 def _directories(path: Path) -> list[Directory]:
@@ -254,6 +259,7 @@ def _directories(path: Path) -> list[Directory]:
 
 def _holds_tiles(directories: Sequence[Directory], window: Window, count: int) -> bool:
     """Return whether a block's file has the tiles of its full resolution and overviews as the final file needs them."""
+    count = _levels_of(window, count)
     if len(directories) <= count:
         return False
     wanted = {COMPRESSION: _DEFLATE, TILE_WIDTH: TILE_PX, TILE_HEIGHT: TILE_PX, PREDICTOR: 1}
@@ -281,6 +287,7 @@ def _template(
 def _reduced(folder: Path, product: Product, blocks: Sequence[tuple[Path, Window]], grid: Grid, area: Window) -> Path:
     """Write a COG of the overview 4, whose overviews are the smaller ones; return its path."""
     grid = grid.scaled(grid.height >> _STORED, grid.width >> _STORED)
+    blocks = [(path, window) for path, window in blocks if _levels_of(window, _STORED) == _STORED]
     return _by_gdal(folder, product, "reduced", mosaic_vrt(product, blocks, grid, area, {}, overview=_STORED))
 
 
