@@ -22,10 +22,10 @@ from roadseg.raster.remote import remote_sizes
 from roadseg.raster.resample import resample, taps
 from roadseg.raster.scene_settings import SceneSettings, choose_bands, choose_grid, settled
 from roadseg.raster.spare_memory import Allocate, fresh
+from roadseg.raster.stretch import percentiles
 from roadseg.raster.validity import validity_of
 from roadseg.windows import Block, Window, all_valid, is_all_valid, reflected
 
-_SAMPLE_PX = 1024
 _STRIP_PX = 1 << 22
 _PROBES, _PROBE_PX = 4, 256
 
@@ -215,19 +215,12 @@ class Scene(OpenFile):
                 self._source = open_raster(self.path, overview_level=usable[-1])
 
     def _choose_stretch(self) -> tuple[tuple[float, float], ...]:
-        """Return (low, high) per band: as set, or percentiles 2 and 98 of a decimated read."""
+        """Return (low, high) per band: as set, or percentiles."""
         if self.settings.stretch:
             return self.settings.stretch
         if self.settings.value_range:
             return (self.settings.value_range,) * len(self.bands)
-        scale = max(1.0, max(self._file.shape) / _SAMPLE_PX)
-        shape = tuple(max(1, round(n / scale)) for n in self._file.shape)
-        raw = self._file.read(self.bands, out_shape=(len(self.bands), *shape))
-        valid = self._validity.of(self._file, raw, self.grid.window, shape)
-        if not valid.any():
-            return ((0.0, 1.0),) * len(self.bands)
-        limits = [np.percentile(band[valid].astype(np.float64), (2, 98)) for band in raw]
-        return tuple((float(low), float(high)) for low, high in limits)
+        return percentiles(self._file, self.bands, self._validity)
 
     def _read_inside(self, window: Window, values: NDArray[Any]) -> NDArray[np.bool_]:
         """Read a window inside the model's grid into an array, in strips of bounded memory; return what is valid."""
