@@ -1,5 +1,6 @@
 """Rasters are found and opened in one way, and GDAL's memory is bounded while they are worked on, and only then."""
 
+import ctypes
 import threading
 import zipfile
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from rasterio.env import get_gdal_config
 from scipy.io import netcdf_file
 from worlds import write_raster
@@ -15,7 +17,7 @@ from worlds import write_raster
 from roadseg.errors import OutputError, SceneError
 from roadseg.files.inputs import match_stems
 from roadseg.files.targets import writable_folder
-from roadseg.raster.files import bounded_cache, open_input
+from roadseg.raster.files import bounded_cache, open_input, silence_libtiff
 from roadseg.raster.road_raster import RoadRaster
 from roadseg.raster.scene import Scene
 from roadseg.raster.scene_settings import SceneSettings
@@ -168,3 +170,21 @@ def test_a_raster_in_an_archive_beside(tmp_path: Path, monkeypatch: pytest.Monke
             assert file.shape == (4, 5)
     with pytest.raises(SceneError, match="the name of a raster is empty"):
         open_input("")
+
+
+def test_the_error_handler_of_gdal_stays() -> None:
+    """GDAL 3.9 learns by it of damaged tiles; newer versions leave libtiff its own, which prints."""
+    library = ctypes.CDLL(rasterio._base.__file__)
+    try:
+        library.TIFFSetErrorHandler.restype, library.TIFFSetErrorHandler.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    except AttributeError:
+        pytest.skip("GDAL holds a libtiff of its own inside")
+    of_gdal = ctypes.cast(library.GDALOpen, ctypes.c_void_p).value
+    before = library.TIFFSetErrorHandler(of_gdal)
+    try:
+        silence_libtiff.__wrapped__()
+        assert library.TIFFSetErrorHandler(ctypes.cast(library.TIFFOpen, ctypes.c_void_p)) == of_gdal
+        silence_libtiff.__wrapped__()
+        assert library.TIFFSetErrorHandler(None) is None
+    finally:
+        library.TIFFSetErrorHandler(before)

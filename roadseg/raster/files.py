@@ -84,10 +84,24 @@ def gdal_threads() -> str:
 def silence_libtiff() -> None:
     """Keep libtiff from printing to stderr that the disk is full: GDAL has it print some errors that it also reports.
 
-    Where GDAL holds a libtiff of its own inside, that cannot be reached and still prints.
+    Where GDAL holds a libtiff of its own inside, that cannot be reached and still prints. With libtiff before 4.7 GDAL
+    learns of errors by a handler that it puts into the place of the one that prints: it stays, else damaged tiles would
+    be read as zeros.
     """
     with suppress(OSError, AttributeError):
-        ctypes.CDLL(rasterio._base.__file__).TIFFSetErrorHandler(None)
+        library = ctypes.CDLL(rasterio._base.__file__)
+        library.TIFFSetErrorHandler.restype, library.TIFFSetErrorHandler.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+        gdal = _library_at(ctypes.cast(library.GDALOpen, ctypes.c_void_p).value)
+        handler = library.TIFFSetErrorHandler(None)
+        if _library_at(handler) == gdal:
+            library.TIFFSetErrorHandler(handler)
+
+
+def _library_at(address: int | None) -> str:
+    """Return the path of the library that holds a function, on Linux and macOS; else raise AttributeError."""
+    found = (ctypes.c_void_p * 4)()  # path, start, name and address of the function
+    ctypes.CDLL(None).dladdr(ctypes.c_void_p(address), found)
+    return os.fsdecode(ctypes.string_at(found[0])) if found[0] else ""
 
 
 class OpenFile:
