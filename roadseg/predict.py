@@ -39,7 +39,7 @@ from roadseg.prediction.scene_list import read_scene_list
 from roadseg.prediction.views import predict_views
 from roadseg.progress import Listener
 from roadseg.raster.files import bounded_cache
-from roadseg.raster.partial import Partial, is_complete, partial_folder
+from roadseg.raster.partial import Partial, interrupted_targets, is_complete, partial_folder
 from roadseg.raster.scene import Scene
 from roadseg.raster.shared_partial import shared_partial
 from roadseg.settings import (
@@ -257,7 +257,7 @@ def predict_scene(
             if settings.style:
                 finished += write_styles(outputs, partial)
             if outputs.preview:
-                finished.append((draw_preview(scene, plan, partial, outputs.preview), outputs.preview))
+                finished.append((draw_preview(scene, plan, partial, outputs.preview, listener), outputs.preview))
             if outputs.vector:
                 raster = probability_on_model_grid(scene, plan, partial)
                 finished += write_network(raster, partial.folder, outputs.vector, listener, model.card.attribution)
@@ -280,9 +280,11 @@ def is_finished(
 ) -> bool:
     """Return whether all outputs of a scene exist and were made of it by this model, with these options.
 
-    Warn where the scene has been written since then.
+    Those of a run that was killed before it had cleared up are not: some may be of a run before it. Warn where the
+    scene has been written since then.
     """
     finished = are_finished(scene, outputs, model, from_options(PredictSettings, options))
+    finished = finished and not interrupted_targets(outputs.raster)
     if finished and is_newer(scene, outputs):
         listener.warn(
             f"{scene} is newer than {outputs.raster}, which was made of it before; if its pixels have changed, "

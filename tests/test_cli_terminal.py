@@ -41,6 +41,7 @@ def test_no_line_beside_a_bar_or_when_quiet(
         (["predict", "a.tif", "-o", "b.tif", "-q"], "roadseg predict a.tif -o b.tif"),
         (["predict", "-vv", "a b.tif", "--json", "--no-progress"], "roadseg predict 'a b.tif'"),
         (["predict", "-qv", "--part", "1/2", "--workers=3", "a.tif", "--quiet"], "roadseg predict a.tif"),
+        (["predict", "a.tif", "--overwrite", "-o", "b.tif"], "roadseg predict a.tif -o b.tif"),
         (["predict", "a.tif", "-o", "-", "--grid", "model"], "roadseg predict a.tif -o - --grid model"),
     ],
 )

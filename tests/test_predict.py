@@ -20,9 +20,14 @@ from roadseg.cli.batch import for_each_file
 from roadseg.errors import DeviceError, ModelError, OutputError, RoadsegError, SceneError
 from roadseg.files.targets import name_outputs
 from roadseg.predict import ENDINGS, predict_scene
+from roadseg.prediction import outputs
 from roadseg.progress import Listener
+from roadseg.raster import picture as picture_module
 from roadseg.raster.encoding import NODATA, quantize
+from roadseg.raster.partial import Partial
+from roadseg.raster.scene import Scene
 from roadseg.settings import PredictOutputs, PredictSettings
+from roadseg.windows import Window
 
 SMALL = {"overlap_px": 16, "block_px": 96}
 
@@ -165,6 +170,70 @@ def test_the_preview_has_the_scenes_shape(draw, out):
     preview = out.with_name("roads.png")
     run(draw(70, 95), out, preview=preview)
     assert cv2.imread(str(preview)).shape == (70, 95, 3)
+
+
+def half_known(draw):
+    """Draw a scene whose left half is unknown."""
+    known = np.ones((300, 410), bool)
+    known[:, :200] = False
+    return draw(300, 410, mask=known)
+
+
+@pytest.mark.parametrize("longest", [2000, 83])
+def test_the_preview_is_drawn_block_by_block_where_anything_is_known(draw, out, monkeypatch, longest):
+    """Each block is read by a thread; where nothing is known, nothing is read."""
+    import cv2
+
+    monkeypatch.setattr(picture_module, "PREVIEW_PX", longest)
+    monkeypatch.setattr(outputs, "processor_count", lambda: 3)
+    scene, whole_picture, drawn = half_known(draw), Scene.picture, []
+    monkeypatch.setattr(
+        Scene, "picture", lambda self, window, *size: drawn.append(window) or whole_picture(self, window, *size)
+    )
+    previews, messages, work = [], [], []
+    for block in (96, 512):
+        drawn.clear()
+        preview = out.with_name(f"{block}.png")
+        listener = Listener(report=messages.append, start=lambda total, done: work.append(total), advance=work.append)
+        run(scene, out, preview=preview, engine=Constant(0), block_px=block, overwrite=True, listener=listener)
+        previews.append(cv2.imread(str(preview)).astype(int))
+    assert messages.count("drawing the preview") == 2
+    assert drawn == [Window(0, 0, 300, 410)]
+    parts, entire = previews
+    assert parts.shape == entire.shape == ((300, 410, 3) if longest > 410 else (61, 83, 3))
+    a_pixel_off = np.abs(parts - np.roll(entire, 1, axis=1)).mean()
+    assert np.abs(parts - entire).mean() < (a_pixel_off / 2 if longest < 410 else 1e-9)
+    assert work[-1] == pytest.approx(300 * 410 / 1e6)
+
+
+def test_blocks_without_any_known_pixel_are_white_in_the_preview(draw, out, monkeypatch):
+    scene, whole_picture, drawn = half_known(draw), Scene.picture, []
+    monkeypatch.setattr(
+        Scene, "picture", lambda self, window, *size: drawn.append(window) or whole_picture(self, window, *size)
+    )
+    run(scene, out, preview=out.with_name("roads.png"), engine=Constant(0))
+    assert drawn
+    assert min(window.col for window in drawn) > 100
+
+
+def test_a_run_that_stops_before_its_outputs_are_moved_is_repeated(draw, out, monkeypatch):
+    """Whatever is staged in the partial folder by then is known as roadseg's own."""
+    place = out.with_name
+    wanted = PredictOutputs(out, place("m.tif"), place("p.png"), place("r.gpkg"), uncertainty=place("u.tif"))
+    settings = PredictSettings(**SMALL, style=True, scales=(1.0, 0.5))
+    model = model_of(Identity(), window_px=64)
+
+    def stop(partial, finished):
+        raise OutputError(f"stopped, {len(finished)} files")
+
+    scene = str(draw(100, 140, transform=NORTH_UP))
+    with monkeypatch.context() as stopped:
+        stopped.setattr(Partial, "publish", stop)
+        with pytest.raises(OutputError, match="stopped, 7 files"):
+            predict_scene(scene, wanted, model, settings)
+    done = predict_scene(scene, wanted, model, settings)
+    assert done.blocks_resumed == done.blocks > 1
+    assert names_in(out.parent) == ["m.qml", "m.tif", "p.png", "r.gpkg", "roads.qml", "roads.tif", "u.tif"]
 
 
 def test_float32_keeps_what_uint8_rounds(draw, out):

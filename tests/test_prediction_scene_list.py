@@ -11,6 +11,7 @@ import roadseg.predict
 from roadseg.errors import SceneError
 from roadseg.files.lock import locked
 from roadseg.prediction.scene_list import read_scene_list
+from roadseg.raster.partial import Partial
 
 
 def image(href, **more):
@@ -105,6 +106,20 @@ def test_an_asset_is_one_of_stac_items(tmp_path, say):
         2,
         "roadseg: --asset is one of the STAC items of --scenes; give both, or neither\n",
     )
+
+
+def test_scenes_of_a_run_that_was_killed_before_it_cleared_up_are_not_skipped(
+    say, draw, tmp_path, model_file, monkeypatch
+):
+    draw(70, 90, name="a.tif", transform=NORTH_UP)
+    command = ["predict", "--scenes", write(tmp_path, "one.txt", "a.tif"), "-o", "roads", "--model", model_file]
+    with monkeypatch.context() as killed:
+        killed.setattr(Partial, "discard", lambda _: None)
+        assert say(*command).status == 0
+    assert names_in("roads") == ["a.tif", "a.tif.partial"]
+    assert "was done before" not in say(*command).stderr
+    assert names_in("roads") == ["a.tif"]
+    assert "was done before" in say(*command).stderr
 
 
 def test_the_command_skips_what_is_finished_and_sums_up(say, draw, tmp_path, model_file):

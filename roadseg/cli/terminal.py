@@ -249,14 +249,15 @@ def _say(sentence: str) -> None:
     print(printable(f"roadseg: {sentence}"), file=sys.stderr)
 
 
-_ABOUT_MESSAGES = re.compile(r"-[qv]+|--(quiet|verbose|progress|no-progress|json)")
+_NO_PART_OF_RESULTS = re.compile(r"-[qv]+|--(quiet|verbose|progress|no-progress|json|overwrite)")
+"""Options on messages, and on files that were there before."""
 
 
 def command_line(without: Collection[str] = ()) -> str:
-    """Return the command as typed, without these options and their values, those on messages, and secrets."""
+    """Return the command as typed, without these options and their values, those that change no result, and secrets."""
     words, skipped = ["roadseg"], False
     for word in sys.argv[1:]:
-        if not skipped and word.partition("=")[0] not in without and not _ABOUT_MESSAGES.fullmatch(word):
+        if not skipped and word.partition("=")[0] not in without and not _NO_PART_OF_RESULTS.fullmatch(word):
             words.append(word)
         skipped = not skipped and word in without
     return without_secrets(shlex.join(words))

@@ -1,15 +1,20 @@
 """The outputs of a predicted scene, made inside the partial folder and moved to their places together."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 import roadseg
 from roadseg.errors import counted, without_secrets
+from roadseg.files.processors import processor_count
 from roadseg.prediction.engines.engine import LoadedModel
 from roadseg.prediction.fingerprint import settings_tag
-from roadseg.prediction.pipeline import join_predicted
+from roadseg.prediction.pipeline import KNOWN, join_predicted
 from roadseg.prediction.plan import ScenePlan
 from roadseg.progress import Listener
 from roadseg.raster.cog import write_cog
@@ -19,9 +24,14 @@ from roadseg.raster.files import stored_tags
 from roadseg.raster.partial import Partial
 from roadseg.raster.probability import ProbabilityRaster
 from roadseg.raster.scene import Scene
+from roadseg.raster.scene_copies import SceneCopies
 from roadseg.settings import PredictOutputs, PredictSettings, VectorizeSettings, VectorOutputs
+from roadseg.windows import Window
 
 _SETTINGS = "ROADSEG_SETTINGS"
+
+_MOST_THREADS = 8
+"""Threads that read a scene for its preview: more hardly decompress faster, but hold more memory."""
 
 Finished = list[tuple[Path, Path]]
 """Finished files, and the paths they are moved to."""
@@ -71,17 +81,70 @@ def write_styles(outputs: PredictOutputs, partial: Partial) -> Finished:
     return finished
 
 
-def draw_preview(scene: Scene, plan: ScenePlan, partial: Partial, target: Path) -> Path:
+def draw_preview(scene: Scene, plan: ScenePlan, partial: Partial, target: Path, listener: Listener) -> Path:
     """Draw the roads of the finished probability raster over the scene; return the path of the PNG."""
     from roadseg.raster.picture import overlay, preview_size, read_reduced, write_picture
 
     height, width = preview_size(plan.area_out.height, plan.area_out.width)
     probability, _ = read_reduced(_cog(partial, plan.written[0]), height, width)
-    rgb = scene.picture(plan.area.window, height, width)
+    counts = partial.counts(plan.written[0], plan.blocks_out, KNOWN)
+    seen = [block for block, (known,) in zip(plan.blocks_out, counts, strict=True) if known]
+    rgb = _photograph(scene, plan, seen, (height, width), listener)
     path = partial.folder / "preview.png"
     picture = overlay(rgb, probability, threshold=plan.threshold, reduction=plan.area_out.width / width)
     write_picture(target, picture, staged=path)
     return path
+
+
+def _photograph(
+    scene: Scene, plan: ScenePlan, blocks: Sequence[Window], size: tuple[int, int], listener: Listener
+) -> NDArray[np.uint8]:
+    """Return the scene at reduced size, white where no block is: without overviews all of its pixels are read for that.
+
+    Parameters
+    ----------
+    scene, plan
+        An open scene, and its plan.
+    blocks
+        Blocks of the outputs to draw.
+    size
+        Height and width of the picture.
+    listener
+        Callbacks for messages and progress.
+
+    Returns
+    -------
+    (3, height, width) uint8.
+    """
+    listener.report("drawing the preview")
+    listener.start(sum(block.area for block in blocks) / 1e6, 0)
+    rgb = np.full((3, *size), 255, dtype=np.uint8)
+    threads = max(1, min(processor_count(), _MOST_THREADS, len(blocks)))
+
+    def draw(block: Window) -> float:
+        place = _rescaled(block, plan.area_out, Window(0, 0, *size))
+        if place.area:
+            source = _rescaled(place, Window(0, 0, *size), plan.area.window)
+            with scenes.one() as mine:
+                rgb[:, *place.slices()] = mine.picture(source, place.height, place.width)
+        return block.area / 1e6
+
+    with SceneCopies(scene, threads) as scenes, ThreadPoolExecutor(threads, "roadseg-preview") as pool:
+        for megapixels in pool.map(draw, blocks):
+            listener.advance(megapixels)
+    return rgb
+
+
+def _rescaled(window: Window, area: Window, other: Window) -> Window:
+    """Return the part of another area, of another size, that a window is of an area; neighbours stay neighbours."""
+    rows, cols = (
+        (start + (low - origin) * size // whole, start + (high - origin) * size // whole)
+        for low, high, origin, whole, start, size in (
+            (window.row, window.row_stop, area.row, area.height, other.row, other.height),
+            (window.col, window.col_stop, area.col, area.width, other.col, other.width),
+        )
+    )
+    return Window(rows[0], cols[0], rows[1] - rows[0], cols[1] - cols[0])
 
 
 def probability_on_model_grid(scene: Scene, plan: ScenePlan, partial: Partial) -> ProbabilityRaster:

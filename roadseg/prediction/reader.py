@@ -13,14 +13,13 @@ import threading
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import replace
-from queue import LifoQueue
 from typing import Self
 
 from roadseg.files.processors import file_threads
 from roadseg.prediction.plan import ScenePlan
 from roadseg.prediction.prepared_block import PreparedBlock, prepare_block
 from roadseg.raster.scene import Scene
+from roadseg.raster.scene_copies import SceneCopies
 from roadseg.raster.spare_memory import Allocate, SpareMemory, fresh
 from roadseg.windows import PlannedBlock
 
@@ -43,24 +42,20 @@ class BlockReader:
     def __init__(
         self, scene: Scene, plan: ScenePlan, todo: Iterable[PlannedBlock], *, threads: int | None = None
     ) -> None:
-        self._scene, self._plan, self._todo = scene, plan, iter(todo)
+        self._plan, self._todo = plan, iter(todo)
         self.threads = threads or file_threads()
+        self._scenes = SceneCopies(scene, self.threads)
         self._pool = ThreadPoolExecutor(self.threads, "roadseg-read")
         self._ahead: deque[Future[PreparedBlock]] = deque()
         self._turn, self.stopped, self._memory = threading.Lock(), False, SpareMemory()
-        self._opened: list[Scene] = []
-        self._idle: LifoQueue[Scene | None] = LifoQueue()
-        for one in (*(None for _ in range(self.threads - 1)), scene):  # the others are opened when they are needed
-            self._idle.put(one)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-        self._pool.shutdown(cancel_futures=True)
-        for scene in self._opened:
-            scene.close()
+        with self._scenes:
+            self._pool.shutdown(cancel_futures=True)
 
     def __iter__(self) -> Self:
         return self
@@ -101,20 +96,8 @@ class BlockReader:
             self._ahead.append(self._pool.submit(self._read, planned))
 
     def _read(self, planned: PlannedBlock) -> PreparedBlock:
-        scene = self._idle.get()
-        try:
-            if scene is None:
-                scene = self._again()
+        with self._scenes.one() as scene:
             return read_block(scene, self._plan, planned, self._memory.allocate)
-        finally:
-            self._idle.put(scene)
-
-    def _again(self) -> Scene:
-        """Open the scene once more, with the same stretch."""
-        settings = self._scene.settings
-        again = Scene(self._scene.path, replace(settings, stretch=self._scene.stretch or settings.stretch))
-        self._opened.append(again)
-        return again
 
 
 def read_block(scene: Scene, plan: ScenePlan, planned: PlannedBlock, allocate: Allocate = fresh) -> PreparedBlock:

@@ -210,8 +210,8 @@ class Partial:
         write_atomically(path, mosaic_vrt(product, files, grid, area, tags).encode())
         return path
 
-    def totals(self, product: Product, blocks: Sequence[Window], *keys: str) -> list[int]:
-        """Add up counts that are stored with each block of a product.
+    def counts(self, product: Product, blocks: Sequence[Window], *keys: str) -> list[tuple[int, ...]]:
+        """Return counts that are stored with each block of a product.
 
         Raises
         ------
@@ -222,8 +222,12 @@ class Partial:
         for path in self._paths(product, blocks):
             with _damaged(path), open_raster(path) as file:
                 tags = file.tags()
-                counts.append([int(tags[key]) for key in keys])
-        return [sum(column) for column in zip(*counts, strict=True)]
+                counts.append(tuple(int(tags[key]) for key in keys))
+        return counts
+
+    def totals(self, product: Product, blocks: Sequence[Window], *keys: str) -> list[int]:
+        """Add up counts that are stored with each block of a product; errors as of ``counts``."""
+        return [sum(column) for column in zip(*self.counts(product, blocks, *keys), strict=True)]
 
     def publish(self, finished: Sequence[tuple[Path, Path]]) -> None:
         """Move finished files to their paths and remove the folder.
@@ -294,7 +298,7 @@ def _damaged(path: Path) -> Iterator[None]:
 _BLOCK = re.compile(r"\w+_\d+_\d+_\d+_\d+\.(tif|npz)")
 _JOINED = re.compile(r"\w+\.cog\.tif|\w+_joined\.npz")
 _SUFFIXES = {
-    *("", ".json", ".new", ".lock", ".vrt", ".bits", ".bin", ".png", ".ovr", ".tmp", ".xml", ".msk"),
+    *("", ".json", ".new", ".lock", ".vrt", ".bits", ".bin", ".png", ".qml", ".ovr", ".tmp", ".xml", ".msk"),
     *(".gpkg", ".gpkg-journal", ".gpkg-wal", ".gpkg-shm", ".fgb", ".geojson", ".geojsonl", ".parquet"),
     *(".shp", ".shx", ".dbf", ".prj", ".cpg"),
 }
