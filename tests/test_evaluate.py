@@ -465,6 +465,8 @@ def test_several_maps_go_into_a_folder(tmp_path):
     for name in "ab":
         write(tmp_path / "t" / f"{name}.tif", roads(1))
         write_levels(tmp_path / "p" / f"{name}.tif", guess(roads(1), 1))
+    with pytest.raises(OutputError, match=r"maps\.tif is named like a file, and the outputs of several .*; name one"):
+        evaluate_files(tmp_path / "p", tmp_path / "t", EvaluateOutputs(errors=tmp_path / "maps.tif"))
     evaluate_files(tmp_path / "p", tmp_path / "t", EvaluateOutputs(errors=tmp_path / "maps"))
     assert sorted(p.name for p in (tmp_path / "maps").iterdir()) == ["a.tif", "b.tif"]
     write(tmp_path / "t" / "b.tif", roads(1)[:-9])

@@ -11,7 +11,15 @@ from roadseg.evaluation.report import html
 from roadseg.evaluation.scores import Scores
 from roadseg.files.lock import locked
 from roadseg.files.outputs import as_utf8, write_output
-from roadseg.files.targets import GEOTIFF, HTML, check_distinct, check_extension, check_target, writable_folder
+from roadseg.files.targets import (
+    GEOTIFF,
+    HTML,
+    check_distinct,
+    check_extension,
+    check_folder_name,
+    check_target,
+    writable_folder,
+)
 from roadseg.settings import EvaluateOutputs, EvaluateSettings
 
 
@@ -27,6 +35,8 @@ def locked_outputs(
         If one may not, or another run works on it.
     """
     folder = outputs.errors if len(pairs) > 1 and not networks else None
+    if folder:
+        check_folder_name(folder)
     with writable_folder(folder, "choose another place") if folder else nullcontext():
         check_outputs(outputs, settings, pairs, networks=networks)
         with locked(outputs.paths()):

@@ -52,15 +52,20 @@ def name_outputs(inputs: Sequence[str], folders: Outputs, endings: Mapping[str, 
         If a folder that is not there is named like a file.
     """
     wanted = {field: ending for field, ending in endings.items() if getattr(folders, field) is not None}
-    for folder in (getattr(folders, field) for field in wanted):
-        if folder.suffix.lower() in _EXTENSIONS and not folder.is_dir():
-            raise OutputError(
-                f"{folder} is named like a file, and the outputs of several inputs go into a folder; name one"
-            )
+    for field in wanted:
+        check_folder_name(getattr(folders, field))
     return [
         (name, replace(folders, **{field: getattr(folders, field) / f"{stem}{end}" for field, end in wanted.items()}))
         for name, stem in zip(inputs, unique_stems(inputs), strict=True)
     ]
+
+
+def check_folder_name(folder: Path) -> None:
+    """Raise OutputError if a folder for the outputs of several inputs is not there and named like a file."""
+    if folder.suffix.lower() in _EXTENSIONS and not folder.is_dir():
+        raise OutputError(
+            f"{folder} is named like a file, and the outputs of several inputs go into a folder; name one"
+        )
 
 
 @contextmanager
