@@ -162,6 +162,7 @@ def test_grey_values_are_no_mask(tmp_path: Path, values: np.ndarray) -> None:
         ),
         ([0, 1, 2], {}, r"holds 0, 1, 2, no .* \"A==N\" .*, N the class of road$"),
         ([0, 1, 2, 3, 4, 5], {}, r"holds 0 to 5, no road mask"),
+        ([*range(20), *range(230, 256)], {}, r"holds 0 to 255, no .* \"A>=128\" --type Byte --outfile new\.tif$"),
         ([0, 1000], {"dtype": "uint16"}, r"holds 0 to 1000, no .* \"A==N\""),
         ([0, 127, 254], {"scale": 1 / 254}, r"holds 0, 127, 254 with a scale tag, .* by roadseg predict --mask$"),
     ],

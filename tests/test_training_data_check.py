@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import rasterio
 from affine import Affine
 from commands import roadseg
 from rasterio.warp import transform
@@ -17,6 +18,7 @@ from roadseg.progress import Listener
 from roadseg.settings import DataSettings, TrainSettings
 from roadseg.training.data.check import CheckReport, check_training_data
 from roadseg.training.data.contact_sheet import THUMB_PX, SheetEntry, Thumbnail, draw_contact_sheet, draw_labels
+from roadseg.training.data.load import load_training_data
 
 PLACE = Affine(1, 0, 230_000, 0, -1, 900_000)
 
@@ -111,6 +113,18 @@ def test_labels_that_teach_nothing_are_an_obstacle(tmp_path: Path, fill: int, me
     found = checked(DataSettings((tmp_path / "data",)), tmp_path)
     assert message in found.obstacles[0]
     assert (tmp_path / "sheet.png").exists()
+
+
+def test_masks_of_mostly_road_may_be_swapped(tmp_path: Path) -> None:
+    write_pair(tmp_path / "data", "a")
+    path, said = tmp_path / "data/masks/a.tif", list[str]()
+    with rasterio.open(path, "r+") as file:
+        label = file.read(1)
+        file.write(np.where(label < 2, 1 - label, label), 1)
+    assert checked(DataSettings((tmp_path / "data",)), tmp_path).pairs[0].remarks[0].endswith("are 0 and 1 swapped?")
+    settings, listener = TrainSettings(crop=32), Listener(warn=said.append)
+    load_training_data(DataSettings((tmp_path / "data",)), tmp_path / "m.safetensors", settings, listener)
+    assert [text for text in said if "% of what is labelled is road; are 0 and 1 swapped in the masks?" in text]
 
 
 def test_the_command_prints_a_table_and_trains_nothing(data: Path, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ VOID = NODATA
 """Label of a pixel that neither the loss nor a metric counts."""
 
 _SAME_PX = 0.5
-_NAMED = 4
+_NAMED, _GREYS = 4, 32
 
 
 class LabelledPixels(NamedTuple):
@@ -183,6 +183,8 @@ def _listed(values: Sequence[float]) -> str:
 
 def _command_for(path: Path | str, values: Sequence[float]) -> str:
     """Return a command that makes a mask of a file with other values."""
+    if len(values) > _GREYS and max(values) == VOID:  # as lossy compression makes of 0 and 255
+        return f'gdal_calc.py -A {quote(str(path))} --calc "A>={VOID // 2 + 1}" --type Byte --outfile new.tif'
     classes = [value for value in values if value not in {0, VOID}]
     which = f"=={classes[0]:g}" if len(classes) == 1 else "==N"
     formula = f"A{which if all(float(value).is_integer() for value in classes) else '>=0.5'}"

@@ -19,7 +19,7 @@ from roadseg.settings import DataSettings, TrainSettings
 from roadseg.training.data.alignment import CLEAR, Fit, best_shift, fit_at_shifts
 from roadseg.training.data.contact_sheet import THUMB_PX, SheetEntry, Thumbnail, draw_contact_sheet, draw_labels
 from roadseg.training.data.file_tiles import FileTile
-from roadseg.training.data.load import collect_pairs, load_training_data
+from roadseg.training.data.load import MOSTLY_ROAD, collect_pairs, load_training_data
 from roadseg.training.data.memory import lacking_memory
 from roadseg.training.data.validate import at_gsd, open_pairs, shared_gsd
 from roadseg.windows import Window, square_windows
@@ -176,6 +176,8 @@ def inspect_pair(tile: FileTile, crop: int) -> PairReport:
         remarks.append((10.0, "no road is labelled; right if there is none"))
     elif road == known:
         remarks.append((40.0, "everything labelled is road"))
+    elif road > MOSTLY_ROAD * known:
+        remarks.append((20.0, "most of it is road; are 0 and 1 swapped?"))
     elif known < _MOSTLY * tile.grid.window.area:
         remarks.append((2.0, "most of it is void"))
     if min(tile.shape) < crop:

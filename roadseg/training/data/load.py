@@ -28,6 +28,9 @@ from roadseg.windows import square_windows
 
 Result = TypeVar("Result")
 
+MOSTLY_ROAD = 0.5
+"""From this share of road on, among what is labelled, 0 and 1 may be swapped."""
+
 _SCAN_PX = 2048
 _READERS = 4
 
@@ -107,6 +110,10 @@ def load_training_data(data: DataSettings, output: Path, settings: TrainSettings
     if settings.patience and not areas:
         raise TrainingError("--patience looks at dev scores, and there are no dev tiles; name some with --dev")
     tiles = _dataset(ready, data, settings)
+    if tiles.road_fraction > MOSTLY_ROAD:
+        listener.warn(
+            f"{100 * tiles.road_fraction:.0f} % of what is labelled is road; are 0 and 1 swapped in the masks?"
+        )
     area, number = counted(len(areas), "area"), counted(len(tiles.tiles), "training tile")
     kept = f"{area} kept for validation" if data.dev_fraction else counted(len(areas), "dev tile")
     summary = f"{number} {where}, {100 * tiles.road_fraction:.1f} % road; {kept}{_bands_of(files)}"
