@@ -140,7 +140,7 @@ def data_from_options(
     source = from_options(DataSettings, options, data=tuple(map(Path, named)))
     check_labels(source)
     _check_partners(source)
-    if source.dev and source.dev_fraction:
+    if needed and source.dev and source.dev_fraction:
         raise UsageError("--dev and --dev-fraction both say which tiles are kept for validation; choose one")
     scenes = bool(source.images or source.labels)
     if (source.data and scenes) or (needed and not source.data and not scenes):
