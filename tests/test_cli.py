@@ -339,7 +339,7 @@ def test_an_error_without_words_is_named(ask, draw, monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr("roadseg.predict.predict_scene", exhausted)
-    assert ask(draw(70, 90), "-o", "r.tif").error.startswith("there is not enough memory; ")
+    assert ask(draw(70, 90), "-o", "r.tif").error.startswith("there is not enough memory; close other programs, ")
 
 
 def test_a_bug_is_one_sentence_with_status_70(ask, draw, monkeypatch):

@@ -377,7 +377,7 @@ def test_adding_a_layer_changes_no_other(theirs, tmp_path):
         (
             ["roads", "junctions"],
             {},
-            r"exists; .* --layer NAME .* or --overwrite to replace its layers roads and junctions",
+            r"exists; .* --overwrite to replace its layers roads and junctions \(vectorize --layer NAME adds",
         ),
         (["Houses"], {"chosen": True}, r"already has a layer Houses; choose another --layer or add --overwrite"),
         (["gpkg_contents"], {"chosen": True}, r"gpkg_contents cannot name a layer"),

@@ -41,7 +41,10 @@ def printable(text: str) -> str:
 def system_sentence(error: MemoryError | OSError) -> str:
     """Return what the system said as a sentence with a cure."""
     if isinstance(error, MemoryError):
-        return "there is not enough memory; close other programs, or choose a smaller --block, --batch or --crop"
+        return (
+            "there is not enough memory; close other programs, or choose a smaller --block, --batch or --crop, if the "
+            "command has one"
+        )
     what = f"{error.filename} cannot be used" if error.filename else "reading or writing failed"
     cures = {errno.ENAMETOOLONG: "give it a shorter name"}
     cures |= dict.fromkeys(DISK_FULL, "make room")

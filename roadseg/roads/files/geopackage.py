@@ -79,8 +79,8 @@ def check_layers(path: Path, names: Sequence[str], *, chosen: bool, overwrite: b
     existing = layer_names(path)
     if not chosen and not overwrite:
         raise OutputError(
-            f"{path} exists; choose another name, add --layer NAME to put a layer of that name into it, or "
-            f"--overwrite to replace its layers {' and '.join(names)}"
+            f"{path} exists; choose another name, or add --overwrite to replace its layers {' and '.join(names)} "
+            "(vectorize --layer NAME adds a layer of that name)"
         )
     twice = next((name for name in names if name.lower() in {other.lower() for other in existing}), None)
     if twice and not overwrite:

@@ -152,7 +152,7 @@ def check_training_data(
     obstacles, summary = _dry_run(data, output, settings)
     if unusable and not data.skip_unreadable:
         obstacles = [
-            f"{counted(len(unusable), 'pair')} cannot be used; repair them, or leave them out with --skip-unreadable"
+            f"{counted(len(unusable), 'pair')} cannot be used; repair the files, or skip them with --skip-unreadable"
         ]
     return CheckReport(tuple(reports), summary, (*obstacles, *([lacking] if lacking else [])))
 

@@ -157,7 +157,7 @@ def _in_folder(folder: Path) -> list[TilePair]:
     if alone:
         raise TrainingError(
             f"{counted(len(alone), 'file')} in {folder} without a partner of the same name ({shortened(alone, 3)}); "
-            "add or move them"
+            "add what is missing, or move what is left over"
         )
     if not matched.pairs:
         raise TrainingError(f"{folder}/images holds no image; {_ENDINGS}")
