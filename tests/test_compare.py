@@ -163,6 +163,21 @@ def test_a_raster_is_vectorized_first(tmp_path):
     assert result.predicted_km > 0.1
 
 
+@pytest.mark.parametrize("hole", ["half", "all", "specks", "none"])
+def test_a_map_is_not_compared_where_a_raster_has_nodata(tmp_path, hole):
+    levels = draw_t()
+    vectorize(write_levels(tmp_path / "whole.tif", levels, transform=UTM_NORTH_UP), tmp_path / "map.gpkg")
+    places = {"half": np.s_[:, levels.shape[1] // 2 :], "all": np.s_[:], "specks": np.s_[::9, ::9], "none": np.s_[:0]}
+    levels[places[hole]] = 255
+    raster = write_levels(tmp_path / "t.tif", levels, transform=UTM_NORTH_UP)
+    said: list[str] = []
+    listener = Listener(report=said.append)
+    result = compare(raster, tmp_path / "map.gpkg", tmp_path / "c.gpkg", min_length=5, listener=listener)
+    assert (f"the map is not compared where {raster} has nodata" in said) == (hole in {"half", "all"})
+    assert result.not_seen_km < 0.01
+    assert (result.map_km == 0) == (hole == "all")
+
+
 def test_a_raster_without_a_crs_is_told_how_to_get_one(tmp_path):
     raster = write_levels(tmp_path / "t.tif", draw_t(), transform=UTM_NORTH_UP, crs=None)
     roads = write_lines(tmp_path / "map.gpkg", [[(0, 0), (100, 0)]])

@@ -1,6 +1,7 @@
 """The two sides of a comparison with a map: lines with their attributes, in one CRS, over the same ground."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from roadseg.errors import SceneError, counted
 from roadseg.evaluation.extracted import extract_network, lines_of
 from roadseg.evaluation.pairs import crs_cure, is_vector_file
 from roadseg.progress import Listener
-from roadseg.raster.area import reproject_polygons
+from roadseg.raster.area import reproject_polygons, valid_ground
 from roadseg.raster.crs import reproject, same_crs, with_x_near, world_width
 from roadseg.raster.grid import units_per_metre
 from roadseg.raster.metric_crs import Lines, choose_metric_crs, to_metres
+from roadseg.raster.probability import open_probability
 from roadseg.roads.files import road_tags
 from roadseg.roads.files.layers import VectorTable
 from roadseg.roads.files.read import check_finite, read_polygons, read_road_layer, vertices_of
@@ -45,6 +47,8 @@ class MapLines:
         What was left out, and why.
     attribution
         Whom to credit, if the file says so.
+    ground
+        Where the raster that they come from is valid, a shapely geometry; None if everywhere, or from no raster.
     """
 
     path: Path
@@ -53,6 +57,7 @@ class MapLines:
     crs: str | None
     notes: tuple[str, ...] = ()
     attribution: str = ""
+    ground: Any = None
 
     def selected(self, which: NDArray[np.intp]) -> "MapLines":
         """Return some of the lines, by their numbers."""
@@ -75,7 +80,11 @@ def read_predicted_lines(path: Path, settings: CompareSettings, listener: Listen
         return _read_lines(path, settings.roads_layer)
     network, attribution = extract_network(path, VectorizeSettings(threshold=settings.threshold), listener)
     table = {name: values for name, values in network.table().items() if name != "geometry"}
-    return MapLines(path, lines_of(network), table, network.crs, attribution=attribution)
+    with closing(open_probability(path)[0]) as raster:
+        ground = valid_ground(raster, raster.grid)
+    if ground is not None:
+        listener.report(f"the map is not compared where {path} has nodata")
+    return MapLines(path, lines_of(network), table, network.crs, attribution=attribution, ground=ground)
 
 
 def read_map_lines(path: Path, settings: CompareSettings) -> MapLines:
@@ -109,7 +118,7 @@ def bring_together(predicted: MapLines, mapped: MapLines, settings: CompareSetti
     """Return both sides in the CRS of the prediction, over the ground that is compared.
 
     That is the area of interest if there is one, else the rectangle around the predicted roads and what may match
-    them: what a map has beyond was not looked for.
+    them: what a map has beyond was not looked for, nor where a raster of them has nodata.
 
     Raises
     ------
@@ -125,7 +134,12 @@ def bring_together(predicted: MapLines, mapped: MapLines, settings: CompareSetti
         ours = Side(_clipped(predicted, shape), _near(predicted, shape, settings.buffer_m))
     else:
         shape, ours = _surroundings(predicted, settings.buffer_m), Side(predicted, predicted)
+    if predicted.ground is not None:
+        shape = predicted.ground if shape is None else shapely.intersection(shape, predicted.ground)
     if shape is None:
+        return ours, Side(mapped, mapped)
+    if shape.is_empty:
+        mapped = mapped.selected(np.zeros(0, np.intp))
         return ours, Side(mapped, mapped)
     return ours, Side(_clipped(mapped, shape), _near(mapped, shape, settings.buffer_m))
 

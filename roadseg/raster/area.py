@@ -1,12 +1,13 @@
 """The area of interest in a scene: a rectangle, polygons, or all of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import rasterio.features
 import rasterio.warp
+from affine import Affine
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
@@ -14,8 +15,9 @@ from rasterio.errors import CRSError, RasterioError
 
 from roadseg.errors import SceneError, one_line
 from roadseg.raster.crs import parse_crs, reproject, same_crs
+from roadseg.raster.encoding import NODATA
 from roadseg.raster.grid import Grid
-from roadseg.windows import Window
+from roadseg.windows import Window, square_windows
 
 Bounds = tuple[float, float, float, float]
 """xmin, ymin, xmax, ymax."""
@@ -53,6 +55,39 @@ class Area:
             dtype="uint8",
         )
         return inside.astype(np.bool_)
+
+
+_CELLS, _READ_PX, _LEAST_PX = 2048, 1024, 64
+"""Cells along the longer side of a raster in which its valid ground is outlined, the side of a read, a least hole."""
+
+
+def valid_ground(read: Callable[[Window], NDArray[np.uint8]], grid: Grid) -> Any:
+    """Return the ground on which a raster is valid, a shapely geometry in its CRS; None where all of it is.
+
+    Of a large raster it is made of cells of several pixels, those that are mostly valid. Specks do not count.
+
+    Parameters
+    ----------
+    read
+        Returns a window of the raster, (height, width) uint8, 255 for nodata.
+    grid
+        Its grid.
+    """
+    import shapely
+
+    side = -(-max(grid.height, grid.width) // _CELLS)
+    holes = np.zeros((-(-grid.height // side), -(-grid.width // side)), np.int64)
+    for window in square_windows(grid.window, _READ_PX):
+        rows, cols = np.nonzero(read(window) == NODATA)
+        np.add.at(holes, ((rows + window.row) // side, (cols + window.col) // side), 1)
+    valid, speck = (2 * holes < side**2).astype(np.uint8), _LEAST_PX // side**2
+    if 1 < speck < valid.size:
+        valid = rasterio.features.sieve(valid, speck)
+    if valid.all():
+        return None
+    cells = grid.transform @ Affine.scale(side)
+    outlines = rasterio.features.shapes(valid, mask=valid == 1, transform=cells)
+    return shapely.union_all([shapely.geometry.shape(outline) for outline, _ in outlines])
 
 
 def rectangle_area(grid: Grid, bounds: Bounds | None, name: str, crs: str | None = None) -> Area:
