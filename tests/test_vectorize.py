@@ -258,7 +258,7 @@ def test_a_layer_is_added_or_replaced_and_others_stay(tmp_path):
     path, target = write_levels(tmp_path / "t.tif", draw_t()), tmp_path / "t.gpkg"
     run(path, target, layer="first")
     first = pyogrio.raw.read(target, layer="first")
-    with pytest.raises(OutputError, match=r"exists; .* vectorize --layer NAME adds"):
+    with pytest.raises(OutputError, match=r"exists; .*vectorize --layer NAME adds"):
         run(path, target)
     with pytest.raises(OutputError, match="already has a layer first"):
         run(path, target, layer="first")
