@@ -112,7 +112,7 @@ def evaluate_files(
     outputs, settings, listener = outputs or EvaluateOutputs(), settings or EvaluateSettings(), listener or Listener()
     pairs, notes = find_scored_pairs(prediction, truth, outputs.images)
     networks = settings.network or are_networks(pairs, prediction, truth)
-    for warning in unused_options(pairs, settings, networks=networks):
+    for warning in unused_options(pairs, settings, outputs.images, networks=networks):
         listener.warn(warning)
     with locked_outputs(outputs, settings, pairs, networks=networks):
         if networks:

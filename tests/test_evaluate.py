@@ -672,12 +672,18 @@ def test_options_that_change_nothing_are_named(tmp_path):
     evaluate(lines, lines, slack=5, cldice=False, threshold=0.4, listener=listener)
     evaluate(raster, raster, network=True, threshold=0.4, listener=listener)
     evaluate(raster, raster, threshold=0.4, listener=listener)
+    shown = {"report": tmp_path / "r.html", "overwrite": True, "listener": listener}
+    evaluate(lines, lines, images=raster, **shown)
+    (tmp_path / "images").mkdir()
+    evaluate(raster, raster, images=tmp_path / "images", **shown)
     assert said == [
         "--buffer and --junction changed nothing: rasters are scored; --network scores their networks",
         "--slack and --no-cldice changed nothing: networks are scored, not rasters",
         "--threshold changed nothing: lines have no probability to compare with it",
         f"--threshold changed nothing: {raster} is a mask",
         "--threshold changed nothing: the predictions are masks",
+        "--images changed nothing: networks are scored, not rasters",
+        f"--images changed nothing: no file in {tmp_path / 'images'} has the stem of a prediction",
     ]
     with pytest.raises(UsageError, match="--images are shown in the --report; give both"):
         evaluate(raster, raster, images=raster)

@@ -105,15 +105,25 @@ _OF_RASTERS = ("slack", "neighbourhood", "resample", "cldice")
 _OF_NETWORKS = ("buffer_m", "junction_m")
 
 
-def unused_options(pairs: Sequence[ScoredPair], settings: EvaluateSettings, *, networks: bool) -> list[str]:
+def unused_options(
+    pairs: Sequence[ScoredPair], settings: EvaluateSettings, images: Path | None, *, networks: bool
+) -> list[str]:
     """Return warnings of options that change nothing in scores of networks, or of rasters."""
     found = []
     if networks:
-        flags, why = changed_flags(settings, *_OF_RASTERS), "networks are scored, not rasters"
+        flags = [*changed_flags(settings, *_OF_RASTERS), *(["--images"] if images else [])]
+        why = "networks are scored, not rasters"
     else:
         flags, why = changed_flags(settings, *_OF_NETWORKS), "rasters are scored; --network scores their networks"
     if flags:
         found.append(f"{' and '.join(flags)} changed nothing: {why}")
     if settings.threshold is not None and networks and all(is_vector_file(pair.prediction) for pair in pairs):
         found.append("--threshold changed nothing: lines have no probability to compare with it")
+    if images and not networks and not any(pair.image for pair in pairs):
+        alone, one = (
+            f"no file in {images} has the stem of a prediction",
+            f"several are scored, and {images} is no folder",
+        )
+        why = alone if images.is_dir() else one
+        found.append(f"--images changed nothing: {why}")
     return found
