@@ -8,7 +8,7 @@ import pytest
 from affine import Affine
 from worlds import picture, write_raster
 
-from roadseg.errors import ModelError
+from roadseg.errors import ModelError, SceneError
 from roadseg.model.card import ModelCard
 from roadseg.prediction.plan import ScenePlan, describe, plan_scene, scene_settings
 from roadseg.raster.encoding import MASK
@@ -55,6 +55,19 @@ def test_every_raster_has_a_path_and_the_probability_comes_first(tmp_path: Path,
 def test_the_threshold_is_the_models_unless_one_is_given(tmp_path: Path) -> None:
     assert planned(tmp_path, 1.0, PredictSettings(overlap_px=16)).threshold == 0.4
     assert planned(tmp_path, 1.0, PredictSettings(overlap_px=16, threshold=0.7)).threshold == 0.7
+
+
+def test_a_layer_of_the_whole_world_is_named_in_part(tmp_path: Path) -> None:
+    path = tmp_path / "world.vrt"
+    band = '<VRTRasterBand dataType="Byte" band="{}"/>'
+    bands, side = "".join(map(band.format, (1, 2, 3))), 2**25
+    place = "<GeoTransform>-20037508.34,1.194,0,20037508.34,0,-1.194</GeoTransform><SRS>EPSG:3857</SRS>"
+    path.write_text(f'<VRTDataset rasterXSize="{side}" rasterYSize="{side}">{place}{bands}</VRTDataset>')
+    with Scene(str(path), scene_settings(CARD, PredictSettings())) as scene:
+        with pytest.raises(SceneError, match=r"has 33,554,432 × 33,554,432 px, more than .* with --bbox"):
+            plan_scene(scene, CARD, PredictSettings(), ROADS)
+        part = PredictSettings(bbox=(0.0, 0.0, 10_000.0, 10_000.0))
+        assert len(plan_scene(scene, CARD, part, ROADS).blocks) < 20
 
 
 def test_windows_must_be_larger_than_their_overlap(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from roadseg.errors import ModelError, counted
+from roadseg.errors import ModelError, SceneError, counted
 from roadseg.model.card import ModelCard, Sureness
 from roadseg.model.likeness import unlike_training, unmarked_hole
 from roadseg.raster.area import Area, rectangle_area
@@ -24,6 +24,9 @@ from roadseg.raster.scene import Scene
 from roadseg.raster.scene_settings import SceneSettings, pixel_size
 from roadseg.settings import PixelType, PredictOutputs, PredictSettings
 from roadseg.windows import Plan, PlannedBlock, Window
+
+_MOST_BLOCKS = 1_000_000
+"""More than the United States have at 1 m; the list of them takes memory, too."""
 
 _ALIKE = 1.02
 """Sizes of pixels down and across that differ by less are shown as one."""
@@ -143,7 +146,7 @@ def plan_scene(
     Raises
     ------
     SceneError
-        If the area lies outside the scene.
+        If the area lies outside the scene, or has too many blocks.
     ModelError
         If the windows of the model are too small for the overlap.
     """
@@ -178,6 +181,11 @@ def plan_scene(
         uncertainty=(uncertainty_product(settings.dtype), outputs.uncertainty) if outputs.uncertainty else None,
         sure_at_home=card.sureness if settings.recalibrate else None,
     )
+    if area_model.area > _MOST_BLOCKS * plan.layout.core_px**2:
+        raise SceneError(
+            f"{scene.path} has {area.window.width:,} × {area.window.height:,} px, more than {_MOST_BLOCKS:,} blocks of "
+            f"{plan.layout.core_px} px; name a part of it with --bbox"
+        )
     return plan if settings.creation else _in_tiles(plan)
 
 
