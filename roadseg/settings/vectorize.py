@@ -63,7 +63,12 @@ class VectorizeSettings:
     min_length_m: Annotated[
         float,
         Option(
-            "--min-length", "Shortest component to keep, in metres of road.", "Cleaning and repair", "M", min=0, max=1e9
+            "--min-length",
+            "Shortest component to keep, in metres of road; those that reach the border stay.",
+            "Cleaning and repair",
+            "M",
+            min=0,
+            max=1e9,
         ),
     ] = 60.0
     spur_m: Annotated[
