@@ -509,7 +509,7 @@ def test_ctrl_c_is_status_130_and_the_same_command_goes_on(folder, undisturbed):
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=300)
     assert (process.returncode, stdout) == (130, "")
-    assert "interrupted; the same command resumes from here" in stderr
+    assert "interrupted; the same command resumes from what is finished" in stderr
     assert "Traceback" not in stderr
     assert not (folder / "roads.tif").exists()
     again = roadseg(*COMMAND, "--json", cwd=folder)

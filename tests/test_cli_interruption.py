@@ -52,7 +52,7 @@ def test_predict_stops_on_sigterm_and_resumes(tmp_path: Path, model_file: Path) 
     process = start_roadseg(tmp_path, *command)
     wait_for(process, lambda: list(tmp_path.glob("roads.tif.partial/probability_*.tif")))
     process.send_signal(signal.SIGTERM)
-    assert_terminated(process, "resumes from here")
+    assert_terminated(process, "resumes from what is finished")
     assert {path.name for path in tmp_path.iterdir()} == {"scene.tif", "roads.tif.partial"}
     again = roadseg(*command, "--json", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
@@ -69,7 +69,7 @@ def test_predict_stops_on_sigterm_among_many_scenes(tmp_path: Path, model_file: 
     process = start_roadseg(tmp_path, *command)
     wait_for(process, lambda: list(tmp_path.glob("out/*.tif.lock")))
     process.send_signal(signal.SIGTERM)
-    assert_terminated(process, "resumes from here")
+    assert_terminated(process, "resumes from what is finished")
     assert not list(tmp_path.glob("out/*.lock"))
     again = roadseg(*command, "--overwrite", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
@@ -149,7 +149,7 @@ def test_train_stops_on_sigterm_and_resumes(tmp_path: Path) -> None:
     while not process.stderr.readline().startswith("roadseg: step "):
         assert process.poll() is None
     process.send_signal(signal.SIGTERM)
-    said = assert_terminated(process, "resumes from here")
+    said = assert_terminated(process, "resumes from what is finished")
     (saved,) = (tmp_path / "m.run").glob("checkpoint-*")
     step = int(saved.stem.split("-")[1])
     assert f"roadseg: step {step} of 100 is saved in m.run" in said.splitlines()

@@ -453,7 +453,7 @@ def test_an_interrupted_part_says_that_it_resumes(tmp_path):
             time.sleep(0.002)
         time.sleep(0.1)
         process.send_signal(signal.SIGINT)
-        assert "interrupted; the same command resumes from here" in process.communicate(timeout=60)[1]
+        assert "interrupted; the same command resumes from what is finished" in process.communicate(timeout=60)[1]
         assert process.returncode == 130
 
 

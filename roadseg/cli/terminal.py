@@ -108,7 +108,7 @@ def _interrupts(*, resumes: bool) -> Iterator[None]:
         if kind is None:
             raise
         what, status = ("terminated", 143) if issubclass(kind, Terminated) else ("interrupted", 130)
-        rest = "resumes from here" if resumes else "starts over; nothing half-finished is left"
+        rest = "resumes from what is finished" if resumes else "starts over; nothing half-finished is left"
         print(f"\nroadseg: {what}; the same command {rest}", file=sys.stderr)
         raise typer.Exit(status) from None
 
