@@ -77,9 +77,12 @@ def valid_ground(read: Callable[[Window], NDArray[np.uint8]], grid: Grid) -> Any
 
     side = -(-max(grid.height, grid.width) // _CELLS)
     holes = np.zeros((-(-grid.height // side), -(-grid.width // side)), np.int64)
-    for window in square_windows(grid.window, _READ_PX):
-        rows, cols = np.nonzero(read(window) == NODATA)
-        np.add.at(holes, ((rows + window.row) // side, (cols + window.col) // side), 1)
+    for window in square_windows(grid.window, side * max(1, _READ_PX // side)):
+        row, col = window.row // side, window.col // side
+        counts = (read(window) == NODATA).astype(np.int64)
+        for axis, size in enumerate(counts.shape):
+            counts = np.add.reduceat(counts, np.arange(0, size, side), axis=axis)
+        holes[row : row + counts.shape[0], col : col + counts.shape[1]] = counts
     valid, speck = (2 * holes < side**2).astype(np.uint8), _LEAST_PX // side**2
     if 1 < speck < valid.size:
         valid = rasterio.features.sieve(valid, speck)
