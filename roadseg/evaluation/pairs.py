@@ -120,10 +120,8 @@ def unused_options(
     if settings.threshold is not None and networks and all(is_vector_file(pair.prediction) for pair in pairs):
         found.append("--threshold changed nothing: lines have no probability to compare with it")
     if images and not networks and not any(pair.image for pair in pairs):
-        alone, one = (
-            f"no file in {images} has the stem of a prediction",
-            f"several are scored, and {images} is no folder",
-        )
-        why = alone if images.is_dir() else one
-        found.append(f"--images changed nothing: {why}")
+        if images.is_dir():
+            found.append(f"--images changed nothing: no file in {images} has the stem of a prediction")
+        else:
+            found.append(f"--images changed nothing: several are scored, and {images} is no folder")
     return found

@@ -237,13 +237,14 @@ def _across_down(sizes: tuple[float, float], form: str, between: str = " × ") -
 def scene_warnings(scene: Scene, card: ModelCard) -> list[str]:
     """Return warnings if a scene is unlike the training data of a model, or has holes that look like ground."""
     sample = scene.sample() if card.seen else None
-    remarks = unlike_training(card, sample, pixel_size(scene.grid, scene.settings))
     found = []
+    remarks = unlike_training(card, sample, pixel_size(scene.grid, scene.settings))
     if remarks:
         found.append(f"unlike the training data of {card.name}: {'; '.join(remarks)}; check the roads before use")
-    level, share = (unmarked_hole(*sample) if sample else None) or (0, 0.0)
-    value = scene.common_value(level)
-    if share and value is not None:
+    hole = unmarked_hole(*sample) if sample else None
+    value = scene.common_value(hole[0]) if hole else None
+    if hole and value is not None:
+        level, share = hole
         plain = ("plain black", "plain white")[level] if scene.dtype == np.uint8 else f"{value:.12g} in all bands"
         found.append(
             f"about {100 * share:.0f} % {plain}, which nothing marks as nodata; if nothing was photographed "
