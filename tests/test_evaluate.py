@@ -641,6 +641,27 @@ def test_rasters_are_scored_as_networks_on_demand(tmp_path):
     assert figure(evaluate_files(tmp_path / "gap.tif", tmp_path / "truth.tif", settings=settings), "APLS") < 0.8
 
 
+@pytest.mark.parametrize("truth", ["truth.tif", "truth.gpkg"])
+def test_networks_are_scored_where_a_raster_has_data(tmp_path, truth):
+    label = np.zeros((150, 211), np.uint8)
+    label[56:65] = label[60:150, 96:105] = 1
+    write(tmp_path / "truth.tif", label)
+    beyond = [(300_000, 4_599_939.5), (300_500, 4_599_939.5)]  # the raster ends at 300,211
+    write_lines(tmp_path / "truth.gpkg", [beyond, [(300_100.5, 4_599_939.5), (300_100.5, 4_599_850)]])
+    levels = np.where(label, np.uint8(230), np.uint8(0))
+    levels[:, 120:] = 255
+    seen = write(tmp_path / "seen.tif", levels, nodata=255, scale=1 / LEVELS)
+    for one, other, share in ((seen, tmp_path / truth, "completeness"), (tmp_path / truth, seen, "correctness")):
+        found = evaluate_files(one, other, settings=EvaluateSettings(network=True))
+        assert figure(found, share) > 0.95  # the whole truth: 0.7
+        assert f"scored only where both sides have data: {one.stem}" in found.notes
+    whole = evaluate_files(tmp_path / "truth.tif", tmp_path / "truth.tif", settings=EvaluateSettings(network=True))
+    assert whole.notes == []
+    empty = write(tmp_path / "empty.tif", np.full_like(levels, 255), nodata=255, scale=1 / LEVELS)
+    nothing = evaluate_files(empty, tmp_path / truth, settings=EvaluateSettings(network=True))
+    assert np.isnan(figure(nothing, "completeness"))
+
+
 def test_a_raster_and_lines_are_compared_only_on_request(tmp_path):
     write(tmp_path / "roads.tif", roads(1))
     write_lines(tmp_path / "truth.gpkg", [[(300_000, 4_599_940), (300_200, 4_599_940)]])

@@ -216,6 +216,22 @@ def test_blocks_without_any_known_pixel_are_white_in_the_preview(draw, out, monk
     assert min(window.col for window in drawn) > 100
 
 
+def test_the_preview_of_an_area_is_white_outside_it(draw, out, tmp_path):
+    import cv2
+
+    scene, previews = draw(300, 410, transform=NORTH_UP), []
+    aoi = triangle(NORTH_UP, METRES, tmp_path / "aoi.gpkg")
+    for block in (96, 512):
+        preview = out.with_name(f"{block}.png")
+        run(scene, out, preview=preview, aoi=aoi, engine=Constant(0), block_px=block, overwrite=True)
+        previews.append(cv2.imread(str(preview)))
+    assert (previews[0] == previews[1]).all()
+    known = read_band(out) != NODATA
+    assert 0 < known.mean() < 1
+    assert (previews[0][~known] == 255).all()
+    assert (previews[0][known] < 255).any()
+
+
 def test_a_run_that_stops_before_its_outputs_are_moved_is_repeated(draw, out, monkeypatch):
     """Whatever is staged in the partial folder by then is known as roadseg's own."""
     place = out.with_name

@@ -1,7 +1,6 @@
 """The two sides of a comparison with a map: lines with their attributes, in one CRS, over the same ground."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,14 @@ import shapely
 from numpy.typing import NDArray
 
 from roadseg.errors import SceneError, counted
-from roadseg.evaluation.extracted import extract_network, lines_of
+from roadseg.evaluation.clip import clip, line_strings
+from roadseg.evaluation.extracted import extract_roads
 from roadseg.evaluation.pairs import crs_cure, is_vector_file
 from roadseg.progress import Listener
-from roadseg.raster.area import reproject_polygons, valid_ground
+from roadseg.raster.area import reproject_polygons
 from roadseg.raster.crs import reproject, same_crs, with_x_near, world_width
 from roadseg.raster.grid import units_per_metre
 from roadseg.raster.metric_crs import Lines, choose_metric_crs, to_metres
-from roadseg.raster.probability import open_probability
 from roadseg.roads.files import road_tags
 from roadseg.roads.files.layers import VectorTable
 from roadseg.roads.files.read import check_finite, read_polygons, read_road_layer, vertices_of
@@ -78,13 +77,12 @@ def read_predicted_lines(path: Path, settings: CompareSettings, listener: Listen
         listener.warn(f"{flag} changed nothing: {path} is a {'vector file' if is_vector_file(path) else 'raster'}")
     if is_vector_file(path):
         return _read_lines(path, settings.roads_layer)
-    network, attribution = extract_network(path, VectorizeSettings(threshold=settings.threshold), listener)
-    table = {name: values for name, values in network.table().items() if name != "geometry"}
-    with closing(open_probability(path)[0]) as raster:
-        ground = valid_ground(raster, raster.grid)
-    if ground is not None:
+    roads = extract_roads(path, VectorizeSettings(threshold=settings.threshold), listener)
+    table = {name: values for name, values in roads.network.table().items() if name != "geometry"}
+    if roads.has_nodata:
         listener.report(f"the map is not compared where {path} has nodata")
-    return MapLines(path, lines_of(network), table, network.crs, attribution=attribution, ground=ground)
+    ground = roads.ground if roads.has_nodata else None
+    return MapLines(path, roads.lines, table, roads.network.crs, attribution=roads.attribution, ground=ground)
 
 
 def read_map_lines(path: Path, settings: CompareSettings) -> MapLines:
@@ -279,26 +277,10 @@ def _near(side: MapLines, shape: shapely.Geometry, reach_m: float) -> MapLines:
     if not side.lines:
         return side
     box = _box(shapely.bounds(shape).tolist(), side.crs, reach_m)
-    return side.selected(np.flatnonzero(shapely.intersects(box, _geometries(side))))
-
-
-def _geometries(side: MapLines) -> NDArray[np.object_]:
-    """Return lines as (lines,) shapely LineStrings."""
-    of_vertex = np.repeat(np.arange(len(side.lines)), [len(line) for line in side.lines])
-    lines: NDArray[np.object_] = shapely.linestrings(np.concatenate(side.lines), indices=of_vertex)
-    return lines
+    return side.selected(np.flatnonzero(shapely.intersects(box, line_strings(side.lines))))
 
 
 def _clipped(side: MapLines, shape: shapely.Geometry) -> MapLines:
     """Return the parts of lines inside a shape; those that lie inside altogether stay as they are."""
-    if not side.lines:
-        return side
-    geometries = _geometries(side)
-    shapely.prepare(shape)
-    inside = shapely.contains_properly(shape, geometries)
-    cut = np.where(inside, geometries, shapely.intersection(geometries, shape))
-    parts, row = shapely.get_parts(cut, return_index=True)
-    lines = (shapely.get_type_id(parts) == shapely.GeometryType.LINESTRING) & ~shapely.is_empty(parts)
-    parts, row = parts[lines], row[lines]
-    kept = side.selected(row)
-    return replace(kept, lines=[shapely.get_coordinates(part) for part in parts])
+    lines, row = clip(side.lines, shape)
+    return replace(side.selected(row), lines=lines)

@@ -5,19 +5,23 @@ to metres on the ground together, so all lengths are true whatever the CRS of ei
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from roadseg.errors import SceneError
+from roadseg.errors import SceneError, shortened
 from roadseg.evaluation import scores
-from roadseg.evaluation.extracted import extract_network, lines_of
+from roadseg.evaluation.clip import clip
+from roadseg.evaluation.extracted import extract_roads
 from roadseg.evaluation.pairs import ScoredPair, crs_cure, is_vector_file
 from roadseg.metrics.apls import apls, standard_error
 from roadseg.metrics.graph import RoadGraph, road_graph
 from roadseg.metrics.lines import compare_lines
 from roadseg.metrics.topo import topo
 from roadseg.progress import Listener
+from roadseg.raster.crs import reproject, same_crs, with_x_near
 from roadseg.raster.metric_crs import Lines, choose_metric_crs, to_metres
 from roadseg.roads.files.read import read_lines
 from roadseg.settings import EvaluateSettings, VectorizeSettings
@@ -45,9 +49,11 @@ def score_networks(pairs: Sequence[ScoredPair], settings: EvaluateSettings, list
     """
     counted: list[scores.NetworkCounts] = []
     notes: list[str] = []
+    clipped: list[str] = []
     measured_in: set[str] = set()
     for pair in pairs:
-        truth, prediction, ground = _read_graphs(pair, settings, listener)
+        read = _read_graphs(pair, settings, listener)
+        truth, prediction = read.truth, read.prediction
         for path, graph in ((pair.truth, truth), (pair.prediction, prediction)):
             if not graph.edges:
                 notes.append(f"{path} holds no road with a length")
@@ -55,8 +61,11 @@ def score_networks(pairs: Sequence[ScoredPair], settings: EvaluateSettings, list
         counts = _count(pair.name, truth, prediction, settings, listener)
         notes += _estimated(counts)
         counted.append(counts)
-        measured_in.add(ground)
+        measured_in.add(read.measured_in)
+        clipped += [pair.name] if read.clipped else []
         listener.report(f"{pair.name}: {len(truth.edges)} edges of truth, {len(prediction.edges)} predicted")
+    if clipped:
+        notes.append(f"scored only where both sides have data: {shortened(clipped)}")
     used: dict[str, scores.Setting] = {
         "measured in": "; ".join(sorted(measured_in)),
         "buffer_m": settings.buffer_m,
@@ -116,19 +125,57 @@ def _estimated(counts: scores.NetworkCounts) -> list[str]:
     return notes
 
 
-def _read_graphs(pair: ScoredPair, settings: EvaluateSettings, listener: Listener) -> tuple[RoadGraph, RoadGraph, str]:
-    """Return the truth and the prediction as graphs in metres, and the name of the CRS they are measured in."""
-    predicted, crs = _read_network(pair.prediction, VectorizeSettings(threshold=settings.threshold), listener)
-    true, true_crs = _read_network(pair.truth, _TRUE_ROADS, listener)
-    if (crs is None) != (true_crs is None) and predicted and true:
-        lacking = pair.prediction if crs is None else pair.truth
-        raise SceneError(f"{lacking} has no CRS and its partner has one; {crs_cure(lacking)}")
-    ground = choose_metric_crs(true or predicted, true_crs if true else crs)
-    truth, prediction = (
-        road_graph(_on_earth(to_metres(lines, own_crs, ground), path))
-        for lines, own_crs, path in ((true, true_crs, pair.truth), (predicted, crs, pair.prediction))
+@dataclass(frozen=True)
+class _Network:
+    """The roads of a file as lines, and where they were looked for, if they were extracted from a raster."""
+
+    path: Path
+    lines: Lines
+    crs: str | None
+    ground: Any = None
+
+
+@dataclass(frozen=True)
+class _Graphs:
+    """Both sides in metres, the CRS they are measured in, and whether roads were left out, see ``_where_seen``."""
+
+    truth: RoadGraph
+    prediction: RoadGraph
+    measured_in: str
+    clipped: bool
+
+
+def _read_graphs(pair: ScoredPair, settings: EvaluateSettings, listener: Listener) -> _Graphs:
+    """Return the truth and the prediction as graphs, on the ground that both were looked for on."""
+    prediction = _read_network(pair.prediction, VectorizeSettings(threshold=settings.threshold), listener)
+    truth = _read_network(pair.truth, _TRUE_ROADS, listener)
+    if (prediction.crs is None) != (truth.crs is None) and prediction.lines and truth.lines:
+        lacking = prediction if prediction.crs is None else truth
+        raise SceneError(f"{lacking.path} has no CRS and its partner has one; {crs_cure(lacking.path)}")
+    true, predicted = _where_seen(truth, prediction), _where_seen(prediction, truth)
+    first = true if true.lines else predicted
+    metric = choose_metric_crs(first.lines, first.crs)
+    true_graph, predicted_graph = (
+        road_graph(_on_earth(to_metres(side.lines, side.crs, metric), side.path)) for side in (true, predicted)
     )
-    return truth, prediction, ground.description
+    clipped = true is not truth or predicted is not prediction
+    return _Graphs(true_graph, predicted_graph, metric.description, clipped)
+
+
+def _where_seen(side: _Network, other: _Network) -> _Network:
+    """Return the roads of one side where the other has data; the side itself if none lie elsewhere."""
+    if other.ground is None or not side.lines:
+        return side
+    xy = np.concatenate(side.lines)
+    if side.crs and other.crs and not other.ground.is_empty:
+        xmin, _, xmax, _ = other.ground.bounds
+        xy = xy if same_crs(side.crs, other.crs) else reproject(xy, side.crs, other.crs)
+        xy = with_x_near(xy, other.crs, (xmin + xmax) / 2)
+    lines = np.split(xy, np.cumsum([len(line) for line in side.lines])[:-1])
+    inside, _ = clip(lines, other.ground)
+    if inside and np.array_equal(np.concatenate(inside), xy):
+        return side
+    return replace(side, lines=inside, crs=other.crs)
 
 
 _AROUND_THE_EARTH_M = 4.01e7
@@ -142,9 +189,9 @@ def _on_earth(lines: Lines, path: Path) -> Lines:
     return lines
 
 
-def _read_network(path: Path, settings: VectorizeSettings, listener: Listener) -> tuple[Lines, str | None]:
-    """Return the lines of a vector file, or those extracted from a raster, and their CRS."""
+def _read_network(path: Path, settings: VectorizeSettings, listener: Listener) -> _Network:
+    """Return the lines of a vector file, or those extracted from a raster."""
     if is_vector_file(path):
-        return read_lines(path)
-    network, _ = extract_network(path, settings, listener)
-    return lines_of(network), network.crs
+        return _Network(path, *read_lines(path))
+    roads = extract_roads(path, settings, listener)
+    return _Network(path, roads.lines, roads.network.crs, roads.ground)

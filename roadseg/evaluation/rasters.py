@@ -22,6 +22,7 @@ from roadseg.metrics import cldice, pixels
 from roadseg.metrics.error_classes import COLOURS, classify
 from roadseg.progress import Listener
 from roadseg.raster.class_map import WriteClasses, class_map
+from roadseg.raster.files import bounded_cache
 from roadseg.raster.grid import Grid
 from roadseg.raster.probability import positive_number
 from roadseg.raster.scene import Scene
@@ -54,6 +55,13 @@ def score_rasters(
     OutputError
         If a map cannot be written.
     """
+    with bounded_cache():
+        return _scored(pairs, settings, listener, error_maps)
+
+
+def _scored(
+    pairs: Sequence[ScoredPair], settings: EvaluateSettings, listener: Listener, error_maps: Path | None
+) -> scores.Scores:
     kind, notes = common_kind([pair.prediction for pair in pairs])
     true_kind, true_notes = common_kind([pair.truth for pair in pairs])
     is_mask = kind != "probability"

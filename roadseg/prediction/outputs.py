@@ -82,14 +82,15 @@ def write_styles(outputs: PredictOutputs, partial: Partial) -> Finished:
 
 
 def draw_preview(scene: Scene, plan: ScenePlan, partial: Partial, target: Path, listener: Listener) -> Path:
-    """Draw the roads of the finished probability raster over the scene; return the path of the PNG."""
+    """Draw the roads of the finished probability raster over the scene, white where it has none."""
     from roadseg.raster.picture import overlay, preview_size, read_reduced, write_picture
 
     height, width = preview_size(plan.area_out.height, plan.area_out.width)
-    probability, _ = read_reduced(_cog(partial, plan.written[0]), height, width)
+    probability, valid = read_reduced(_cog(partial, plan.written[0]), height, width)
     counts = partial.counts(plan.written[0], plan.blocks_out, KNOWN)
     seen = [block for block, (known,) in zip(plan.blocks_out, counts, strict=True) if known]
     rgb = _photograph(scene, plan, seen, (height, width), listener)
+    rgb[:, ~valid] = 255
     path = partial.folder / "preview.png"
     picture = overlay(rgb, probability, threshold=plan.threshold, reduction=plan.area_out.width / width)
     write_picture(target, picture, staged=path)
