@@ -121,6 +121,8 @@ def test_a_map_on_a_server_is_to_be_downloaded(town, tmp_path):
         compare(town[0], "https://host/map.gpkg", tmp_path / "c.gpkg")
     with pytest.raises(SceneError, match=r"^/vsizip/a.zip/map.gpkg is not a file .*; unpack or download it first$"):
         compare(town[0], "/vsizip/a.zip/map.gpkg", tmp_path / "c.gpkg")
+    with pytest.raises(SceneError, match=r"^s3://tiles/roads.tif is not a file on this machine; download it first$"):
+        compare("s3://tiles/roads.tif", town[1], tmp_path / "c.gpkg")
 
 
 def test_options_that_change_nothing_are_named(town, tmp_path):

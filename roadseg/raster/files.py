@@ -19,7 +19,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.io import DatasetReader
 
-from roadseg.errors import SceneError, not_utf8
+from roadseg.errors import SceneError, no_such_file, not_utf8
 from roadseg.files.inputs import VECTORS, empty_file_cure
 from roadseg.files.processors import processor_count
 from roadseg.raster.remote import asking_little, fetch_header, is_remote, server_options
@@ -193,7 +193,7 @@ def open_input(path: str) -> DatasetReader:
     except RasterioError as error:
         local = "://" not in path and not path.startswith("/vsi")
         if local and not Path(path).exists():
-            raise SceneError(f"{path} does not exist; check the path") from error
+            raise no_such_file(Path(path)) from error
         if local and Path(path).is_dir():
             raise SceneError(f"{path} is a folder; name its images, for example {path}/*.tif") from error
         said = _reason(error)
