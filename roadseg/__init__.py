@@ -17,4 +17,4 @@ Each command is a module of the same name whose function of the same name is the
 ``roadseg.cli`` is the only part that touches the terminal.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
