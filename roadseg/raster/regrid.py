@@ -15,8 +15,9 @@ from roadseg.windows import Window
 
 def needed_window(window: Window, grid_in: Grid, grid_out: Grid) -> Window:
     """Return the window of ``grid_in`` needed for a window of ``grid_out``; both grids cover the same ground."""
-    rows, cols = _taps(window, grid_in, grid_out)
-    return Window(rows.start, cols.start, rows.stop - rows.start, cols.stop - cols.start)
+    first, last = Window(window.row, window.col, 1, 1), Window(window.row_stop - 1, window.col_stop - 1, 1, 1)
+    (top, left), (bottom, right) = (_taps(pixel, grid_in, grid_out) for pixel in (first, last))  # windows may be huge
+    return Window(top.start, left.start, bottom.stop - top.start, right.stop - left.start)
 
 
 def regrid(
