@@ -97,9 +97,11 @@ def describe_recipe(card: ModelCard) -> list[tuple[str, str]]:
     """Return the stages of training, the oldest first: number, the model it started from, settings that changed."""
     lines = []
     for stage in training_stages(card.recipe):
-        start = "in total: " if stage.number is None else f"from {stage.start}: " if stage.start else ""
         settings = ", ".join(f"{name} {_value(value)}" for name, value in stage.settings.items())
-        lines.append((str(stage.number or ""), start + settings))
+        if stage.number is None:
+            lines.append(("", f"in total: {settings}"))
+        else:
+            lines.append((str(stage.number), f"from {stage.start}: {settings}" if stage.start else settings))
     return lines
 
 
@@ -210,7 +212,9 @@ def _training_resolution(card: ModelCard) -> str:
 
 
 def _value(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else json.dumps(value) if isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return json.dumps(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -157,9 +157,7 @@ def _parameter(name: str, one: Declared, *, layered: bool) -> Parameter:
         metavar=f"[{'|'.join(choices)}]" if choices else one.option.metavar or _METAVARS.get(kind),
         autocompletion=(lambda: choices) if choices else _COMPLETIONS.get(one.option.metavar),
     )
-    default = None if layered or one.default == () else _text(one.default) or None if kind is str else one.default
-    if isinstance(default, float) and default.is_integer():
-        default = int(default)  # which help shows without a decimal place
+    default = None if layered else _default(one.default, kind)
     parsed = kind if default is not None else kind | None
     return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[parsed, option])
 
@@ -185,6 +183,15 @@ def _members(kind: Any) -> list[Any]:
 
 
 _METAVARS = {Path: "PATH", list[Path]: "PATH", float: "NUMBER", str: "TEXT"}
+
+
+def _default(default: Any, kind: Any) -> Any:
+    """Return a default for typer, which shows it in ``--help``; None where there is nothing to show."""
+    if default == () or (kind is str and not _text(default)):
+        return None
+    if isinstance(default, float) and default.is_integer():
+        return int(default)  # shown without a decimal place
+    return _text(default) if kind is str else default
 
 
 def _text(default: Any) -> str:

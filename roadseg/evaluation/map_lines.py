@@ -192,7 +192,7 @@ def column_values(values: Sequence[Any]) -> NDArray[Any]:
     Lists, as OSMnx has them, become text as in OpenStreetMap: ``residential;service``.
     """
     values = [";".join(map(str, value)) if isinstance(value, list | np.ndarray) else value for value in values]
-    known = [value for value in values if value is not None and value == value]  # noqa: PLR0124 (NaN differs from itself)
+    known = [value for value in values if not _is_missing(value)]
     if known and all(isinstance(value, bool | np.bool_) for value in known) and len(known) == len(values):
         return np.array(values, dtype=np.bool_)
     if known and all(isinstance(value, int | np.integer) for value in known) and len(known) == len(values):
@@ -200,6 +200,10 @@ def column_values(values: Sequence[Any]) -> NDArray[Any]:
     if all(isinstance(value, int | float | np.number) for value in known):
         return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
     return np.array([None if value is None else str(value) for value in values], dtype=object)
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float | np.floating) and bool(np.isnan(value)))
 
 
 def _read_lines(path: Path, layer: str | None, *, classes: Sequence[str] = (), visible: bool = False) -> MapLines:

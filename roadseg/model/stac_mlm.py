@@ -132,5 +132,7 @@ def _parameters(card: ModelCard) -> int:
 
 def _spdx(licence: str) -> str:
     """Return the SPDX identifier that the text of a licence begins with, as STAC wants it; "other" if there is none."""
+    if not licence:
+        return ""
     found = _SPDX.match(licence)
-    return found[0] if found else "other" if licence else ""
+    return found[0] if found else "other"

@@ -136,8 +136,11 @@ def data_from_options(
     UsageError
         If there are none, or two kinds of them, or options of labels without labels.
     """
-    named = [] if data is None else [data] if isinstance(data, str | os.PathLike) else data
-    source = from_options(DataSettings, options, data=tuple(map(Path, named)))
+    if data is None:
+        data = []
+    elif isinstance(data, str | os.PathLike):
+        data = [data]
+    source = from_options(DataSettings, options, data=tuple(map(Path, data)))
     check_labels(source)
     _check_partners(source)
     if needed and source.dev and source.dev_fraction:

@@ -163,7 +163,9 @@ def read_road_layer(
 
 
 def _road_layer(path: Path, areas: bool, cure: str) -> str:
-    no_roads = ("POINT", "MULTIPOINT", *(() if areas else ("POLYGON", "MULTIPOLYGON", "CURVEPOLYGON", "MULTISURFACE")))
+    no_roads = ["POINT", "MULTIPOINT"]
+    if not areas:
+        no_roads += ["POLYGON", "MULTIPOLYGON", "CURVEPOLYGON", "MULTISURFACE"]
     usable = [name for name, kind in geometry_layers(path).items() if kind not in no_roads]
     named = [name for name in usable if name in _ROAD_LAYERS]
     if not usable:
@@ -241,17 +243,19 @@ def _read_kinds(
     path: Path, kinds: tuple[shapely.GeometryType, ...], noun: str, layer: str | None
 ) -> tuple[NDArray[np.object_], str | None]:
     """Return the geometries of the wanted kinds in the one layer that holds them, and its CRS."""
-    parquet = read_geoparquet(path, ())
-    declared = {path.stem: "UNKNOWN"} if parquet else geometry_layers(path)
-    tables = {path.stem: parquet} if parquet else {n: read_layer(path, n) for n in ([layer] if layer else declared)}
+    if parquet := read_geoparquet(path, ()):
+        declared, tables = {path.stem: "UNKNOWN"}, {path.stem: parquet}
+    else:
+        declared = geometry_layers(path)
+        tables = {name: read_layer(path, name) for name in ([layer] if layer else declared)}
     wanted = {name: _of_kinds(table.geometries, kinds) for name, table in tables.items()}
     holding = [name for name, rows in wanted.items() if len(rows)]
     if len(holding) > 1:
         named = [name for name in holding if name in _ROAD_LAYERS and kinds == _LINES]
         if len(named) != 1:
-            listed = ", ".join(holding)
+            layers = ", ".join(holding)
             raise SceneError(
-                f"{path} holds {noun} in several layers ({listed}); copy one to a file of its own, with ogr2ogr"
+                f"{path} holds {noun} in several layers ({layers}); copy one to a file of its own, with ogr2ogr"
             )
         holding = named
     if holding:

@@ -25,7 +25,7 @@ from roadseg.training.data.file_tiles import DevArea, FileTile, lasting_names
 from roadseg.training.data.load import load_domains, open_for_model
 from roadseg.training.data.map_errors import REACH_M, find_shifts, probability_at_shifts, with_uncertain_edges
 from roadseg.training.data.masks import draw_parts, image_grids
-from roadseg.training.data.pairs import TilePair, find_images, find_tile_pairs
+from roadseg.training.data.pairs import TilePair, all_pairs, find_images
 from roadseg.training.data.plots import MOST, SIDE_PX, Plot, choose_with_roads, read_plots, shuffled, squares
 from roadseg.training.data.validate import at_gsd, gsd_range_of, warn_of_missing_geotransforms, warn_of_unknown_sizes
 from roadseg.windows import Window
@@ -192,7 +192,7 @@ def load_other_place(settings: AdaptSettings, card: ModelCard, listener: Listene
 
 
 def _all_pairs(data: Sequence[Path]) -> list[TilePair]:
-    return [pair for place in data for split in find_tile_pairs(place) for pair in split]
+    return [pair for place in data for pair in all_pairs(place)]
 
 
 def _pixel_m(image: Path) -> float | None:

@@ -57,6 +57,12 @@ def find_tile_pairs(data: Path) -> TilePairs:
     return read_manifest(data)
 
 
+def all_pairs(data: Path) -> list[TilePair]:
+    """Return the pairs of a folder or CSV file, those kept for validation included (see ``find_tile_pairs``)."""
+    train, dev = find_tile_pairs(data)
+    return [*train, *dev]
+
+
 def training_files(data: DataSettings, settings: TrainSettings) -> list[Path]:
     """Return all files that training reads: images, masks, labels, tables and models, the sources of mosaics included.
 
@@ -66,13 +72,17 @@ def training_files(data: DataSettings, settings: TrainSettings) -> list[Path]:
         If what is named cannot be used.
     """
     models = [find_model(name) for name in (settings.start, settings.teacher) if name]
-    drawn = data.labels or data.images
-    images = find_images([*data.images, *data.data]) if drawn else []
-    folders = [*(() if drawn else data.data), *([data.home] if data.home else []), *(it.path for it in data.domains)]
-    pairs = [pair for folder in folders for found in find_tile_pairs(folder) for pair in found]
     tables = [path for path in (data.labels, data.width_table) if path]
-    named = [*models, *folders, *tables, *images, *(path for pair in pairs for path in pair)]
-    return local_files(map(str, named))
+    folders = [domain.path for domain in data.domains]
+    if data.home:
+        folders.append(data.home)
+    images = []
+    if data.labels or data.images:
+        images = find_images([*data.images, *data.data])
+    else:
+        folders += data.data
+    tiles = [path for folder in folders for pair in all_pairs(folder) for path in pair]
+    return local_files(map(str, [*models, *folders, *tables, *images, *tiles]))
 
 
 def read_manifest(path: Path) -> TilePairs:
