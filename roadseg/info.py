@@ -151,7 +151,8 @@ def architecture_layers(architecture: ArchitectureSettings) -> list[LayerRow]:
 
 def describe_scene(properties: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the properties of a raster as labelled lines."""
-    across_down, assumed = properties["pixel_m"], ", assumed: no geotransform" * properties["pixel_assumed"]
+    across_down = properties["pixel_m"]
+    assumed = ", assumed: no geotransform" if properties["pixel_assumed"] else ""
     model = properties.get("model")
     lines = [
         ("raster", properties["raster"]),

@@ -196,7 +196,8 @@ class TileDataset:
             lost = "0 is not road" if self.road_fraction else "255 is road"
             tag = f"; where {lost} and a nodata tag hides it, take that away with gdal_edit.py -unsetnodata"
             raise TrainingError(
-                "the masks hold only one class; they need both road (1) and not road (0) pixels" + tag * hidden
+                "the masks hold only one class; they need both road (1) and not road (0) pixels"
+                + (tag if hidden else "")
             )
         self._positions = crop_positions(cells, crop=crop, road_share=road_share)
 
