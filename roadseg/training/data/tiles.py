@@ -192,13 +192,11 @@ class TileDataset:
             )
         self.road_fraction /= labelled
         if self.road_fraction in {0.0, 1.0}:
-            hidden = labelled < sum(rows * cols for rows, cols in (t.shape for t in tiles))
-            lost = "0 is not road" if self.road_fraction else "255 is road"
-            tag = f"; where {lost} and a nodata tag hides it, take that away with gdal_edit.py -unsetnodata"
-            raise TrainingError(
-                "the masks hold only one class; they need both road (1) and not road (0) pixels"
-                + (tag if hidden else "")
-            )
+            message = "the masks hold only one class; they need both road (1) and not road (0) pixels"
+            if labelled < sum(rows * cols for rows, cols in (tile.shape for tile in tiles)):
+                lost = "0 is not road" if self.road_fraction else "255 is road"
+                message += f"; where {lost} and a nodata tag hides it, take that away with gdal_edit.py -unsetnodata"
+            raise TrainingError(message)
         self._positions = crop_positions(cells, crop=crop, road_share=road_share)
 
     def pixel_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
