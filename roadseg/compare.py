@@ -31,6 +31,9 @@ __all__ = ["CompareResult", "compare"]
 MISSING, NOT_SEEN, MATCHED = "missing_from_map", "not_seen", "matched"
 """Layers of the output."""
 
+_OF_GEOPACKAGE = {"fid", "geom"}
+"""Columns that layers of a GeoPackage have of their own; names differ in more than upper and lower case there."""
+
 _COLOURS = {MISSING: (213, 0, 110), NOT_SEEN: (240, 140, 0), MATCHED: (110, 110, 110)}
 
 
@@ -166,11 +169,21 @@ def _others(layers: Sequence[VectorLayer], settings: CompareSettings) -> dict[Pa
 def _layer(
     name: str, side: MapLines, shapes: list[NDArray[np.float64]], sections: Sections, partner: MapLines | None = None
 ) -> VectorLayer:
-    """Return sections as a layer, with the attributes of their lines and, as ``map_…``, of those they match."""
+    """Return sections as a layer, with the attributes of their lines and, as ``map_…``, of those they match.
+
+    Names that the layer has already get ``_2`` behind them; lengths of an earlier comparison are left out.
+    """
     columns: dict[str, NDArray[Any]] = {"section_m": np.round(sections.length_m, 3)}
-    columns |= {key: values[sections.line] for key, values in side.columns.items() if key != "section_m"}
+    found = [(key, values[sections.line]) for key, values in side.columns.items() if key != "section_m"]
     if partner:
-        columns |= {f"map_{key}": values[sections.partner] for key, values in partner.columns.items()}
+        found += [(f"map_{key}", values[sections.partner]) for key, values in partner.columns.items()]
+    taken = {"section_m", *_OF_GEOPACKAGE}
+    for key, values in found:
+        title = key
+        while title.lower() in taken:
+            title += "_2"
+        taken.add(title.lower())
+        columns[title] = values
     lines: NDArray[np.object_] = np.empty(len(shapes), dtype=object)
     lines[:] = [shapely.LineString(shape) for shape in shapes]
     red, green, blue = _COLOURS[name]

@@ -54,6 +54,25 @@ def town(tmp_path):
     return roads, write_lines(tmp_path / "map.gpkg", drawn, crs="EPSG:4326", layer="lines", **names)
 
 
+def test_attributes_named_as_columns_of_a_geopackage_or_nearly_alike_are_kept(tmp_path):
+    names = {"fid": [7], "geom": ["g"], "Name": ["Main Street"], "name": ["Hauptstraße"], "Section_m": [5.0]}
+    lines = [[(0, 0), (1000, 0)]]
+    shape = shapely.linestrings(np.add(lines, (EAST, NORTH)))
+    pyogrio.raw.write(
+        tmp_path / "map.fgb", shapely.to_wkb(shape), [np.array(values) for values in names.values()], list(names),
+        geometry_type="LineString", crs=UTM, driver="FlatGeobuf",
+    )  # fmt: skip
+    seen = [[(0, 0), (300, 0)], [(700, 0), (1000, 0)], [(100, 100), (130, 100)], [(450, 60), (550, 60)]]
+    roads = write_lines(tmp_path / "roads.gpkg", [*seen, [(470, -80), (530, -80)]])
+    result = compare(roads, tmp_path / "map.fgb", tmp_path / "changes.gpkg", buffer=5)
+    (row,), _ = read(result.output, NOT_SEEN)
+    assert (row["fid_2"], row["geom_2"], row["Name"], row["name_2"]) == (7, "g", "Main Street", "Hauptstraße")
+    assert row["Section_m_2"] == 5.0
+    assert row["section_m"] == pytest.approx(390, abs=1)
+    matched, _ = read(result.output, MATCHED)
+    assert [row["map_fid"] for row in matched] == [7, 7]
+
+
 def test_each_road_lands_in_its_layer_with_its_attributes(town, tmp_path):
     result = compare(*town, tmp_path / "changes.gpkg")
     missing, crs = read(result.output, MISSING)
