@@ -184,6 +184,7 @@ def test_every_setting_reaches_its_place(run, monkeypatch, tmp_path):
         (["r.tif"], "--output"),
         (["-o", "r.gpkg"], "rasters"),
         (["r.tif", "-o", "r.gpkg", "--threshold", "2"], "--threshold"),
+        (["r.tif", "-o", "r.gpkg", "--threshold", "0"], "--threshold must be from 0.001 to 1, not 0"),
         (["r.tif", "-o", "r.gpkg", "--bridge", "-1"], "--bridge"),
         (["r.tif", "-o", "r.gpkg", "--min-length", "nan"], "--min-length"),
         (["r.tif", "-o", "r.gpkg", "--workers", "0"], "--workers"),

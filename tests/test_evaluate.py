@@ -139,6 +139,7 @@ def test_the_map_of_errors_adds_up_to_the_relaxed_scores(world):
         kinds, label = chart.read(1), truth.read(1)
         assert chart.nodata == 255
         assert chart.colormap(1)[FALSE_POSITIVE][:3] == (213, 94, 0)
+        assert chart.tags()[f"ROADSEG_CLASS_{FALSE_POSITIVE}"] == "false: predicted, without road near"
         assert chart.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
         assert (chart.crs, chart.transform) == (truth.crs, truth.transform)
     right, false = (kinds == TRUE_POSITIVE).sum(), (kinds == FALSE_POSITIVE).sum()

@@ -72,6 +72,11 @@ def test_bad_csv_files_are_named(tmp_path: Path, text: str, message: str) -> Non
         (("images/a.tif",), "", "has no folder masks/"),
         (("images/a.txt", "masks/a.txt"), "", r"holds no image; images end in \.tif, "),
         (("images/a.tif", "masks/b.tif"), "", r"2 files in .*without a partner of the same name \(a, b\)"),
+        (
+            ("images/a.webp", "masks/a.tif"),
+            "",
+            r"\(a\); a.webp is not read: images end in \.tif, .* CSV file as they like",
+        ),
         (("images/a.tif", "images/a.png", "masks/a.tif"), "", "keep one of them"),
     ],
 )

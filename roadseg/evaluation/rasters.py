@@ -19,7 +19,7 @@ from roadseg.evaluation.error_map import ErrorPicture
 from roadseg.evaluation.pairs import ScoredPair
 from roadseg.evaluation.raster_pairs import OpenPair, PairBlock, PairReader, common_kind, megapixels
 from roadseg.metrics import cldice, pixels
-from roadseg.metrics.error_classes import COLOURS, classify
+from roadseg.metrics.error_classes import COLOURS, NAMES, classify
 from roadseg.progress import Listener
 from roadseg.raster.class_map import WriteClasses, class_map
 from roadseg.raster.files import bounded_cache
@@ -173,7 +173,8 @@ class _SecondPass:
         if target is None:
             return nullcontext()
         slack = f"{rasters.slack_px:.4g} px, {rasters.neighbourhood}"
-        tags = {"ROADSEG_THRESHOLD": f"{self.level / pixels.FULL:g}", "ROADSEG_SLACK": slack}
+        names = {f"ROADSEG_CLASS_{kind}": name for kind, name in NAMES.items()}
+        tags = {"ROADSEG_THRESHOLD": f"{self.level / pixels.FULL:g}", "ROADSEG_SLACK": slack, **names}
         return class_map(target, rasters.grid, COLOURS, tags)
 
     def _classify(self, block: PairBlock, rasters: OpenPair) -> NDArray[np.uint8]:

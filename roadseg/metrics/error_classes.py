@@ -25,6 +25,15 @@ COLOURS: Final = {
 }
 """Red, green and blue of each class."""
 
+NAMES: Final = {
+    NOT_ROAD: "not road",
+    TRUE_POSITIVE: "right: predicted, with road near",
+    FALSE_POSITIVE: "false: predicted, without road near",
+    FALSE_NEGATIVE: "missed: road, none predicted near",
+    COVERED: "covered: road not predicted itself, but near",
+}
+"""What each class is, for people."""
+
 SHOWN = (TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE, COVERED)
 """Classes that pictures show, in the order of their shares."""
 

@@ -26,7 +26,7 @@ class VectorizeSettings:
             "Probability that a road must reach somewhere; by default the threshold stored in the file, else 0.5.",
             "Roads",
             "P",
-            min=0,
+            min=0.001,
             max=1,
         ),
     ] = None

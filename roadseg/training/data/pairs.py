@@ -20,6 +20,7 @@ _SPLITS = {
 _SEPARATORS = ",;\t"
 _COLUMNS = ("image", "mask", "split")
 _ENDINGS = f"images end in {', '.join(RASTERS)}"
+_ADD = "add what is missing, or move what is left over"
 
 
 class TilePair(NamedTuple):
@@ -165,10 +166,12 @@ def _in_folder(folder: Path) -> list[TilePair]:
     matched = match_stems(folder / "images", folder / "masks")
     alone = sorted(matched.alone[0] + matched.alone[1])
     if alone:
-        raise TrainingError(
-            f"{counted(len(alone), 'file')} in {folder} without a partner of the same name ({shortened(alone, 3)}); "
-            "add what is missing, or move what is left over"
-        )
+        there = zip(("masks", "images"), matched.alone, strict=True)  # where each would have its partner
+        others = [path for place, stems in there for path in (folder / place).iterdir() if path.stem in stems]
+        unread = min((path.name for path in others), default=None)
+        cure = f"{unread} is not read: {_ENDINGS}, those of a CSV file as they like" if unread else _ADD
+        lonely = f"{counted(len(alone), 'file')} in {folder} without a partner of the same name"
+        raise TrainingError(f"{lonely} ({shortened(alone, 3)}); {cure}")
     if not matched.pairs:
         raise TrainingError(f"{folder}/images holds no image; {_ENDINGS}")
     return [TilePair(*files) for files in matched.pairs.values()]
