@@ -1,7 +1,8 @@
 """Which pixels of an image are valid.
 
-A pixel is nodata if any of these says so: a nodata value in all bands, an alpha band or mask band of 0, a hole
-between the sources of a mosaic (VRT), or NaN or infinity in one of the bands.
+A pixel is nodata if any of these says so: a nodata value in all bands, unless there is a mask band, which counts
+instead, as in GDAL; an alpha band or mask band of 0; a hole between the sources of a mosaic (VRT); or NaN or infinity
+in one of the bands.
 """
 
 from dataclasses import dataclass

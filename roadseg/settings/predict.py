@@ -232,7 +232,9 @@ class PredictOutputs:
     uncertainty: Annotated[
         Path | None,
         Option(
-            "--uncertainty", "Also write how far two predictions, or all of --scales or --tta, are apart.", "Output"
+            "--uncertainty",
+            "Also write the standard deviation of two predictions, or all of --scales or --tta.",
+            "Output",
         ),
     ] = None
 
