@@ -104,7 +104,14 @@ def test_only_geometries_nearby_are_taken() -> None:
     assert near(lines, LONLAT, grid, reach_m=1).tolist() == [0]
 
 
-@pytest.mark.parametrize(("crs", "message"), [(None, "labels have no CRS"), ("EPSG:1", "is not known")])
+@pytest.mark.parametrize(
+    ("crs", "message"),
+    [
+        (None, "labels have no CRS"),
+        ("EPSG:1", "is not known"),
+        ('LOCAL_CS["site",UNIT["metre",1]]', r"of the labels \([^{]{0,80}\); check both$"),
+    ],
+)
 def test_a_crs_that_is_missing_or_unknown_is_named(crs: str | None, message: str) -> None:
     with pytest.raises(SceneError, match=message):
         near(np.array([LineString([(0, 0), (1, 1)])], dtype=object), crs, grid_at(15.3, 60.0, UTM), reach_m=1)

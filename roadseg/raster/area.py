@@ -13,8 +13,8 @@ from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import CRSError, RasterioError
 
-from roadseg.errors import SceneError, one_line
-from roadseg.raster.crs import parse_crs, reproject, same_crs
+from roadseg.errors import SceneError
+from roadseg.raster.crs import parse_crs, reproject, same_crs, why_not
 from roadseg.raster.encoding import NODATA
 from roadseg.raster.grid import Grid
 from roadseg.windows import Window, square_windows
@@ -128,7 +128,8 @@ def _reprojected_bounds(bounds: Bounds, crs: str, grid: Grid, name: str) -> Boun
     try:
         found = rasterio.warp.transform_bounds(source, CRS.from_wkt(grid.crs), *bounds)
     except (CPLE_BaseError, CRSError, RasterioError) as error:
-        raise SceneError(f"the area cannot be reprojected to the CRS of {name}: {error}") from error
+        said = f"the area cannot be reprojected to the CRS of {name} ({why_not(error)})"
+        raise SceneError(f"{said}; give it in the scene's own coordinates") from error
     return found[0], found[1], found[2], found[3]
 
 
@@ -212,6 +213,6 @@ def reproject_polygons(polygons: Sequence[Any], crs: str, target: str, bounds: B
         return list(shapely.transform(near, lambda xy: reproject(xy, crs, target)))
     except (CPLE_BaseError, CRSError, RasterioError, shapely.GEOSException, SceneError) as error:
         raise SceneError(
-            f"the polygons cannot be reprojected to the CRS of {name} ({one_line(error)}); reproject them first, "
+            f"the polygons cannot be reprojected to the CRS of {name} ({why_not(error)}); reproject them first, "
             "with ogr2ogr -t_srs"
         ) from error

@@ -66,13 +66,17 @@ def reproject(xy: Points, source: str, target: str) -> Points:
                 rasterio.warp.transform(source_crs, target_crs, xy[part, 0], xy[part, 1]), axis=1
             )
         except (CPLE_BaseError, RasterioError, ValueError) as error:
-            said = one_line(error).partition(" from '")[0]  # what follows are both CRSs, each a page long
             raise SceneError(
-                f"coordinates cannot be reprojected to {target[:60]} ({said}); choose another CRS"
+                f"coordinates cannot be reprojected to {target[:60]} ({why_not(error)}); choose another CRS"
             ) from error
     if not np.isfinite(projected).all():
         raise SceneError(f"some coordinates lie outside {target[:60]}; choose another CRS")
     return projected
+
+
+def why_not(error: BaseException) -> str:
+    """Return what GDAL says about coordinates that it cannot reproject, without both CRSs, each a page long."""
+    return one_line(error).partition(" from '")[0]
 
 
 def world_width(crs: str) -> float:

@@ -23,7 +23,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from roadseg.errors import OutputError, SceneError
 from roadseg.files.outputs import publish
 from roadseg.raster.cog import check_complete
-from roadseg.raster.crs import crs_wkt, reproject, same_crs
+from roadseg.raster.crs import crs_wkt, reproject, same_crs, why_not
 from roadseg.raster.encoding import byte_profile
 from roadseg.raster.files import silence_libtiff
 from roadseg.raster.grid import Grid, units_per_metre
@@ -77,7 +77,7 @@ def box_in(grid: Grid, crs: str | None, *, reach_m: float) -> tuple[float, float
             xmin, ymin, xmax, ymax = rasterio.warp.transform_bounds(grid.crs, crs, xmin, ymin, xmax, ymax)
         except (CPLE_BaseError, RasterioError) as error:
             raise SceneError(
-                f"the image cannot be reprojected to the CRS of the labels ({error}); check both"
+                f"the image cannot be reprojected to the CRS of the labels ({why_not(error)}); check both"
             ) from error
     away = reach_m * _units_per_metre(crs, (xmin + xmax) / 2, (ymin + ymax) / 2)
     return xmin - away, ymin - away, xmax + away, ymax + away
