@@ -82,9 +82,11 @@ def test_a_scene_on_a_server_is_that_of_the_file(shop: Shop, manner: str) -> Non
         ("well/none.tif", r"404.*; check address, connection and credentials$"),
         ("secret/scene.tif", r"403.*; check address, connection and credentials$"),
         ("whole/scene.tif", r"Range downloading not supported.*; download it first$"),
+        ("well/cut.tif", r"TIFF.*; check the connection, and whether the file there is complete$"),
     ],
 )
 def test_what_is_wrong_with_a_server_is_named_with_the_cure(shop: Shop, path: str, message: str) -> None:
+    (shop.folder / "cut.tif").write_bytes((shop.folder / "scene.tif").read_bytes()[:300])
     with pytest.raises(SceneError, match=message), bounded_cache():
         Scene(f"{shop.url}/{path}", SceneSettings())
 

@@ -214,12 +214,20 @@ def _cure(path: str, said: str) -> str:
     if archive and Path(path).is_file():
         inside = "" if archive == "gzip" else "/scene.tif"
         return f"name the raster in it, for example /vsi{archive}/{path}{inside}"
-    if not is_remote(path):
-        if cure := empty_file_cure(Path(path)):
-            return cure
-        is_vector = PurePath(path).suffix.lower() in VECTORS
-        return "give a raster, as this looks like a vector file" if is_vector else "check the file"
-    return "download it first" if "Range downloading" in said else "check address, connection and credentials"
+    if is_remote(path):
+        return _remote_cure(said)
+    if cure := empty_file_cure(Path(path)):
+        return cure
+    is_vector = PurePath(path).suffix.lower() in VECTORS
+    return "give a raster, as this looks like a vector file" if is_vector else "check the file"
+
+
+def _remote_cure(said: str) -> str:
+    if "Range downloading" in said:
+        return "download it first"
+    if "TIFF" in said:  # what came looks like one at its beginning
+        return "check the connection, and whether the file there is complete"
+    return "check address, connection and credentials"
 
 
 def unreadable(path: "str | PathLike[str]", error: RasterioError, window: Window | None = None) -> SceneError:
