@@ -14,6 +14,7 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
+from rasterio.env import get_gdal_config
 from rasterio.errors import NotGeoreferencedWarning
 from shapely.geometry import LineString, MultiLineString, Point
 from sklearn.metrics import f1_score, jaccard_score
@@ -24,6 +25,7 @@ from roadseg.cli import app
 from roadseg.errors import OutputError, RoadsegError, SceneError, UsageError
 from roadseg.evaluate import as_json, evaluate, evaluate_files
 from roadseg.evaluation.pairs import find_scored_pairs
+from roadseg.metrics import pixels
 from roadseg.metrics.error_classes import COVERED, FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE
 from roadseg.progress import Listener
 from roadseg.raster.encoding import LEVELS
@@ -661,6 +663,20 @@ def test_networks_are_scored_where_a_raster_has_data(tmp_path, truth):
     empty = write(tmp_path / "empty.tif", np.full_like(levels, 255), nodata=255, scale=1 / LEVELS)
     nothing = evaluate_files(empty, tmp_path / truth, settings=EvaluateSettings(network=True))
     assert np.isnan(figure(nothing, "completeness"))
+
+
+def test_gdal_keeps_little_of_what_is_scored(world, monkeypatch):
+    """By default it keeps a twentieth of the machine's memory."""
+    monkeypatch.delenv("GDAL_CACHEMAX", raising=False)
+    count, kept = pixels.count_pixels, []
+
+    def counted(*values, **options):
+        kept.append(get_gdal_config("GDAL_CACHEMAX"))
+        return count(*values, **options)
+
+    monkeypatch.setattr(pixels, "count_pixels", counted)
+    evaluate_files(world / "roads.tif", world / "truth.tif")
+    assert set(kept) == {128 << 20}
 
 
 def test_a_raster_and_lines_are_compared_only_on_request(tmp_path):
