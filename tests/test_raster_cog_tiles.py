@@ -68,6 +68,8 @@ def facts(path):
     """Return all that a file says of itself."""
     with rasterio.open(path) as file:
         tags = [file.tags(), file.tags(1), file.tags(ns="IMAGE_STRUCTURE"), file.tags(1, ns="IMAGE_STRUCTURE")]
+        if not file.overviews(1):
+            tags[2].pop("OVERVIEW_RESAMPLING", None)  # of overviews that there are not, GDAL before 3.12 says it, too
         colours = file.colormap(1) if file.colorinterp[0].name == "palette" else None
         shown = [file.scales, file.offsets, file.descriptions, file.colorinterp, file.overviews(1), colours]
         return [str(file.profile), tags, shown, file.mask_flag_enums]

@@ -34,13 +34,19 @@ def redrawn(tmp_path_factory):
     return folder
 
 
+def means_of_blocks(pixels):
+    """Return the means of the blocks of 8 × 8 pixels that JPEG stores, (bands, height / 8, width / 8)."""
+    bands, height, width = pixels.shape
+    blocks = pixels[:, : height // 8 * 8, : width // 8 * 8].reshape(bands, height // 8, 8, width // 8, 8)
+    return blocks.mean(axis=(2, 4))
+
+
 def test_script_reproduces_scene(redrawn):
     with rasterio.open(FOLDER / "scene.tif") as old, rasterio.open(redrawn / "scene.tif") as new:
         np.testing.assert_array_equal(old.dataset_mask(), new.dataset_mask())
-        difference = np.abs(old.read().astype(int) - new.read())
-    # JPEG decoders and vector units may differ in the last digit; a changed drawing differs by tens.
-    assert difference.mean() < 0.1
-    assert (difference > 8).mean() < 1e-3
+        difference = np.abs(means_of_blocks(old.read()) - means_of_blocks(new.read()))
+    # Versions of libjpeg differ in pixels, but hardly in the means of their blocks; a changed drawing does by tens.
+    assert difference.max() < 4
 
 
 def test_script_reproduces_truth(redrawn):
