@@ -415,6 +415,12 @@ def test_vector_files_are_told_by_what_they_hold_where_their_names_say_nothing(t
     assert figure(evaluate_files(geodatabase, truth), "correctness") == 1
 
 
+def test_a_geopackage_of_rasters_is_scored_pixel_by_pixel(world):
+    rasterio.shutil.copy(world / "truth.tif", world / "truth.gpkg", driver="GPKG")
+    scores = [evaluate_files(world / "roads.tif", world / name) for name in ("truth.tif", "truth.gpkg")]
+    assert scores[0].figures == scores[1].figures
+
+
 def test_outputs_are_not_replaced_unless_asked(world):
     out = EvaluateOutputs(report=world / "r.html", errors=world / "e.tif")
     evaluate_files(world / "roads.tif", world / "truth.tif", out)

@@ -8,11 +8,15 @@ from pathlib import Path
 import numpy as np
 import pyogrio
 import pytest
+import rasterio
+import rasterio.shutil
 import shapely
 from shapely.geometry import LineString, MultiLineString, MultiPolygon, Point, Polygon, box
 
 from roadseg.errors import SceneError
 from roadseg.roads.files.read import read_lines, read_polygons, read_road_layer
+
+SAMPLE_MASK = Path(__file__).parent.parent / "sample_data" / "mask.tif"
 
 
 def write(path, geometries, *, kind="Unknown", crs="EPSG:26986", layer="roads", append=False):
@@ -95,6 +99,16 @@ def test_of_several_layers_that_of_roads_is_taken(tmp_path):
         read_road_layer(path, None, cure="name one", columns=None)
 
 
+def test_of_several_layers_those_without_rows_do_not_count(tmp_path):
+    path = tmp_path / "map.gpkg"
+    write(path, [], layer="roads", kind="LineString")
+    write(path, [LineString([(0, 0), (5, 1)])], layer="ways", kind="LineString")
+    table = read_road_layer(path, None, cure="name one", columns=None)
+    assert shapely.get_coordinates(table.geometries)[1, 0] == 5
+    write(path, [], layer="lines", kind="LineString")
+    assert len(read_road_layer(path, None, cure="name one", columns=None).geometries) == 1
+
+
 def test_a_layer_of_lines_without_rows_is_an_empty_network(tmp_path):
     path = tmp_path / "none.gpkg"
     write(path, [], kind="LineString")
@@ -150,6 +164,12 @@ def test_what_to_do_about_a_file_that_holds_no_lines(tmp_path, name, content, cu
     (tmp_path / name).write_text(content)
     with pytest.raises(SceneError, match=f"; {cure}$"):
         read_lines(tmp_path / name)
+
+
+def test_a_geopackage_of_rasters_looks_like_a_raster(tmp_path):
+    rasterio.shutil.copy(SAMPLE_MASK, tmp_path / "a.gpkg", driver="GPKG")
+    with pytest.raises(SceneError, match=r"as this looks like a raster$"):
+        read_lines(tmp_path / "a.gpkg")
 
 
 @pytest.mark.parametrize("sign", "!;")

@@ -7,6 +7,7 @@ from pathlib import Path
 from roadseg.errors import SceneError, no_such_file, shortened
 from roadseg.files.inputs import RASTERS, VECTORS, files_by_stem, match_stems
 from roadseg.raster.files import local_files
+from roadseg.roads.files.geopackage import holds_rasters_only
 from roadseg.roads.files.read import geometry_layers
 from roadseg.settings import EvaluateSettings
 from roadseg.settings.option import changed_flags
@@ -64,8 +65,13 @@ def files_of_pairs(pairs: Sequence[ScoredPair]) -> list[Path]:
 
 
 def is_vector_file(path: Path) -> bool:
-    """Return whether a path is a vector file: by its suffix, or else by its content (CSV with WKT, MapInfo, DXF …)."""
+    """Return whether a path is a vector file: by its suffix, or else by its content (CSV with WKT, MapInfo, DXF …).
+
+    GeoPackages hold rasters, too.
+    """
     suffix = path.suffix.lower()
+    if suffix == ".gpkg" and path.exists():
+        return not holds_rasters_only(path)
     if suffix in VECTORS or suffix in RASTERS or not path.exists():
         return suffix in VECTORS
     try:

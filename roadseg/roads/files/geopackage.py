@@ -28,6 +28,7 @@ _LONGEST = 512 - len("-journal") - ADDED
 """Most bytes of a path that SQLite opens, less what it and a staging folder add."""
 
 _RESERVED = ("gpkg_", "rtree_", "sqlite_", "layer_styles")
+_RASTER_CONTENTS = {"tiles", "2d-gridded-coverage"}
 _STYLES = "layer_styles"
 _COLUMNS = {
     "f_table_catalog": "",
@@ -106,6 +107,16 @@ def layer_names(path: Path) -> list[str]:
         return [str(name) for name in pyogrio.list_layers(path)[:, 0]]
     except (DataSourceError, OSError) as error:
         raise OutputError(f"{path} exists and cannot be read ({error}); choose another name") from error
+
+
+def holds_rasters_only(path: Path) -> bool:
+    """Return whether a GeoPackage holds rasters and no vector layer; not so of what cannot be read as one."""
+    try:
+        with closing(_connect(path, "ro")) as package:
+            kinds = {kind for (kind,) in package.execute("SELECT data_type FROM gpkg_contents")}
+    except sqlite3.Error:
+        return False
+    return not kinds.isdisjoint(_RASTER_CONTENTS) and "features" not in kinds
 
 
 def write_geopackage(path: Path, layers: Sequence[VectorLayer], *, original: Path) -> None:

@@ -8,7 +8,7 @@ is imported where a file is opened.
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from roadseg.errors import SceneError, no_such_file, not_utf8, one_line
 from roadseg.files.inputs import RASTERS, empty_file_cure
 from roadseg.raster.crs import is_in_degrees
 from roadseg.raster.encoding import ATTRIBUTION
+from roadseg.roads.files.geopackage import holds_rasters_only
 from roadseg.roads.files.geoparquet import read_geoparquet
 from roadseg.roads.files.layers import Box, VectorTable, is_misread
 
@@ -167,12 +168,20 @@ def _road_layer(path: Path, areas: bool, cure: str) -> str:
     if not areas:
         no_roads += ["POLYGON", "MULTIPOLYGON", "CURVEPOLYGON", "MULTISURFACE"]
     usable = [name for name, kind in geometry_layers(path).items() if kind not in no_roads]
-    named = [name for name in usable if name in _ROAD_LAYERS]
     if not usable:
         raise SceneError(f"{path} holds no lines{' and no areas' if areas else ''}; give a file with roads")
+    if len(usable) > 1:
+        usable = _with_rows(path, usable) or usable
+    named = [name for name in usable if name in _ROAD_LAYERS]
     if len(usable) > 1 and len(named) != 1:
         raise SceneError(f"{path} has several layers ({', '.join(usable)}); {cure}")
     return usable[0] if len(usable) == 1 else named[0]
+
+
+def _with_rows(path: Path, layers: Sequence[str]) -> list[str]:
+    """Return the layers that are not known to be empty."""
+    with _opened(path) as pyogrio:
+        return [name for name in layers if pyogrio.read_info(path, layer=name)["features"]]
 
 
 def read_polygons(path: Path, *, layer: str | None = None) -> tuple[list[Polygon | MultiPolygon], str | None]:
@@ -303,5 +312,5 @@ def _cure(path: Path) -> str:
     """Return what to do about a file that cannot be read."""
     if cure := empty_file_cure(path):
         return cure
-    is_raster = path.suffix.lower() in RASTERS
+    is_raster = path.suffix.lower() in RASTERS or holds_rasters_only(path)
     return "give road lines or areas, as this looks like a raster" if is_raster else "repair it, or give another"
