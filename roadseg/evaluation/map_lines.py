@@ -193,11 +193,16 @@ def column_values(values: Sequence[Any]) -> NDArray[Any]:
     """
     values = [";".join(map(str, value)) if isinstance(value, list | np.ndarray) else value for value in values]
     known = [value for value in values if not _is_missing(value)]
-    if known and all(isinstance(value, bool | np.bool_) for value in known) and len(known) == len(values):
+
+    def all_are(*types: type) -> bool:
+        return all(isinstance(value, types) for value in known)
+
+    complete = bool(known) and len(known) == len(values)
+    if complete and all_are(bool, np.bool_):
         return np.array(values, dtype=np.bool_)
-    if known and all(isinstance(value, int | np.integer) for value in known) and len(known) == len(values):
+    if complete and all_are(int, np.integer):
         return np.array(values, dtype=np.int64)
-    if all(isinstance(value, int | float | np.number) for value in known):
+    if all_are(int, float, np.number):
         return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
     return np.array([None if value is None else str(value) for value in values], dtype=object)
 

@@ -35,16 +35,12 @@ def find_scored_pairs(prediction: Path, truth: Path, images: Path | None = None)
     SceneError
         If a path does not exist, only one of the two is a folder, or the folders share no stem.
     """
-    for path in (prediction, truth, *([images] if images else [])):
-        if not path.exists():
+    for path in (prediction, truth, images):
+        if path and not path.exists():
             raise no_such_file(path)
-    folders = [path for path in (prediction, truth) if path.is_dir() and not _is_geodatabase(path)]
-    if len(folders) == 1:
-        folder, file = (prediction, truth) if prediction in folders else (truth, prediction)
-        raise SceneError(f"{folder} is a folder and {file} is not; give two files or two folders")
-    shown = files_by_stem(images, RASTERS + VECTORS) if images and images.is_dir() else {}
-    if not folders:
-        image = images if images and images.is_file() else shown.get(prediction.stem)
+    image_of_stem = files_by_stem(images, RASTERS + VECTORS) if images and images.is_dir() else {}
+    if not _are_folders(prediction, truth):
+        image = images if images and images.is_file() else image_of_stem.get(prediction.stem)
         return [ScoredPair(prediction.stem, prediction, truth, image)], []
     matched = match_stems(prediction, truth, RASTERS + VECTORS)
     if not matched.pairs:
@@ -55,7 +51,16 @@ def find_scored_pairs(prediction: Path, truth: Path, images: Path | None = None)
         for folder, alone in zip((prediction, truth), matched.alone, strict=True)
         if alone
     ]
-    return [ScoredPair(stem, *files, shown.get(stem)) for stem, files in matched.pairs.items()], notes
+    return [ScoredPair(stem, *files, image_of_stem.get(stem)) for stem, files in matched.pairs.items()], notes
+
+
+def _are_folders(prediction: Path, truth: Path) -> bool:
+    """Return whether both are folders; raise SceneError if only one is."""
+    is_folder = {path: path.is_dir() and not _is_geodatabase(path) for path in (prediction, truth)}
+    if is_folder[prediction] != is_folder[truth]:
+        folder, file = (prediction, truth) if is_folder[prediction] else (truth, prediction)
+        raise SceneError(f"{folder} is a folder and {file} is not; give two files or two folders")
+    return is_folder[prediction]
 
 
 def files_of_pairs(pairs: Sequence[ScoredPair]) -> list[Path]:
@@ -115,17 +120,28 @@ def unused_options(
     pairs: Sequence[ScoredPair], settings: EvaluateSettings, images: Path | None, *, networks: bool
 ) -> list[str]:
     """Return warnings of options that change nothing in scores of networks, or of rasters."""
+    return _unused_for_networks(pairs, settings, images) if networks else _unused_for_rasters(pairs, settings, images)
+
+
+def _unused_for_networks(pairs: Sequence[ScoredPair], settings: EvaluateSettings, images: Path | None) -> list[str]:
     found = []
-    if networks:
-        flags = [*changed_flags(settings, *_OF_RASTERS), *(["--images"] if images else [])]
-        why = "networks are scored, not rasters"
-    else:
-        flags, why = changed_flags(settings, *_OF_NETWORKS), "rasters are scored; --network scores their networks"
+    flags = changed_flags(settings, *_OF_RASTERS)
+    if images:
+        flags.append("--images")
     if flags:
-        found.append(f"{' and '.join(flags)} changed nothing: {why}")
-    if settings.threshold is not None and networks and all(is_vector_file(pair.prediction) for pair in pairs):
+        found.append(f"{' and '.join(flags)} changed nothing: networks are scored, not rasters")
+    if settings.threshold is not None and all(is_vector_file(pair.prediction) for pair in pairs):
         found.append("--threshold changed nothing: lines have no probability to compare with it")
-    if images and not networks and not any(pair.image for pair in pairs):
+    return found
+
+
+def _unused_for_rasters(pairs: Sequence[ScoredPair], settings: EvaluateSettings, images: Path | None) -> list[str]:
+    found = []
+    flags = changed_flags(settings, *_OF_NETWORKS)
+    if flags:
+        why = "rasters are scored; --network scores their networks"
+        found.append(f"{' and '.join(flags)} changed nothing: {why}")
+    if images and not any(pair.image for pair in pairs):
         if images.is_dir():
             found.append(f"--images changed nothing: no file in {images} has the stem of a prediction")
         else:

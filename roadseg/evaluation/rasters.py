@@ -62,7 +62,7 @@ def score_rasters(
 def _scored(
     pairs: Sequence[ScoredPair], settings: EvaluateSettings, listener: Listener, error_maps: Path | None
 ) -> scores.Scores:
-    kind, notes = common_kind([pair.prediction for pair in pairs])
+    kind, kind_notes = common_kind([pair.prediction for pair in pairs])
     true_kind, true_notes = common_kind([pair.truth for pair in pairs])
     is_mask = kind != "probability"
     if is_mask and settings.threshold is not None:
@@ -73,9 +73,7 @@ def _scored(
     total = scores.pooled(counted)
     threshold, source = _threshold(settings, stored_thresholds)
     level = 1 if is_mask else pixels.level_of(threshold)
-    rows = scores.worst_first([scores.raster_row(image, level) for image in counted])
-    worst = [row.name for row in rows if not math.isnan(row.values["IoU"])][: settings.worst]
-    second = _SecondPass(reader, level, error_maps, set(worst), listener)
+    second = _SecondPass(reader, level, error_maps, _worst(counted, level, settings.worst), listener)
     counted = [second.run(pair, image, several=len(pairs) > 1) for pair, image in zip(pairs, counted, strict=True)]
     used: dict[str, scores.Setting] = {
         "threshold": None if is_mask else threshold,
@@ -92,10 +90,21 @@ def _scored(
         "pixels",
         used,
         scores.raster_figures(counted, level, is_mask=is_mask),
-        scores.worst_first([scores.raster_row(image, level) for image in counted]),
-        [*notes, *true_notes, *reader.notes, *_undefined(total, level)],
+        _rows(counted, level),
+        [*kind_notes, *true_notes, *reader.notes, *_undefined(total, level)],
         [] if is_mask else scores.curves(total),
     )
+
+
+def _rows(counted: Sequence[scores.RasterCounts], level: int) -> list[scores.ImageScore]:
+    """Return the scores of each image, the worst first."""
+    return scores.worst_first([scores.raster_row(image, level) for image in counted])
+
+
+def _worst(counted: Sequence[scores.RasterCounts], level: int, count: int) -> set[str]:
+    """Return the names of the images with the lowest IoU, where it is defined."""
+    names = [row.name for row in _rows(counted, level) if not math.isnan(row.values["IoU"])]
+    return set(names[:count])
 
 
 def _first_pass(
@@ -150,7 +159,9 @@ class _SecondPass:
         if not (wants_cldice or self.error_maps or wants_picture):
             self.listener.advance(megapixels(pair))
             return image
-        target = self.error_maps / f"{pair.name}.tif" if self.error_maps and several else self.error_maps
+        target = self.error_maps
+        if target and several:
+            target = target / f"{pair.name}.tif"
         skeletons = cldice.ClDiceCounts()
         with self.reader.open(pair) as rasters, self._class_map(target, rasters) as write_classes:
             picture = ErrorPicture(rasters.grid.height, rasters.grid.width, _PICTURE_PX)

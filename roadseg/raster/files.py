@@ -249,7 +249,8 @@ def local_files(names: Iterable[str]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for _ in range(MOSAIC_LEVELS):
-        new = [path for path in dict.fromkeys(path for name in names for path in _files_in(name)) if path not in found]
+        named = dict.fromkeys(path for name in names for path in _files_in(name))
+        new = [path for path in named if path not in found]
         found |= dict.fromkeys(new)
         names = [source for path in new if is_mosaic(path) for source in _sources(path)]
     return list(found)

@@ -183,12 +183,16 @@ def _listed(values: Sequence[float]) -> str:
 
 def _command_for(path: Path | str, values: Sequence[float]) -> str:
     """Return a command that makes a mask of a file with other values."""
-    if len(values) > _GREYS and max(values) == VOID:  # as lossy compression makes of 0 and 255
-        return f'gdal_calc.py -A {quote(str(path))} --calc "A>={VOID // 2 + 1}" --type Byte --outfile new.tif'
     classes = [value for value in values if value not in {0, VOID}]
-    which = f"=={classes[0]:g}" if len(classes) == 1 else "==N"
-    formula = f"A{which if all(float(value).is_integer() for value in classes) else '>=0.5'}"
-    meaning = ", N the class of road" if formula == "A==N" else ""
+    meaning = ""
+    if len(values) > _GREYS and max(values) == VOID:  # as lossy compression makes of 0 and 255
+        formula = f"A>={VOID // 2 + 1}"
+    elif not all(float(value).is_integer() for value in classes):
+        formula = "A>=0.5"
+    elif len(classes) == 1:
+        formula = f"A=={classes[0]:g}"
+    else:
+        formula, meaning = "A==N", ", N the class of road"
     return f'gdal_calc.py -A {quote(str(path))} --calc "{formula}" --type Byte --outfile new.tif{meaning}'
 
 
@@ -202,25 +206,35 @@ def _needs_reprojection(scene: Scene, mask: RoadRaster) -> bool:
     """
     image, other = scene.grid, mask.grid
     where = f"{scene.path} at {location_text(image)}; {mask.path} at {location_text(other)}"
-    other_crs = bool(image.crs and other.crs and CRS.from_wkt(image.crs) != CRS.from_wkt(other.crs))
-    if other_crs:
-        a, b = image.lonlat_bounds(), other.lonlat_bounds()
-        if a and b and (a[0] > b[2] or b[0] > a[2] or a[1] > b[3] or b[1] > a[3]):
+    if image.crs and other.crs and CRS.from_wkt(image.crs) != CRS.from_wkt(other.crs):
+        if _are_apart(image, other):
             raise SceneError(f"image and mask lie in different places ({where}); give both their true georeference")
         return True
-    placed = mask.is_georeferenced and not image.transform.is_identity
+    are_placed = mask.is_georeferenced and not image.transform.is_identity
     off_px = image.offset_px(other.scaled(image.height, image.width))
     if (image.height, image.width) != (other.height, other.width):
         sizes = f"{image.width} × {image.height} and {other.width} × {other.height} px"
-        resized = f"resample the mask, with gdal_translate -r near -outsize {image.width} {image.height}"
-        cure = resized if placed and off_px <= 1 else "cut both to the same ground"
+        cure = "cut both to the same ground"
+        if are_placed and off_px <= 1:
+            cure = f"resample the mask, with gdal_translate -r near -outsize {image.width} {image.height}"
         raise SceneError(f"{scene.path} and {mask.path} differ in size ({sizes}); {cure}")
-    if placed and image.is_turned(other):
+    if not are_placed:
+        return False
+    if image.is_turned(other):
         turned = scene.path if image.transform.e > 0 or image.transform.a < 0 else mask.path
         raise SceneError(
             f"{scene.path} and {mask.path} cover the same ground, but one is mirrored or south-up; turn it, "
             f"with gdalwarp {quote(str(turned))} new.tif"
         )
-    if placed and off_px > _SAME_PX:
+    if off_px > _SAME_PX:
         raise SceneError(f"image and mask lie in different places ({where}); give both the same georeference")
     return False
+
+
+def _are_apart(first: Grid, second: Grid) -> bool:
+    """Return whether two grids are known to share no ground."""
+    a, b = first.lonlat_bounds(), second.lonlat_bounds()
+    if a is None or b is None:
+        return False
+    (west_a, south_a, east_a, north_a), (west_b, south_b, east_b, north_b) = a, b
+    return west_a > east_b or west_b > east_a or south_a > north_b or south_b > north_a

@@ -307,10 +307,17 @@ _SUFFIXES = {
 def _foreign(folder: Path) -> Iterator[Path]:
     """Yield what lies in the folder of blocks and cannot be of a run: links, folders, pictures, texts."""
     for path in sorted(folder.glob("*")):
-        ours = _BLOCK.fullmatch(path.name) or _JOINED.fullmatch(path.name) or path.suffix.lower() in _SUFFIXES
-        scratch = path.name.startswith(SCRATCH)
-        if path.is_symlink() or (path.is_dir() and not scratch) or not (ours or scratch):
+        if not _may_be_of_a_run(path):
             yield path
+
+
+def _may_be_of_a_run(path: Path) -> bool:
+    if path.is_symlink():
+        return False
+    if path.name.startswith(SCRATCH):
+        return True
+    is_named_so = _BLOCK.fullmatch(path.name) or _JOINED.fullmatch(path.name) or path.suffix.lower() in _SUFFIXES
+    return bool(is_named_so) and not path.is_dir()
 
 
 def partial_folder(output: Path) -> Path:

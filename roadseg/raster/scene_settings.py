@@ -14,6 +14,8 @@ COARSEST = 4.0
 _FINER = 0.85
 """A scene is read at finer pixels than the model's from this share of them down; less is not worth the time."""
 
+_RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+
 
 @dataclass(frozen=True)
 class SceneSettings:
@@ -61,22 +63,27 @@ def choose_bands(file: DatasetReader, path: str, settings: SceneSettings) -> tup
     SceneError
         If the file lacks them, has a palette, or has another number of bands than the model.
     """
-    bands, meaning = settings.bands, list(file.colorinterp)
-    if ColorInterp.palette in meaning:
+    if ColorInterp.palette in file.colorinterp:
         raise SceneError(f"{path} holds colour numbers (a palette); expand it first, with gdal_translate -expand rgb")
-    if bands is None:
-        described = [(text or "").strip().lower() for text in file.descriptions]
-        rgb, words = (ColorInterp.red, ColorInterp.green, ColorInterp.blue), ("red", "green", "blue")
-        first = tuple(i + 1 for i, c in enumerate(meaning) if c is not ColorInterp.alpha)[: settings.band_count]
-        by_meaning = tuple(meaning.index(c) + 1 for c in rgb if c in meaning)
-        by_words = tuple(described.index(word) + 1 for word in words if word in described)
-        bands = next((b for b in (by_meaning, by_words) if len(b) == settings.band_count == 3), first)
+    bands = _bands_by_default(file, settings.band_count) if settings.bands is None else settings.bands
     missing = [band for band in bands if not 1 <= band <= file.count]
     if missing:
         raise SceneError(f"{path} has no band {missing[0]}: it has {file.count}; choose with --bands")
     if len(bands) != settings.band_count:
         raise SceneError(_wrong_count(path, bands, file.count, settings.band_count))
     return bands
+
+
+def _bands_by_default(file: DatasetReader, count: int) -> tuple[int, ...]:
+    """Return red, green and blue if three bands are wanted and known to be those; else the first that are not alpha."""
+    by_colour = [list(file.colorinterp).index(colour) + 1 for colour in _RGB if colour in file.colorinterp]
+    descriptions = [(text or "").strip().lower() for text in file.descriptions]
+    by_description = [descriptions.index(colour.name) + 1 for colour in _RGB if colour.name in descriptions]
+    for bands in (by_colour, by_description):
+        if len(bands) == count == len(_RGB):
+            return tuple(bands)
+    colours = [band for band, colour in zip(file.indexes, file.colorinterp, strict=True) if colour != ColorInterp.alpha]
+    return tuple(colours[:count])
 
 
 def _wrong_count(path: str, bands: tuple[int, ...], count: int, wanted: int) -> str:

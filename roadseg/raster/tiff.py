@@ -126,9 +126,11 @@ def _read_directory(file: BinaryIO, place: int, *, big: bool) -> tuple[Directory
     tags = {}
     for number, kind, values, where in struct.iter_unpack("<HHQ8s" if big else "<HHI4s", body[:-inline]):
         size = _SIZES[kind] * values
+        data = where[:size]
         if size > inline:
             file.seek(int.from_bytes(where, "little"))
-        tags[number] = Tag(kind, values, file.read(size) if size > inline else where[:size])
+            data = file.read(size)
+        tags[number] = Tag(kind, values, data)
     return Directory(tags), int.from_bytes(body[-inline:], "little")
 
 
@@ -153,16 +155,14 @@ def compose(
         GDAL's promise about the structure, which this function keeps.
     """
     margin = 4 if structure else 0  # before and after each tile
-    lengths = [tiles.length for _, tiles in levels]
-    taken = [np.where(length > 0, length + 2 * margin, 0) for length in lengths]
-    whole = sum(int(size.sum()) for size in taken)
-    room = sum(map(len, _headers(levels, [np.zeros_like(size) for size in taken], big=True)))
-    big = 16 + len(structure) + room + whole > _MOST_BYTES
-    unplaced = _headers(levels, [np.zeros_like(size) for size in taken], big=big)
+    taken = [np.where(tiles.length > 0, tiles.length + 2 * margin, 0) for _, tiles in levels]
+    whole = 16 + len(structure) + _headers_length(levels, big=True) + sum(int(size.sum()) for size in taken)
+    big = whole > _MOST_BYTES
     begin = (16 if big else 8) + len(structure)
-    place, offsets = begin + sum(map(len, unplaced)), []
-    for size, length in zip(reversed(taken), reversed(lengths), strict=True):
-        offsets.append(np.where(length > 0, place + margin + np.cumsum(size) - size, 0))
+    place, offsets = begin + _headers_length(levels, big=big), []
+    for (_, tiles), size in zip(reversed(levels), reversed(taken), strict=True):
+        starts = place + np.cumsum(size) - size
+        offsets.append(np.where(tiles.length > 0, starts + margin, 0))
         place += int(size.sum())
     write(struct.pack("<4sHHQ", b"II\x2b\0", 8, 0, begin) if big else struct.pack("<4sI", b"II\x2a\0", begin))
     for part in (structure, *_headers(levels, offsets[::-1], big=big, begin=begin)):
@@ -173,6 +173,12 @@ def compose(
                 tile = read(file, offset, length)
                 for part in (struct.pack("<I", length), tile, tile[-4:]) if structure else (tile,):
                     write(part)
+
+
+def _headers_length(levels: Sequence[tuple[Directory, Tiles]], *, big: bool) -> int:
+    """Return how many bytes all directories take, which does not depend on where the tiles are."""
+    nowhere = [np.zeros_like(tiles.length) for _, tiles in levels]
+    return sum(map(len, _headers(levels, nowhere, big=big)))
 
 
 def _headers(

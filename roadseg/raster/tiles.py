@@ -15,6 +15,7 @@ from roadseg.errors import SceneError, counted
 from roadseg.raster.encoding import ATTRIBUTION
 from roadseg.raster.probability import positive_number
 from roadseg.raster.road_raster import RoadRaster, TileFacts
+from roadseg.windows import Window
 
 _TYPES = {"uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16", "uint32": "UInt32", "int32": "Int32"}
 _TYPES |= {"float32": "Float32", "float64": "Float64"}
@@ -106,33 +107,40 @@ def _place(tile: TileFacts, first: TileFacts) -> tuple[float, float]:
 
 def _vrt(tiles: Sequence[TileFacts], tags: dict[str, str]) -> str:
     first = tiles[0]
-    places = [(round(row), round(col)) for row, col in (_place(tile, first) for tile in tiles)]
-    top, left = min(row for row, _ in places), min(col for _, col in places)
-    height = max(row + tile.grid.height for (row, _), tile in zip(places, tiles, strict=True)) - top
-    width = max(col + tile.grid.width for (_, col), tile in zip(places, tiles, strict=True)) - left
+    corners = [(round(row), round(col)) for row, col in (_place(tile, first) for tile in tiles)]
+    top, left = min(row for row, _ in corners), min(col for _, col in corners)
+    placed = [
+        (tile, Window(row - top, col - left, tile.grid.height, tile.grid.width))
+        for tile, (row, col) in zip(tiles, corners, strict=True)
+    ]
+    height, width = max(place.row_stop for _, place in placed), max(place.col_stop for _, place in placed)
     t = first.grid.transform @ Affine.translation(left, top)
-    by_value = first.nodata is not None and all(tile.nodata == first.nodata for tile in tiles)
-    kept = f"<NODATA>{first.nodata}</NODATA>" if by_value else "<UseMaskBand>true</UseMaskBand>"
-    band, masks = "", ""
-    for tile, (row, col) in zip(tiles, places, strict=True):
-        size = f'xSize="{tile.grid.width}" ySize="{tile.grid.height}"'
-        where = (
-            f'<SourceProperties RasterXSize="{tile.grid.width}" RasterYSize="{tile.grid.height}" '
-            f'DataType="{_TYPES[tile.dtype]}" BlockXSize="512" BlockYSize="512"/>'
-            f'<SrcRect xOff="0" yOff="0" {size}/><DstRect xOff="{col - left}" yOff="{row - top}" {size}/>'
-        )
-        name = f'<SourceFilename relativeToVRT="0">{escape(tile.name, quote=False)}</SourceFilename>'
-        band += f"<ComplexSource>{name}<SourceBand>{tile.band}</SourceBand>{where}{kept}</ComplexSource>"
-        masks += (
-            f"<ComplexSource>{name}<SourceBand>mask,{tile.band}</SourceBand>{where}<NODATA>0</NODATA></ComplexSource>"
-        )
+    srs = f"<SRS>{escape(first.grid.crs, quote=False)}</SRS>" if first.grid.crs else ""
     metadata = "".join(f'<MDI key="{key}">{escape(value, quote=False)}</MDI>' for key, value in tags.items())
-    nodata = f"<NoDataValue>{first.nodata}</NoDataValue>" if by_value else ""
-    mask = "" if by_value else f'<MaskBand><VRTRasterBand dataType="Byte">{masks}</VRTRasterBand></MaskBand>'
+    if first.nodata is not None and all(tile.nodata == first.nodata for tile in tiles):
+        nodata, mask = f"<NoDataValue>{first.nodata}</NoDataValue>", ""
+        known = f"<NODATA>{first.nodata}</NODATA>"
+    else:
+        masks = "".join(_source(tile, place, f"mask,{tile.band}", "<NODATA>0</NODATA>") for tile, place in placed)
+        nodata, mask = "", f'<MaskBand><VRTRasterBand dataType="Byte">{masks}</VRTRasterBand></MaskBand>'
+        known = "<UseMaskBand>true</UseMaskBand>"
+    band = "".join(_source(tile, place, str(tile.band), known) for tile, place in placed)
     return (
-        f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}">'
-        + (f"<SRS>{escape(first.grid.crs, quote=False)}</SRS>" if first.grid.crs else "")
-        + f"<GeoTransform>{t.c!r},{t.a!r},{t.b!r},{t.f!r},{t.d!r},{t.e!r}</GeoTransform><Metadata>{metadata}</Metadata>"
+        f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}">{srs}'
+        f"<GeoTransform>{t.c!r},{t.a!r},{t.b!r},{t.f!r},{t.d!r},{t.e!r}</GeoTransform><Metadata>{metadata}</Metadata>"
         f'<VRTRasterBand dataType="{_TYPES[first.dtype]}" band="1">{nodata}'
         f"<Offset>{first.offset!r}</Offset><Scale>{first.scale!r}</Scale>{band}</VRTRasterBand>{mask}</VRTDataset>"
+    )
+
+
+def _source(tile: TileFacts, place: Window, band: str, known: str) -> str:
+    """Return a band of a tile at its place in the mosaic; ``known`` is the element that tells its valid pixels."""
+    size = f'xSize="{place.width}" ySize="{place.height}"'
+    return (
+        f'<ComplexSource><SourceFilename relativeToVRT="0">{escape(tile.name, quote=False)}</SourceFilename>'
+        f"<SourceBand>{band}</SourceBand>"
+        f'<SourceProperties RasterXSize="{place.width}" RasterYSize="{place.height}" '
+        f'DataType="{_TYPES[tile.dtype]}" BlockXSize="512" BlockYSize="512"/>'
+        f'<SrcRect xOff="0" yOff="0" {size}/><DstRect xOff="{place.col}" yOff="{place.row}" {size}/>'
+        f"{known}</ComplexSource>"
     )
