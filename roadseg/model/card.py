@@ -8,6 +8,7 @@ the threshold and the calibration, and documents the model's origin and its meas
 import json
 import os
 import struct
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
@@ -184,8 +185,7 @@ def _impossible(card: ModelCard) -> str:
         "mean": all(_is_number(value, -_LARGEST, _LARGEST) for value in card.mean),
         "std": all(_is_number(value, 1 / _LARGEST, _LARGEST) for value in card.std),
         "gsd_m": _is_number(card.gsd_m, *_GSD_M),
-        "gsd_range_m": card.gsd_range_m is None
-        or (_is_range([[*card.gsd_range_m]], 1) and all(_is_number(value, *_GSD_M) for value in card.gsd_range_m)),
+        "gsd_range_m": card.gsd_range_m is None or _is_range(card.gsd_range_m, *_GSD_M),
         "finest_gsd_m": card.finest_gsd_m is None or _is_number(card.finest_gsd_m, *_GSD_M),
         "window_px": _is_whole(card.window_px, 8, _LARGEST_WINDOW_PX) and card.window_px % 8 == 0,
         "threshold": _is_number(card.threshold, 0, 1),
@@ -197,7 +197,7 @@ def _impossible(card: ModelCard) -> str:
         "measurements": all(_is_measurement(one) for one in card.measurements),
     }
     wrong = next((name for name, possible in checks.items() if not possible), "")
-    if not wrong and not all(_is_range(ranges, card.bands) for ranges in card.seen.values()):
+    if not wrong and not all(_are_ranges(ranges, card.bands) for ranges in card.seen.values()):
         wrong = "seen"
     return f"{wrong} {str(getattr(card, wrong))[:60]!r}" if wrong else ""
 
@@ -219,10 +219,13 @@ def _is_number(value: object, least: float, most: float) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
 
 
-def _is_range(ranges: list[list[float]], bands: int) -> bool:
-    limits = [value for pair in ranges for value in pair]
-    pairs = len(ranges) == bands and all(len(pair) == 2 and pair[0] <= pair[1] for pair in ranges)
-    return pairs and all(_is_number(value, -_LARGEST, _LARGEST) for value in limits)
+def _is_range(limits: Sequence[float], least: float, most: float) -> bool:
+    """Return whether limits are a low and a high number between two others."""
+    return len(limits) == 2 and all(_is_number(limit, least, most) for limit in limits) and limits[0] <= limits[1]
+
+
+def _are_ranges(ranges: Sequence[Sequence[float]], bands: int) -> bool:
+    return len(ranges) == bands and all(_is_range(limits, -_LARGEST, _LARGEST) for limits in ranges)
 
 
 def _is_measurement(one: Measurement) -> bool:

@@ -60,10 +60,10 @@ def choose_device(wanted: str) -> "tuple[torch.device, str]":
     auto = "ROADSEG_DEVICE=auto" if wanted == os.environ.get("ROADSEG_DEVICE") else "--device auto"
     kind, _, number = wanted.partition(":")
     has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if kind == "auto" and has_cuda:
+        _try_out(torch.device("cuda"))
+        return torch.device("cuda"), f"found {torch.cuda.get_device_name()}"
     if kind == "auto":
-        if has_cuda:
-            _try_out(torch.device("cuda"))
-            return torch.device("cuda"), f"found {torch.cuda.get_device_name()}"
         return (torch.device("mps"), "no CUDA device") if has_mps else (torch.device("cpu"), "no GPU found")
     if kind == "cuda" and not has_cuda:
         built = "" if torch.version.cuda else " (this PyTorch is built without CUDA)"

@@ -67,19 +67,20 @@ def _stages(recipe: Mapping[str, Any]) -> list[TrainingStage]:
 def _unfolded(recipe: Mapping[str, Any]) -> list[tuple[str | None, dict[str, Any]]]:
     """Return what each stage started from and all its settings, the oldest first; None for facts about several."""
     start, listed = recipe.get("start"), recipe.get("stages")
-    rest = _flat({name: value for name, value in recipe.items() if name not in {"start", "stages"}})
     found: list[tuple[str | None, dict[str, Any]]] = []
     origin = str(start or "random weights")
     if isinstance(start, Mapping):
         found += _unfolded(start.get("recipe") or {})
         origin = f"{start.get('name')} ({str(start.get('hash'))[:12]})"
+    shared = _flat({name: value for name, value in recipe.items() if name not in {"start", "stages"}})
     if not listed:
-        return [*found, (origin, rest)] if rest else found
-    facts = {name: rest.pop(name) for name in list(rest) if name.partition(".")[0] not in _SETTINGS}
-    for number, stage in enumerate(listed):
-        settings = {**rest, **_flat(stage)}
+        return [*found, (origin, shared)] if shared else found
+    facts = {name: shared.pop(name) for name in list(shared) if name.partition(".")[0] not in _SETTINGS}
+    for done, stage in enumerate(listed):
+        settings = {**shared, **_flat(stage)}
         named = str(settings.pop("from", origin))
-        found.append(("" if number and named in {origin, f"stage {number}"} else named, settings))
+        follows = done > 0 and named in {origin, f"stage {done}"}
+        found.append(("" if follows else named, settings))
     return [*found, (None, facts)] if facts else found
 
 

@@ -85,10 +85,12 @@ def picture(before: ScoredModel, after: ScoredModel) -> NDArray[np.uint8] | None
     -------
     (height, width, 3) uint8; None if no area holds road.
     """
-    ranked = [int(i) for i in np.argsort(after.each, kind="stable") if not np.isnan(after.each[i])]
-    chosen = [ranked[round(i)] for i in np.linspace(0, len(ranked) - 1, min(_SHOWN, len(ranked)))] if ranked else []
-    rows = [(_sample(before, index), _sample(after, index)) for index in chosen]
-    return draw_before_and_after(rows) if rows else None
+    ranked = [int(index) for index in np.argsort(after.each, kind="stable") if not np.isnan(after.each[index])]
+    if not ranked:
+        return None
+    evenly = np.rint(np.linspace(0, len(ranked) - 1, min(_SHOWN, len(ranked)))).astype(int)
+    chosen = [ranked[rank] for rank in evenly]
+    return draw_before_and_after([(_sample(before, index), _sample(after, index)) for index in chosen])
 
 
 def measurements_before_after(before: DevScore, after: DevScore, data: str, where: str) -> list[Measurement]:

@@ -33,6 +33,7 @@ _ORANGE: Colour = (213, 94, 0)
 _GREEN: Colour = (0, 158, 115)
 _WIDTH, _HEIGHT = 1000, 300
 _SMALL = 300
+_MOST_DOTS = 30
 _LEFT, _RIGHT, _TOP, _BOTTOM = 90, 30, 46, 40
 _KEY = (("right", _BLUE), ("false", _ORANGE), ("missed", (240, 228, 66)), ("met within 3 px", (86, 180, 233)))
 
@@ -176,8 +177,9 @@ def _panel(title: str, curves: Sequence[Series], steps: tuple[float, float]) -> 
     for curve in curves:
         line = np.array([place(*point) for point in curve.points], np.int32).reshape(-1, 1, 2)
         cv2.polylines(canvas, [line], isClosed=False, color=curve.colour, thickness=2, lineType=cv2.LINE_AA)
-        for at in line[:, 0] if len(line) <= 30 else ():
-            cv2.circle(canvas, (int(at[0]), int(at[1])), 4, curve.colour, -1, cv2.LINE_AA)
+        if len(line) <= _MOST_DOTS:
+            for x, y in line[:, 0].tolist():
+                cv2.circle(canvas, (x, y), 4, curve.colour, -1, cv2.LINE_AA)
         if curve.points:
             text = f"{curve.name} {curve.points[-1][1]:.4g}"
             cv2.line(canvas, (col, 19), (col + 24, 19), curve.colour, 3, cv2.LINE_AA)

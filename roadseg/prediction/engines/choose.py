@@ -70,12 +70,13 @@ def choose_engine(settings: EngineSettings, *, is_onnx: bool = False) -> EngineN
         return wanted
     if not is_onnx and is_installed("torch") and _wants_gpu(settings):
         return "torch"
-    others = _FASTEST["float32"] if settings.precision == "auto" else ()
-    order = dict.fromkeys((*_FASTEST[cpu_precision(settings.precision)], *others))
-    found = next((e for e in order if is_installed(e) and not (is_onnx and e == "torch")), None)
-    if found is None:
-        raise DeviceError("no engine is installed; pip install torch, or 'roadseg[onnx]' or 'roadseg[openvino]'")
-    return found
+    fastest_first = _FASTEST[cpu_precision(settings.precision)]
+    if settings.precision == "auto":
+        fastest_first += _FASTEST["float32"]  # where none of the others is installed
+    for engine in fastest_first:
+        if is_installed(engine) and not (is_onnx and engine == "torch"):
+            return engine
+    raise DeviceError("no engine is installed; pip install torch, or 'roadseg[onnx]' or 'roadseg[openvino]'")
 
 
 def is_installed(engine: EngineName) -> bool:

@@ -154,7 +154,9 @@ def check_training_data(
         obstacles = [
             f"{counted(len(unusable), 'pair')} cannot be used; repair the files, or skip them with --skip-unreadable"
         ]
-    return CheckReport(tuple(reports), summary, (*obstacles, *([lacking] if lacking else [])))
+    if lacking:
+        obstacles.append(lacking)
+    return CheckReport(tuple(reports), summary, tuple(obstacles))
 
 
 def inspect_pair(tile: FileTile, crop: int) -> PairReport:
@@ -241,10 +243,12 @@ def _misplaced(fits: Sequence[Fit]) -> str:
     shift = best_shift(fits)
     if shift.clear < CLEAR or math.hypot(shift.rows, shift.cols) <= _OFF_PX:
         return ""
-    down = f"{abs(shift.rows)} px {'down' if shift.rows > 0 else 'up'}"
-    across = f"{abs(shift.cols)} px {'right' if shift.cols > 0 else 'left'}"
-    way = " and ".join(text for text, size in ((down, shift.rows), (across, shift.cols)) if size)
-    return f"labels seem misplaced: they would fit better {way}"
+    moves = []
+    if shift.rows:
+        moves.append(f"{abs(shift.rows)} px {'down' if shift.rows > 0 else 'up'}")
+    if shift.cols:
+        moves.append(f"{abs(shift.cols)} px {'right' if shift.cols > 0 else 'left'}")
+    return f"labels seem misplaced: they would fit better {' and '.join(moves)}"
 
 
 def _sheet_entry(report: PairReport) -> SheetEntry:

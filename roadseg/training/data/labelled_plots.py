@@ -215,7 +215,8 @@ def _drawn(
     most = -(-MOST // len(images))
 
     def choose(image: Path, grid: Grid) -> Callable[[NDArray[np.object_]], Sequence[Window]]:
-        side = max(1, round(SIDE_PX * gsd_m / (settings.pixel_m or grid.mean_pixel_m() or gsd_m)))
+        pixel_m = settings.pixel_m or grid.mean_pixel_m() or gsd_m
+        side = max(1, round(SIDE_PX * gsd_m / pixel_m))
         try:
             window = polygon_area(grid, *aoi, str(image)).window if aoi else grid.window
         except SceneError:  # ``_inside_aoi`` raises it if the area touches no scene
@@ -259,10 +260,11 @@ def _candidates(
     """Return the plots to read, in random order; parts are windows of the scenes' own grids."""
     found = []
     for tile in tiles:
-        drawn, whole = parts[tile.pair], tile.aoi.window if tile.aoi else tile.grid.window
-        windows = (
-            squares(whole, SIDE_PX) if drawn is None else [_scaled(w, scenes[tile.pair], tile.grid) for w in drawn]
-        )
+        drawn = parts[tile.pair]
+        if drawn is None:
+            windows = squares(tile.aoi.window if tile.aoi else tile.grid.window, SIDE_PX)
+        else:
+            windows = [_scaled(window, scenes[tile.pair], tile.grid) for window in drawn]
         found += [(tile, window) for window in windows if window.area]
     names = lasting_names(tiles)
     return shuffled(found, str(seed), key=lambda one: f"{names[one[0].pair]} {one[1]}")

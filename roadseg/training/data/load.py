@@ -114,9 +114,9 @@ def load_training_data(data: DataSettings, output: Path, settings: TrainSettings
         listener.warn(
             f"{100 * tiles.road_fraction:.0f} % of what is labelled is road; are 0 and 1 swapped in the masks?"
         )
-    area, number = counted(len(areas), "area"), counted(len(tiles.tiles), "training tile")
-    kept = f"{area} kept for validation" if data.dev_fraction else counted(len(areas), "dev tile")
-    summary = f"{number} {where}, {100 * tiles.road_fraction:.1f} % road; {kept}{_bands_of(files)}"
+    trained = f"{counted(len(tiles.tiles), 'training tile')} {where}, {100 * tiles.road_fraction:.1f} % road"
+    dev = f"{counted(len(areas), 'area')} kept for validation" if data.dev_fraction else counted(len(areas), "dev tile")
+    summary = f"{trained}; {dev}{_bands_of(files)}"
     return TrainingData(tiles, tuple(areas), gsd_m, gsd_range_m, summary, *_names(data))
 
 
@@ -218,17 +218,19 @@ def collect_pairs(
         return pairs, dev, failed
     if not data.data:
         raise TrainingError("there is nothing to train on; give a folder with images/ and masks/, or --labels")
-    found = [(place, find_tile_pairs(place)) for place in data.data]
-    named = next((place for place, pairs in found if pairs.dev), None)
-    if named and dev:
-        raise TrainingError(f"{named} names tiles for validation itself; leave out --dev")
-    train = [pair for _, pairs in found for pair in pairs.train]
+    train, dev_beside = [], []
+    for place in data.data:
+        pairs, place_dev = find_tile_pairs(place)
+        if place_dev and dev:
+            raise TrainingError(f"{place} names tiles for validation itself; leave out --dev")
+        train += pairs
+        dev_beside += place_dev
     if not train:
-        names = " and ".join(str(place) for place, _ in found)
+        names = " and ".join(map(str, data.data))
         raise TrainingError(f"{names} names nothing to train on; add pairs of the split train")
     if len({pair.image.resolve() for pair in train}) < len(train):
         raise TrainingError("the data name an image twice, which would count double; name every folder once")
-    return train, [pair for _, pairs in found for pair in pairs.dev] or dev, []
+    return train, dev_beside or dev, []
 
 
 def open_or_load(

@@ -192,11 +192,8 @@ class TileDataset:
             )
         self.road_fraction /= labelled
         if self.road_fraction in {0.0, 1.0}:
-            message = "the masks hold only one class; they need both road (1) and not road (0) pixels"
-            if labelled < sum(rows * cols for rows, cols in (tile.shape for tile in tiles)):
-                lost = "0 is not road" if self.road_fraction else "255 is road"
-                message += f"; where {lost} and a nodata tag hides it, take that away with gdal_edit.py -unsetnodata"
-            raise TrainingError(message)
+            some_void = labelled < sum(rows * cols for rows, cols in (tile.shape for tile in tiles))
+            raise TrainingError(_one_class(all_road=bool(self.road_fraction), some_void=some_void))
         self._positions = crop_positions(cells, crop=crop, road_share=road_share)
 
     def pixel_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -268,6 +265,15 @@ class TileDataset:
 
         with ThreadPoolExecutor(self._threads) as pool:
             return list(pool.map(count, self.tiles))
+
+
+def _one_class(*, all_road: bool, some_void: bool) -> str:
+    """Return the message for masks that hold only road, or only what is not road."""
+    message = "the masks hold only one class; they need both road (1) and not road (0) pixels"
+    if not some_void:
+        return message
+    lost = "0 is not road" if all_road else "255 is road"
+    return f"{message}; where {lost} and a nodata tag hides it, take that away with gdal_edit.py -unsetnodata"
 
 
 def cell_px(shapes: Sequence[tuple[int, int]], crop: int) -> int:

@@ -243,13 +243,12 @@ def at_gsd(
     """
     if gsd_m is None:
         return list(tiles)
-    before = [max(tile.shape) for tile in tiles if tile.pixel_m]
-    largest = max((max(tile.shape) * tile.pixel_m / gsd_m for tile in tiles if tile.pixel_m), default=_LEAST_PX)
-    if largest < _LEAST_PX <= max(before, default=0):
-        raise TrainingError(
-            f"at {gsd_m:g} m per pixel no tile is more than {max(1, round(largest))} px across; "
-            + (f"choose a smaller {option}" if option else "name larger ones")
-        )
+    sides = [(max(tile.shape), tile.pixel_m) for tile in tiles if tile.pixel_m]
+    largest_before = max((side_px for side_px, _ in sides), default=0)
+    largest = max((side_px * pixel_m / gsd_m for side_px, pixel_m in sides), default=0)
+    if largest < _LEAST_PX <= largest_before:
+        cure = f"choose a smaller {option}" if option else "name larger ones"
+        raise TrainingError(f"at {gsd_m:g} m per pixel no tile is more than {max(1, round(largest))} px across; {cure}")
     files, found = OpenFiles(), []
     for tile in tiles:
         if tile.pixel_m and tile.pixel_m > COARSEST * gsd_m:
