@@ -151,32 +151,29 @@ def architecture_layers(architecture: ArchitectureSettings) -> list[LayerRow]:
 
 def describe_scene(properties: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the properties of a raster as labelled lines."""
-    across_down = properties["pixel_m"]
-    assumed = ", assumed: no geotransform" if properties["pixel_assumed"] else ""
+    size = f"{properties['width']} × {properties['height']} px"
+    pixel = "unknown without a CRS"
+    if properties["pixel_m"]:
+        across, down = properties["pixel_m"]
+        assumed = ", assumed: no geotransform" if properties["pixel_assumed"] else ""
+        pixel = f"{across:.4g} m across, {down:.4g} m down{assumed}"
     model = properties.get("model")
     lines = [
         ("raster", properties["raster"]),
         ("driver", properties["driver"]),
-        (
-            "size",
-            f"{properties['width']} × {properties['height']} px, {counted(properties['bands'], 'band')} "
-            f"of {properties['dtype']}",
-        ),
+        ("size", f"{size}, {counted(properties['bands'], 'band')} of {properties['dtype']}"),
         ("CRS", properties["crs"] or "none"),
-        (
-            "pixel",
-            f"{across_down[0]:.4g} m across, {across_down[1]:.4g} m down{assumed}"
-            if across_down
-            else "unknown without a CRS",
-        ),
+        ("pixel", pixel),
         ("nodata pixels", properties["nodata"]),
         ("overviews", ", ".join(map(str, properties["overviews"])) or "none"),
         *((f"tag {key}", value) for key, value in properties["tags"].items()),
     ]
     if model:
         like = "within what it was trained on" if model["compared"] else "the card has no colours to compare with"
-        read_at = [f"read at {model['gsd_m']:g} m per pixel"] if model["gsd_m"] else []
-        lines.append((f"for {model['name']}", "; ".join([*read_at, *(model["remarks"] or [like])])))
+        remarks = model["remarks"] or [like]
+        if model["gsd_m"]:
+            remarks = [f"read at {model['gsd_m']:g} m per pixel", *remarks]
+        lines.append((f"for {model['name']}", "; ".join(remarks)))
     return lines
 
 

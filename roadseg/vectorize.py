@@ -200,10 +200,11 @@ def check_outputs(paths: Sequence[str], outputs: VectorOutputs | None, settings:
         If one may not, or two are the same file.
     """
     if outputs:
-        named = [*paths, *([str(outputs.image)] if outputs.image else [])]
+        inputs = [*paths, str(outputs.image)] if outputs.image else paths
         there = {path.resolve() for path in outputs.paths() if path.exists()}
-        mine = bool(there) and there <= interrupted_targets(outputs.vector)
-        check_vector_targets(outputs, replace(settings, overwrite=settings.overwrite or mine), local_files(named))
+        of_interrupted_run = bool(there) and there <= interrupted_targets(outputs.vector)
+        settings = replace(settings, overwrite=settings.overwrite or of_interrupted_run)
+        check_vector_targets(outputs, settings, local_files(inputs))
 
 
 def names_a_file(output: str, form: VectorFormat | None) -> bool:

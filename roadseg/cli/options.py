@@ -83,22 +83,24 @@ _COMPLETIONS: dict[str | None, Callable[[str], list[str]]] = {"MODEL": model_nam
 
 def _converter(param: Any, annotation: Any) -> Callable[[Any, Any], Any]:
     """Return what turns what is given for a parameter into its value."""
-    kind, by_typer = _members(get_args(annotation)[0])[0] if annotation else None, param.process_value
+    kind = _members(get_args(annotation)[0])[0] if annotation else None
     item = get_args(kind)[0] if get_origin(kind) is list else None
+    convert_by_typer = param.process_value
 
     def convert(context: Any, given: Any) -> Any:
-        values = given if isinstance(given, list | tuple) else (given,)
-        if "" in values and param.metavar != _METAVARS[str] and not context.resilient_parsing:
+        texts = given if isinstance(given, list | tuple) else (given,)
+        if "" in texts and param.metavar != _METAVARS[str] and not context.resilient_parsing:
             usage(f"{_name(param)} is empty; is a variable of the shell not set?")
-        if not param.required and (given is None or given == ()):
-            value = () if item else None
-            return param.callback(context, param, value) if param.callback else value
+        is_missing = given is None or given == ()
+        if is_missing and not param.required:
+            nothing = () if item else None
+            return param.callback(context, param, nothing) if param.callback else nothing
         with suppress(ValueError, TypeError):
             if kind in _PLAIN and given is not None:
                 return kind(given)
             if item in _PLAIN and given:
-                return [item(one) for one in given]
-        return by_typer(context, given)
+                return [item(text) for text in given]
+        return convert_by_typer(context, given)
 
     return convert
 
@@ -148,14 +150,17 @@ def with_options(*settings: type, layered: type | None = None) -> Callable[[Comm
 def _parameter(name: str, one: Declared, *, layered: bool) -> Parameter:
     """Return the parameter of an option as typer reads it: its type, default and line of help."""
     kind, choices = _parsed_as(one.type), _choices(one.type)
+    placeholder = one.option.metavar or _METAVARS.get(kind)
+    completion: Callable[..., list[str]] | None = _COMPLETIONS.get(one.option.metavar)
+    if choices:
+        placeholder, completion = f"[{'|'.join(choices)}]", lambda: choices
     shown = f"  [default: {_text(one.default)}]" if layered and _text(one.default) else ""
     option = typer.Option(
-        one.option.flag,
-        *([one.option.alias] if one.option.alias else []),
+        *filter(None, (one.option.flag, one.option.alias)),
         help=one.option.help + shown,
         rich_help_panel=one.option.group,
-        metavar=f"[{'|'.join(choices)}]" if choices else one.option.metavar or _METAVARS.get(kind),
-        autocompletion=(lambda: choices) if choices else _COMPLETIONS.get(one.option.metavar),
+        metavar=placeholder,
+        autocompletion=completion,
     )
     default = None if layered else _default(one.default, kind)
     parsed = kind if default is not None else kind | None

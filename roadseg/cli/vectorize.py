@@ -92,10 +92,12 @@ def vectorize(
         asked = from_options(VectorizeSettings, options)
         check_combinations(from_options(VectorOutputs, options, vector=Path(output)), asked)
         found = find_files(expand_stdin(rasters))
-        joined = output != "-" and len(found) > 1 and names_a_file(output, options["format"])
-        several = (len(found) > 1 and not joined) or output.endswith("/") or (output != "-" and Path(output).is_dir())
         if output == "-":
+            joined, several = False, len(found) > 1
             _check_for_stdout(several=several, part=asked.part)
+        else:
+            joined = len(found) > 1 and names_a_file(output, options["format"])
+            several = (len(found) > 1 and not joined) or output.endswith("/") or Path(output).is_dir()
         with stdout_file(output, "stdout") as vector:
             outputs = from_options(VectorOutputs, options, vector=vector)
             jobs = name_outputs(found, outputs, endings_of(outputs)) if several else [(found[0], outputs)]

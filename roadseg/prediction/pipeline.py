@@ -239,11 +239,14 @@ def block_files(
         What one view of several gave, which is judged instead of the block.
     """
     values = _stored(block, products[0])
-    of_sureness = () if sure_from is None else (MAYBE_ROAD, sure_from)
-    known, road, *sureness = count_road(values, threshold, *of_sureness)
-    if of_sureness and judged is not None and judged is not block:
-        _, *sureness = count_road(_stored(judged, products[0]), *of_sureness)
-    counts = {KNOWN: known, ROAD: road, **dict(zip((MAYBE, SURE), sureness, strict=False))}
+    if sure_from is None:
+        known, road = count_road(values, threshold)
+        counts = {KNOWN: known, ROAD: road}
+    else:
+        known, road, maybe, sure = count_road(values, threshold, MAYBE_ROAD, sure_from)
+        if judged is not None and judged is not block:
+            _, maybe, sure = count_road(_stored(judged, products[0]), MAYBE_ROAD, sure_from)
+        counts = {KNOWN: known, ROAD: road, MAYBE: maybe, SURE: sure}
     for product in products:
         data = threshold_mask(values, threshold) if product.colours else values
         yield block_name(product, block.window), block_data(product, block.window, data, counts)

@@ -150,17 +150,15 @@ def plan_scene(
     ModelError
         If the windows of the model are too small for the overlap.
     """
-    if settings.overlap_px >= card.window_px:
-        raise ModelError(
-            f"windows of {card.window_px} px, the size for the model {card.name}, cannot overlap by "
-            f"{settings.overlap_px} px; ask for less than {card.window_px}"
-        )
+    _check_overlap(settings, card)
     area = aoi or rectangle_area(scene.grid, settings.bbox, scene.path, settings.bbox_crs)
     scaled = scene.grid_model != scene.grid
     area_model = needed_window(area.window, scene.grid_model, scene.grid) if scaled else area.window
     regrids = scaled and settings.grid == "scene"
     probability = probability_product(settings.dtype)
-    rasters = [(probability, outputs.raster), *([(MASK, outputs.mask)] if outputs.mask else [])]
+    rasters = [(probability, outputs.raster)]
+    if outputs.mask:
+        rasters.append((MASK, outputs.mask))
     plan = ScenePlan(
         area=area,
         grid_model=scene.grid_model,
@@ -181,12 +179,25 @@ def plan_scene(
         uncertainty=(uncertainty_product(settings.dtype), outputs.uncertainty) if outputs.uncertainty else None,
         sure_at_home=card.sureness if settings.recalibrate else None,
     )
-    if area_model.area > _MOST_BLOCKS * plan.layout.core_px**2:
+    _check_block_count(scene, plan)
+    return plan if settings.creation else _in_tiles(plan)
+
+
+def _check_overlap(settings: PredictSettings, card: ModelCard) -> None:
+    if settings.overlap_px >= card.window_px:
+        raise ModelError(
+            f"windows of {card.window_px} px, the size for the model {card.name}, cannot overlap by "
+            f"{settings.overlap_px} px; ask for less than {card.window_px}"
+        )
+
+
+def _check_block_count(scene: Scene, plan: ScenePlan) -> None:
+    if plan.area_model.area > _MOST_BLOCKS * plan.layout.core_px**2:
+        window = plan.area.window
         raise SceneError(
-            f"{scene.path} has {area.window.width:,} × {area.window.height:,} px, more than {_MOST_BLOCKS:,} blocks of "
+            f"{scene.path} has {window.width:,} × {window.height:,} px, more than {_MOST_BLOCKS:,} blocks of "
             f"{plan.layout.core_px} px; name a part of it with --bbox"
         )
-    return plan if settings.creation else _in_tiles(plan)
 
 
 def _in_tiles(plan: ScenePlan) -> ScenePlan:

@@ -190,7 +190,7 @@ def fitted(value: Any, kind: Any, option: Option, name: str) -> Any:
         return None
     if value == "" and NoneType in kinds:
         raise UsageError(f"{name} is empty; give it a value, or leave it out")
-    found = next((done for one in kinds if (done := _converted(value, one)) is not None), None)
+    found = next((fit for fit in (_converted(value, one) for one in kinds) if fit is not None), None)
     if found is None:
         wanted = " or ".join(_wanted(one) for one in kinds if one is not NoneType)
         raise UsageError(f"{name} must be {wanted}, not {_shown(value)}")
@@ -225,14 +225,16 @@ def _converted(value: Any, kind: Any) -> Any:
 
 def _tuple(value: Any, items: tuple[Any, ...]) -> tuple[Any, ...] | None:
     """Return a sequence, one path or word, or numbers separated by commas as a tuple of the types given."""
-    kind, count = items[0], None if items[-1] is Ellipsis else len(items)
+    kind, any_length = items[0], items[-1] is Ellipsis
     if isinstance(value, str | os.PathLike):
-        value = os.fspath(value).split(",") if kind in {int, float} else [value]
+        texts = os.fspath(value).split(",") if kind in {int, float} else [value]
         try:
-            value = [kind(part) for part in value]
+            value = [kind(text) for text in texts]
         except ValueError:
             return None
-    if not isinstance(value, Sequence) or (count and len(value) != count):
+    if not isinstance(value, Sequence):
+        return None
+    if not any_length and len(value) != len(items):
         return None
     found = tuple(_converted(item, kind) for item in value)
     return None if None in found else found
@@ -258,10 +260,9 @@ def _wanted(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return " or ".join(get_args(kind))
     if get_origin(kind) is tuple:
-        item, *others = get_args(kind)
-        return (
-            f"{1 + len(others)} numbers separated by commas" if Ellipsis not in others else f"a list of {_PLURAL[item]}"
-        )
+        items = get_args(kind)
+        any_length = items[-1] is Ellipsis
+        return f"a list of {_PLURAL[items[0]]}" if any_length else f"{len(items)} numbers separated by commas"
     return _WORDS[kind]
 
 

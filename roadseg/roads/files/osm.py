@@ -99,9 +99,9 @@ def _cut_at_antimeridian(line: NDArray[np.float64]) -> list[NDArray[np.float64]]
 
 
 def _feature(nodes: list[list[float]], width_m: float, *, gap: bool) -> dict[str, object]:
-    remark = {"fixme": _GAP} if gap else {"est_width": f"{width_m:.1f}"} if width_m >= _NARROWEST_M else {}
-    return {
-        "type": "Feature",
-        "properties": {"highway": "road", **remark},
-        "geometry": {"type": "LineString", "coordinates": nodes},
-    }
+    tags = {"highway": "road"}
+    if gap:
+        tags["fixme"] = _GAP
+    elif width_m >= _NARROWEST_M:
+        tags["est_width"] = f"{width_m:.1f}"
+    return {"type": "Feature", "properties": tags, "geometry": {"type": "LineString", "coordinates": nodes}}

@@ -104,15 +104,18 @@ def check_target_crs(outputs: VectorOutputs, settings: VectorizeSettings, crs: s
             f"{settings.crs} is neither projected nor in longitude and latitude, which maps need; choose another CRS"
         )
     forms = {format_of(path, outputs.format) for path in (outputs.vector, outputs.junctions) if path}
-    in_degrees = sorted(forms & set(IN_DEGREES))
-    lacking, cure = ("without a CRS", "assign one") if crs is None else ("in a local CRS", "assign that of a map")
-    nowhere = crs is None or not is_horizontal(crs)
-    if nowhere and outputs.osm:
+    form_in_degrees = min(forms & set(IN_DEGREES), default=None)
+    lacking = cure = ""
+    if crs is None:
+        lacking, cure = "without a CRS", "assign one"
+    elif not is_horizontal(crs):
+        lacking, cure = "in a local CRS", "assign that of a map"
+    if lacking and outputs.osm:
         raise SceneError(f"{lacking} {outputs.osm} cannot have longitude and latitude; {cure} with gdal_edit.py")
-    if in_degrees and asked and not same_crs(asked, DEGREES):
-        raise OutputError(f"{in_degrees[0]} holds longitude and latitude only; leave --crs out, or write .gpkg")
-    if nowhere and (asked or in_degrees):
-        target = f"{DEGREES} for {in_degrees[0]}" if in_degrees else settings.crs
+    if form_in_degrees and asked and not same_crs(asked, DEGREES):
+        raise OutputError(f"{form_in_degrees} holds longitude and latitude only; leave --crs out, or write .gpkg")
+    if lacking and (asked or form_in_degrees):
+        target = f"{DEGREES} for {form_in_degrees}" if form_in_degrees else settings.crs
         raise SceneError(f"{lacking} roads cannot be reprojected to {target}; {cure} with gdal_edit.py, or write .gpkg")
 
 
@@ -168,7 +171,7 @@ def stage_vectors(
         If a file cannot be written.
     """
     staged = []
-    for target in [outputs.vector, *([outputs.junctions] if outputs.junctions else [])]:
+    for target in filter(None, (outputs.vector, outputs.junctions)):
         form = format_of(target, outputs.format)
         wanted = crs or (DEGREES if form in IN_DEGREES else None)
         in_crs = reproject_roads(roads, wanted) if wanted else roads

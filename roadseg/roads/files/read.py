@@ -92,9 +92,11 @@ def read_layer(
         meta, _, wkb, values = pyogrio.raw.read(path, layer=layer, columns=wanted, force_2d=True, bbox=box)
         with np.errstate(invalid="ignore"):
             geometries = _out_of_collections(shapely.from_wkb(wkb))
-    bounds = about["total_bounds"] if about["total_bounds"] and np.isfinite(about["total_bounds"]).all() else None
-    everywhere = np.array(bounds or (), dtype=np.float64).reshape(-1, 2)
-    _check_on_earth(path, shapely.get_coordinates(geometries) if len(geometries) else everywhere, crs)
+    bounds = about["total_bounds"] or None
+    if bounds and not np.isfinite(bounds).all():
+        bounds = None
+    corners = np.array(bounds or (), dtype=np.float64).reshape(-1, 2)
+    _check_on_earth(path, shapely.get_coordinates(geometries) if len(geometries) else corners, crs)
     attributes = {str(name): value.tolist() for name, value in zip(meta["fields"], values, strict=True)}
     return VectorTable(
         geometries,
@@ -172,10 +174,12 @@ def _road_layer(path: Path, areas: bool, cure: str) -> str:
         raise SceneError(f"{path} holds no lines{' and no areas' if areas else ''}; give a file with roads")
     if len(usable) > 1:
         usable = _with_rows(path, usable) or usable
+    if len(usable) == 1:
+        return usable[0]
     named = [name for name in usable if name in _ROAD_LAYERS]
-    if len(usable) > 1 and len(named) != 1:
+    if len(named) != 1:
         raise SceneError(f"{path} has several layers ({', '.join(usable)}); {cure}")
-    return usable[0] if len(usable) == 1 else named[0]
+    return named[0]
 
 
 def _with_rows(path: Path, layers: Sequence[str]) -> list[str]:
@@ -196,7 +200,7 @@ def read_polygons(path: Path, *, layer: str | None = None) -> tuple[list[Polygon
 
     Returns
     -------
-    The polygons in file order, and their CRS as ``EPSG:n`` or WKT (None if the file names none).
+    The polygons, those that crossed themselves last, and their CRS as ``EPSG:n`` or WKT (None if the file names none).
 
     Raises
     ------
@@ -260,13 +264,12 @@ def _read_kinds(
     wanted = {name: _of_kinds(table.geometries, kinds) for name, table in tables.items()}
     holding = [name for name, rows in wanted.items() if len(rows)]
     if len(holding) > 1:
-        named = [name for name in holding if name in _ROAD_LAYERS and kinds == _LINES]
-        if len(named) != 1:
-            layers = ", ".join(holding)
+        layers = ", ".join(holding)
+        holding = [name for name in holding if name in _ROAD_LAYERS and kinds == _LINES]
+        if len(holding) != 1:
             raise SceneError(
                 f"{path} holds {noun} in several layers ({layers}); copy one to a file of its own, with ogr2ogr"
             )
-        holding = named
     if holding:
         return wanted[holding[0]], tables[holding[0]].crs
     allowed = {"UNKNOWN", "GEOMETRYCOLLECTION", *(kind.name for kind in kinds)}
