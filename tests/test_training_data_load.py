@@ -235,9 +235,14 @@ def test_tiles_with_a_crs_but_no_geotransform_bring_a_warning(data: Path) -> Non
     assert [line.startswith(words) for line in said] == [True]
 
 
-def test_the_folder_one_works_in_has_its_name(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_named_relatively_or_with_a_dot_have_their_names(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(data)
     assert loaded(DataSettings((Path(),)), data).description() == "3 tiles of data"
+    monkeypatch.chdir(data / "images")
+    assert loaded(DataSettings((Path(".."),)), data).description() == "3 tiles of data"
+    dotted = data.rename(data.with_name("data.v2"))
+    places = [DevFolder(Path("..")), DevFolder(dotted)]
+    assert [name for name, _ in load_domains(places, bands=3, gsd_m=1.0, listener=Listener())] == ["data.v2"] * 2
 
 
 def test_what_255_means_is_settled_by_all_masks_together(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from roadseg.progress import Listener
 from roadseg.settings import CardTexts, DataSettings, DevFolder, TrainSettings
 from roadseg.training.calibrate import calibrate_and_score, with_calibration
 from roadseg.training.data.load import load_dev_areas, load_domains
+from roadseg.training.data.pairs import place_name
 from roadseg.training.dev_tiles import describe_dev, dev_scorer
 from roadseg.training.distributed import ProcessGroup
 from roadseg.training.report import TrainResult, report_calibration
@@ -64,14 +65,15 @@ def calibrate_model(
     weights = as_stored(model, settings.dtype).to(own_device)
     needs: dict[str, Any] = {"bands": card.bands, "gsd_m": card.gsd_m, "listener": listener, "chosen": data.bands}
     areas, others = load_dev_areas(folders[0], **needs), load_domains(folders[1:], **needs)
-    places = [(data.home.absolute().name, areas), *others]
+    home = place_name(data.home)
+    places = [(home, areas), *others]
     scorers = [dev_scorer(tiles, ProcessGroup(), own_device, card=card) for _, tiles in places]
     calibrated = calibrate_and_score(
         weights,
         card,
         scorers[0],
         settings.calibration,
-        data=describe_dev(areas, data.home.absolute().name, card),
+        data=describe_dev(areas, home, card),
         pictures=0,
         domains=[(name, scorer) for (name, _), scorer in zip(others, scorers[1:], strict=True)],
         shift_tiles=settings.shift_tiles,

@@ -25,7 +25,7 @@ from roadseg.training.data.file_tiles import DevArea, FileTile, lasting_names
 from roadseg.training.data.load import load_domains, open_for_model
 from roadseg.training.data.map_errors import REACH_M, find_shifts, probability_at_shifts, with_uncertain_edges
 from roadseg.training.data.masks import draw_parts, image_grids
-from roadseg.training.data.pairs import TilePair, all_pairs, find_images
+from roadseg.training.data.pairs import TilePair, all_pairs, find_images, place_name
 from roadseg.training.data.plots import MOST, SIDE_PX, Plot, choose_with_roads, read_plots, shuffled, squares
 from roadseg.training.data.validate import at_gsd, gsd_range_of, warn_of_missing_geotransforms, warn_of_unknown_sizes
 from roadseg.windows import Window
@@ -279,5 +279,5 @@ def _scaled(window: Window, scene: Grid, grid: Grid) -> Window:
 
 
 def _name(data: Sequence[Path], settings: AdaptSettings) -> str:
-    names = " and ".join(path.absolute().name for path in data[:3]) + (" and others" if len(data) > 3 else "")
+    names = " and ".join(map(place_name, data[:3])) + (" and others" if len(data) > 3 else "")
     return f"{names} with roads of {settings.labels.name}" if settings.labels else names

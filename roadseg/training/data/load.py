@@ -13,7 +13,7 @@ from roadseg.training.data.file_tiles import DevArea, FileTile
 from roadseg.training.data.holdout import hold_out
 from roadseg.training.data.masks import draw_masks
 from roadseg.training.data.memory import free_bytes, readable_size
-from roadseg.training.data.pairs import TilePair, find_images, find_tile_pairs
+from roadseg.training.data.pairs import TilePair, find_images, find_tile_pairs, place_name
 from roadseg.training.data.tiles import LabelledTile, TileDataset
 from roadseg.training.data.validate import (
     at_gsd,
@@ -196,7 +196,7 @@ def load_domains(
     for place in places:
         areas = load_dev_areas(place, bands=bands, gsd_m=gsd_m, listener=listener, chosen=chosen)
         check_dev_tiles([area.tile for area in areas], None)
-        found.append((place.path.stem, areas))
+        found.append((place_name(place.path).removesuffix(".csv"), areas))
     return found
 
 
@@ -355,11 +355,7 @@ def _bands_of(tiles: Sequence[FileTile]) -> str:
 
 def _names(data: DataSettings) -> tuple[str, str]:
     """Return the training data and the dev data in a few words."""
-    name = (
-        f"scenes with roads of {data.labels.name}"
-        if data.labels
-        else " and ".join(place.absolute().name for place in data.data)
-    )
+    name = f"scenes with roads of {data.labels.name}" if data.labels else " and ".join(map(place_name, data.data))
     if data.dev_fraction:
         return name, f"{100 * data.dev_fraction:g} % of {name}, whole {data.dev_split}"
-    return name, data.home.absolute().name if data.home else f"{name}, split dev"
+    return name, place_name(data.home) if data.home else f"{name}, split dev"

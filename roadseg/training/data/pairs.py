@@ -2,6 +2,7 @@
 
 import csv
 import glob
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -39,6 +40,11 @@ class TilePairs(NamedTuple):
     def for_validation(self) -> list[TilePair]:
         """Return the pairs of a place that is named for validation: those kept for it, or all if none are."""
         return self.dev or self.train
+
+
+def place_name(data: Path) -> str:
+    """Return what cards and messages call a folder or file, also one that was named as ``.`` or ``..``."""
+    return Path(os.path.abspath(data)).name  # noqa: PTH100 - behind a link resolve() would find another name
 
 
 def find_tile_pairs(data: Path) -> TilePairs:
