@@ -200,7 +200,11 @@ class Plan:
         return tuple(i * self.stride_px for i in range(lowest, highest + 1))
 
 
-def square_windows(area: Window, side: int) -> Iterator[Window]:
+SCAN_PX = 2048
+"""Side of the squares in which a raster is read once from end to end."""
+
+
+def square_windows(area: Window, side: int = SCAN_PX) -> Iterator[Window]:
     """Yield the squares that tile an area, row by row; those on its lower and right border are cut off there."""
     for row in range(area.row, area.row_stop, side):
         for col in range(area.col, area.col_stop, side):

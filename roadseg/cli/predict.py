@@ -135,10 +135,7 @@ def predict(
         if batch.summary:
             write_summary(batch.summary, run.results, run.skipped, run.left, failed)
         if len(jobs) > 1:
-            before = f", {len(run.skipped):,} of them before" if run.skipped else ""
-            left = f", {len(run.left):,} left to other runs" if run.left else ""
-            done = len(own) - len(failed) - len(run.left)
-            listener.report(f"{done:,} of {counted(len(own), 'scene')} done{before}{left}")
+            listener.report(run.sentence(len(own), len(failed)))
         elif run.skipped:
             listener.report(f"{run.skipped[0]} was done before; --overwrite predicts it again")
         fail_for(failed, len(own), "scenes", quiet=quiet)
@@ -203,6 +200,13 @@ class _Run:
 
         if not has_all_blocks(targets):
             self.predict(scene, targets)
+
+    def sentence(self, scenes: int, failed: int) -> str:
+        """Return how many scenes are done."""
+        before = f", {len(self.skipped):,} of them before" if self.skipped else ""
+        left = f", {len(self.left):,} left to other runs" if self.left else ""
+        done = scenes - failed - len(self.left)
+        return f"{done:,} of {counted(scenes, 'scene')} done{before}{left}"
 
     def _predicted(self, job: tuple[str, PredictOutputs], listener: Listener) -> tuple[list[Any], Any]:
         """Predict a scene; return ``results`` and its result, or in which other list to note the scene."""

@@ -26,7 +26,6 @@ from roadseg.raster.road_raster import RoadRaster
 from roadseg.windows import Window, square_windows
 
 _STRIP_PX = 1 << 22
-_SCAN_PX = 2048
 TILE_PX = 512
 """Pixels are looked up by squares of this side, and blocks are whole ones where that is possible."""
 
@@ -140,7 +139,7 @@ class ProbabilityRaster:
     def emptiness(self, threshold: float) -> str:
         """Return why no road was found in the raster, for messages."""
         highest, has_data = 0, False
-        for window in square_windows(self.grid.window, _SCAN_PX):
+        for window in square_windows(self.grid.window):
             values = self(window)
             seen = values[values != NODATA]
             has_data |= bool(seen.size)

@@ -22,7 +22,6 @@ from roadseg.raster.grid import Grid, grid_of
 from roadseg.raster.kind import RasterKind, ValueScan
 from roadseg.windows import Window, square_windows
 
-_SCAN_PX = 2048
 _SAME_PX = 0.01
 
 
@@ -140,7 +139,7 @@ class RoadRaster(OpenFile):
             If there is a value below 0 or above 255.
         """
         present = np.zeros(256, dtype=np.bool_)
-        for window in square_windows(self.grid.window, _SCAN_PX):
+        for window in square_windows(self.grid.window):
             raw, valid = self._read_raw(window)
             held = raw[valid]
             if held.size and not 0 <= int(held.min()) <= int(held.max()) <= 255:
@@ -156,7 +155,7 @@ class RoadRaster(OpenFile):
     def sample_values(self, most: int) -> tuple[list[float], bool]:
         """Return some of the values in the file, ``most`` or a few more, and whether it has nodata: for messages."""
         found, has_nodata = np.zeros(0), False
-        for window in square_windows(self.grid.window, _SCAN_PX):
+        for window in square_windows(self.grid.window):
             raw, valid = self._read_raw(window)
             found, has_nodata = np.union1d(found, raw[valid]), has_nodata or not valid.all()
             if len(found) > most:

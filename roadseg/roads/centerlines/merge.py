@@ -159,39 +159,50 @@ def _joined(blocks: Sequence[MeasuredBlock]) -> tuple[_Segments, Ints]:
     """Join the segments of all blocks over the seams, and return (pairs, 2) the nodes that are one."""
     lines = [block.lines for block in blocks]
     counts = np.array([(len(b.first), len(b.closed), len(b.places)) for b in lines]).reshape(-1, 3)
-    node, segment, pixel = (np.cumsum(counts, axis=0) - counts).T.tolist()
-    ends = _concatenated([np.where(b.ends >= 0, b.ends + at, -1).ravel() for b, at in zip(lines, node, strict=True)])
+    nodes_before, segments_before, pixels_before = (np.cumsum(counts, axis=0) - counts).T.tolist()
+    ends = _concatenated(
+        [np.where(b.ends >= 0, b.ends + before, -1).ravel() for b, before in zip(lines, nodes_before, strict=True)]
+    )
     partner = np.full(len(ends), -1)
     closed = np.flatnonzero(_concatenated([b.closed for b in lines], bool))
     partner[2 * closed], partner[2 * closed + 1] = 2 * closed + 1, 2 * closed
-    # Two blocks know each link over a seam; sorted by the link's number, its two owners are neighbours. An owner is
-    # 2 * segment + side, or -1 - node if it is negative:
+    # What a seam links:
     #
     #     segment ─ segment    the two sides are partners
     #     segment ─ node       the segment ends in the node
     #     node ─── node        one node if both are junctions, otherwise joined by a bare segment, without pixels
-    owners = [
-        np.where(b.crossings.owner >= 0, b.crossings.owner + 2 * of_segment, b.crossings.owner - of_node)
-        for b, of_segment, of_node in zip(lines, segment, node, strict=True)
-    ]
-    links = _concatenated([b.crossings.link for b in lines])
-    pairs = _concatenated(owners)[np.argsort(links, kind="stable")].reshape(-1, 2)
-    sides = pairs[(pairs >= 0).all(axis=1)]
+    owners = _owners_of_links(lines, nodes_before, segments_before)
+    is_side = owners >= 0
+    sides = owners[is_side.all(axis=1)]
     partner[sides] = sides[:, ::-1]
-    mixed = np.sort(pairs[(pairs >= 0).sum(axis=1) == 1], axis=1)
+    mixed = np.sort(owners[is_side.sum(axis=1) == 1], axis=1)  # the node first, as it is negative
     ends[mixed[:, 1]] = -1 - mixed[:, 0]
-    nodes = -1 - pairs[(pairs < 0).all(axis=1)]
+    nodes = -1 - owners[~is_side.any(axis=1)]
     same = _concatenated([b.is_junction for b in lines], bool)[nodes].all(axis=1)
     bare = nodes[~same]
     none = np.zeros(len(bare), np.int64)
     segments = _Segments(
-        starts=_concatenated([*(b.starts[:-1] + at for b, at in zip(lines, pixel, strict=True)), none]),
+        starts=_concatenated([*(b.starts[:-1] + before for b, before in zip(lines, pixels_before, strict=True)), none]),
         length=_concatenated([*(np.diff(b.starts) for b in lines), none]),
         ends=np.concatenate([ends, bare.ravel()]),
         partner=np.concatenate([partner, np.full(2 * len(bare), -1)]),
         areal=_concatenated([*(block.areal for block in blocks), none]),
     )
     return segments, nodes[same]
+
+
+def _owners_of_links(lines: Sequence[BlockLines], nodes_before: Sequence[int], segments_before: Sequence[int]) -> Ints:
+    """Return (links, 2) what each link over a seam belongs to on either side: 2 * segment + side, or -1 - node.
+
+    Both blocks know the link by the same number; sorted by it, the two owners are neighbours.
+    """
+    owners = [
+        np.where(b.crossings.owner >= 0, b.crossings.owner + 2 * segments, b.crossings.owner - nodes)
+        for b, nodes, segments in zip(lines, nodes_before, segments_before, strict=True)
+    ]
+    order = np.argsort(_concatenated([b.crossings.link for b in lines]), kind="stable")
+    pairs: Ints = _concatenated(owners)[order].reshape(-1, 2)
+    return pairs
 
 
 def _rings(chains: Chains, segments: _Segments, number: Callable[[Ints], Ints]) -> _Rings:

@@ -141,10 +141,8 @@ def write_geopackage(path: Path, layers: Sequence[VectorLayer], *, original: Pat
     own = _styles_of(path) if original.exists() else []
     for layer in layers:
         write_layer(path, layer, "GeoPackage")
-    try:
+    with writing(path):
         _store_styles(path, layers, own)
-    except sqlite3.Error as error:
-        raise OutputError(f"cannot write {path.name} ({error}); make room or choose another place") from error
 
 
 def _copy(source: Path, target: Path) -> None:

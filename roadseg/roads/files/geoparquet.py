@@ -32,7 +32,9 @@ def write_geoparquet(path: Path, layer: VectorLayer, projjson: Mapping[str, Any]
     Raises
     ------
     OutputError
-        If pyarrow is not installed or the file cannot be written.
+        If pyarrow is not installed.
+    OSError
+        If the file cannot be written.
     """
     try:
         import pyarrow as pa
@@ -48,10 +50,7 @@ def write_geoparquet(path: Path, layer: VectorLayer, projjson: Mapping[str, Any]
     }
     metadata = json.dumps(_metadata(layer, projjson), sort_keys=True)
     table = pa.table(columns).replace_schema_metadata({"geo": metadata})
-    try:
-        pq.write_table(table, path, compression="zstd", row_group_size=_ROWS)
-    except OSError as error:
-        raise OutputError(f"cannot write {path.name} ({error}); make room or choose another place") from error
+    pq.write_table(table, path, compression="zstd", row_group_size=_ROWS)
 
 
 def read_geoparquet(path: Path, columns: Collection[str] | None) -> VectorTable | None:

@@ -7,6 +7,7 @@ written in place; callers write to a staging folder to make them appear whole or
 
 import os
 import shutil
+import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -122,7 +123,8 @@ def write_layer(
     if form == "GeoParquet":
         from roadseg.roads.files.geoparquet import write_geoparquet
 
-        write_geoparquet(path, layer, projjson)
+        with writing(path):
+            write_geoparquet(path, layer, projjson)
         return
     import pyogrio
 
@@ -149,12 +151,13 @@ def write_layer(
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Context manager that turns errors in writing a file with pyogrio into an ``OutputError``."""
+    """Context manager that turns errors in writing a file, with whatever library, into an ``OutputError``."""
     from pyogrio.errors import CRSError, DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError
 
+    of_gdal = (CRSError, DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError)
     try:
         yield
-    except (CRSError, DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError, OSError) as error:
+    except (*of_gdal, sqlite3.Error, OSError) as error:
         reason = "No space left on device" if _is_full(path.parent) else str(error)
         raise OutputError(f"cannot write {path.name} ({reason}); make room or choose another place") from error
 

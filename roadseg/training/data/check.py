@@ -22,12 +22,11 @@ from roadseg.training.data.file_tiles import FileTile
 from roadseg.training.data.load import MOSTLY_ROAD, collect_pairs, load_training_data
 from roadseg.training.data.memory import lacking_memory
 from roadseg.training.data.validate import at_gsd, open_pairs, shared_gsd
-from roadseg.windows import Window, square_windows
+from roadseg.windows import SCAN_PX, Window, square_windows
 
 _ON_SHEET = 24
 """Most pairs on the contact sheet."""
 
-_SCAN_PX = 2048
 _ALIGN_PX = 1536
 _OFF_PX = 5
 _MOSTLY = 0.5
@@ -209,7 +208,7 @@ def _scan(tile: FileTile) -> tuple[Thumbnail, int, int]:
     rows, cols = (-(-n // factor) for n in tile.shape)
     image, shares = np.zeros((rows, cols, 3), np.uint8), np.zeros((2, rows, cols), np.float32)
     known = road = 0
-    for window in square_windows(tile.grid.window, max(1, _SCAN_PX // factor) * factor):
+    for window in square_windows(tile.grid.window, max(1, SCAN_PX // factor) * factor):
         found = tile.labelled(window)
         known += int(np.count_nonzero(found.label != VOID))
         road += int(np.count_nonzero(found.label == 1))

@@ -12,8 +12,6 @@ from roadseg.training.data.holdout_blocks import BlockKey, DevBlocks, choose_blo
 from roadseg.training.data.tiles import LabelledTile, MemoryTile
 from roadseg.windows import Window, square_windows
 
-_SCAN_PX = 2048
-
 
 def hold_out(
     ready: Sequence[LabelledTile], files: Sequence[FileTile], settings: DataSettings, *, margin_px: int, seed: int
@@ -66,7 +64,7 @@ def _by_blocks(
     layouts = lay_blocks([by_name[tile.name] for tile in ready], settings.dev_block_m, margin_px=margin_px)
     amounts: dict[BlockKey, float] = {}
     for tile, dev_blocks in zip(ready, layouts, strict=True):
-        for window in square_windows(Window(0, 0, *tile.shape), _SCAN_PX):
+        for window in square_windows(Window(0, 0, *tile.shape)):
             for block, count in dev_blocks.count_labelled(tile.read(window)[1] != VOID, window).items():
                 amounts[block] = amounts.get(block, 0.0) + count
     if len(amounts) < 2:

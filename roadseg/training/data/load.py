@@ -31,7 +31,6 @@ Result = TypeVar("Result")
 MOSTLY_ROAD = 0.5
 """From this share of road on, among what is labelled, 0 and 1 may be swapped."""
 
-_SCAN_PX = 2048
 _READERS = 4
 
 
@@ -261,7 +260,7 @@ def open_or_load(
     def read(tile: FileTile) -> LabelledTile:
         if fits:
             return tile.read_whole()
-        for window in square_windows(tile.grid.window, _SCAN_PX):  # to find out whether it can be read
+        for window in square_windows(tile.grid.window):  # to find out whether it can be read
             tile.read(window)
         return tile
 
@@ -281,7 +280,7 @@ def check_dev_tiles(tiles: Sequence[FileTile], skip: Callable[[str], None] | Non
     """
 
     def has_road(tile: FileTile) -> tuple[FileTile, bool]:
-        windows = square_windows(tile.grid.window, _SCAN_PX)
+        windows = square_windows(tile.grid.window)
         roads = [bool((tile.read(window)[1] == 1).any()) for window in windows]
         return tile, any(roads)
 
