@@ -138,13 +138,19 @@ def test_20_pairs_into_one_geopackage_lose_no_layer(raster, tmp_path):
     assert len(layers) >= 21
 
 
-@pytest.mark.parametrize("form", ["GeoJSONSeq", "GeoJSON"])
-def test_stdout_carries_nothing_but_features(raster, form):
-    done = roadseg("vectorize", raster, "-o", "-", *([] if form == "GeoJSONSeq" else ["--format", form]))
+@pytest.mark.parametrize(
+    ("options", "features_in"),
+    [
+        ([], lambda text: [json.loads(line) for line in text.splitlines()]),
+        (["--format", "GeoJSON"], lambda text: json.loads(text)["features"]),
+    ],
+    ids=["GeoJSONSeq", "GeoJSON"],
+)
+def test_stdout_carries_nothing_but_features(raster, options, features_in):
+    done = roadseg("vectorize", raster, "-o", "-", *options)
     assert done.returncode == 0
-    lines = done.stdout.splitlines() if form == "GeoJSONSeq" else json.loads(done.stdout)["features"]
-    rows = [json.loads(line) for line in lines] if form == "GeoJSONSeq" else lines
-    assert [shapely.geometry.shape(row["geometry"]).geom_type for row in rows] == ["LineString"] * 3
+    shapes = [shapely.geometry.shape(feature["geometry"]) for feature in features_in(done.stdout)]
+    assert [shape.geom_type for shape in shapes] == ["LineString"] * 3
     assert "3 roads" in done.stderr
 
 

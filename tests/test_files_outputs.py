@@ -86,29 +86,35 @@ def test_a_full_disk_while_publishing_leaves_no_half_file(tmp_path, monkeypatch)
     assert [p.name for p in tmp_path.iterdir()] == ["made.tif"]
 
 
-@pytest.mark.parametrize("fits", [True, False])
-def test_files_for_other_disks_are_copied_there_before_any_is_moved(tmp_path, monkeypatch, fits):
+@pytest.fixture
+def for_two_disks(tmp_path, monkeypatch):
+    """Finished files, each with the place it is meant for; the folder ``far`` lies on another disk."""
     finished = []
     for name in ("near", "far"):
         (tmp_path / name).mkdir()
         (tmp_path / f"{name}.made").write_bytes(name.encode())
         finished.append((tmp_path / f"{name}.made", tmp_path / name / "x.tif"))
     monkeypatch.setattr("roadseg.files.outputs._file_system", lambda path: path.name == "far")
+    return finished
 
-    def full(_, to):
+
+def test_files_for_other_disks_are_copied_there_before_any_is_moved(for_two_disks, tmp_path):
+    with on_their_disks(for_two_disks) as copied:
+        assert [made.parent == place.parent for made, place in copied] == [False, True]
+        assert [place for _, place in copied] == [place for _, place in for_two_disks]
+        for made, place in copied:
+            publish(made, place)
+    assert sorted(tmp_path.glob("*/*")) == sorted(place for _, place in for_two_disks)
+    assert [place.read_bytes() for _, place in for_two_disks] == [b"near", b"far"]
+
+
+def test_no_file_is_moved_where_another_disk_is_full(for_two_disks, tmp_path, monkeypatch):
+    def fill_up(_, to):
         to.write_bytes(b"ha")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    if not fits:
-        monkeypatch.setattr("shutil.copyfile", full)
-        sentence = r"cannot write .*far.x.tif \(No space left on device\); make room"
-        with pytest.raises(OutputError, match=sentence), on_their_disks(finished, "make room"):
-            pytest.fail("files were to be moved")
-    else:
-        with on_their_disks(finished) as near:
-            assert [place.parent.name for _, place in near] == ["near", "far"]
-            for made, place in near:
-                publish(made, place)
-    found = {path.name: path.read_bytes() for path in tmp_path.glob("*/*")}
-    assert len(found) == fits
-    assert [path.read_bytes() for _, path in finished if path.exists()] == ([b"near", b"far"] if fits else [])
+    monkeypatch.setattr("shutil.copyfile", fill_up)
+    sentence = r"cannot write .*far.x.tif \(No space left on device\); make room"
+    with pytest.raises(OutputError, match=sentence), on_their_disks(for_two_disks, "make room"):
+        pytest.fail("files were to be moved")
+    assert list(tmp_path.glob("*/*")) == []

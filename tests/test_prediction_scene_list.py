@@ -213,16 +213,19 @@ def test_what_was_made_with_other_settings_is_not_finished(say, draw, tmp_path, 
     draw(70, 90, name="a.tif", transform=NORTH_UP)
     write_area(236_800)
     listed = write(tmp_path, "list.txt", "a.tif")
-    options = ["--model", model_file, "--device", "cpu", "-o", "roads", "--scenes", listed]
-    for again in ([], asked):
-        assert say("predict", *options, *again, "--overwrite").status == 0
-        assert "was done before" in say("predict", *options, *again, "--block", "224").stderr
-        other = say("predict", *options, *([] if again else asked))
-        if again != ("--style",):  # which is there, and stays
-            assert (other.status, other.error.endswith("exists; choose another name or add --overwrite")) == (1, True)
+    command = ["predict", "--model", model_file, "--device", "cpu", "-o", "roads", "--scenes", listed]
+    for made_with, other in (((), asked), (asked, ())):
+        assert say(*command, *made_with, "--overwrite").status == 0
+        assert "was done before" in say(*command, *made_with, "--block", "224").stderr
+        said = say(*command, *other)
+        if made_with == ("--style",):  # the style is not asked for any more, and stays
+            assert said.status == 0
+        else:
+            assert said.status == 1
+            assert said.error.endswith("exists; choose another name or add --overwrite")
     if "--aoi" in asked:
         write_area(236_810)
-        assert say("predict", *options, *asked).status == 1
+        assert say(*command, *asked).status == 1
 
 
 def write_area(west):

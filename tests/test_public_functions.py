@@ -99,17 +99,19 @@ def test_the_command_line_has_the_same_options_and_defaults(verb):
     declared = {name: one for settings_class in classes for name, one in offered(settings_class).items()}
     assert set(params) - own == set(declared)
     for name, one in declared.items():
-        param, flags = params[name], [*one.option.flag.split("/"), *filter(None, [one.option.alias])]
-        assert [*param.opts, *param.secondary_opts] == flags
-        if verb == "train" and name in offered(settings.TrainSettings):
+        param = params[name]
+        assert {*param.opts, *param.secondary_opts} == {*one.option.flag.split("/"), one.option.alias} - {None}
+        assert param.help.startswith(one.option.help)
+        assert one.option.help.endswith(".")
+        if verb == "train" and name in offered(settings.TrainSettings):  # a recipe may change the default
             assert param.default is None
             assert one.default in {None, False} or f"[default: {shown(one.default)}]" in param.help
         elif one.default in {None, (), ""}:
             assert param.default is None
+        elif isinstance(param.default, str):
+            assert param.default == shown(one.default), name
         else:
-            assert param.default == (shown(one.default) if isinstance(param.default, str) else one.default), name
-        assert param.help.startswith(one.option.help)
-        assert one.option.help.endswith(".")
+            assert param.default == one.default, name
 
 
 def shown(default):

@@ -37,17 +37,21 @@ def drawn(path: Path, grid: Grid, lines: list[object], crs: str | None, width_m:
         return file.read(1)
 
 
-@pytest.mark.parametrize("bearing", ["north", "east"])
+@pytest.mark.parametrize(
+    ("lon", "lat", "across", "length_m"),
+    [([15.3, 15.3], [59.99, 60.01], 1, 120), ([15.2, 15.4], [60.0, 60.0], 0, 135)],
+    ids=["north", "east"],
+)
 @pytest.mark.parametrize("crs", [LONLAT, MERCATOR, UTM])
 @pytest.mark.parametrize("labels", [LONLAT, MERCATOR, UTM])
-def test_seven_metres_are_seven_metres_at_60_north(tmp_path: Path, bearing: str, crs: str, labels: str) -> None:
-    """Counted along a row or column of half-metre pixels, whichever CRS the raster and the lines are in."""
-    ends = [(15.3, 59.99), (15.3, 60.01)] if bearing == "north" else [(15.2, 60.0), (15.4, 60.0)]
-    x, y = transform(LONLAT, labels, [p[0] for p in ends], [p[1] for p in ends])
+def test_seven_metres_are_seven_metres_at_60_north(
+    tmp_path: Path, lon: list[float], lat: list[float], across: int, length_m: float, crs: str, labels: str
+) -> None:
+    """Counted along rows and columns of half-metre pixels, whichever CRS the raster and the lines are in."""
+    x, y = transform(LONLAT, labels, lon, lat)
     mask = drawn(tmp_path / "m.tif", grid_at(15.3, 60.0, crs), [LineString(zip(x, y, strict=True))], labels)
-    across = mask.sum(axis=1) if bearing == "north" else mask.sum(axis=0)
-    assert np.median(across) * 0.5 == pytest.approx(7, abs=0.5)
-    assert mask.sum(axis=0).max() * 0.5 == pytest.approx(7 if bearing == "east" else 120, abs=2)
+    assert np.median(mask.sum(axis=across)) * 0.5 == pytest.approx(7, abs=0.5)
+    assert mask.sum(axis=1 - across).max() * 0.5 == pytest.approx(length_m, abs=2)
 
 
 @pytest.mark.parametrize("turn", [30.0, -75.0])

@@ -1,5 +1,7 @@
 """Elements with two sides are put in order, chain by chain."""
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,28 +26,27 @@ def test_a_ring_begins_with_its_lowest_element():
     assert chains.closed.tolist() == [False, True]
 
 
-@given(st.lists(st.integers(1, 9), max_size=12), st.integers(0, 1000))
-def test_chains_come_out_in_order(sizes, seed):
+@given(st.lists(st.tuples(st.integers(1, 9), st.booleans()), max_size=12), st.integers(0, 1000))
+def test_chains_come_out_in_order(sizes_and_rings, seed):
+    """Chains of some sizes, open or closed, whose elements are numbered and turned at random."""
     rng = np.random.default_rng(seed)
-    elements = rng.permutation(sum(sizes))
-    turned = rng.integers(0, 2, len(elements))
-    partner, rings, chains, at = np.full(2 * len(elements), -1), set(), [], 0
-    for size in sizes:
-        chain = elements[at : at + size]
-        entry, way_out = 2 * chain + turned[at : at + size], 2 * chain + 1 - turned[at : at + size]
-        is_ring = bool(rng.integers(2))
-        for one, other in zip(way_out, np.roll(entry, -1), strict=True):
-            if is_ring or one != way_out[-1]:
-                partner[one], partner[other] = other, one
-        rings |= {frozenset(chain.tolist())} if is_ring else set()
-        chains.append(chain.tolist())
-        at += size
-    found = find_chains(partner)
-    parts = [found.order[a:b].tolist() for a, b in zip(found.starts[:-1], found.starts[1:], strict=True)]
-    assert {frozenset(part) for part in parts} == {frozenset(chain) for chain in chains}
-    assert {frozenset(part) for part, closed in zip(parts, found.closed, strict=True) if closed} == rings
-    sides = 2 * found.order + found.turned
-    for (begin, stop), ends in zip(zip(found.starts[:-1], found.starts[1:], strict=True), found.ends, strict=True):
-        assert ends[0] == sides[begin]
-        assert ends[1] == sides[stop - 1] ^ 1
-        assert (partner[sides[begin : stop - 1] ^ 1] == sides[begin + 1 : stop]).all()
+    elements = rng.permutation(sum(size for size, _ in sizes_and_rings))
+    partner, drawn = np.full(2 * len(elements), -1), set()
+    for size, is_ring in sizes_and_rings:
+        chain, elements = elements[:size], elements[size:]
+        drawn.add((frozenset(chain.tolist()), is_ring))
+        entries = 2 * chain + rng.integers(0, 2, size)
+        exits = entries ^ 1
+        partner[exits[:-1]], partner[entries[1:]] = entries[1:], exits[:-1]
+        if is_ring:
+            partner[exits[-1]], partner[entries[0]] = entries[0], exits[-1]
+    chains = find_chains(partner)
+    found = set()
+    for (begin, stop), ends, closed in zip(pairwise(chains.starts), chains.ends, chains.closed, strict=True):
+        order = chains.order[begin:stop]
+        found.add((frozenset(order.tolist()), bool(closed)))
+        entries = 2 * order + chains.turned[begin:stop]
+        exits = entries ^ 1
+        assert ends.tolist() == [entries[0], exits[-1]]
+        assert (partner[exits[:-1]] == entries[1:]).all()
+    assert found == drawn

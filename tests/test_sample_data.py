@@ -106,22 +106,34 @@ def test_lines_lie_on_the_mask():
         assert (on == 1).mean() >= 0.98
 
 
-def test_lines_meet_at_shared_vertices():
-    meta, roads, fields = lines()
+def test_lines_have_a_crs_classes_and_widths():
+    meta, _, fields = lines()
     assert meta["crs"] == "EPSG:26986"
     assert set(fields["class"]) == {"motorway", "residential", "tertiary"}
     assert set(fields["width_m"]) == {7.0, 7.5, 10.5}
+
+
+def test_lines_have_junctions_and_few_dead_ends():
+    """A missed junction would be a dead end more."""
     with rasterio.open(FOLDER / "mask.tif") as mask:
         frame, truth, grid = shapely.box(*mask.bounds), mask.read(1), mask.transform
-    ends = Counter(tuple(line.coords[k]) for line in roads for k in (0, -1))
-    assert sum(count >= 3 for count in ends.values()) >= 20
-    single = [shapely.Point(end) for end, count in ends.items() if count == 1]
-    inner = [p for p in single if frame.exterior.distance(p) > 0.01 and not near_void(truth, grid, p)]
-    assert len(inner) <= 8  # dead ends; a missed junction would add to them
-    for line in roads:  # no end touches another line but at that line's ends
-        for end in (shapely.Point(line.coords[0]), shapely.Point(line.coords[-1])):
-            touched = [o for o in roads if o is not line and o.distance(end) < 1.0]
-            assert all(tuple(end.coords[0]) in (o.coords[0], o.coords[-1]) for o in touched)
+    meeting = Counter(end for line in lines()[1] for end in ends_of(line))
+    assert sum(count >= 3 for count in meeting.values()) >= 20
+    single = [shapely.Point(end) for end, count in meeting.items() if count == 1]
+    inside = [end for end in single if frame.exterior.distance(end) > 0.01]
+    assert len([end for end in inside if not near_void(truth, grid, end)]) <= 8
+
+
+def test_lines_touch_others_at_their_ends_only():
+    _, roads, _ = lines()
+    for road in roads:
+        for end in ends_of(road):
+            others = [other for other in roads if other is not road and other.distance(shapely.Point(end)) < 1.0]
+            assert all(end in ends_of(other) for other in others)
+
+
+def ends_of(line):
+    return line.coords[0], line.coords[-1]
 
 
 def near_void(truth, grid, point):
