@@ -17,6 +17,7 @@ from roadseg.windows import Window
 
 PLACE = Affine(1, 0, 230_000, 0, -1, 900_000)
 AS_IS = SceneSettings(any_gsd=True)
+NOWHERE: dict[str, Any] = {"crs": None, "transform": Affine.identity()}
 
 
 def image(folder: Path, height: int = 60, width: int = 90, **options: object) -> Path:
@@ -109,6 +110,14 @@ def _coarse(folder: Path) -> Path:
     return mask(folder, road()[::2, ::2], transform=PLACE @ Affine.scale(2))
 
 
+def _coarse_and_beside(folder: Path) -> Path:
+    return mask(folder, road()[::2, ::2], transform=PLACE @ Affine.translation(3, 0) @ Affine.scale(2))
+
+
+def _coarse_and_nowhere(folder: Path) -> Path:
+    return mask(folder, road()[::2, ::2], **NOWHERE)
+
+
 def _gone(folder: Path) -> Path:
     return folder / "gone.tif"
 
@@ -118,6 +127,8 @@ def _gone(folder: Path) -> Path:
     [
         (_size, r"differ in size \(90 × 60 and 89 × 60 px\)"),
         (_coarse, r"differ in size .*; resample the mask, with gdal_translate -r near -outsize 90 60$"),
+        (_coarse_and_beside, r"differ in size .*; cut both to the same ground$"),
+        (_coarse_and_nowhere, r"differ in size .*; cut both to the same ground$"),
         (_south_up, r"same ground, but one is mirrored or south-up; turn it, with gdalwarp .*mask\.tif new\.tif$"),
         (_beside, "lie in different places"),
         (_elsewhere, r"different places .*° E, .*° N; .* 15\.0000 to"),
@@ -128,6 +139,23 @@ def _gone(folder: Path) -> Path:
 def test_pairs_that_are_none_are_refused(tmp_path: Path, spoil: object, message: str) -> None:
     with pytest.raises(SceneError, match=message):
         LabelledScene(image(tmp_path), spoil(tmp_path), AS_IS)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("turn", [Affine.scale(1, -1), Affine.scale(-1, 1)], ids=["south-up", "mirrored"])
+def test_of_an_image_and_its_mask_the_turned_one_is_named(tmp_path: Path, turn: Affine) -> None:
+    turned = PLACE @ Affine.translation(45, 30) @ turn @ Affine.translation(-45, -30)
+    with pytest.raises(SceneError, match=r"turn it, with gdalwarp \S*mask\.tif new\.tif$"):
+        LabelledScene(image(tmp_path), mask(tmp_path, road(), transform=turned), AS_IS)
+    with pytest.raises(SceneError, match=r"turn it, with gdalwarp \S*image\.tif new\.tif$"):
+        LabelledScene(image(tmp_path, transform=turned), mask(tmp_path, road()), AS_IS)
+
+
+@pytest.mark.parametrize(("of_image", "of_mask"), [({}, NOWHERE), (NOWHERE, {}), (NOWHERE, NOWHERE)])
+def test_where_one_of_them_lies_nowhere_their_pixels_are_the_same(
+    tmp_path: Path, of_image: dict[str, Any], of_mask: dict[str, Any]
+) -> None:
+    with LabelledScene(image(tmp_path, **of_image), mask(tmp_path, road(), **of_mask), AS_IS) as pair:
+        np.testing.assert_array_equal(pair.read_label(Window(0, 0, 60, 90)), road())
 
 
 def test_a_damaged_mask_says_what_is_wrong_and_where(tmp_path: Path) -> None:
@@ -163,6 +191,7 @@ def test_grey_values_are_no_mask(tmp_path: Path, values: np.ndarray) -> None:
         ([0, 1, 2], {}, r"holds 0, 1, 2, no .* \"A==N\" .*, N the class of road$"),
         ([0, 1, 2, 3, 4, 5], {}, r"holds 0 to 5, no road mask"),
         ([*range(20), *range(230, 256)], {}, r"holds 0 to 255, no .* \"A>=128\" --type Byte --outfile new\.tif$"),
+        ([*range(40)], {}, r"holds 0 to 39, no .* \"A==N\""),
         ([0, 1000], {"dtype": "uint16"}, r"holds 0 to 1000, no .* \"A==N\""),
         ([0, 127, 254], {"scale": 1 / 254}, r"holds 0, 127, 254 with a scale tag, .* by roadseg predict --mask$"),
     ],

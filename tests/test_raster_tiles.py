@@ -31,12 +31,18 @@ def cut(folder, levels, transform=UTM_NORTH_UP, cuts=CUTS, **options):
 
 
 @pytest.mark.parametrize("transform", [UTM_NORTH_UP, ROTATED])
-@pytest.mark.parametrize("kind", ["probability", "mask", "mask without nodata"])
-def test_it_is_the_network_of_the_uncut_raster(tmp_path, transform, kind):
-    levels, options = draw_t(), {}
-    if kind != "probability":
-        levels = (levels > 0).astype(np.uint8)
-        options = {"scale": None, "nodata": 255 if kind == "mask" else None}
+@pytest.mark.parametrize(
+    ("levels", "options"),
+    [
+        (draw_t(), {}),
+        ((draw_t() > 0).astype(np.uint8), {"scale": None}),
+        ((draw_t() > 0).astype(np.uint8), {"scale": None, "nodata": None}),
+        ((draw_t() > 0).astype(np.int64), {"scale": None}),
+        ((draw_t() > 0).astype(np.uint64), {"scale": None, "nodata": None}),
+    ],
+    ids=["probability", "mask", "mask without nodata", "int64", "uint64 without nodata"],
+)
+def test_it_is_the_network_of_the_uncut_raster(tmp_path, transform, levels, options):
     whole = vectorize(write_levels(tmp_path / "whole.tif", levels, transform=transform, **options)).roads
     joined = vectorize(cut(tmp_path, levels, transform, **options)).roads
     assert sorted_lengths(joined) == sorted_lengths(whole)
@@ -70,6 +76,20 @@ def test_between_tiles_of_masks_nothing_is_known(tmp_path):
     assert (values[:70, :100] == 255).all()
     assert (values[70:] == 254).all()
     assert (values[:, 100:] == 254).all()
+
+
+def test_tiles_may_mark_nodata_by_values_of_their_own(tmp_path):
+    for index, nodata in enumerate((9, 255)):
+        mask = np.zeros((70, 100), np.uint8)
+        mask[:, 40:50], mask[30:60] = 1, nodata
+        place = UTM_NORTH_UP @ Affine.translation(100 * index, 0)
+        write_levels(tmp_path / f"{index}.tif", mask, transform=place, scale=None, nodata=nodata)
+    join_tiles([str(tmp_path / "0.tif"), str(tmp_path / "1.tif")], tmp_path / "m.vrt")
+    raster, _ = open_probability(tmp_path / "m.vrt")
+    values = raster(raster.grid.window)
+    np.testing.assert_array_equal(values[:, :100], values[:, 100:])
+    assert (values[30:60] == 255).all()
+    assert (values[:30, 40:50] == 254).all()
 
 
 def test_what_tiles_store_is_kept_where_they_agree(tmp_path):
@@ -117,6 +137,12 @@ def test_tiles_that_do_not_fit_are_refused(tmp_path, change, message):
     odd = write_levels(tmp_path / "odd.tif", draw_t(), **change)
     with pytest.raises(SceneError, match=f"odd.tif .*{message}"):
         vectorize([good, odd])
+
+
+def test_tiles_of_complex_numbers_are_refused(tmp_path):
+    tiles = [str(write_levels(tmp_path / name, draw_t().astype(np.complex64), scale=None)) for name in ("a", "b")]
+    with pytest.raises(SceneError, match=r"b holds complex64; convert it first, with gdal_translate -ot Float32"):
+        vectorize(tiles)
 
 
 def test_the_command_makes_one_network_or_one_for_each(say, tmp_path):

@@ -18,7 +18,7 @@ from roadseg.raster.road_raster import RoadRaster, TileFacts
 from roadseg.windows import Window
 
 _TYPES = {"uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16", "uint32": "UInt32", "int32": "Int32"}
-_TYPES |= {"float32": "Float32", "float64": "Float64"}
+_TYPES |= {"int64": "Int64", "uint64": "UInt64", "float32": "Float32", "float64": "Float64"}
 _OFF_PX = 0.01
 _STORED = {
     "ROADSEG_GSD_M": "ground resolutions; give --gsd",
@@ -87,7 +87,9 @@ def _check_fits(tile: TileFacts, first: TileFacts) -> None:
     crs, wanted = (CRS.from_wkt(one.grid.crs) if one.grid.crs else None for one in (tile, first))
     if crs != wanted:
         raise SceneError(f"{tile.path} has another CRS than {first.path}; reproject it first, with gdalwarp -t_srs")
-    if tile.dtype not in _TYPES or (tile.dtype, tile.scale, tile.offset) != (first.dtype, first.scale, first.offset):
+    if tile.dtype not in _TYPES:
+        raise SceneError(f"{tile.path} holds {tile.dtype}; convert it first, with gdal_translate -ot Float32")
+    if (tile.dtype, tile.scale, tile.offset) != (first.dtype, first.scale, first.offset):
         raise SceneError(f"{tile.path} has another data type or scale than {first.path}; make them alike first")
     row, col = _place(tile, first)
     step = ~first.grid.transform @ tile.grid.transform
