@@ -76,6 +76,8 @@ def no_such_file(path: Path) -> SceneError:
         return SceneError(f"{name} is not a file on this machine; download it first")
     if name.startswith("/vsi"):
         return SceneError(f"{name} is not a file on this machine; unpack or download it first")
+    if "|layername=" in name:
+        return SceneError(f"{name} is QGIS's name of a layer; give the file alone, which ends before the |")
     return SceneError(f"{name} does not exist; check the path")
 
 

@@ -140,6 +140,8 @@ def test_a_map_on_a_server_is_to_be_downloaded(town, tmp_path):
         compare(town[0], "https://host/map.gpkg", tmp_path / "c.gpkg")
     with pytest.raises(SceneError, match=r"^/vsizip/a.zip/map.gpkg is not a file .*; unpack or download it first$"):
         compare(town[0], "/vsizip/a.zip/map.gpkg", tmp_path / "c.gpkg")
+    with pytest.raises(SceneError, match=r"is QGIS's name of a layer; give the file alone, which ends before the \|$"):
+        compare(town[0], f"{town[1]}|layername=lines", tmp_path / "changes.gpkg")
     with pytest.raises(SceneError, match=r"^s3://tiles/roads.tif is not a file on this machine; download it first$"):
         compare("s3://tiles/roads.tif", town[1], tmp_path / "c.gpkg")
 
@@ -370,3 +372,16 @@ def test_attributes_that_are_lists_become_text(town, tmp_path):
     result = compare(town[0], tmp_path / "map.geojson", tmp_path / "changes.gpkg")
     matched, _ = read(result.output, MATCHED)
     assert {row["map_name"] for row in matched} == {"Main Street;High Street", "Side Street"}
+
+
+def test_an_attribute_without_any_value_stays_text(town, tmp_path):
+    """OpenStreetMap extracts have such; as a number, it would not fit that of the next tile."""
+    rows, _ = read(town[1], "lines")
+    features = [
+        {"type": "Feature", "properties": {"waterway": None}, "geometry": shapely.geometry.mapping(row["line"])}
+        for row in rows
+    ]
+    (tmp_path / "map.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    result = compare(town[0], tmp_path / "map.geojson", tmp_path / "changes.gpkg")
+    about = pyogrio.read_info(result.output, layer=MATCHED)
+    assert dict(zip(about["fields"], about["ogr_types"], strict=True))["map_waterway"] == "OFTString"

@@ -1,5 +1,6 @@
 """``roadseg evaluate``: the right numbers, one clear sentence for bad input, whole outputs or none."""
 
+import gzip
 import json
 import re
 import subprocess
@@ -384,6 +385,7 @@ def test_files_that_cannot_be_paired_are_refused(tmp_path):
     write(tmp_path / "t" / "b.tif", roads(1))
     lines = write_lines(tmp_path / "a.gpkg", [[(0, 0), (1, 1)]])
     (tmp_path / "text.tif").write_text("no raster")
+    (tmp_path / "t.tif.gz").write_bytes(gzip.compress(file.read_bytes()))
     for left, right, sentence in (
         (tmp_path / "p", tmp_path / "t", r"no file in .* has the stem of one in .* \(a against b\)"),
         (tmp_path / "p", file, "is a folder and .* is not"),
@@ -391,6 +393,8 @@ def test_files_that_cannot_be_paired_are_refused(tmp_path):
         (file, Path("https://host/t.tif"), "https://host/t.tif is not a file on this machine; download it first"),
         (lines, file, "a raster and a vector file"),
         (tmp_path / "text.tif", file, "not a raster that GDAL can open"),
+        (file, tmp_path / "t.tif.gz", r"t\.tif\.gz cannot be read .*; unpack it first"),
+        (lines, tmp_path / "t.tif.gz", r"t\.tif\.gz cannot be read .*; unpack it first"),
     ):
         with pytest.raises(SceneError, match=sentence):
             evaluate_files(left, right)

@@ -109,6 +109,32 @@ def test_of_several_layers_those_without_rows_do_not_count(tmp_path):
     assert len(read_road_layer(path, None, cure="name one", columns=None).geometries) == 1
 
 
+def test_of_the_layers_of_a_gpx_file_that_of_its_tracks_is_read(tmp_path):
+    """GDAL names all kinds of layers a GPX file may have, and does not count their rows."""
+    path = tmp_path / "driven.gpx"
+    shapes = shapely.to_wkb(np.array([MultiLineString([[(9, 48), (9.1, 48)]])], dtype=object))
+    pyogrio.raw.write(path, shapes, [], [], geometry_type="MultiLineString", crs="EPSG:4326", driver="GPX")
+    table = read_road_layer(path, None, cure="name one", columns=None)
+    assert shapely.get_coordinates(table.geometries).tolist() == [[9, 48], [9.1, 48]]
+
+
+def test_lines_of_one_vertex_are_dropped(tmp_path):
+    shapes = [
+        {"type": "LineString", "coordinates": [[9, 48]]},
+        {"type": "MultiLineString", "coordinates": [[[9, 48], [8, 48]], [[7, 48]], [[9, 48], [9, 47], [8, 47]]]},
+        {"type": "MultiLineString", "coordinates": [[[7, 48]]]},
+        {"type": "LineString", "coordinates": [[9, 48], [9, 49]]},
+    ]
+    features = [{"type": "Feature", "properties": {}, "geometry": shape} for shape in shapes]
+    (tmp_path / "roads.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    lines, _ = read_lines(tmp_path / "roads.geojson")
+    assert [line.tolist() for line in lines] == [
+        [[9, 48], [8, 48]],
+        [[9, 48], [9, 47], [8, 47]],
+        [[9, 48], [9, 49]],
+    ]
+
+
 def test_a_layer_of_lines_without_rows_is_an_empty_network(tmp_path):
     path = tmp_path / "none.gpkg"
     write(path, [], kind="LineString")
@@ -158,6 +184,7 @@ def test_a_missing_file_and_a_file_of_another_kind_are_named(tmp_path):
         ("a.gpkg", "", "it is empty, so copy or download it again"),
         ("a.tif", "text", "give road lines or areas, as this looks like a raster"),
         ("a.gpkg", "text", "repair it, or give another"),
+        ("a.geojson.gz", "text", "unpack it first"),
     ],
 )
 def test_what_to_do_about_a_file_that_holds_no_lines(tmp_path, name, content, cure):

@@ -189,7 +189,7 @@ def in_metres(ours: Side, theirs: Side) -> tuple[list[tuple[Lines, Lines]], str]
 def column_values(values: Sequence[Any]) -> NDArray[Any]:
     """Return the values of an attribute as an array: bool, int64, float64 (NaN for no value), or text (None).
 
-    Lists, as OSMnx has them, become text as in OpenStreetMap: ``residential;service``.
+    Lists, as OSMnx has them, become text as in OpenStreetMap: ``residential;service``. Without any value it is text.
     """
     values = [";".join(map(str, value)) if isinstance(value, list | np.ndarray) else value for value in values]
     known = [value for value in values if not _is_missing(value)]
@@ -202,7 +202,7 @@ def column_values(values: Sequence[Any]) -> NDArray[Any]:
         return np.array(values, dtype=np.bool_)
     if complete and all_are(int, np.integer):
         return np.array(values, dtype=np.int64)
-    if all_are(int, float, np.number):
+    if any(value is not None for value in values) and all_are(int, float, np.number):
         return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
     return np.array([None if value is None else str(value) for value in values], dtype=object)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roadseg.errors import SceneError, no_such_file, shortened
-from roadseg.files.inputs import RASTERS, VECTORS, files_by_stem, match_stems
+from roadseg.files.inputs import RASTERS, VECTORS, archive_kind, files_by_stem, match_stems
 from roadseg.raster.files import local_files
 from roadseg.roads.files.geopackage import holds_rasters_only
 from roadseg.roads.files.read import geometry_layers
@@ -73,6 +73,11 @@ def is_vector_file(path: Path) -> bool:
     """Return whether a path is a vector file: by its suffix, or else by its content (CSV with WKT, MapInfo, DXF …).
 
     GeoPackages hold rasters, too.
+
+    Raises
+    ------
+    SceneError
+        If it is an archive that GDAL does not look into by itself.
     """
     suffix = path.suffix.lower()
     if suffix == ".gpkg" and path.exists():
@@ -82,6 +87,8 @@ def is_vector_file(path: Path) -> bool:
     try:
         return bool(geometry_layers(path))
     except SceneError:
+        if archive_kind(path):
+            raise
         return False
 
 

@@ -68,6 +68,9 @@ VECTORS = (
 )
 """Suffixes of vector files that are paired in folders, and never opened as rasters."""
 
+_ARCHIVES = {".zip": "zip", ".tar": "tar", ".tar.gz": "tar", ".tgz": "tar", ".gz": "gzip", ".7z": "7z"}
+"""Endings of archives that GDAL reads from, and its names for them."""
+
 
 @dataclass(frozen=True)
 class Matched:
@@ -80,6 +83,12 @@ class Matched:
 def empty_file_cure(path: Path) -> str | None:
     """Return what to do about a file that cannot be read because it has no bytes; None if it has some."""
     return "it is empty, so copy or download it again" if path.is_file() and not path.stat().st_size else None
+
+
+def archive_kind(path: Path) -> str | None:
+    """Return GDAL's name for the kind of archive that a file is by its ending, such as ``gzip``; None if it is none."""
+    kind = next((kind for ending, kind in _ARCHIVES.items() if path.name.lower().endswith(ending)), None)
+    return kind if path.is_file() else None
 
 
 def match_stems(left: Path, right: Path, endings: Sequence[str] = RASTERS) -> Matched:

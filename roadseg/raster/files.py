@@ -20,7 +20,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOEr
 from rasterio.io import DatasetReader
 
 from roadseg.errors import SceneError, no_such_file, not_utf8
-from roadseg.files.inputs import VECTORS, empty_file_cure
+from roadseg.files.inputs import VECTORS, archive_kind, empty_file_cure
 from roadseg.files.processors import processor_count
 from roadseg.raster.remote import asking_little, fetch_header, is_remote, server_options
 from roadseg.windows import Window
@@ -34,9 +34,6 @@ _PROCESS = os.getpid()
 _CACHE_BYTES = 128 << 20
 TILE_CACHE_BYTES = 16 << 20
 """Enough for a file in tiles each of which is read once, for all of its pixels at the same time."""
-
-_ARCHIVES = {".zip": "zip", ".tar": "tar", ".tar.gz": "tar", ".tgz": "tar", ".gz": "gzip", ".7z": "7z"}
-"""Endings of archives that GDAL reads from, and its names for them."""
 
 _RELATIVE_ARCHIVE = re.compile("^(zip|tar|gzip)://(?=[^/])")
 """Beginning of names such as ``zip://scenes.zip!a.tif``; rasterio takes what follows two slashes for a server."""
@@ -210,8 +207,7 @@ def _cure(path: str, said: str) -> str:
     form = _LICENSED.get(PurePath(path).suffix.lower())
     if form and "not recognized" in said:
         return f"GDAL reads {form} only with a licensed driver, so convert it to a GeoTIFF with a program that has one"
-    archive = next((kind for ending, kind in _ARCHIVES.items() if path.lower().endswith(ending)), None)
-    if archive and Path(path).is_file():
+    if archive := archive_kind(Path(path)):
         inside = "" if archive == "gzip" else "/scene.tif"
         return f"name the raster in it, for example /vsi{archive}/{path}{inside}"
     if is_remote(path):

@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon
 
 from roadseg.errors import SceneError, no_such_file, not_utf8, one_line
-from roadseg.files.inputs import RASTERS, empty_file_cure
+from roadseg.files.inputs import RASTERS, archive_kind, empty_file_cure
 from roadseg.raster.crs import is_in_degrees
 from roadseg.raster.encoding import ATTRIBUTION
 from roadseg.roads.files.geopackage import holds_rasters_only
 from roadseg.roads.files.geoparquet import read_geoparquet
 from roadseg.roads.files.layers import Box, VectorTable, is_misread
+from roadseg.roads.files.wkb import from_wkb
 
 _LINES = (shapely.GeometryType.LINESTRING, shapely.GeometryType.MULTILINESTRING)
 _POLYGONS = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
@@ -91,7 +92,7 @@ def read_layer(
         box = within(crs) if within else None
         meta, _, wkb, values = pyogrio.raw.read(path, layer=layer, columns=wanted, force_2d=True, bbox=box)
         with np.errstate(invalid="ignore"):
-            geometries = _out_of_collections(shapely.from_wkb(wkb))
+            geometries = _out_of_collections(from_wkb(wkb))
     bounds = about["total_bounds"] or None
     if bounds and not np.isfinite(bounds).all():
         bounds = None
@@ -178,14 +179,23 @@ def _road_layer(path: Path, areas: bool, cure: str) -> str:
         return usable[0]
     named = [name for name in usable if name in _ROAD_LAYERS]
     if len(named) != 1:
+        named = _with_rows(path, usable, look=True)
+    if len(named) != 1:
         raise SceneError(f"{path} has several layers ({', '.join(usable)}); {cure}")
     return named[0]
 
 
-def _with_rows(path: Path, layers: Sequence[str]) -> list[str]:
-    """Return the layers that are not known to be empty."""
+def _with_rows(path: Path, layers: Sequence[str], *, look: bool = False) -> list[str]:
+    """Return the layers that are not known to be empty; where the format does not count rows, read one if asked to."""
+
+    def has_rows(pyogrio: Any, name: str) -> bool:
+        count = int(pyogrio.read_info(path, layer=name)["features"])
+        if count < 0 and look:
+            return len(pyogrio.raw.read(path, layer=name, columns=[], max_features=1)[2]) > 0
+        return count != 0
+
     with _opened(path) as pyogrio:
-        return [name for name in layers if pyogrio.read_info(path, layer=name)["features"]]
+        return [name for name in layers if has_rows(pyogrio, name)]
 
 
 def read_polygons(path: Path, *, layer: str | None = None) -> tuple[list[Polygon | MultiPolygon], str | None]:
@@ -315,5 +325,7 @@ def _cure(path: Path) -> str:
     """Return what to do about a file that cannot be read."""
     if cure := empty_file_cure(path):
         return cure
+    if archive_kind(path):
+        return "unpack it first"
     is_raster = path.suffix.lower() in RASTERS or holds_rasters_only(path)
     return "give road lines or areas, as this looks like a raster" if is_raster else "repair it, or give another"
