@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from roadseg.errors import RoadsegError, TrainingError
-from roadseg.training.data.pairs import find_images, find_tile_pairs
+from roadseg.settings import DataSettings, TrainSettings
+from roadseg.training.data.pairs import find_images, find_tile_pairs, training_files
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -31,6 +32,11 @@ def test_a_csv_file_names_pairs_and_splits(tmp_path: Path) -> None:
     found = find_tile_pairs(manifest)
     assert found.train == [(tmp_path / "a.tif", tmp_path / "m/a.tif"), (tmp_path / "c.tif", tmp_path / "m/c.tif")]
     assert found.dev == [(tmp_path / "b.tif", tmp_path / "m/b.tif")]
+
+
+def test_a_csv_file_may_only_name_pairs_for_validation(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("image,mask,split\na.tif,b.tif,dev\n")
+    assert find_tile_pairs(tmp_path / "data.csv") == ([], [(tmp_path / "a.tif", tmp_path / "b.tif")])
 
 
 @pytest.mark.parametrize("separator", [";", "\t", ","])
@@ -90,6 +96,8 @@ def test_images_come_from_files_folders_and_patterns_once_each(tmp_path: Path) -
     touch(tmp_path, "a/x.tif", "a/y.jp2", "a/notes.txt", "b/z.tif")
     found = find_images([tmp_path / "b/z.tif", tmp_path / "a", tmp_path / "*/*.tif"])
     assert [path.name for path in found] == ["z.tif", "x.tif", "y.jp2"]
+    named_like_a_pattern = touch(tmp_path, "d/[1].tif", "d/1.tif") / "d/[1].tif"
+    assert find_images([named_like_a_pattern, tmp_path / "gone.tif"]) == [named_like_a_pattern, tmp_path / "gone.tif"]
     with pytest.raises(TrainingError, match="--labels needs scenes to lie on; name them"):
         find_images([])
     with pytest.raises(TrainingError, match="there are no images in"):
@@ -97,3 +105,22 @@ def test_images_come_from_files_folders_and_patterns_once_each(tmp_path: Path) -
     touch(tmp_path, "c/images/x.tif")
     with pytest.raises(TrainingError, match=r"there are no images in \S+c; name \S+images$"):
         find_images([tmp_path / "c"])
+
+
+def test_training_reads_the_files_of_all_places_and_its_models(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{place}/{side}/x.tif" for place in ("data", "home", "far") for side in ("images", "masks")))
+    touch(tmp_path, "roads.gpkg", "widths.csv", "scenes/s.tif", "old.safetensors", "large.safetensors")
+    data, home, far = tmp_path / "data", tmp_path / "home", tmp_path / "far"
+    models = TrainSettings(start=str(tmp_path / "old.safetensors"), teacher=str(tmp_path / "large.safetensors"))
+
+    def files(source: DataSettings, settings: TrainSettings) -> set[str]:
+        found = training_files(source, settings)
+        return {path.relative_to(tmp_path).as_posix() for path in found if path.is_file()}
+
+    dev = {f"{place}/{side}/x.tif" for place in ("home", "far") for side in ("images", "masks")}
+    of_pairs = files(DataSettings((data,), dev=(home, far)), models)
+    assert of_pairs == {"data/images/x.tif", "data/masks/x.tif", *dev, "old.safetensors", "large.safetensors"}
+    labels, widths = tmp_path / "roads.gpkg", tmp_path / "widths.csv"
+    of_scenes = files(DataSettings((tmp_path / "scenes",), labels=labels, width_table=widths), TrainSettings())
+    assert of_scenes == {"scenes/s.tif", "roads.gpkg", "widths.csv"}
+    assert files(DataSettings(dev=(home,)), TrainSettings()) == {"home/images/x.tif", "home/masks/x.tif"}
