@@ -388,7 +388,8 @@ def test_files_that_cannot_be_paired_are_refused(tmp_path):
     (tmp_path / "t.tif.gz").write_bytes(gzip.compress(file.read_bytes()))
     for left, right, sentence in (
         (tmp_path / "p", tmp_path / "t", r"no file in .* has the stem of one in .* \(a against b\)"),
-        (tmp_path / "p", file, "is a folder and .* is not"),
+        (tmp_path / "p", file, r"p is a folder and \S+a\.tif is not"),
+        (file, tmp_path / "t", r"t is a folder and \S+a\.tif is not"),
         (tmp_path / "gone.tif", file, "gone.tif does not exist; check the path"),
         (file, Path("https://host/t.tif"), "https://host/t.tif is not a file on this machine; download it first"),
         (lines, file, "a raster and a vector file"),
