@@ -229,6 +229,17 @@ def test_a_truth_of_0_and_255_is_recognized_and_reported(world):
     assert "the truth holds no road" in " ".join(marked.notes)
 
 
+def test_a_truth_whose_0_is_nodata_is_reported(world):
+    """gdal_rasterize -a_nodata 0 makes such; precision is 1, whatever is predicted."""
+    with rasterio.open(world / "truth.tif") as file:
+        label = file.read(1)
+    label[label == 255] = 0
+    scored = evaluate_files(world / "roads.tif", write(world / "roads_only.tif", label, nodata=0))
+    assert figure(scored, "precision") == 1
+    (note,) = scored.notes
+    assert note.startswith("all valid pixels of the truth are road, so precision says nothing; where 0 is not road")
+
+
 def test_in_a_folder_one_tile_with_1_settles_what_255_means(tmp_path):
     (tmp_path / "p").mkdir()
     (tmp_path / "t").mkdir()

@@ -214,12 +214,17 @@ def _threshold(settings: EvaluateSettings, stored: set[str]) -> tuple[float, str
 
 
 def _undefined(total: pixels.PixelCounts, level: int) -> list[str]:
-    """Return notes on the scores that are undefined, and why."""
+    """Return notes on the scores that are undefined or say nothing, and why."""
     if total.pixels.sum() == 0:
         return ["no pixel is valid in both prediction and truth; all scores are undefined"]
     notes = []
     if total.road.sum() == 0:
         notes.append("the truth holds no road; recall is undefined, and any predicted road scores 0")
+    if total.road.sum() == total.pixels.sum():
+        notes.append(
+            "all valid pixels of the truth are road, so precision says nothing; where 0 is not road and a nodata tag "
+            "hides it, take that away with gdal_edit.py -unsetnodata"
+        )
     if total.pixels[level:].sum() == 0:
         notes.append("nothing is predicted as road; precision is undefined, and missed road scores 0")
     return notes
