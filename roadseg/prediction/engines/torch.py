@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from roadseg.errors import DeviceError
 from roadseg.files.processors import thread_count
 from roadseg.model.device import choose_device, failures_of, fastest_precision, is_out_of_memory
-from roadseg.model.resunet import ResUNet, road_probability
+from roadseg.model.resunet import ResidualBlock, ResUNet, StemBlock, road_probability
 from roadseg.prediction.engines.side_by_side import SideBySide
 from roadseg.prediction.engines.symmetries import SYMMETRIES
 from roadseg.prediction.engines.torch_blocks import BlockStream
@@ -270,11 +270,12 @@ def for_prediction(model: ResUNet) -> ResUNet:
     copy.load_state_dict(model.state_dict())
     copy.eval().requires_grad_(requires_grad=False)
     for block in copy.modules():
-        pairs = {"StemBlock": ("conv1", "norm"), "ResidualBlock": ("conv1", "norm2")}
-        if type(block).__name__ in pairs:
-            conv, norm = pairs[type(block).__name__]
-            setattr(block, conv, nn.utils.fuse_conv_bn_eval(getattr(block, conv), getattr(block, norm)))
-            setattr(block, norm, nn.Identity())
+        if isinstance(block, StemBlock):
+            block.conv1 = nn.utils.fuse_conv_bn_eval(block.conv1, block.norm)
+            block.add_module("norm", nn.Identity())
+        elif isinstance(block, ResidualBlock):
+            block.conv1 = nn.utils.fuse_conv_bn_eval(block.conv1, block.norm2)
+            block.add_module("norm2", nn.Identity())
     _fold_head(copy)
     return copy
 
