@@ -123,7 +123,7 @@ def compare(
     if settings.osm:
         check_osm_name(str(settings.osm))
     predicted = read_predicted_lines(roads, settings, listener)
-    ours, theirs = bring_together(predicted, read_map_lines(reference, settings), settings)
+    ours, theirs = bring_together(predicted, read_map_lines(reference, settings, predicted), settings)
     predicted, mapped = ours.compared, theirs.compared
     for note in mapped.notes:
         listener.report(note)

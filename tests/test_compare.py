@@ -135,6 +135,41 @@ def test_a_road_on_the_border_meets_its_twin_beyond(tmp_path):
     assert (result.missing_from_map, result.not_seen) == (0, 0)
 
 
+@pytest.mark.parametrize("crs", [UTM, "EPSG:4326", "EPSG:3857"])
+@pytest.mark.parametrize("area", [False, True])
+def test_of_a_map_of_a_country_only_what_lies_near_is_read(tmp_path, crs, area):
+    """The tunnel in the next town is not counted, for it is not read; a road that reaches into the area is."""
+    roads = write_lines(tmp_path / "roads.gpkg", [[(0, 0), (1000, 0)]])
+    drawn = [[(-2000, 5), (3000, 5)], [(500, 0), (500, 9)], [(70000, 0), (70500, 0)], [(0, 3000), (900, 3000)]]
+    country = write_lines(tmp_path / "map.gpkg", drawn, crs=crs, tunnel=["no", "yes", "yes", "no"])
+    options = {}
+    if area:
+        box = shapely.to_wkb(np.array([shapely.box(EAST, NORTH - 500, EAST + 1000, NORTH + 3500)], dtype=object))
+        pyogrio.raw.write(tmp_path / "area.gpkg", box, [], [], geometry_type="Polygon", crs=UTM)
+        options = {"aoi": tmp_path / "area.gpkg"}
+    said = []
+    result = compare(roads, country, tmp_path / "c.gpkg", listener=Listener(report=said.append), **options)
+    assert said[0] == "map.gpkg: 1 road in tunnels or below ground left out"
+    assert result.matched_km == pytest.approx(1, abs=1e-3)
+    assert result.map_km == pytest.approx(1.9 if area else 1.02, abs=1e-2)
+
+
+def test_classes_that_no_road_near_has_are_no_error(town, tmp_path):
+    far = write_lines(tmp_path / "far.gpkg", [[(0, 0), (9, 0)], [(90000, 0), (90009, 0)]], highway=["track", "primary"])
+    assert compare(town[0], far, tmp_path / "c.gpkg", classes="primary").map_km == 0
+    with pytest.raises(SceneError, match=r"no road of the classes trunk; it has primary, track$"):
+        compare(town[0], far, tmp_path / "d.gpkg", classes="trunk")
+
+
+def test_a_map_with_longitudes_from_0_to_360_is_found(tmp_path):
+    pieces = np.array([[(-71.0, 42.0), (-70.99, 42.0)]])
+    for name, shift in (("roads.gpkg", 0), ("map.gpkg", 360)):
+        shape = shapely.to_wkb(shapely.linestrings(pieces + np.array([shift, 0])))
+        pyogrio.raw.write(tmp_path / name, shape, [], [], geometry_type="LineString", crs="EPSG:4326")
+    result = compare(tmp_path / "roads.gpkg", tmp_path / "map.gpkg", tmp_path / "c.gpkg")
+    assert result.matched_km == pytest.approx(result.predicted_km)
+
+
 def test_a_map_on_a_server_is_to_be_downloaded(town, tmp_path):
     with pytest.raises(SceneError, match=r"^https://host/map.gpkg is not a file on this machine; download it first$"):
         compare(town[0], "https://host/map.gpkg", tmp_path / "c.gpkg")

@@ -118,6 +118,16 @@ def test_of_the_layers_of_a_gpx_file_that_of_its_tracks_is_read(tmp_path):
     assert shapely.get_coordinates(table.geometries).tolist() == [[9, 48], [9.1, 48]]
 
 
+def test_rows_within_a_rectangle_come_in_the_order_of_the_file(tmp_path):
+    """The spatial index of a GeoPackage has an order of its own."""
+    x = np.random.default_rng(0).permutation(2000)
+    write(tmp_path / "map.gpkg", [LineString([(at, 0), (at, 1)]) for at in x], kind="LineString")
+    table = read_road_layer(
+        tmp_path / "map.gpkg", None, cure="name one", columns=None, within=lambda _: (9.5, -1, 1500.5, 2)
+    )
+    assert shapely.get_coordinates(table.geometries)[::2, 0].tolist() == [at for at in x if 10 <= at <= 1500]
+
+
 def test_lines_of_one_vertex_are_dropped(tmp_path):
     shapes = [
         {"type": "LineString", "coordinates": [[9, 48]]},

@@ -1,6 +1,7 @@
 """The two sides of a comparison with a map: lines with their attributes, in one CRS, over the same ground."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,14 @@ from numpy.typing import NDArray
 from roadseg.errors import SceneError, counted
 from roadseg.evaluation.clip import clip, line_strings
 from roadseg.evaluation.extracted import extract_roads
+from roadseg.evaluation.map_reach import box_around, reach_of, surroundings
 from roadseg.evaluation.pairs import crs_cure, is_vector_file
 from roadseg.progress import Listener
 from roadseg.raster.area import reproject_polygons
 from roadseg.raster.crs import reproject, same_crs, with_x_near, world_width
-from roadseg.raster.grid import units_per_metre
 from roadseg.raster.metric_crs import Lines, choose_metric_crs, to_metres
 from roadseg.roads.files import road_tags
-from roadseg.roads.files.layers import VectorTable
+from roadseg.roads.files.layers import VectorTable, Within
 from roadseg.roads.files.read import check_finite, read_polygons, read_road_layer, vertices_of
 from roadseg.settings import CompareSettings, VectorizeSettings
 from roadseg.settings.option import changed_flags
@@ -85,15 +86,24 @@ def read_predicted_lines(path: Path, settings: CompareSettings, listener: Listen
     return MapLines(path, roads.lines, table, roads.network.crs, attribution=roads.attribution, ground=ground)
 
 
-def read_map_lines(path: Path, settings: CompareSettings) -> MapLines:
+def read_map_lines(path: Path, settings: CompareSettings, predicted: MapLines) -> MapLines:
     """Return the roads of a map that can be seen from above, of the classes asked for.
+
+    Of a map of a whole country only what lies near the predicted roads, or in the area of interest, is read; all of it
+    if nothing lies there, to say why.
 
     Raises
     ------
     SceneError
         If the file cannot be read, holds no lines, or has no classes though some were asked for.
     """
-    return _read_lines(path, settings.map_layer, classes=settings.class_names, visible=True)
+    classes, layer = settings.class_names, settings.map_layer
+    within = reach_of(predicted.lines, predicted.crs, settings.aoi, settings.buffer_m)
+    with suppress(SceneError):
+        near = _read_lines(path, layer, classes=classes, visible=True, within=within)
+        if near.lines:
+            return near
+    return _read_lines(path, layer, classes=classes, visible=True)
 
 
 @dataclass(frozen=True)
@@ -131,7 +141,7 @@ def bring_together(predicted: MapLines, mapped: MapLines, settings: CompareSetti
         shape = _area(settings.aoi, predicted, mapped)
         ours = Side(_clipped(predicted, shape), _near(predicted, shape, settings.buffer_m))
     else:
-        shape, ours = _surroundings(predicted, settings.buffer_m), Side(predicted, predicted)
+        shape, ours = surroundings(predicted.lines, predicted.crs, settings.buffer_m), Side(predicted, predicted)
     if predicted.ground is not None:
         shape = predicted.ground if shape is None else shapely.intersection(shape, predicted.ground)
     if shape is None:
@@ -211,8 +221,16 @@ def _is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, float | np.floating) and bool(np.isnan(value)))
 
 
-def _read_lines(path: Path, layer: str | None, *, classes: Sequence[str] = (), visible: bool = False) -> MapLines:
-    table = read_road_layer(path, layer, cure="choose with --roads-layer or --map-layer", columns=None)
+def _read_lines(
+    path: Path,
+    layer: str | None,
+    *,
+    classes: Sequence[str] = (),
+    visible: bool = False,
+    within: Within | None = None,
+) -> MapLines:
+    cure = "choose with --roads-layer or --map-layer"
+    table = read_road_layer(path, layer, cure=cure, columns=None, within=within)
     kinds = shapely.get_type_id(table.geometries)
     keep = np.isin(kinds, (shapely.GeometryType.LINESTRING, shapely.GeometryType.MULTILINESTRING))
     keep &= ~shapely.is_empty(table.geometries)
@@ -265,27 +283,11 @@ def _split_like(lines: Sequence[Floats], xy: Floats) -> list[Floats]:
     return np.split(xy, np.cumsum([len(line) for line in lines])[:-1])
 
 
-def _surroundings(side: MapLines, reach_m: float) -> shapely.Polygon | None:
-    """Return the rectangle around lines and what lies within reach of them, None without any."""
-    if not side.lines:
-        return None
-    xy = np.concatenate(side.lines)
-    return _box((*xy.min(axis=0).tolist(), *xy.max(axis=0).tolist()), side.crs, reach_m)
-
-
-def _box(bounds: Sequence[float], crs: str | None, reach_m: float) -> shapely.Polygon:
-    """Return a rectangle (xmin, ymin, xmax, ymax) that is wider by some metres on all sides."""
-    xmin, ymin, xmax, ymax = bounds
-    middle = (xmin + xmax) / 2, (ymin + ymax) / 2
-    x, y = (reach_m * units for units in (crs and units_per_metre(crs, *middle)) or (1.0, 1.0))
-    return shapely.box(xmin - x, ymin - y, xmax + x, ymax + y)
-
-
 def _near(side: MapLines, shape: shapely.Geometry, reach_m: float) -> MapLines:
     """Return the lines that come near a shape, or near the rectangle around it, as they are."""
     if not side.lines:
         return side
-    box = _box(shapely.bounds(shape).tolist(), side.crs, reach_m)
+    box = box_around(shapely.bounds(shape).tolist(), side.crs, reach_m)
     return side.selected(np.flatnonzero(shapely.intersects(box, line_strings(side.lines))))
 
 

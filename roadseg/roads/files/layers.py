@@ -1,6 +1,6 @@
 """Layers of vector files, as they are written from networks and areas, and as they are read."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +14,9 @@ GeometryKind = Literal["LineString", "Point", "Polygon"]
 
 Box = tuple[float, float, float, float]
 """xmin, ymin, xmax, ymax."""
+
+Within = Callable[[str | None], Box | None]
+"""From the CRS of a file to the rectangle that is wanted; None for everything."""
 
 
 def is_misread(path: Path) -> bool:

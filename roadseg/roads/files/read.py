@@ -8,7 +8,7 @@ is imported where a file is opened.
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,11 @@ from roadseg.errors import SceneError, no_such_file, not_utf8, one_line
 from roadseg.files.inputs import RASTERS, archive_kind, empty_file_cure
 from roadseg.raster.crs import is_in_degrees
 from roadseg.raster.encoding import ATTRIBUTION
+from roadseg.roads.files.geometries import LINES, POLYGONS, from_wkb, of_kinds, out_of_collections
 from roadseg.roads.files.geopackage import holds_rasters_only
 from roadseg.roads.files.geoparquet import read_geoparquet
-from roadseg.roads.files.layers import Box, VectorTable, is_misread
-from roadseg.roads.files.wkb import from_wkb
+from roadseg.roads.files.layers import VectorTable, Within, is_misread
 
-_LINES = (shapely.GeometryType.LINESTRING, shapely.GeometryType.MULTILINESTRING)
-_POLYGONS = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
 _ROAD_LAYERS = {"roads", "lines"}
 """Names of layers that are taken among several: that of our own files, and that of OpenStreetMap extracts."""
 
@@ -62,7 +60,11 @@ def geometry_layers(path: Path) -> dict[str, str]:
 
 
 def read_layer(
-    path: Path, layer: str, *, columns: Collection[str] | None = (), within: Callable[[str | None], Box] | None = None
+    path: Path,
+    layer: str,
+    *,
+    columns: Collection[str] | None = (),
+    within: Within | None = None,
 ) -> VectorTable:
     """Read a layer of a vector file.
 
@@ -75,7 +77,7 @@ def read_layer(
     columns
         Attributes to read, if the layer has them; None reads all.
     within
-        From the file's CRS to the rectangle that is wanted; geometries that do not touch it are left out.
+        Gives the rectangle that is wanted; geometries that do not touch it are left out.
 
     Raises
     ------
@@ -90,9 +92,14 @@ def read_layer(
         wanted = [name for name in about["fields"] if columns is None or name in columns]
         crs = None if any(name in (about["crs"] or "") for name in _UNDEFINED) else about["crs"]
         box = within(crs) if within else None
-        meta, _, wkb, values = pyogrio.raw.read(path, layer=layer, columns=wanted, force_2d=True, bbox=box)
+        meta, numbers, wkb, values = pyogrio.raw.read(
+            path, layer=layer, columns=wanted, force_2d=True, bbox=box, return_fids=box is not None
+        )
         with np.errstate(invalid="ignore"):
-            geometries = _out_of_collections(from_wkb(wkb))
+            geometries = out_of_collections(from_wkb(wkb))
+        if box:  # spatial indices give rows in an order of their own
+            order = np.argsort(numbers, kind="stable")
+            geometries, values = geometries[order], [column[order] for column in values]
     bounds = about["total_bounds"] or None
     if bounds and not np.isfinite(bounds).all():
         bounds = None
@@ -106,18 +113,6 @@ def read_layer(
         bounds,
         (about.get("layer_metadata") or {}).get(ATTRIBUTION, ""),
     )
-
-
-def _out_of_collections(geometries: NDArray[np.object_]) -> NDArray[np.object_]:
-    """Return geometries with the lines of each collection in its place, else its polygons: clipping leaves such."""
-    for row in np.flatnonzero(shapely.get_type_id(geometries) == shapely.GeometryType.GEOMETRYCOLLECTION).tolist():
-        parts = shapely.get_parts(geometries[row])
-        lines, polygons = _of_kinds(parts, _LINES), _of_kinds(parts, _POLYGONS)
-        if len(lines):
-            geometries[row] = shapely.multilinestrings(shapely.get_parts(lines))
-        elif len(polygons):
-            geometries[row] = shapely.multipolygons(shapely.get_parts(polygons))
-    return geometries
 
 
 def _check_on_earth(path: Path, xy: NDArray[np.float64], crs: str | None) -> None:
@@ -140,7 +135,7 @@ def read_road_layer(
     areas: bool = False,
     cure: str,
     columns: Collection[str] | None,
-    within: Callable[[str | None], Box] | None = None,
+    within: Within | None = None,
 ) -> VectorTable:
     """Read the layer with the roads: the one named, else the only one that may hold any, else ``roads`` or ``lines``.
 
@@ -218,12 +213,12 @@ def read_polygons(path: Path, *, layer: str | None = None) -> tuple[list[Polygon
         If the file cannot be read, holds no polygon, holds polygons in several layers, or has a coordinate that is
         not finite.
     """
-    geometries, crs = _read_kinds(path, _POLYGONS, "polygons", layer)
+    geometries, crs = _read_kinds(path, POLYGONS, "polygons", layer)
     check_finite(geometries, path, "polygon")
     broken = ~shapely.is_valid(geometries)
     if broken.any():
         mended = shapely.get_parts(shapely.make_valid(geometries[broken], method="structure"))
-        geometries = np.concatenate([geometries[~broken], _of_kinds(mended, _POLYGONS)])
+        geometries = np.concatenate([geometries[~broken], of_kinds(mended, POLYGONS)])
     if len(geometries) == 0:
         raise SceneError(f"{path} holds no polygons; give a file with at least one")
     return list(geometries), crs
@@ -251,7 +246,7 @@ def read_lines(path: Path, *, layer: str | None = None) -> tuple[list[NDArray[np
         If the file cannot be read, holds other geometries only, holds lines in several layers,
         or has a coordinate that is not finite.
     """
-    geometries, crs = _read_kinds(path, _LINES, "lines", layer)
+    geometries, crs = _read_kinds(path, LINES, "lines", layer)
     check_finite(geometries, path, "line")
     return vertices_of(shapely.get_parts(geometries)), crs
 
@@ -271,11 +266,11 @@ def _read_kinds(
     else:
         declared = geometry_layers(path)
         tables = {name: read_layer(path, name) for name in ([layer] if layer else declared)}
-    wanted = {name: _of_kinds(table.geometries, kinds) for name, table in tables.items()}
+    wanted = {name: of_kinds(table.geometries, kinds) for name, table in tables.items()}
     holding = [name for name, rows in wanted.items() if len(rows)]
     if len(holding) > 1:
         layers = ", ".join(holding)
-        holding = [name for name in holding if name in _ROAD_LAYERS and kinds == _LINES]
+        holding = [name for name in holding if name in _ROAD_LAYERS and kinds == LINES]
         if len(holding) != 1:
             raise SceneError(
                 f"{path} holds {noun} in several layers ({layers}); copy one to a file of its own, with ogr2ogr"
@@ -293,13 +288,6 @@ def check_finite(geometries: NDArray[np.object_], path: Path, noun: str) -> None
     """Raise SceneError if a geometry has a coordinate that is not finite; ``noun`` says what it is."""
     if not np.isfinite(shapely.get_coordinates(geometries)).all():
         raise SceneError(f"{path} holds a coordinate that is not a finite number; repair that {noun} first")
-
-
-def _of_kinds(geometries: NDArray[np.object_], kinds: tuple[shapely.GeometryType, ...]) -> NDArray[np.object_]:
-    """Return the geometries of some kinds that are not empty."""
-    wanted = np.isin(shapely.get_type_id(geometries), kinds) & ~shapely.is_empty(geometries)
-    chosen: NDArray[np.object_] = geometries[wanted]
-    return chosen
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import shapely
 
-from roadseg.roads.files.wkb import from_wkb
+from roadseg.roads.files.geometries import from_wkb
 
 STUB = struct.pack("<BIIdd", 1, 2, 1, 5, 5)
 LINE = shapely.to_wkb(shapely.LineString([(0, 0), (1, 1)]))

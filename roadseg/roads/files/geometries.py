@@ -1,4 +1,4 @@
-"""Geometries from well-known binary, without the lines of one vertex that map editors and GPS devices leave behind."""
+"""Geometries as files hold them: damaged lines, and lines and polygons in collections."""
 
 import struct
 from typing import Any
@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+
+LINES = (shapely.GeometryType.LINESTRING, shapely.GeometryType.MULTILINESTRING)
+POLYGONS = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
 
 _LINE, _MULTILINE = 2, 5
 """Codes of the kinds of geometry that are looked into."""
@@ -16,6 +19,8 @@ _HEAD_BYTES, _VERTEX_BYTES = 9, 16
 
 def from_wkb(wkb: NDArray[Any]) -> NDArray[np.object_]:
     """Return shapely geometries, with empty ones for lines of one vertex, which GEOS refuses and no road is.
+
+    Map editors and GPS devices leave such behind.
 
     Parameters
     ----------
@@ -51,3 +56,22 @@ def _without_points(wkb: bytes) -> bytes:
         return struct.pack("<BII", 1, _MULTILINE, len(parts)) + b"".join(parts)
     except struct.error:  # cut off
         return wkb
+
+
+def out_of_collections(geometries: NDArray[np.object_]) -> NDArray[np.object_]:
+    """Return geometries with the lines of each collection in its place, else its polygons: clipping leaves such."""
+    for row in np.flatnonzero(shapely.get_type_id(geometries) == shapely.GeometryType.GEOMETRYCOLLECTION).tolist():
+        parts = shapely.get_parts(geometries[row])
+        lines, polygons = of_kinds(parts, LINES), of_kinds(parts, POLYGONS)
+        if len(lines):
+            geometries[row] = shapely.multilinestrings(shapely.get_parts(lines))
+        elif len(polygons):
+            geometries[row] = shapely.multipolygons(shapely.get_parts(polygons))
+    return geometries
+
+
+def of_kinds(geometries: NDArray[np.object_], kinds: tuple[shapely.GeometryType, ...]) -> NDArray[np.object_]:
+    """Return the geometries of some kinds that are not empty."""
+    wanted = np.isin(shapely.get_type_id(geometries), kinds) & ~shapely.is_empty(geometries)
+    chosen: NDArray[np.object_] = geometries[wanted]
+    return chosen
