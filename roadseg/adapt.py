@@ -17,7 +17,7 @@ from roadseg.files.lock import locked
 from roadseg.files.targets import MODEL, check_extension, check_target
 from roadseg.progress import Listener
 from roadseg.settings import AdaptOptions, AdaptSettings, CardTexts, DataSettings, TrainSettings
-from roadseg.settings.data import check_labels
+from roadseg.settings.adapt import check_label_source
 from roadseg.settings.option import AnyPath, check_keywords, from_options
 from roadseg.training.adaptation import (
     blended,
@@ -34,6 +34,7 @@ from roadseg.training.before_after import (
     picture,
     score_elsewhere,
     score_model,
+    taught_in_words,
 )
 from roadseg.training.checkpoint import facts_of_run
 from roadseg.training.data.labelled_plots import load_other_place, typical_pixel_m
@@ -68,7 +69,8 @@ class AdaptResult:
     steps, finish_steps, seconds
         Training steps before the scores, those after them on all ground, and time from start to model.
     before, after
-        Scores on the areas that were kept apart; ``after`` is that of the model before its finish.
+        Scores on the areas that were kept apart, with ``teacher`` against what it is sure of; ``after`` is that of the
+        model before its finish.
     elsewhere_before, elsewhere_after
         Scores in another place (``dev``), if one was named.
     """
@@ -101,7 +103,8 @@ def adapt(
     Parameters
     ----------
     data
-        Scenes, with ``labels``; or folders with ``images/`` and ``masks/``, or CSV files with columns image and mask.
+        Scenes, with ``labels`` or ``teacher``; or folders with ``images/`` and ``masks/``, or CSV files with columns
+        image and mask.
     output
         Model file to write; a folder with checkpoint and picture lies beside it.
     listener
@@ -118,10 +121,10 @@ def adapt(
     """
     check_keywords("adapt", options, AdaptOptions)
     settings, texts, target = from_options(AdaptSettings, options), from_options(CardTexts, options), Path(output)
-    check_labels(settings)
+    check_label_source(settings)
     named = [data] if isinstance(data, str | os.PathLike) else data
     if not named:
-        raise UsageError("adapt needs scenes with --labels, or folders or CSV files of images and masks")
+        raise UsageError("adapt needs scenes with --labels or --teacher, or folders or CSV files of images and masks")
     texts = replace(texts, name=texts.name or target.name.removesuffix(".safetensors"))
     return adapt_model([Path(place) for place in named], target, settings, texts, listener or Listener())
 
@@ -174,13 +177,17 @@ def adapt_model(
         after = score_model(original.scorer(parts.score, KeptPredictions()), candidate, 0.5)
         sheet = picture(before, after)
         drawn = folder.draw("before_after.png", sheet) if sheet is not None else None
-        if not settings.anyway and not has_gained(before.score, after.score):
+        if not (settings.anyway or settings.teacher or has_gained(before.score, after.score)):
             folder.remove_checkpoints()
             raise no_gain(before.score, after.score, trainer, drawn)
-        listener.report(gain_kept_apart(before, after, trainer, drawn))
+        if settings.teacher:
+            listener.report(taught_in_words(trainer, drawn, settings.teacher))
+        else:
+            listener.report(gain_kept_apart(before, after, trainer, drawn))
         calibration = calibrated(learned, original, (*parts.calibration, *parts.score), kept)
         finisher = finish(trainer, plots, lambda _: listener.advance(1), end - _RESERVE_S, listener)
-        listener.report(finish_in_words(finisher))
+        if not settings.teacher:
+            listener.report(finish_in_words(finisher))
         model = blended(original, finisher)
         kept_model = replace(after, engine=calibrated_like(calibration, model))
         write_adapted(output, model, texts, original, plots, (trainer, finisher), before, kept_model)
@@ -189,7 +196,7 @@ def adapt_model(
     if elsewhere:
         listener.report(f"elsewhere: {gain_in_words(*elsewhere, 'tile')} of the place named with --dev")
     seconds = round(time.monotonic() - started, 1)
-    listener.report(next_command(output, data[0] if settings.labels and data[0].is_file() else None))
+    listener.report(next_command(output, data[0] if settings.names_scenes and data[0].is_file() else None))
     scores = (before.score, after.score, *(elsewhere or ()))
     return AdaptResult(output, drawn, trainer.step, finisher.step, seconds, *scores)
 
@@ -215,9 +222,9 @@ def _trainer(
 def _inputs(data: Sequence[Path], settings: AdaptSettings, model: Path) -> list[Path]:
     """Return the files that adapting reads, which the output must not replace."""
     named = DataSettings(
-        data=() if settings.labels else tuple(data),
-        images=tuple(data) if settings.labels else (),
+        data=() if settings.names_scenes else tuple(data),
+        images=tuple(data) if settings.names_scenes else (),
         labels=settings.labels,
         width_table=settings.width_table,
     )
-    return [model, *training_files(named, TrainSettings())]
+    return [model, *training_files(named, TrainSettings(teacher=settings.teacher))]

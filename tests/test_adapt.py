@@ -21,7 +21,7 @@ from shapely import LineString
 from worlds import names_in, write_raster
 
 from roadseg.adapt import AdaptResult, adapt
-from roadseg.errors import OutputError, TrainingError
+from roadseg.errors import OutputError, TrainingError, UsageError
 from roadseg.evaluate import evaluate
 from roadseg.files.lock import locked
 from roadseg.model.card import ModelCard, read_card
@@ -32,8 +32,11 @@ from roadseg.predict import predict
 from roadseg.progress import Listener
 from roadseg.settings import AdaptSettings
 from roadseg.training.data.labelled_plots import load_ground, load_other_place, typical_pixel_m
+from roadseg.training.data.plots import squares
 from roadseg.training.original import find_original
+from roadseg.training.pseudo_labels import SURE_GROUND, SURE_ROAD, labels_from
 from roadseg.training.save import save_model
+from roadseg.windows import Window
 
 SIDE = 320
 CORNER = (500_000, 5_000_000)
@@ -462,3 +465,81 @@ def test_what_is_read_is_not_the_output_and_one_run_at_a_time(
         adapt(scene, output, labels=roads, model=str(start))
     done = say("adapt", scene, "-o", output)
     assert (done.status, "--labels" in done.error) == (1, True)
+
+
+def test_a_teacher_stands_in_for_labels(adapted: Adapted, scene: Path, start: Path, tmp_path: Path) -> None:
+    """What the teacher is sure of, as predict finds it, is learned from; nothing is judged by it."""
+    teacher, said = adapted.place / "mine.safetensors", list[str]()
+    output = tmp_path / "own.safetensors"
+    result = adapt(scene, output, teacher=teacher, model=start, steps=2, listener=Listener(said.append, said.append))
+    assert said[0] == f"{teacher} looks for roads; what it is sure of is learned from in place of labels"
+    picture = tmp_path / "own.run" / "before_after.png"
+    assert said[2:-1] == [
+        f"without labels nothing can be measured, after 2 steps; {picture} compares both models with what {teacher} is "
+        "sure of"
+    ]
+    assert said[-1].startswith(f"next: roadseg predict {scene} ")
+    card = load_model(output)[1]  # written, though two steps from nothing are no gain
+    assert "of scene.tif with roads that mine.safetensors is sure of (0.1 Mpx)" in card.training_data
+    assert "adapted to scene.tif with roads that mine.safetensors is sure of" in card.description
+    assert card.measurements == ()
+    assert result.steps == 2
+    predict(scene, tmp_path / "seen.tif", model=teacher, engine="torch")
+    with (
+        rasterio.open(tmp_path / "seen.tif") as seen,
+        rasterio.open(tmp_path / "own.run" / "labels" / "scene-0.tif") as mask,
+    ):
+        probability, label = seen.read(1) / 254, mask.read(1)
+        assert (mask.crs, mask.transform) == (seen.crs, seen.transform)
+    expected = np.select([probability >= SURE_ROAD, probability <= SURE_GROUND], [1, 0], 255)
+    assert (label != expected).mean() < 0.002  # rounding to bytes, or to bfloat16
+    assert (label == 1).mean() > 0.05
+    assert (draw(streets())[1][label == 1] == 1).mean() > 0.9
+
+
+def test_plots_of_a_teacher_lie_where_there_are_pixels(adapted: Adapted, tmp_path: Path) -> None:
+    image = np.zeros((3, 3 * SIDE, 3 * SIDE), np.uint8)
+    image[:, SIDE : 2 * SIDE, SIDE : 2 * SIDE] = draw(streets())[0]
+    place = Affine.translation(*CORNER) @ Affine.scale(1, -1)
+    scene = write_raster(tmp_path / "hole.tif", image, crs=UTM, transform=place, nodata=0)
+    settings = AdaptSettings(teacher=str(adapted.place / "mine.safetensors"), start="compact")
+    windows = squares(Window(0, 0, 3 * SIDE, 3 * SIDE), SIDE)
+    teacher = find_original(replace(settings, start=settings.teacher))
+    found = dict(labels_from(teacher, settings)(scene, windows, 3))
+    assert list(found) == [windows[4]]
+    assert set(np.unique(found[windows[4]]).tolist()) == {0, 1, 255}
+
+
+def test_a_teacher_that_is_sure_of_nothing_leaves_nothing(
+    say: Callable[..., Said], scene: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(1)
+    blind = ResUNet(width=4)
+    with torch.no_grad():
+        blind.head.bias.fill_(-9.0)
+    save_model(tmp_path / "blind.safetensors", blind, ModelCard("blind", window_px=64))
+    done = say("adapt", scene, "--teacher", tmp_path / "blind.safetensors", "-o", tmp_path / "mine.safetensors")
+    assert done.status == 1
+    assert done.error.endswith(
+        "blind.safetensors is sure of no road in the images; name another --teacher, or a map with --labels"
+    )
+    assert not list(tmp_path.glob("mine*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"labels": "roads.gpkg"}, "--labels and --teacher both say where the roads are; leave --teacher out"),
+        ({"labels_are": "rough"}, "--labels-are says how good a map or masks are; leave it out with --teacher"),
+        ({"road_width": 7.0}, "--road-width belongs to --labels"),
+    ],
+)
+def test_what_does_not_go_with_a_teacher(scene: Path, tmp_path: Path, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        adapt(scene, tmp_path / "mine.safetensors", teacher="standard", **options)
+
+
+def test_the_output_is_not_the_teacher(adapted: Adapted, scene: Path, start: Path) -> None:
+    teacher = adapted.place / "mine.safetensors"
+    with pytest.raises(OutputError, match="is also the input"):
+        adapt(scene, teacher, teacher=teacher, model=start, overwrite=True)

@@ -133,9 +133,18 @@ ADAPTED = {"labels_are": "exact", "minutes": 1.0, "steps": 2, "model": "standard
 ELSEWHERE = "--model m --every 3 --thresholds 0.1 0.2 --read-at 1 0.5 --scales 1 0.63 --no-recalibrate"
 TABLE = {"every": 3, "thresholds": [0.1, 0.2], "scales": [1.0, 0.63], "recalibrate": False}
 LINES = {"labels": "lines", "damage": DAMAGE, "options": ADAPTED, "seed": 4}
+TAUGHT = "--folder dev --labels teacher --teacher t --minutes 1 --steps 2 --model standard --model-gsd 0.5"
+UNDAMAGED = {"drop": 0.0, "shift_m": 0.0, "offset_m": 0.0, "jitter": 0.0}
+BY_TEACHER = {
+    "labels": "teacher",
+    "damage": UNDAMAGED,
+    "options": ADAPTED | {"labels_are": "auto", "teacher": "t"},
+    "seed": 0,
+}
 
 COMMAND_LINES = [
     ("bench_adapt", ADAPT, "measured", [call(Path("dev"), tiles=3, **LINES), call(Path("dev"), tiles=0, **LINES)]),
+    ("bench_adapt", TAUGHT, "measured", [call(Path("dev"), tiles=0, **BY_TEACHER)]),
     ("bench_elsewhere", ELSEWHERE, "table", [call("m", read_at=1.0, **TABLE), call("m", read_at=0.5, **TABLE)]),
     ("bench_elsewhere", "--kinds --every 2", "table_of_kinds", [call("compact", every=2)]),
     ("bench_elsewhere", "--sheets to --model m", "draw_sheets", [call("m", Path("to"), every=1)]),

@@ -78,6 +78,7 @@ def test_choices_are_offered_to_the_shell(start, offered):
     [
         ("predict", "model", "", ["compact", "standard"]),
         ("adapt", "model", "s", ["standard"]),
+        ("adapt", "teacher", "s", ["standard"]),
         ("train", "from_", "c", ["compact"]),
         ("export", "model", "comp", ["compact"]),
         ("info", "target", "sta", ["standard"]),

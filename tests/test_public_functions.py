@@ -85,7 +85,7 @@ def test_options_have_the_types_of_their_fields(verb):
     hints = get_type_hints(options)
     assert set(hints) == set(declared)
     for name, one in declared.items():
-        kind = Path | None if name in {"from_", "model"} else one.type  # a model's file, or its name
+        kind = Path | None if name in {"from_", "model", "teacher"} else one.type  # a model's file, or its name
         assert as_text(hints[name]) == as_text(kind, given=True), name
     assert set(get_type_hints(settings.EngineOptions)) == set(offered(settings.EngineSettings))
 

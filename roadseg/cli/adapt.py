@@ -17,7 +17,7 @@ def adapt(
         list[Path],
         typer.Argument(
             metavar="DATA",
-            help="Scenes, with --labels; or folders with images/ and masks/, or CSV files of both.",
+            help="Scenes, with --labels or --teacher; or folders with images/ and masks/, or CSV files of both.",
         ),
     ],
     output: Annotated[
@@ -33,13 +33,14 @@ def adapt(
     verbose: Verbose = 0,
     **options: Any,
 ) -> None:
-    """Make a model for your own imagery, from the map you have or a few labelled tiles.
+    """Make a model for your own imagery, from the map you have, a few labelled tiles, or no labels.
 
     Some ground is kept apart for the figures before and after; a model that is no better is not written. Otherwise it
     learns from that ground at the end, too. A stopped run resumes when the same command is given again.
 
     \b
     roadseg adapt scene.tif --labels osm_roads.gpkg -o mine.safetensors
+    roadseg adapt scene.tif --teacher standard -o mine.safetensors
     roadseg adapt tiles/ -o mine.safetensors
     roadseg adapt scene.tif --labels drawn.gpkg --labels-are exact --aoi town.gpkg -o mine.safetensors --minutes 10
     """

@@ -90,7 +90,7 @@ def recalibrate(scene: str, plan: ScenePlan, partial: Partial, listener: Listene
     else:
         listener.warn(
             f"{scene}: the model is sure of few {shares}, {raising}; "
-            "check the roads before use, or adapt the model (roadseg adapt)"
+            "check the roads before use, or adapt the model (roadseg adapt; with --teacher standard it needs no labels)"
         )
     raised = replace(
         plan,

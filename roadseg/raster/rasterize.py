@@ -7,7 +7,8 @@ one CRS is curved in another. The mask is written block by block, so memory does
 
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +125,29 @@ def write_mask(
     areas = road_outlines(geometries, widths_m, crs, grid)
     tree = shapely.STRtree(areas)
     windows = list(square_windows(grid.window, _BLOCK_PX) if choose is None else choose(areas))
+    with new_mask(path, grid, tags) as write:
+        for window in windows:
+            here = areas[tree.query(shapely.box(window.col, window.row, window.col_stop, window.row_stop))]
+            write(window, _burnt(here, window.row, window.col, (window.height, window.width)))
+    return windows
+
+
+@contextmanager
+def new_mask(path: Path, grid: Grid, tags: Mapping[str, str]) -> Iterator[Callable[[Window, NDArray[np.uint8]], None]]:
+    """Context manager that yields a function to write windows of a mask file with; the rest of it is void.
+
+    The file appears whole, once all is written, or not at all.
+
+    Parameters
+    ----------
+    path, grid, tags
+        Path, grid and metadata of the mask.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
     draft = path.with_name(f".{path.stem}.{os.getpid()}.tif")
     try:
         silence_libtiff()
@@ -132,11 +156,12 @@ def write_mask(
             file = rasterio.open(draft, "w", **byte_profile(grid), sparse_ok=True)
         with file:
             file.update_tags(**tags)
-            for window in windows:
-                box = shapely.box(window.col, window.row, window.col_stop, window.row_stop)
-                here = areas[tree.query(box)]
+
+            def write(window: Window, label: NDArray[np.uint8]) -> None:
                 place = rasterio.windows.Window(window.col, window.row, window.width, window.height)
-                file.write(_burnt(here, window.row, window.col, (window.height, window.width)), 1, window=place)
+                file.write(label, 1, window=place)
+
+            yield write
         check_complete(draft)
         publish(draft, path)
     except (RasterioError, OSError) as error:
@@ -144,7 +169,6 @@ def write_mask(
         raise OutputError(f"cannot write {path} ({reason}); make room or choose another --cache") from error
     finally:
         draft.unlink(missing_ok=True)
-    return windows
 
 
 def road_outlines(geometries: Geometries, widths_m: NDArray[np.float64], crs: str | None, grid: Grid) -> Geometries:

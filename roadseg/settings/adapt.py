@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, TypedDict
 
-from roadseg.settings.data import LabelSettings
+from roadseg.errors import UsageError
+from roadseg.settings.data import DATA, LabelSettings, check_labels
 from roadseg.settings.option import AnyPath, Option
 
 LabelQuality = Literal["auto", "exact", "rough"]
@@ -17,6 +18,15 @@ INPUT, RUN = "Input", "Run"
 class AdaptSettings(LabelSettings):
     """What to adapt a model to, and how long it may take."""
 
+    teacher: Annotated[
+        str | None,
+        Option(
+            "--teacher",
+            "Without labels: learn from what a model is sure of in the scenes, such as standard.",
+            DATA,
+            "MODEL",
+        ),
+    ] = None
     start: Annotated[
         str | None, Option("--model", "Model to adapt: a file, or name of a bundled model.", "Model", "MODEL")
     ] = None
@@ -67,9 +77,31 @@ class AdaptSettings(LabelSettings):
     ] = False
 
     @property
+    def names_scenes(self) -> bool:
+        """Whether the data are scenes, on which labels are drawn or found by a teacher; else they have masks."""
+        return self.labels is not None or self.teacher is not None
+
+    @property
     def labels_are_rough(self) -> bool:
         """Whether labels may be wrong; masks are not unless said so."""
         return self.label_quality == "rough" or (self.label_quality == "auto" and self.labels is not None)
+
+
+def check_label_source(settings: AdaptSettings) -> None:
+    """Check that labels come from one source, and that their options belong to it.
+
+    Raises
+    ------
+    UsageError
+        If they do not.
+    """
+    check_labels(settings)
+    if settings.teacher is None:
+        return
+    if settings.labels is not None:
+        raise UsageError("--labels and --teacher both say where the roads are; leave --teacher out if there is a map")
+    if settings.label_quality != "auto":
+        raise UsageError("--labels-are says how good a map or masks are; leave it out with --teacher")
 
 
 class AdaptOptions(TypedDict, total=False):
@@ -80,6 +112,7 @@ class AdaptOptions(TypedDict, total=False):
     road_width: float | None
     width_attribute: str | None
     width_table: AnyPath | None
+    teacher: AnyPath | None
     model: AnyPath | None
     bands: Sequence[int] | None
     gsd: float | None

@@ -29,7 +29,8 @@ from roadseg.training.data.labelled_plots import (
 from roadseg.training.data.plots import SplitPlots, split
 from roadseg.training.dev_prediction import KeptPredictions
 from roadseg.training.loop import Trainer
-from roadseg.training.original import Original
+from roadseg.training.original import Original, find_original
+from roadseg.training.pseudo_labels import labels_from
 from roadseg.training.recipes import ADAPT
 from roadseg.training.save import save_model
 from roadseg.training.seen import seen_ranges
@@ -71,7 +72,7 @@ def prepare_plots(
     original, engine
         The model, which shows where rough labels belong.
     run
-        Run folder, for masks drawn from labels; there are none in it after an error.
+        Run folder, for masks of scenes; there are none in it after an error.
     listener
         Callbacks for messages.
 
@@ -80,9 +81,12 @@ def prepare_plots(
     RoadsegError
         If the data cannot be used or show too few roads.
     """
-    card = original.card
+    card, find_labels = original.card, None
+    if settings.teacher:
+        find_labels = labels_from(find_original(replace(settings, start=settings.teacher)), settings)
+        listener.report(f"{settings.teacher} looks for roads; what it is sure of is learned from in place of labels")
     with label_folder(run) as drawn:
-        found = load_ground(data, settings, card, drawn, listener)
+        found = load_ground(data, settings, card, drawn, listener, find_labels)
         if settings.labels_are_rough:
             found = correct_shifts(
                 found,
@@ -216,7 +220,7 @@ def write_adapted(
     OutputError
         If it cannot be written.
     """
-    measured = measurements_before_after(before.score, after.score, plots.name, "area")
+    measured = measurements_before_after(before.score, after.score, plots.name, "area") if plots.are_truth else []
     logits = Calibration(after.engine.temperature, after.engine.bias)
     card = _card(texts, original.card, plots, runs)
     card = with_calibration(card, CalibrationResult(logits, measured=tuple(measured)))

@@ -40,6 +40,12 @@ def gain_in_words(before: DevScore, after: DevScore, where: str) -> str:
     )
 
 
+def taught_in_words(run: Trainer, sheet: Path | None, teacher: str) -> str:
+    """Return how long a run has learned from a teacher, and where to look; the sheet is its picture."""
+    see = f"; {sheet} compares both models with what {teacher} is sure of" if sheet else ""
+    return f"without labels nothing can be measured, after {_steps_of(run)}{see}"
+
+
 def gain_kept_apart(before: ScoredModel, after: ScoredModel, run: Trainer, sheet: Path | None) -> str:
     """Return what a run has changed on the areas kept apart, and where to look; the sheet is its picture."""
     see = f"; see {sheet}" if sheet else ""

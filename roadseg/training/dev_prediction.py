@@ -1,8 +1,9 @@
 """Dev tiles predicted exactly as ``roadseg predict`` would, through the same windows and blending."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from roadseg.raster.encoding import count_road, dequantize, quantize
 from roadseg.raster.grid import Grid
 from roadseg.raster.regrid import needed_window, regrid
 from roadseg.raster.scene import Scene, as_bytes
-from roadseg.raster.scene_settings import gsd_to_read_at
+from roadseg.raster.scene_settings import SceneSettings, gsd_to_read_at
 from roadseg.settings import PredictSettings
 from roadseg.training.data.file_tiles import DevArea
 from roadseg.training.shifts import Shift
@@ -142,6 +143,45 @@ def predict_tile(
     return DevTile(area, *regrid(block.values, block.valid, area.window, grid, own), label)
 
 
+def predict_windows(
+    image: Path, windows: Iterable[Window], settings: SceneSettings, engine: TorchEngine, card: ModelCard, *, most: int
+) -> Iterator[tuple[Window, NDArray[np.float32], NDArray[np.bool_]]]:
+    """Predict windows of a scene, on its own pixels, as ``roadseg predict`` would if they were all of it.
+
+    Parameters
+    ----------
+    image, windows
+        The scene, and windows of its own pixels.
+    settings
+        Bands, and metres per pixel where the scene does not say.
+    engine, card
+        The model on its device, and its card.
+    most
+        So many windows are predicted at most, those without a valid pixel left out.
+
+    Yields
+    ------
+    A window, the probability of road in it, and which of its pixels are valid, (height, width) each.
+
+    Raises
+    ------
+    SceneError
+        If the scene cannot be used.
+    """
+    settings = replace(settings, gsd_m=card.gsd_m, finest_gsd_m=card.finest_gsd_m, fill=engine.mean)
+    with Scene(str(image), settings) as scene:
+        own, grid = scene.grid, scene.grid_model
+        found: list[tuple[Window, Block]] = []
+        for window in windows:
+            if len(found) < most:
+                block = _predict(scene, needed_window(window, grid, own), engine, card.window_px, None)
+                found += [(window, block)] if block.valid.any() else []
+        half = _half_in([block for _, block in found], card.sureness) if card.sureness else 0.5
+        for window, block in found:
+            raised = _raised(block, half)
+            yield window, *regrid(raised.values, raised.valid, window, grid, own)
+
+
 def half_in_scene(tiles: Iterable[DevTile], sure_at_home: Sureness) -> float:
     """Return which probability ``predict`` would make 0.5 in a scene; 0.5 also where it finds too few roads to tell.
 
@@ -152,9 +192,13 @@ def half_in_scene(tiles: Iterable[DevTile], sure_at_home: Sureness) -> float:
     sure_at_home
         How sure the model is of its roads at home, from its card.
     """
+    return _half_in((Block(tile.area.window, tile.probability, tile.valid) for tile in tiles), sure_at_home)
+
+
+def _half_in(blocks: Iterable[Block], sure_at_home: Sureness) -> float:
     counts = np.zeros(3, np.int64)
-    for tile in tiles:
-        counts += count_road(quantize(tile.probability, tile.valid), MAYBE_ROAD, sure_at_home.threshold)
+    for block in blocks:
+        counts += count_road(quantize(block.values, block.valid), MAYBE_ROAD, sure_at_home.threshold)
     half = becomes_half_in(counts.tolist(), sure_at_home.share)
     return 0.5 if half is None else half
 

@@ -2,7 +2,7 @@
 
 import math
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from roadseg.progress import Listener
 from roadseg.raster.area import polygon_area
 from roadseg.raster.files import open_input
 from roadseg.raster.grid import Grid, grid_of
+from roadseg.raster.rasterize import new_mask
 from roadseg.roads.files.read import read_polygons
 from roadseg.settings import AdaptSettings, DevFolder
 from roadseg.training.data.coverage import coverage_remark
@@ -30,11 +31,18 @@ from roadseg.training.data.plots import MOST, SIDE_PX, Plot, choose_with_roads, 
 from roadseg.training.data.validate import at_gsd, gsd_range_of, warn_of_missing_geotransforms, warn_of_unknown_sizes
 from roadseg.windows import Window
 
+_TRIED = 4
+"""A teacher looks for plots with data in so many times as many."""
+
 _MEASURED = 50
 """Most images that are opened to learn how large their pixels are."""
 
 Predict = Callable[[Sequence[DevArea]], Sequence[NDArray[np.float32]]]
 """Returns the probability of road in areas, (height, width) float32 each."""
+
+FindLabels = Callable[[Path, Sequence[Window], int], Iterable[tuple[Window, NDArray[np.uint8]]]]
+"""Returns labels (height, width) of some windows of an image: of so many, in their order, those without data left out.
+"""
 
 _Polygons = tuple[Sequence[Polygon | MultiPolygon], str | None]
 """An area of interest: polygons, and their CRS."""
@@ -54,12 +62,15 @@ class LabelledPlots:
         The data in a few words, for messages and the card.
     remark
         That the labels cover too little to judge a model by; empty if they cover enough.
+    are_truth
+        Whether figures against the labels say how good a model is, which those of a teacher do not.
     """
 
     plots: tuple[Plot, ...]
     gsd_range_m: tuple[float, float] | None
     name: str
     remark: str = ""
+    are_truth: bool = True
 
     def description(self) -> str:
         """Return the data in words, for messages and the card."""
@@ -75,29 +86,36 @@ def typical_pixel_m(data: Sequence[Path], settings: AdaptSettings) -> float | No
     data, settings
         The images, and the size of pixels that do not say.
     """
-    images = find_images(data) if settings.labels else [pair.image for pair in _all_pairs(data)]
+    images = find_images(data) if settings.names_scenes else [pair.image for pair in _all_pairs(data)]
     sizes = [_pixel_m(image) or settings.pixel_m for image in images[:: max(1, len(images) // _MEASURED)]]
     known = [size for size in sizes if size]
     return float(np.median(known)) if known else None
 
 
 def load_ground(
-    data: Sequence[Path], settings: AdaptSettings, card: ModelCard, folder: Path, listener: Listener
+    data: Sequence[Path],
+    settings: AdaptSettings,
+    card: ModelCard,
+    folder: Path,
+    listener: Listener,
+    find_labels: FindLabels | None = None,
 ) -> LabelledPlots:
     """Find the labelled scenes of a place and read plots of them.
 
     Parameters
     ----------
     data
-        Scenes, if ``settings`` names labels to draw; else folders of images and masks or CSV files.
+        Scenes, if ``settings`` names labels to draw or a teacher; else folders of images and masks or CSV files.
     settings
         The labels and how to read the scenes.
     card
         Card of the model, which says the bands and the ground resolution it needs.
     folder
-        Folder for masks drawn from labels.
+        Folder for the masks of scenes.
     listener
         Callbacks for messages about what was found and left out.
+    find_labels
+        The teacher.
 
     Raises
     ------
@@ -108,6 +126,8 @@ def load_ground(
     aoi = read_polygons(settings.aoi) if settings.aoi else None
     if settings.labels:
         parts = _drawn(data, settings, aoi, card.gsd_m, folder, listener)
+    elif find_labels:
+        parts = _found(data, settings, aoi, card.gsd_m, folder, find_labels)
     else:
         parts = dict.fromkeys(_all_pairs(data))
     opened = open_for_model(list(parts), bands=card.bands, chosen=settings.bands, listener=listener)
@@ -120,16 +140,20 @@ def load_ground(
     tiles = _inside_aoi(at_gsd(sized, card.gsd_m, "--model-gsd"), aoi)
     plots = tuple(read_plots(_candidates(tiles, scenes, parts, settings.seed)))
     if not any((plot.label == 1).any() for plot in plots):
+        if settings.teacher:
+            raise TrainingError(
+                f"{settings.teacher} is sure of no road in the images; name another --teacher, or a map with --labels"
+            )
         where = settings.labels.name if settings.labels else "the masks"
         options = "--aoi and --model-gsd" if settings.model_gsd else "--aoi"
         raise TrainingError(f"no road of {where} lies where the images have pixels; add roads, or check {options}")
-    remark = coverage_remark(plots, scenes.values())
-    return LabelledPlots(plots, gsd_range_of(tiles), _name(data, settings), remark)
+    remark = "" if settings.teacher else coverage_remark(plots, scenes.values())
+    return LabelledPlots(plots, gsd_range_of(tiles), _name(data, settings), remark, are_truth=not settings.teacher)
 
 
 @contextmanager
 def label_folder(run: Path) -> Iterator[Path]:
-    """Context manager that yields the folder in a run folder for masks drawn from labels; it goes if an error comes."""
+    """Context manager that yields the folder in a run folder for masks of scenes; it goes if an error comes."""
     folder = run / "labels"
     try:
         yield folder
@@ -215,19 +239,51 @@ def _drawn(
     most = -(-MOST // len(images))
 
     def choose(image: Path, grid: Grid) -> Callable[[NDArray[np.object_]], Sequence[Window]]:
-        pixel_m = settings.pixel_m or grid.mean_pixel_m() or gsd_m
-        side = max(1, round(SIDE_PX * gsd_m / pixel_m))
-        try:
-            window = polygon_area(grid, *aoi, str(image)).window if aoi else grid.window
-        except SceneError:  # ``_inside_aoi`` raises it if the area touches no scene
-            return lambda _: []
-        return choose_with_roads(squares(window, side), settings.seed, most)
+        return choose_with_roads(_squares_of(image, grid, settings, aoi, gsd_m), settings.seed, most)
 
-    ready: AbstractContextManager[object] = (
-        nullcontext() if folder.exists() else writable_folder(folder, "choose another place for -o")
-    )
-    with ready:
+    with _mask_folder(folder):
         return draw_parts(grids, settings, folder, choose, listener)
+
+
+def _found(
+    data: Sequence[Path],
+    settings: AdaptSettings,
+    aoi: _Polygons | None,
+    gsd_m: float,
+    folder: Path,
+    find_labels: FindLabels,
+) -> dict[TilePair, list[Window]]:
+    """Have plots of scenes labelled, write masks of them, and return these plots."""
+    images = find_images(data)
+    most = -(-MOST // len(images))
+    parts: dict[TilePair, list[Window]] = {}
+    with _mask_folder(folder):
+        for number, image in enumerate(images):
+            with open_input(str(image)) as file:
+                grid = grid_of(file)
+            windows = shuffled(_squares_of(image, grid, settings, aoi, gsd_m), f"{settings.seed} {number}")
+            labelled = find_labels(image, windows[: _TRIED * most], most)
+            mask = folder / f"{image.stem}-{number}.tif"
+            with new_mask(mask, grid, {"ROADSEG_LABELS": str(settings.teacher)}) as write:
+                places = []
+                for window, label in labelled:
+                    write(window, label)
+                    places.append(window)
+            parts[TilePair(image, mask)] = places
+    return parts
+
+
+def _mask_folder(folder: Path) -> AbstractContextManager[object]:
+    return nullcontext() if folder.exists() else writable_folder(folder, "choose another place for -o")
+
+
+def _squares_of(image: Path, grid: Grid, settings: AdaptSettings, aoi: _Polygons | None, gsd_m: float) -> list[Window]:
+    """Return the squares of a scene, or of an area of interest in it, that plots are chosen from."""
+    side = max(1, round(SIDE_PX * gsd_m / (settings.pixel_m or grid.mean_pixel_m() or gsd_m)))
+    try:
+        return squares(polygon_area(grid, *aoi, str(image)).window if aoi else grid.window, side)
+    except SceneError:  # ``_inside_aoi`` raises it if the area touches no scene
+        return []
 
 
 def _inside_aoi(tiles: Sequence[FileTile], aoi: _Polygons | None) -> list[FileTile]:
@@ -280,4 +336,6 @@ def _scaled(window: Window, scene: Grid, grid: Grid) -> Window:
 
 def _name(data: Sequence[Path], settings: AdaptSettings) -> str:
     names = " and ".join(map(place_name, data[:3])) + (" and others" if len(data) > 3 else "")
+    if settings.teacher:
+        return f"{names} with roads that {Path(settings.teacher).name} is sure of"
     return f"{names} with roads of {settings.labels.name}" if settings.labels else names
