@@ -3,7 +3,7 @@
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from roadseg.adapt import AdaptResult, adapt
 from roadseg.errors import OutputError, TrainingError, UsageError
 from roadseg.evaluate import evaluate
 from roadseg.files.lock import locked
-from roadseg.model.card import ModelCard, read_card
+from roadseg.model.card import ModelCard, find_model, read_card
 from roadseg.model.resunet import ResUNet
 from roadseg.model.weights import load_model
 from roadseg.predict import load_model as load_predictor
@@ -32,7 +32,7 @@ from roadseg.predict import predict
 from roadseg.progress import Listener
 from roadseg.settings import AdaptSettings
 from roadseg.training.data.labelled_plots import load_ground, load_other_place, typical_pixel_m
-from roadseg.training.data.plots import squares
+from roadseg.training.data.plots import MOST, squares
 from roadseg.training.original import find_original
 from roadseg.training.pseudo_labels import SURE_GROUND, SURE_ROAD, labels_from
 from roadseg.training.save import save_model
@@ -543,3 +543,19 @@ def test_the_output_is_not_the_teacher(adapted: Adapted, scene: Path, start: Pat
     teacher = adapted.place / "mine.safetensors"
     with pytest.raises(OutputError, match="is also the input"):
         adapt(scene, teacher, teacher=teacher, model=start, overwrite=True)
+
+
+def test_a_teacher_looks_at_no_more_plots_than_are_learned_from(scene: Path, tmp_path: Path) -> None:
+    images = [tmp_path / f"{number}.tif" for number in range(MOST + 3)]
+    for image in images:
+        image.symlink_to(scene)
+    asked: list[Path] = []
+
+    def find(image: Path, windows: Sequence[Window], most: int) -> Iterator[tuple[Window, np.ndarray]]:
+        asked.append(image)
+        yield windows[0], draw(streets())[1]
+
+    settings, labels = AdaptSettings(teacher="standard"), tmp_path / "labels"
+    ground = load_ground(images, settings, read_card(find_model("compact")), labels, Listener(), find)
+    assert len(ground.plots) == len(asked) == len(set(asked)) == MOST
+    assert not ground.are_truth

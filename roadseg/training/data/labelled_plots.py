@@ -258,7 +258,9 @@ def _found(
     most = -(-MOST // len(images))
     parts: dict[TilePair, list[Window]] = {}
     with _mask_folder(folder):
-        for number, image in enumerate(images):
+        for number, image in shuffled(list(enumerate(images)), str(settings.seed), key=lambda one: one[1].name):
+            if sum(map(len, parts.values())) >= MOST:
+                break
             with open_input(str(image)) as file:
                 grid = grid_of(file)
             windows = shuffled(_squares_of(image, grid, settings, aoi, gsd_m), f"{settings.seed} {number}")
