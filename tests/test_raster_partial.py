@@ -146,6 +146,19 @@ def test_a_run_that_stops_keeps_its_blocks(target):
     assert Partial(target, {}).block_count() == 1
 
 
+def test_a_run_killed_before_its_last_file_is_removed_can_be_repeated(target, monkeypatch):
+    partial = Partial(target, {"scene": "a"})
+    partial.put(PROBABILITY, *block(0, 0))
+    (partial.folder / "whole.cog.tif").write_bytes(b"finished")
+    with monkeypatch.context() as killed:
+        killed.setattr(shutil, "rmtree", lambda *_, **__: None)
+        partial.publish([(partial.folder / "whole.cog.tif", target)])
+    assert [path.name for path in partial.folder.iterdir()] == ["published.json"]
+    with Partial(target, {"scene": "a"}):
+        assert interrupted_targets(target) == {target}
+    assert [path.name for path in target.parent.iterdir()] == ["roads.tif"]
+
+
 def test_a_damaged_fingerprint_is_refused_and_can_be_thrown_away(target):
     partial = Partial(target, {"scene": "a"})
     partial.put(PROBABILITY, *block(0, 0))

@@ -95,7 +95,7 @@ class Partial:
             self.discard()
         try:
             self.folder.mkdir(exist_ok=True)
-            if any(path.suffix != NEW for path in self.folder.iterdir()):
+            if any(path.suffix != NEW and path.name != _PUBLISHED for path in self.folder.iterdir()):
                 raise OutputError(f"{self.folder} is in the way and was not left by roadseg; move it")
             write_atomically(marker, json.dumps(wanted, indent=1).encode())
         except OSError as error:
@@ -255,7 +255,7 @@ class Partial:
         self.discard()
 
     def discard(self) -> None:
-        """Remove the folder, the fingerprint last: until then it says whose blocks they are.
+        """Remove the folder: first the blocks, then the fingerprint, which says whose they are, at last what was moved.
 
         Raises
         ------
@@ -270,6 +270,7 @@ class Partial:
             elif path.name not in {_FINGERPRINT, _PUBLISHED}:
                 path.unlink(missing_ok=True)
         if not foreign:
+            (self.folder / _FINGERPRINT).unlink(missing_ok=True)
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _path(self, product: Product, window: Window) -> Path:
