@@ -5,7 +5,9 @@ status 1, or 2 for a ``UsageError``. A wrong argument of an internal function is
 """
 
 import errno
+import os
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +27,10 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 """Users in addresses, and values of what a query calls a signature, a token, a key and the like."""
+
+
+_PLAIN = re.compile(r"[\w.:/\\+=@-]+")
+"""Words that no shell takes for anything else."""
 
 
 class RoadsegError(Exception):
@@ -67,6 +73,13 @@ def counted(count: int, noun: str) -> str:
 def one_line(error: BaseException) -> str:
     """Return the message of a library for one of ours: one line of at most 300 characters, without a full stop."""
     return " ".join(str(error).split())[:_LONGEST].rstrip(".")
+
+
+def as_typed(words: Sequence[str], *, on_windows: bool = os.name == "nt") -> str:
+    """Return words of a command as they are typed; Windows' shells know double quotes alone."""
+    if not on_windows:
+        return shlex.join(words)
+    return " ".join(word if _PLAIN.fullmatch(word) else '"' + word.replace('"', r"\"") + '"' for word in words)
 
 
 def no_such_file(path: Path) -> SceneError:

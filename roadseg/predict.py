@@ -7,7 +7,7 @@ chain for one scene.
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar, Unpack
@@ -259,8 +259,8 @@ def predict_scene(
             if outputs.preview:
                 finished.append((draw_preview(scene, plan, partial, outputs.preview, listener), outputs.preview))
             if outputs.vector:
-                raster = probability_on_model_grid(scene, plan, partial)
-                finished += write_network(raster, partial.folder, outputs.vector, listener, model.card.attribution)
+                with closing(probability_on_model_grid(scene, plan, partial)) as raster:
+                    finished += write_network(raster, partial.folder, outputs.vector, listener, model.card.attribution)
             check_unchanged(prepared.states, discard=partial.discard)
             partial.publish(finished)
     if not known:

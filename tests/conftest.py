@@ -2,6 +2,7 @@
 
 import operator
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,19 @@ def draw(tmp_path: Path) -> Callable[..., Path]:
         return write_raster(tmp_path / name, values.astype(np.uint8), **options)
 
     return make
+
+
+@pytest.fixture
+def open_files_stay() -> Iterator[None]:
+    """Open files can neither be removed nor replaced, as on Windows; nothing may try to."""
+    if sys.platform != "linux":
+        yield
+        return
+    from sharing import as_on_windows
+
+    with as_on_windows() as refused:
+        yield
+    assert not refused
 
 
 @pytest.fixture

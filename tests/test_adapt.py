@@ -38,6 +38,8 @@ from roadseg.training.pseudo_labels import SURE_GROUND, SURE_ROAD, labels_from
 from roadseg.training.save import save_model
 from roadseg.windows import Window
 
+pytestmark = pytest.mark.usefixtures("open_files_stay")
+
 SIDE = 320
 CORNER = (500_000, 5_000_000)
 UTM = "EPSG:32633"

@@ -1,8 +1,15 @@
 """What the commands say while they work, where no bar shows it."""
 
+import errno
+import io
+import json
+import sys
+
 import pytest
 
 from roadseg.cli import terminal
+from roadseg.cli.streams import named_stdout
+from roadseg.errors import as_typed
 
 
 def test_a_line_every_few_minutes_without_a_bar(
@@ -50,3 +57,30 @@ def test_the_stored_command_holds_what_changes_the_result(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["roadseg", *words])
     assert terminal.command_line({"--part", "--workers"}) == stored
+
+
+def test_commands_are_quoted_as_the_shell_of_the_system_understands_it() -> None:
+    words = ["roadseg", "predict", r"C:\my scenes\a.tif", "-o", r"D:\roads.tif", "a&b.tif", ""]
+    typed = r'roadseg predict "C:\my scenes\a.tif" -o D:\roads.tif "a&b.tif" ""'
+    assert as_typed(words, on_windows=True) == typed
+    assert as_typed(["it's", "a b"], on_windows=False) == """'it'"'"'s' 'a b'"""
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "UTF-8", "utf8"])
+def test_json_is_utf8_wherever_it_goes(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding, "backslashreplace"))
+    terminal.print_json("info", {"scene": "Müritz → 東京.tif"})
+    assert json.loads(written.getvalue().decode("utf-8"))["scene"] == "Müritz → 東京.tif"
+
+
+def test_a_reader_of_stdout_that_ended_is_a_broken_pipe_on_windows_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def write() -> None:
+        with named_stdout():
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    with pytest.raises(OSError, match="stdout"):
+        write()
+    monkeypatch.setattr("roadseg.cli.streams.os", type("Windows", (), {"name": "nt", "strerror": str}))
+    with pytest.raises(BrokenPipeError):
+        write()

@@ -21,6 +21,8 @@ from roadseg.files.worker_process import WorkerProcess
 from roadseg.files.workers import map_in_processes
 from roadseg.settings import VectorizeSettings
 
+pytestmark = pytest.mark.usefixtures("open_files_stay")
+
 
 @pytest.fixture
 def raster(tmp_path):

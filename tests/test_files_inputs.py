@@ -1,6 +1,6 @@
 """Names of input files, and folders for outputs."""
 
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import pytest
 
@@ -41,6 +41,18 @@ def test_stems_are_names_without_folder_ending_and_query():
         unique_stems(["x/a.tif", "y/a.jp2"])
     with pytest.raises(SceneError, match=r"^x/a.tif is named twice; name it once$"):
         unique_stems(["x/a.tif", "y/b.tif", "x/a.tif"])
+
+
+def test_stems_of_windows_paths(monkeypatch):
+    monkeypatch.setattr("roadseg.files.inputs.Path", PureWindowsPath)
+    names = [
+        r"C:\data\a.tif",
+        "D:/more data/b.tif",
+        r"..\c.v2.tif",
+        "https://host/d.tif?token=1",
+        "/vsizip/C:/a.zip/e.tif",
+    ]
+    assert unique_stems(names) == ["a", "b", "c.v2", "d", "e"]
 
 
 def test_an_extension_of_another_format_is_refused():

@@ -20,6 +20,8 @@ from roadseg.progress import Listener
 from roadseg.settings import PredictOutputs, PredictSettings, VectorOutputs
 from roadseg.vectorize import vectorize_raster
 
+pytestmark = pytest.mark.usefixtures("open_files_stay")
+
 
 @pytest.fixture
 def scene(tmp_path):

@@ -39,6 +39,8 @@ from roadseg.training.run_folder import RunFolder
 from roadseg.training.save import save_model
 from roadseg.training.shifts import SHIFTS
 
+pytestmark = pytest.mark.usefixtures("open_files_stay")
+
 SETTINGS = TrainSettings(width=2, steps=4, batch=2, crop=32, warmup_steps=1, evaluations=2)
 OPTIONS = ["--width", "2", "--steps", "2", "--batch", "2", "--crop", "32"]
 

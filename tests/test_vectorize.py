@@ -21,6 +21,8 @@ from roadseg.roads.network import RoadAreas
 from roadseg.settings import VectorizeSettings, VectorOutputs
 from roadseg.vectorize import endings_of, vectorize, vectorize_raster
 
+pytestmark = pytest.mark.usefixtures("open_files_stay")
+
 
 @pytest.fixture
 def heard():

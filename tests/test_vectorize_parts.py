@@ -24,6 +24,8 @@ from roadseg.progress import Listener
 from roadseg.raster.partial import is_complete, partial_folder
 from roadseg.vectorize import vectorize
 
+pytestmark = pytest.mark.usefixtures("open_files_stay")
+
 HEIGHT, WIDTH, BLOCKS = 260, 330, 20
 STEPS = "roads", "holes", "filled", "lines", "traced"
 

@@ -68,10 +68,18 @@ class _Stdout(io.TextIOWrapper):
 
 @contextmanager
 def named_stdout() -> Iterator[None]:
-    """Context manager in which errors of the system name stdout."""
+    """Context manager in which errors of the system name stdout.
+
+    Raises
+    ------
+    BrokenPipeError
+        If its reader has ended, which Windows calls an invalid argument.
+    """
     try:
         yield
     except OSError as error:
+        if os.name == "nt" and error.errno == errno.EINVAL:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE), "stdout") from None
         error.filename = "stdout"
         raise
 

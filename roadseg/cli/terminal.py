@@ -2,7 +2,6 @@
 
 import json
 import re
-import shlex
 import shutil
 import sys
 import tempfile
@@ -12,14 +11,14 @@ import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 
 import roadseg
 from roadseg.cli.interruption import INTERRUPTIONS, Terminated
 from roadseg.cli.streams import callbacks_without_tracebacks, named_stdout, printable, system_sentence
-from roadseg.errors import RoadsegError, UsageError, without_secrets
+from roadseg.errors import RoadsegError, UsageError, as_typed, without_secrets
 from roadseg.progress import Listener, duration
 
 MESSAGES = "Messages"
@@ -221,9 +220,13 @@ AsJson = Annotated[
 
 
 def print_json(verb: str, values: Mapping[str, object]) -> None:
-    """Print the result of a command as a line of JSON, after the version of its keys."""
+    """Print the result of a command as a line of JSON in UTF-8, after the version of its keys."""
     line = {"version": JSON_VERSION, "command": verb, "roadseg": roadseg.__version__, **values}
-    print(json.dumps(line, ensure_ascii=False), flush=True)
+    print(json.dumps(line, ensure_ascii=not _is_utf8(sys.stdout)), flush=True)  # ASCII is UTF-8, too
+
+
+def _is_utf8(stream: TextIO) -> bool:
+    return (stream.encoding or "").lower().replace("-", "") == "utf8"
 
 
 def copy_to_stdout(path: Path) -> None:
@@ -260,7 +263,7 @@ def command_line(without: Collection[str] = ()) -> str:
         if not skipped and word.partition("=")[0] not in without and not _NO_PART_OF_RESULTS.fullmatch(word):
             words.append(word)
         skipped = not skipped and word in without
-    return without_secrets(shlex.join(words))
+    return without_secrets(as_typed(words))
 
 
 def print_pairs(pairs: list[tuple[str, str]], *, indent: int = 0) -> None:

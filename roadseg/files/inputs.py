@@ -3,7 +3,7 @@
 import glob
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from roadseg.errors import SceneError
 
@@ -40,7 +40,7 @@ def unique_stems(names: Sequence[str]) -> list[str]:
     """
     found: dict[str, str] = {}
     for name in names:
-        stem = PurePosixPath(name.split("?")[0]).stem
+        stem = Path(name.split("?")[0]).stem
         if found.get(stem) == name:
             raise SceneError(f"{name} is named twice; name it once")
         if stem in found:

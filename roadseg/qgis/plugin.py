@@ -143,7 +143,7 @@ class RoadsegAlgorithm(QgsProcessingAlgorithm):
         """Run the command; QGIS shows its messages and its progress, and may cancel it."""
         values = {p.name: self._value(p, parameters, context) for p in self._algorithm.parameters}
         command = [_executable(), *arguments(self._algorithm, values)]
-        feedback.pushCommandInfo(shlex.join(command))
+        feedback.pushCommandInfo(_as_typed(command))
         _run(command, feedback, lambda line: with_labels(self._algorithm, line))
         if feedback.isCanceled():
             feedback.pushInfo("canceled")
@@ -244,6 +244,10 @@ def _executable() -> str:
     return str(path)
 
 
+def _as_typed(command: list[str]) -> str:
+    return subprocess.list2cmdline(command) if os.name == "nt" else shlex.join(command)
+
+
 def _run(command: list[str], feedback: Any, in_words: Callable[[str], str]) -> None:
     """Run a command to its end, or until the user cancels; ``in_words`` makes its lines those of the dialog."""
     # QGIS sets these for its own Python; they would lead another one to the wrong modules.
@@ -251,7 +255,12 @@ def _run(command: list[str], feedback: Any, in_words: Callable[[str], str]) -> N
     environment = {key: value for key, value in os.environ.items() if key not in own} | {"PYTHONIOENCODING": "utf-8"}
     last = ""
     with subprocess.Popen(  # noqa: S603 (the command is the user's own)
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # on Windows, a console would appear
     ) as process:
         for line in output_of(process, feedback.isCanceled):
             percent = progress_of(line)

@@ -6,14 +6,13 @@ The mask is resampled by coverage: a pixel is road where at least half of its va
 
 from collections.abc import Sequence
 from pathlib import Path
-from shlex import quote
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 
-from roadseg.errors import SceneError, shortened
+from roadseg.errors import SceneError, as_typed, shortened
 from roadseg.raster.encoding import NODATA
 from roadseg.raster.files import OpenFile
 from roadseg.raster.grid import Grid
@@ -173,7 +172,7 @@ def _scaled_and_cure(mask: RoadRaster) -> tuple[str, str]:
     cure = _command_for(mask.path, values)
     if set(values) <= {0, 1, VOID}:
         make = "gdalwarp -ot Byte -dstnodata 255" if has_nodata else "gdal_translate -ot Byte"
-        cure = f"{make} {quote(str(mask.path))} new.tif"
+        cure = f"{make} {as_typed([str(mask.path)])} new.tif"
     return f"{_listed(values)} as {mask.dtype}", cure
 
 
@@ -193,7 +192,7 @@ def _command_for(path: Path | str, values: Sequence[float]) -> str:
         formula = f"A=={classes[0]:g}"
     else:
         formula, meaning = "A==N", ", N the class of road"
-    return f'gdal_calc.py -A {quote(str(path))} --calc "{formula}" --type Byte --outfile new.tif{meaning}'
+    return f'gdal_calc.py -A {as_typed([str(path)])} --calc "{formula}" --type Byte --outfile new.tif{meaning}'
 
 
 def _needs_reprojection(scene: Scene, mask: RoadRaster) -> bool:
@@ -224,7 +223,7 @@ def _needs_reprojection(scene: Scene, mask: RoadRaster) -> bool:
         turned = scene.path if image.transform.e > 0 or image.transform.a < 0 else mask.path
         raise SceneError(
             f"{scene.path} and {mask.path} cover the same ground, but one is mirrored or south-up; turn it, "
-            f"with gdalwarp {quote(str(turned))} new.tif"
+            f"with gdalwarp {as_typed([str(turned)])} new.tif"
         )
     if off_px > _SAME_PX:
         raise SceneError(f"image and mask lie in different places ({where}); give both the same georeference")

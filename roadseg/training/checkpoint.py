@@ -124,7 +124,7 @@ def write_checkpoint(folder: Path, tensors: Mapping[str, Tensor], metadata: Mapp
 
 
 def read_checkpoint(folder: Path) -> Checkpoint | None:
-    """Read the newest checkpoint of a folder, None if there is none.
+    """Read the newest checkpoint of a folder, None if there is none; its file is closed then, and can be removed.
 
     Raises
     ------
@@ -137,7 +137,7 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
     path = steps[max(steps)]
     try:
         with safe_open(path, "pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
             metadata = json.loads((file.metadata() or {})["roadseg"])
         if metadata["step"] != max(steps):
             raise ValueError

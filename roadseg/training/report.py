@@ -1,14 +1,13 @@
 """What a training run reports while it goes and when it ends: messages, and the history in its run folder."""
 
 import math
-import shlex
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from roadseg.errors import counted
+from roadseg.errors import as_typed, counted
 from roadseg.progress import Listener, duration
 from roadseg.training.calibrate import CalibrationResult, shifts_in_words
 from roadseg.training.dev_score import DevScore
@@ -163,4 +162,4 @@ def report_calibration(output: Path, result: CalibrationResult, folder: RunFolde
 def next_command(model: Path, scene: Path | None = None) -> str:
     """Return the command to predict with a new model: the scene it was made from, or any one."""
     words = ["roadseg", "predict", str(scene or "scene.tif"), "-o", "roads.tif", "--model", str(model)]
-    return f"next: {shlex.join(words)}"
+    return f"next: {as_typed(words)}"

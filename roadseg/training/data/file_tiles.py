@@ -38,6 +38,11 @@ class OpenFiles(threading.local):
         self._kept.move_to_end(tile.pair)
         return self._kept[tile.pair]
 
+    def close(self) -> None:
+        """Close those of the calling thread."""
+        while self._kept:
+            self._kept.popitem()[1].close()
+
 
 @dataclass
 class FileTile:

@@ -159,17 +159,24 @@ def shuffled(things: Sequence[T], seed: str, key: Callable[[T], str] = str) -> l
 
 
 def read_plots(candidates: Sequence[tuple[FileTile, Window]], most: int = MOST) -> Iterator[Plot]:
-    """Yield those of the candidates, in their order, that are labelled and not tiny, until there are enough."""
+    """Yield those of the candidates, in their order, that are labelled and not tiny, until there are enough.
+
+    Their files are closed at the end.
+    """
     found = 0
-    for tile, window in candidates:
-        if found >= most:
-            return
-        if min(window.height, window.width) < _LEAST_PX:
-            continue
-        pixels = tile.labelled(window)
-        if (pixels.label != VOID).mean() >= _LABELLED:
-            found += 1
-            yield Plot(tile, window, pixels.image, pixels.label, pixels.valid)
+    try:
+        for tile, window in candidates:
+            if found >= most:
+                return
+            if min(window.height, window.width) < _LEAST_PX:
+                continue
+            pixels = tile.labelled(window)
+            if (pixels.label != VOID).mean() >= _LABELLED:
+                found += 1
+                yield Plot(tile, window, pixels.image, pixels.label, pixels.valid)
+    finally:
+        for tile, _ in candidates:
+            tile.files.close()
 
 
 def split(plots: Sequence[Plot]) -> SplitPlots:
