@@ -26,7 +26,7 @@ class Answer(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Send a range of a file, or an error."""
         _, manner, name = f"{self.path.partition('?')[0]}//".split("/")[:3]
-        with (FOLDER / "requests").open("a") as log:
+        with (FOLDER / "requests").open("a", encoding="utf-8") as log:
             print(self.command, self.path, file=log)
         file = FOLDER / name
         if manner == "moved":

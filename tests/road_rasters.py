@@ -43,5 +43,5 @@ def bad_rasters(folder):
     write_levels(folder / "nowhere.tif", draw_t(), crs=None, transform=Affine.identity())
     write_levels(folder / "good.tif", draw_t())
     write_levels(folder / "good", draw_t())
-    (folder / "text.tif").write_text("words")
-    (folder / "text").write_text("words")
+    (folder / "text.tif").write_text("words", "utf-8")
+    (folder / "text").write_text("words", "utf-8")

@@ -14,7 +14,7 @@ def oracle(name):
     path = ROOT / "oracles" / name
     if not path.exists():
         pytest.skip(f"the reference values {name} are not beside the repository")
-    return json.loads(path.read_text())
+    return json.loads(path.read_text("utf-8"))
 
 
 def tiles(split):

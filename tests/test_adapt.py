@@ -395,7 +395,8 @@ def test_only_the_area_of_interest_is_learned_from(scene: Path, roads: Path, sta
                     {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [shape]}}
                 ],
             }
-        )
+        ),
+        "utf-8",
     )
     place = Affine.translation(CORNER[0] + 5_000, CORNER[1]) @ Affine.scale(1, -1)
     untouched = write_raster(tmp_path / "untouched.tif", np.ones((3, 300, 300), np.uint8), crs=UTM, transform=place)

@@ -82,7 +82,7 @@ def imported(tree: ast.AST) -> Iterator[str]:
 
 def imports(module: str, *, everywhere: bool = True) -> set[str]:
     """Return what a module imports; without ``everywhere`` only what it imports when it is imported itself."""
-    tree = ast.parse(MODULES[module].read_text())
+    tree = ast.parse(MODULES[module].read_text("utf-8"))
     if not everywhere:
         inner = (ast.FunctionDef, ast.AsyncFunctionDef)
         tree.body = [node for node in tree.body if not isinstance(node, inner) and not is_for_type_checkers(node)]
@@ -127,7 +127,7 @@ def test_no_two_classes_have_one_name():
     classes = Counter(
         node.name
         for path in MODULES.values()
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.ClassDef)
     )
     assert not {name for name, count in classes.items() if count > 1}
@@ -142,7 +142,7 @@ def test_no_two_functions_have_one_name():
     functions = Counter(
         node.name
         for name in modules
-        for node in ast.parse(MODULES[name].read_text()).body
+        for node in ast.parse(MODULES[name].read_text("utf-8")).body
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
     )
     assert {name for name, count in functions.items() if count > 1} == SHARED_NAMES
@@ -173,7 +173,7 @@ def test_torch_is_imported_where_it_is_needed():
 def test_only_the_command_line_prints():
     talkers = set()
     for module, path in MODULES.items():
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
                 talkers.add(module)
             if isinstance(node, ast.Attribute) and node.attr in {"stdout", "stderr", "stdin"}:
@@ -185,8 +185,23 @@ def test_only_the_command_line_prints():
 def test_no_module_is_imported_relatively():
     """The QGIS plugin is the exception: it is copied out of the package."""
     for path in (path for module, path in MODULES.items() if room(module) != "qgis"):
-        levels = [node.level for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+        levels = [
+            node.level for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.ImportFrom)
+        ]
         assert not any(levels), path
+
+
+def test_text_files_are_utf8_on_every_system():
+    """Python's default is the system's encoding, which on Windows is seldom UTF-8."""
+    files = [*MODULES.values(), *Path(__file__).parent.rglob("*.py")]
+    calls = [
+        node for path in files for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)
+    ]
+    texts = [
+        call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr in {"read_text", "write_text"}
+    ]
+    assert texts
+    assert not {ast.unparse(call) for call in texts if "'utf-8" not in ast.unparse(call)}
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ TINY = {
 def test_no_benchmark_is_left_out():
     assert {path.stem for path in FOLDER.glob("bench_*.py")} == set(TINY)
 
-    programs = {path.stem for path in FOLDER.glob("*.py") if "def main()" in path.read_text()} - set(TINY)
+    programs = {path.stem for path in FOLDER.glob("*.py") if "def main()" in path.read_text("utf-8")} - set(TINY)
     models = {"widen_model", "train_models", "snapshot_model", "average_models", "bundle_model"}
     assert programs == {*models, "peers"}  # bench_peers runs it
 

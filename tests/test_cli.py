@@ -204,7 +204,7 @@ def bad_scenes(folder):
         folder / "good.tif", picture(200, 130).astype(np.uint8), tiled=True, blockxsize=64, blockysize=64
     )
     (folder / "cut.tif").write_bytes(good.read_bytes()[:9000])
-    (folder / "text.tif").write_text("just some words\n")
+    (folder / "text.tif").write_text("just some words\n", "utf-8")
     profile = {"count": 3, "height": 20, "width": 30, "crs": METRES, "transform": ROTATED}
     with rasterio.open(folder / "complex.tif", "w", driver="GTiff", dtype="complex64", **profile) as file:
         file.write(np.ones((3, 20, 30), "complex64"))
@@ -251,17 +251,17 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(ask, tmp_path, scene, opti
 )
 def test_outputs_that_cannot_be_are_refused_and_nothing_is_replaced(ask, draw, output, sentence):
     scene = draw(70, 90)
-    Path("old.tif").write_text("old")
+    Path("old.tif").write_text("old", "utf-8")
     assert re.search(sentence, ask(scene, "-o", output).error)
     assert names_in() == ["old.tif"]
-    assert Path("old.tif").read_text() == "old"
+    assert Path("old.tif").read_text("utf-8") == "old"
     before = scene.read_bytes()
     assert "is also the input" in ask(scene, "-o", scene, "--overwrite").error
     assert scene.read_bytes() == before
 
 
 def test_a_folder_that_cannot_be_made(ask, draw):
-    Path("file").write_text("old")
+    Path("file").write_text("old", "utf-8")
     assert (
         "cannot create the folder file (it is a file)"
         in ask(draw(70, 90, "a.tif"), draw(70, 90, "b.tif"), "-o", "file").error
@@ -542,7 +542,7 @@ def test_stdout_carries_nothing_but_the_geotiff(folder):
 def test_gdal_reads_stdout_as_the_readme_says(folder):
     command = [sys.executable, "-m", "roadseg", *COMMAND[:2], "-o", "-", *COMMAND[6:]]
     reader = "import rasterio; print(rasterio.open('/vsistdin?buffer_limit=-1').shape)"
-    assert "'/vsistdin?buffer_limit=-1'" in Path(__file__).parents[1].joinpath("README.md").read_text()
+    assert "'/vsistdin?buffer_limit=-1'" in Path(__file__).parents[1].joinpath("README.md").read_text("utf-8")
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as writing:
         done = subprocess.run(
             [sys.executable, "-c", reader], stdin=writing.stdout, capture_output=True, text=True, check=False

@@ -101,7 +101,8 @@ def test_signals_to_all_do_not_reach_workers_that_are_starting(tmp_path: Path) -
         "    signal.signal(signal.SIGTERM, lambda *_: None)\n"
         "    print('ready', flush=True)\n"
         "    with WorkerPool(bytes(1 << 20), 2) as pool:\n"  # more than a pipe holds
-        "        print(*pool.map(length, range(4)), flush=True)\n"
+        "        print(*pool.map(length, range(4)), flush=True)\n",
+        "utf-8",
     )
     process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stdout is not None
@@ -127,7 +128,8 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         "if __name__ == '__main__':\n"
         "    with WorkerPool(None, 2) as pool:\n"
         "        print(*pool.map(mine, range(4)), flush=True)\n"
-        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n",
+        "utf-8",
     )
     process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stdout is not None

@@ -15,7 +15,7 @@ import roadseg
 from roadseg.cli import app
 from roadseg.cli.terminal import JSON_VERSION
 
-TEXT = (Path(__file__).parent.parent / ".github/JSON.md").read_text()
+TEXT = (Path(__file__).parent.parent / ".github/JSON.md").read_text("utf-8")
 COMMON = {"version", "command", "roadseg"}
 
 

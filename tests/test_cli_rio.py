@@ -9,7 +9,7 @@ from click.testing import CliRunner  # noqa: TID251
 
 import roadseg
 
-PROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
+PROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text("utf-8"))["project"]
 
 
 @pytest.fixture

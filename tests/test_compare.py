@@ -403,7 +403,7 @@ def test_attributes_that_are_lists_become_text(town, tmp_path):
         {"type": "Feature", "properties": {"name": name}, "geometry": shapely.geometry.mapping(row["line"])}
         for name, row in zip(names, rows, strict=True)
     ]
-    (tmp_path / "map.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    (tmp_path / "map.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}), "utf-8")
     result = compare(town[0], tmp_path / "map.geojson", tmp_path / "changes.gpkg")
     matched, _ = read(result.output, MATCHED)
     assert {row["map_name"] for row in matched} == {"Main Street;High Street", "Side Street"}
@@ -416,7 +416,7 @@ def test_an_attribute_without_any_value_stays_text(town, tmp_path):
         {"type": "Feature", "properties": {"waterway": None}, "geometry": shapely.geometry.mapping(row["line"])}
         for row in rows
     ]
-    (tmp_path / "map.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    (tmp_path / "map.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}), "utf-8")
     result = compare(town[0], tmp_path / "map.geojson", tmp_path / "changes.gpkg")
     about = pyogrio.read_info(result.output, layer=MATCHED)
     assert dict(zip(about["fields"], about["ogr_types"], strict=True))["map_waterway"] == "OFTString"

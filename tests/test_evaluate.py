@@ -395,7 +395,7 @@ def test_files_that_cannot_be_paired_are_refused(tmp_path):
     file = write(tmp_path / "p" / "a.tif", roads(1))
     write(tmp_path / "t" / "b.tif", roads(1))
     lines = write_lines(tmp_path / "a.gpkg", [[(0, 0), (1, 1)]])
-    (tmp_path / "text.tif").write_text("no raster")
+    (tmp_path / "text.tif").write_text("no raster", "utf-8")
     (tmp_path / "t.tif.gz").write_bytes(gzip.compress(file.read_bytes()))
     for left, right, sentence in (
         (tmp_path / "p", tmp_path / "t", r"no file in .* has the stem of one in .* \(a against b\)"),
@@ -420,8 +420,8 @@ def test_files_that_cannot_be_paired_are_refused(tmp_path):
 def test_vector_files_are_told_by_what_they_hold_where_their_names_say_nothing(tmp_path):
     lines = [[(10, 10), (90, 10)], [(50, 10), (50, 80)]]
     truth = write_lines(tmp_path / "truth.gpkg", lines)
-    (tmp_path / "lines.csv").write_text('WKT,id\n"LINESTRING (10 10,90 10)",1\n"LINESTRING (50 10,50 80)",2\n')
-    (tmp_path / "table.csv").write_text("id,name\n1,a\n")
+    (tmp_path / "lines.csv").write_text('WKT,id\n"LINESTRING (10 10,90 10)",1\n"LINESTRING (50 10,50 80)",2\n', "utf-8")
+    (tmp_path / "table.csv").write_text("id,name\n1,a\n", "utf-8")
     with pytest.raises(SceneError, match=r"lines\.csv has no CRS.*ogr2ogr -a_srs"):
         evaluate_files(tmp_path / "lines.csv", truth)
     assert figure(evaluate_files(tmp_path / "lines.csv", tmp_path / "lines.csv"), "completeness") == 1
@@ -472,7 +472,7 @@ def test_the_report_needs_nothing_else_and_shows_the_worst(world):
     image = write(world / "scene.tif", np.random.default_rng(0).integers(0, 255, (3, 150, 211), dtype=np.uint8))
     out = EvaluateOutputs(report=world / "r.html", images=image)
     found = evaluate_files(world / "roads.tif", world / "truth.tif", out)
-    page = (world / "r.html").read_text()
+    page = (world / "r.html").read_text("utf-8")
     assert f"<td class=path>{world / 'roads.tif'}</td>" in page, "a path without blanks breaks on a phone"
     assert ".wide { overflow: visible; }" in page, "paper has no scroll bar: all columns are printed"
     assert not re.search(r'(?:src|href)=(?!"data:)', page)
@@ -599,7 +599,7 @@ def test_folders_of_networks_add_up(tmp_path):
     found = evaluate_files(tmp_path / "p", tmp_path / "t", EvaluateOutputs(report=tmp_path / "r.html"))
     assert [image.name for image in found.images] == ["2", "1", "0"]
     assert figure(found, "mean APLS") == pytest.approx(np.mean([i.values["APLS"] for i in found.images]))
-    page = (tmp_path / "r.html").read_text()
+    page = (tmp_path / "r.html").read_text("utf-8")
     assert "Road networks against truth" in page
     assert "<svg" not in page
 

@@ -39,7 +39,7 @@ def test_a_graph_with_other_answers_is_not_written(model_file, tmp_path, monkeyp
 
 def test_a_catalogue_item_names_the_file_and_its_checksum(model_file, tmp_path):
     result = export(model_file, tmp_path / "tiny.json")
-    item = json.loads(result.output.read_text())
+    item = json.loads(result.output.read_text("utf-8"))
     asset = item["assets"]["model"]
     assert asset["href"] == model_file.name
     assert asset["file:checksum"] == "1220" + hashlib.sha256(model_file.read_bytes()).hexdigest()
@@ -62,9 +62,9 @@ def test_a_number_format_is_that_of_an_onnx_file(model_file, tmp_path):
 
 
 def test_an_existing_file_is_kept_unless_told_otherwise(model_file, tmp_path):
-    (tmp_path / "tiny.json").write_text("mine")
+    (tmp_path / "tiny.json").write_text("mine", "utf-8")
     with pytest.raises(OutputError, match="--overwrite"):
         export(model_file, tmp_path / "tiny.json")
-    assert (tmp_path / "tiny.json").read_text() == "mine"
+    assert (tmp_path / "tiny.json").read_text("utf-8") == "mine"
     export(model_file, tmp_path / "tiny.json", overwrite=True, listener=Listener())
-    assert json.loads((tmp_path / "tiny.json").read_text())["type"] == "Feature"
+    assert json.loads((tmp_path / "tiny.json").read_text("utf-8"))["type"] == "Feature"

@@ -17,12 +17,12 @@ def groups(tmp_path, monkeypatch):
     def put(membership: str, files: dict[str, str]) -> Path:
         monkeypatch.setattr(control_groups, "_PROCESS", tmp_path / "cgroup")
         monkeypatch.setattr(control_groups, "_ROOT", tmp_path / "fs")
-        (tmp_path / "cgroup").write_text(membership)
+        (tmp_path / "cgroup").write_text(membership, "utf-8")
         (tmp_path / "fs").mkdir()
         for name, text in files.items():
             path = tmp_path / "fs" / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+            path.write_text(text, "utf-8")
         return tmp_path / "fs"
 
     monkeypatch.setattr("os.sched_getaffinity", lambda _: range(64), raising=False)

@@ -37,11 +37,11 @@ def test_a_lock_that_goes_while_it_is_looked_at_is_in_nobodys_way(lock_file, mon
 
     def gone_before(path):
         if not texts:
-            texts.append(path.read_text())
+            texts.append(path.read_text("utf-8"))
             path.unlink()
             owner = read(path)
             if anew:
-                path.write_text(texts[0])
+                path.write_text(texts[0], "utf-8")
             return owner
         return read(path)
 
@@ -54,12 +54,12 @@ def test_a_lock_that_goes_while_it_is_looked_at_is_in_nobodys_way(lock_file, mon
 
 def test_a_second_run_says_who_works_on_it_since_when(target, lock_file):
     with locked([target]):
-        owner = json.loads(lock_file.read_text())
+        owner = json.loads(lock_file.read_text("utf-8"))
         with pytest.raises(
             OutputError, match=rf"roads.tif is being written by process {os.getpid()} on \S+ since 2\d+-"
         ):
             take(target)
-        assert json.loads(lock_file.read_text()) == owner
+        assert json.loads(lock_file.read_text("utf-8")) == owner
     assert not lock_file.exists()
 
 
@@ -95,7 +95,7 @@ def test_a_killed_run_keeps_nobody_out(target, lock_file):
 
 
 def change(lock_file, **fields):
-    lock_file.write_text(json.dumps({**json.loads(lock_file.read_text()), **fields}))
+    lock_file.write_text(json.dumps({**json.loads(lock_file.read_text("utf-8")), **fields}), "utf-8")
 
 
 def test_another_process_with_the_number_of_a_killed_one_does_not_count(target, lock_file):
@@ -152,7 +152,7 @@ def test_a_file_system_without_nameless_files_or_links_has_locks_too(target, loc
 
     monkeypatch.setattr(os, lacking, open_named if lacking == "open" else refuse)
     with locked([target]):
-        assert json.loads(lock_file.read_text())["process"] == os.getpid()
+        assert json.loads(lock_file.read_text("utf-8"))["process"] == os.getpid()
         with pytest.raises(OutputError, match=f"is being written by process {os.getpid()}"):
             take(target)
     assert list(target.parent.iterdir()) == []
@@ -180,11 +180,11 @@ NO_DATE = json.dumps({"host": "b", "namespace": "", "process": 1, "started": "1"
 
 @pytest.mark.parametrize("text", ["my own notes", "{}", '{"host": 1, "process": "a"}', "[]", NO_DATE])
 def test_a_file_of_somebody_else_is_left_alone(target, lock_file, text):
-    lock_file.write_text(text)
+    lock_file.write_text(text, "utf-8")
     os.utime(lock_file, (LONG_AGO, LONG_AGO))
     with pytest.raises(OutputError, match="is in the way and was not left by roadseg; move it"):
         take(target)
-    assert lock_file.read_text() == text
+    assert lock_file.read_text("utf-8") == text
 
 
 def test_a_lost_lock_is_noticed_and_left_to_the_other_run(target, lock_file):
@@ -228,7 +228,7 @@ def test_of_many_that_find_a_stale_lock_one_gets_it(target, lock_file):
     for attempt in range(3):
         folder = target.parent / str(attempt)
         folder.mkdir()
-        (folder / lock_file.name).write_text(json.dumps(gone))
+        (folder / lock_file.name).write_text(json.dumps(gone), "utf-8")
         os.utime(folder / lock_file.name, (LONG_AGO, LONG_AGO))
         commands = [[sys.executable, "-c", CONTENDER, str(folder), str(number)] for number in range(6)]
         processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]

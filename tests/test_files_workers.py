@@ -93,7 +93,7 @@ def test_a_script_that_workers_cannot_import_is_told_how_to_be(tmp_path, source)
         "    all(pool.map(operator.add, itertools.count(1)))\n"
     )
     if source:
-        (tmp_path / source).write_text(code)
+        (tmp_path / source).write_text(code, "utf-8")
     command = [sys.executable, source or "-"]
     run = subprocess.run(command, check=False, input=code, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert run.returncode == 1

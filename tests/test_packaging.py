@@ -11,7 +11,7 @@ import pytest
 import roadseg
 
 ROOT = Path(__file__).parent.parent
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_links_of_the_description_work_on_a_package_index(built):
     wheel, _ = built
     with zipfile.ZipFile(wheel) as file:
         metadata = file.read(f"roadseg-{roadseg.__version__}.dist-info/METADATA").decode()
-    home, readme = PROJECT["urls"]["Homepage"], (ROOT / "README.md").read_text()
+    home, readme = PROJECT["urls"]["Homepage"], (ROOT / "README.md").read_text("utf-8")
     links = re.findall(r"\]\(([^)\s]+)\)", metadata.partition("\n\n")[2])
     assert len(links) == len(re.findall(r"\]\(([^)\s]+)\)", readme))
     assert all(link.startswith("https://") for link in links)
@@ -65,7 +65,7 @@ def test_the_wheel_holds_the_plugins_of_qgis_and_rasterio(built):
 
 
 def test_the_conda_recipe_asks_for_what_the_wheel_asks_for():
-    recipe = (ROOT / ".github/packaging/recipe.yaml").read_text()
+    recipe = (ROOT / ".github/packaging/recipe.yaml").read_text("utf-8")
     named = {"isal": "python-isal", "opencv-python-headless": "py-opencv", "torch": "pytorch"}
     wanted = dict(requirement.split(">=") for requirement in PROJECT["dependencies"])
     listed = dict(re.findall(r"^    - ([\w-]+) >=([\d.]+)$", recipe.partition("  run:\n")[2], re.MULTILINE))
@@ -80,18 +80,18 @@ def test_the_conda_recipe_asks_for_what_the_wheel_asks_for():
 
 
 def test_changelog_and_citation_name_the_version():
-    changelog = (ROOT / "CHANGELOG.md").read_text()
+    changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
     headings = re.findall(r"^## (.*)$", changelog, re.MULTILINE)
     assert headings[0] == "[Unreleased]"
     released = re.fullmatch(r"\[([\d.]+)\] - (\d{4}-\d\d-\d\d)", headings[1])
     assert released, headings[1]
     assert released[1] == roadseg.__version__
-    citation = (ROOT / "CITATION.cff").read_text()
+    citation = (ROOT / "CITATION.cff").read_text("utf-8")
     assert f"\nversion: {released[1]}\ndate-released: {released[2]}\n" in citation
 
 
 def test_the_image_is_built_from_what_is_there():
-    text = (ROOT / ".github/packaging/Dockerfile").read_text()
+    text = (ROOT / ".github/packaging/Dockerfile").read_text("utf-8")
     python = re.search(r"^FROM python:(3\.\d+)-slim$", text, re.MULTILINE)
     assert python
     assert f"Programming Language :: Python :: {python[1]}" in PROJECT["classifiers"]
@@ -112,7 +112,7 @@ def test_the_sdist_holds_what_the_tests_need(built):
 
 
 def test_pinned_versions_are_within_the_promised_ranges():
-    pinned = dict(re.findall(r"^([\w.-]+)==([\w.]+)$", (ROOT / ".ci/constraints.txt").read_text(), re.MULTILINE))
+    pinned = dict(re.findall(r"^([\w.-]+)==([\w.]+)$", (ROOT / ".ci/constraints.txt").read_text("utf-8"), re.MULTILINE))
     wanted = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]
     for requirement in wanted:
         name, lowest = re.fullmatch(r"([\w-]+)>=([\d.]+)", requirement).groups()
@@ -120,4 +120,4 @@ def test_pinned_versions_are_within_the_promised_ranges():
 
 
 def test_the_citation_names_this_version():
-    assert f"\nversion: {roadseg.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {roadseg.__version__}\n" in (ROOT / "CITATION.cff").read_text("utf-8")

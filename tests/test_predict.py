@@ -569,9 +569,9 @@ def test_a_source_of_a_mosaic_of_mosaics_is_an_input(draw, tmp_path):
     tile = draw(70, 90)
     rasterio.shutil.copy(tile, tmp_path / "1.vrt", driver="VRT")
     for source, mosaic in [("1.vrt", "2.other"), ("2.other", "3.vrt")]:
-        text = (tmp_path / "1.vrt").read_text()
+        text = (tmp_path / "1.vrt").read_text("utf-8")
         assert text.count("scene.tif") == 3
-        (tmp_path / mosaic).write_text(text.replace("scene.tif", source))
+        (tmp_path / mosaic).write_text(text.replace("scene.tif", source), "utf-8")
     for target in (tile, tmp_path / "2.other"):
         with pytest.raises(OutputError, match="is also the input"):
             run(tmp_path / "3.vrt", target, overwrite=True)
@@ -637,8 +637,8 @@ def test_a_scene_that_changes_while_it_is_read_gives_no_output(draw, tmp_path, o
 def test_statistics_that_a_viewer_writes_beside_a_scene_do_no_harm(draw, out):
     scene = draw(110, 250)
     notes = scene.with_name("scene.tif.aux.xml")
-    notes.write_text("<PAMDataset></PAMDataset>")
-    run(scene, out, engine=Edits(lambda: notes.write_text("<PAMDataset> </PAMDataset>"), 20))
+    notes.write_text("<PAMDataset></PAMDataset>", "utf-8")
+    run(scene, out, engine=Edits(lambda: notes.write_text("<PAMDataset> </PAMDataset>", "utf-8"), 20))
     assert names_in(out.parent) == ["roads.tif"]
 
 
@@ -668,7 +668,7 @@ def test_an_overlap_as_large_as_the_window_is_refused(draw, out):
 
 def test_one_bad_scene_stops_no_other(draw, tmp_path, out):
     bad = tmp_path / "bad.tif"
-    bad.write_text("no raster")
+    bad.write_text("no raster", "utf-8")
     scenes = [str(draw(70, 90, "a.tif")), str(bad), str(draw(80, 60, "c.tif"))]
     heard, done = [], []
 

@@ -100,11 +100,11 @@ def test_styles_lie_where_qgis_looks_for_them(run, tmp_path):
     assert [entry.get("alpha") for entry in mask.iter("paletteEntry")] == ["0", "255"]
     run("other.tif")
     assert not (tmp_path / "other.qml").exists()
-    Path(tmp_path / "third.qml").write_text("mine")
+    Path(tmp_path / "third.qml").write_text("mine", "utf-8")
     with pytest.raises(OutputError, match=r"third\.qml exists; choose another name or add --overwrite"):
         run("third.tif", style=True)
     assert not (tmp_path / "third.tif").exists()
-    assert (tmp_path / "third.qml").read_text() == "mine"
+    assert (tmp_path / "third.qml").read_text("utf-8") == "mine"
 
 
 def test_styles_need_a_file_to_lie_beside(say, draw):
@@ -135,7 +135,7 @@ def test_a_crs_without_a_geotransform_is_no_size_of_pixels(draw, tmp_path, model
     scene = draw(70, 90, transform=NORTH_UP)
     bare = tmp_path / "bare.vrt"
     rasterio.shutil.copy(scene, bare, driver="VRT")
-    bare.write_text(re.sub(r"<GeoTransform>.*?</GeoTransform>", "", bare.read_text()))
+    bare.write_text(re.sub(r"<GeoTransform>.*?</GeoTransform>", "", bare.read_text("utf-8")), "utf-8")
     words = "bare.vrt has a CRS but no geotransform; its pixels are assumed to be"
     for path, options, warned in ((bare, (), True), (bare, ("--gsd", "1"), False), (scene, (), False)):
         said = say("predict", path, "-o", "r.tif", "--overwrite", "--model", model_file, "--device", "cpu", *options)

@@ -208,7 +208,7 @@ def test_several_scenes_have_a_network_each(tmp_path, out):
 
 def test_geojson_by_its_ending(scene, out):
     run(scene, out, vector="roads.geojson")
-    found = json.loads(out.with_name("roads.geojson").read_text())["features"]
+    found = json.loads(out.with_name("roads.geojson").read_text("utf-8"))["features"]
     assert sorted(row["properties"]["length_m"] for row in found) == pytest.approx([70, 100, 110], abs=NEAR)
     assert sorted_lengths(vectorize_raster(out).roads) == sorted(
         round(row["properties"]["length_m"], 1) for row in found

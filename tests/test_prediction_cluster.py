@@ -204,10 +204,10 @@ def processes(tmp_path):
         start(tmp_path, "distributed.cli.dask_scheduler", "--port", 0, "--no-dashboard", "--scheduler-file", file)
     ]
     patience = time.monotonic() + 120
-    while not file.exists() or not file.read_text():
+    while not file.exists() or not file.read_text("utf-8"):
         assert time.monotonic() < patience
         time.sleep(0.1)
-    address = json.loads(file.read_text())["address"]
+    address = json.loads(file.read_text("utf-8"))["address"]
     for _ in range(2):
         options = ["--no-nanny", "--nthreads", 1, "--no-dashboard"]
         started.append(start(tmp_path, "distributed.cli.dask_worker", address, *options))
@@ -247,9 +247,9 @@ def test_a_scheduler_that_dies_is_one_sentence_and_keeps_what_is_finished(tmp_pa
     scheduler = start(
         tmp_path, "distributed.cli.dask_scheduler", "--port", 0, "--no-dashboard", "--scheduler-file", file
     )
-    while not file.exists() or not file.read_text():
+    while not file.exists() or not file.read_text("utf-8"):
         time.sleep(0.1)
-    address = json.loads(file.read_text())["address"]
+    address = json.loads(file.read_text("utf-8"))["address"]
     worker = start(tmp_path, "distributed.cli.dask_worker", address, "--no-nanny", "--nthreads", 1, "--no-dashboard")
     write_raster(tmp_path / "scene.tif", picture(900, 1100).astype(np.uint8), transform=NORTH_UP)
     (tmp_path / "tiny.safetensors").write_bytes(model_file.read_bytes())

@@ -112,10 +112,10 @@ def test_blocks_that_another_process_works_on_are_left_to_it(scene, out):
 )
 def test_blocks_of_a_process_that_is_gone_are_taken_over(scene, out, change, age_s, missing):
     with at_work(out, scene, [LAST]):
-        locks = {path: path.read_text() for path in partial_folder(out).glob("*.lock")}
+        locks = {path: path.read_text("utf-8") for path in partial_folder(out).glob("*.lock")}
         assert len(locks) == 2
     for path, text in locks.items():
-        path.write_text(json.dumps({**json.loads(text), **change}))
+        path.write_text(json.dumps({**json.loads(text), **change}), "utf-8")
         os.utime(path, (time.time() - age_s,) * 2)
     assert run(scene, out, (1, 2)).blocks_missing == missing
     if missing:
@@ -264,7 +264,7 @@ def test_the_stored_command_leaves_out_the_part_and_what_only_concerns_messages(
 def test_folders_of_scenes_are_shared_scene_by_scene(tmp_path, model_file):
     names = [f"{letter}.tif" for letter in "abcde"]
     folder = prepared(tmp_path / "work", model_file, names, 240, 250)
-    (folder / "c.tif").write_text("no raster")
+    (folder / "c.tif").write_text("no raster", "utf-8")
     command = ["predict", *names, "-o", "roads/", *OPTIONS]
     killed = start_roadseg(folder, *command, "--part", "1/2")
     while not list(folder.glob("roads/*.partial/probability_*.tif")):

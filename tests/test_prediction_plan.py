@@ -62,7 +62,7 @@ def test_a_layer_of_the_whole_world_is_named_in_part(tmp_path: Path) -> None:
     band = '<VRTRasterBand dataType="Byte" band="{}"/>'
     bands, side = "".join(map(band.format, (1, 2, 3))), 2**25
     place = "<GeoTransform>-20037508.34,1.194,0,20037508.34,0,-1.194</GeoTransform><SRS>EPSG:3857</SRS>"
-    path.write_text(f'<VRTDataset rasterXSize="{side}" rasterYSize="{side}">{place}{bands}</VRTDataset>')
+    path.write_text(f'<VRTDataset rasterXSize="{side}" rasterYSize="{side}">{place}{bands}</VRTDataset>', "utf-8")
     with Scene(str(path), scene_settings(CARD, PredictSettings())) as scene:
         with pytest.raises(SceneError, match=r"has 33,554,432 × 33,554,432 px, more than .* with --bbox"):
             plan_scene(scene, CARD, PredictSettings(), ROADS)

@@ -67,7 +67,7 @@ def test_tables_in_parquet_list_scenes_or_stac_items(tmp_path):
     rows = [item("A", visual=image("a.tif", roles=["visual"]))]
     parquet.write_table(arrow.Table.from_pylist(rows), tmp_path / "s.parquet")
     assert read_scene_list(tmp_path / "s.parquet") == [("A.tif", f"{tmp_path}/a.tif")]
-    (tmp_path / "no.parquet").write_text("no")
+    (tmp_path / "no.parquet").write_text("no", "utf-8")
     with pytest.raises(SceneError, match=r"no.parquet cannot be read"):
         read_scene_list(tmp_path / "no.parquet")
 
@@ -138,7 +138,7 @@ def test_the_command_skips_what_is_finished_and_sums_up(say, draw, tmp_path, mod
     assert "3 of 4 scenes done, 1 of them before" in said.stderr
     assert "d.tif does not exist" in said.stderr
     assert Path("roads/a.tif").stat().st_mtime_ns == before
-    summary = json.loads(Path("s.json").read_text())
+    summary = json.loads(Path("s.json").read_text("utf-8"))
     assert (summary["done"], summary["skipped"], summary["failed"]) == (2, 1, 1)
     assert summary["megapixels"] == pytest.approx(2 * 70 * 90 / 1e6, abs=1e-3)
     assert [scene["status"] for scene in summary["scenes"]] == ["done", "done", "skipped", "failed"]
@@ -166,7 +166,7 @@ def test_a_scene_that_another_run_works_on_is_left_to_it(say, draw, tmp_path, mo
     assert said.status == 0, said.stderr
     assert f"{tmp_path / 'a.tif'} is left to the other run that works on it\n" in said.stderr
     assert names_in("roads") == names[1:]
-    summary = json.loads(Path("s.json").read_text())
+    summary = json.loads(Path("s.json").read_text("utf-8"))
     assert [summary[key] for key in ("done", "left", "failed")] == [len(names) - 1, 1, 0]
     assert summary["scenes"][-1] == {"status": "left", "scene": str(tmp_path / "a.tif")}
     if len(names) > 1:
@@ -232,7 +232,7 @@ def write_area(west):
     ring = [[west, 901_180], [west + 30, 901_180], [west + 30, 901_210], [west, 901_180]]
     crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::26986"}}
     place = {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
-    Path("area.geojson").write_text(json.dumps({"type": "FeatureCollection", "crs": crs, "features": [place]}))
+    Path("area.geojson").write_text(json.dumps({"type": "FeatureCollection", "crs": crs, "features": [place]}), "utf-8")
 
 
 @pytest.mark.parametrize(
@@ -249,8 +249,8 @@ def write_area(west):
 )
 def test_where_no_summary_may_be_is_said_before_any_work(say, draw, model_file, summary, message):
     Path("a.tif").write_bytes(Path(draw(70, 90, transform=NORTH_UP)).read_bytes())
-    Path("list.csv").write_text("href\na.tif\n")
-    Path("notes.json").write_text('{"scenes": 3}')
+    Path("list.csv").write_text("href\na.tif\n", "utf-8")
+    Path("notes.json").write_text('{"scenes": 3}', "utf-8")
     Path("m.safetensors").write_bytes(Path(model_file).read_bytes())
     options = ["--model", "m.safetensors", "--device", "cpu", "-o", "roads", "--summary", summary]
     if "exists" not in message:
@@ -259,7 +259,7 @@ def test_where_no_summary_may_be_is_said_before_any_work(say, draw, model_file, 
     assert said.status == 1
     assert message in said.error
     assert not Path("roads").exists()
-    assert Path("list.csv").read_text() == "href\na.tif\n"
+    assert Path("list.csv").read_text("utf-8") == "href\na.tif\n"
 
 
 def test_scenes_or_a_list_of_them(say):

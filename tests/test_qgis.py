@@ -32,7 +32,7 @@ def qgis(tmp_path_factory):
     """Return a function that runs qgis_process in a home folder of its own, with the plugin installed there."""
     home = tmp_path_factory.mktemp("home")
     command = home / "roadseg"
-    command.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -m roadseg "$@"\n')
+    command.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -m roadseg "$@"\n', "utf-8")
     command.chmod(0o755)
     install("default", command, profiles=[home / f"share/QGIS/{version}/profiles" for version in ("QGIS3", "QGIS4")])
     runtime = home / "runtime"
@@ -52,7 +52,7 @@ def qgis(tmp_path_factory):
     _, text = run("plugins", "enable", PLUGIN)
     assert "roadseg" in text
     for settings in home.glob("share/QGIS/QGIS?/profiles/default/QGIS/QGIS?.ini"):  # a user who likes other formats
-        with settings.open("a") as file:
+        with settings.open("a", encoding="utf-8") as file:
             file.write(
                 "\n[Processing]\n" + "".join(f"Configuration\\DefaultOutput{kind}LayerExt=1\n" for kind in KINDS)
             )

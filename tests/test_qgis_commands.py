@@ -79,7 +79,7 @@ def test_a_silent_command_ends_soon_after_a_cancel_and_is_killed_only_if_it_does
 def test_the_plugin_is_copied_into_a_profile_with_the_command_to_start(tmp_path):
     (target,) = install("default", Path("/opt/bin/roadseg"), profiles=[tmp_path])
     assert target == tmp_path / "default/python/plugins/roadseg_processing"
-    assert (target / "executable.txt").read_text().strip() == "/opt/bin/roadseg"
+    assert (target / "executable.txt").read_text("utf-8").strip() == "/opt/bin/roadseg"
     assert {path.name for path in target.iterdir()} >= {"__init__.py", "metadata.txt", "plugin.py", "commands.py"}
     assert not (target / "install.py").exists()
 
@@ -93,7 +93,7 @@ def test_an_unknown_profile_is_refused_with_those_there_are(tmp_path):
 
 def test_the_plugin_imports_qgis_and_nothing_of_the_package():
     for path in FOLDER.glob("*.py"):
-        imported = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+        imported = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.ImportFrom)]
         assert not [node.module for node in imported if node.level == 0 and str(node.module).startswith("roadseg")]
 
 
@@ -144,7 +144,7 @@ def test_the_command_line_installs_the_plugin_in_the_users_profile(tmp_path, mon
     target = tmp_path / "QGIS/QGIS3/profiles/default/python/plugins/roadseg_processing"
     assert str(target) in done.stdout
     assert f"qgis_process plugins enable {target.name}\n" in done.stdout
-    assert Path((target / "executable.txt").read_text().strip()).is_absolute()
+    assert Path((target / "executable.txt").read_text("utf-8").strip()).is_absolute()
     refused = roadseg("qgis", "install", "--profile", "work")
     assert refused.returncode == 1
     assert "there is no QGIS profile work" in refused.stderr

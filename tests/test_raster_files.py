@@ -47,7 +47,7 @@ def test_images_and_masks_are_refused_in_the_same_words(
     tmp_path: Path, opened: Callable[[Path], object], name: str, message: str
 ) -> None:
     (tmp_path / "folder").mkdir()
-    (tmp_path / "text.tif").write_text("no raster")
+    (tmp_path / "text.tif").write_text("no raster", "utf-8")
     with pytest.raises(SceneError, match=message):
         opened(tmp_path / name)
 
@@ -61,7 +61,7 @@ def test_images_and_masks_are_refused_in_the_same_words(
     ],
 )
 def test_what_to_do_about_a_file_that_is_no_raster(tmp_path: Path, name: str, content: str, cure: str) -> None:
-    (tmp_path / name).write_text(content)
+    (tmp_path / name).write_text(content, "utf-8")
     with pytest.raises(SceneError, match=f"; {cure}$"):
         open_input(str(tmp_path / name))
 

@@ -162,7 +162,7 @@ def test_a_run_killed_before_its_last_file_is_removed_can_be_repeated(target, mo
 def test_a_damaged_fingerprint_is_refused_and_can_be_thrown_away(target):
     partial = Partial(target, {"scene": "a"})
     partial.put(PROBABILITY, *block(0, 0))
-    (partial.folder / "fingerprint.json").write_text("{")
+    (partial.folder / "fingerprint.json").write_text("{", "utf-8")
     with pytest.raises(OutputError, match=r"damaged.*--overwrite"):
         Partial(target, {"scene": "a"})
     assert Partial(target, {"scene": "a"}, start_over=True).block_count() == 0
@@ -172,17 +172,17 @@ def test_a_damaged_fingerprint_is_refused_and_can_be_thrown_away(target):
 def test_a_folder_of_somebody_else_is_left_alone(target, anew):
     folder = target.with_name("roads.tif.partial")
     folder.mkdir()
-    (folder / "diary.txt").write_text("mine")
+    (folder / "diary.txt").write_text("mine", "utf-8")
     with pytest.raises(OutputError, match="was not left by roadseg"):
         Partial(target, {}, start_over=anew)
-    assert (folder / "diary.txt").read_text() == "mine"
+    assert (folder / "diary.txt").read_text("utf-8") == "mine"
 
 
 def test_a_file_in_the_way_is_left_alone(target):
-    target.with_name("roads.tif.partial").write_text("mine")
+    target.with_name("roads.tif.partial").write_text("mine", "utf-8")
     with pytest.raises(OutputError, match=r"roads\.tif\.partial is in the way and was not left by roadseg; move it"):
         Partial(target, {})
-    assert target.with_name("roads.tif.partial").read_text() == "mine"
+    assert target.with_name("roads.tif.partial").read_text("utf-8") == "mine"
 
 
 def test_a_folder_of_another_user_says_what_that_one_can_do(target, monkeypatch):
@@ -354,7 +354,7 @@ def test_the_same_blocks_give_the_same_bytes(tmp_path):
 def test_places_that_are_none_are_ignored(target, text):
     folder = target.with_name(target.name + ".partial")
     folder.mkdir()
-    (folder / "published.json").write_text(text)
+    (folder / "published.json").write_text(text, "utf-8")
     assert interrupted_targets(target) <= {type(target)("a")}
 
 

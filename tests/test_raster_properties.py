@@ -22,7 +22,7 @@ def holed_mosaic(path, source):
     place = '<DstRect xOff="9" yOff="9" xSize="50" ySize="30"/>'
     band = f"<SimpleSource><SourceFilename>{source}</SourceFilename>{place}</SimpleSource>"
     band = f'<VRTRasterBand dataType="Byte" band="1">{band}</VRTRasterBand>'
-    path.write_text(f'<VRTDataset rasterXSize="90" rasterYSize="80">{band}</VRTDataset>')
+    path.write_text(f'<VRTDataset rasterXSize="90" rasterYSize="80">{band}</VRTDataset>', "utf-8")
     return path
 
 

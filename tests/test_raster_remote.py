@@ -96,7 +96,7 @@ def test_opening_a_scene_asks_only_for_files_beside_it_that_change_pixels(shop: 
     with bounded_cache(), Scene(f"{shop.url}/well/alone.tif", SceneSettings()) as scene:
         scene.read(Window(0, 0, 300, 400))
         scene.remote_sizes()
-    asked = [line for line in (shop.folder / "requests").read_text().splitlines() if "/alone" in line]
+    asked = [line for line in (shop.folder / "requests").read_text("utf-8").splitlines() if "/alone" in line]
     beside = {line.rpartition("/")[2] for line in asked if line.startswith("HEAD")} - {"alone.tif"}
     beside.discard("alone.tif.vat.dbf")  # names of classes, which GDAL looks for from 3.11 on
     assert beside == {f"alone.tif{suffix}" for suffix in (".aux.xml", ".msk", ".MSK", ".ovr", ".OVR")}
@@ -116,7 +116,7 @@ def test_metadata_of_a_satellite_beside_a_scene_without_georeference_count(shop:
     write_raster(shop.folder / "raw.tif", picture(40, 30).astype(np.uint8), transform=Affine.identity())
     terms = [f"{name}: 1" for name in RPC_NUMBERS]
     terms += [f"{name}_COEFF_{n}: 1" for name in RPC_POLYNOMIALS for n in range(1, 21)]
-    (shop.folder / "raw_RPC.TXT").write_text("\n".join(terms) + "\n")
+    (shop.folder / "raw_RPC.TXT").write_text("\n".join(terms) + "\n", "utf-8")
     with pytest.raises(SceneError, match="no geotransform; rectify it first"), bounded_cache():
         Scene(f"{shop.url}/well/raw.tif", SceneSettings())
 
@@ -184,10 +184,10 @@ def test_passwords_and_signatures_of_addresses_are_neither_written_nor_printed(
     assert f"{shown.replace('scene.tif', 'none.tif')} is not a raster" in failed.stderr
     shutil.copy(shop.folder / "scene.tif", shop.folder / "twin.tif")
     two = f"{address}\n{address.replace('scene', 'twin')}\n"
-    (tmp_path / "list.txt").write_text(two)
+    (tmp_path / "list.txt").write_text(two, "utf-8")
     listed = ["predict", "--scenes", "list.txt", "-o", "many/", "--model", model_file, "--device", "cpu"]
     assert "2 of 2 scenes done\n" in roadseg(*listed, cwd=tmp_path).stderr
-    (tmp_path / "list.txt").write_text(two.replace("f00", "f01"))
+    (tmp_path / "list.txt").write_text(two.replace("f00", "f01"), "utf-8")
     assert "2 of 2 scenes done, 2 of them before" in roadseg(*listed, cwd=tmp_path).stderr
 
 

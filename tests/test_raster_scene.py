@@ -49,7 +49,9 @@ def write_vrt(path, height, width, sources, *, band=""):
             )
         bands.append(f'<VRTRasterBand dataType="Byte" band="{number}">{band}{placed}</VRTRasterBand>')
     srs = f"<SRS>{METRES}</SRS><GeoTransform>236789,1,0,901234,0,-1</GeoTransform>"
-    path.write_text(f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}">{srs}{"".join(bands)}</VRTDataset>')
+    path.write_text(
+        f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}">{srs}{"".join(bands)}</VRTDataset>', "utf-8"
+    )
     return path
 
 
@@ -243,7 +245,7 @@ def test_holes_of_a_mosaic_are_where_a_larger_one_places_them(tmp_path):
         '<SrcRect xOff="0" yOff="0" xSize="80" ySize="60"/>',
         '<SrcRect xOff="40" yOff="30" xSize="40" ySize="30"/>',
     )
-    path.write_text(path.read_text().replace(whole, quarter))
+    path.write_text(path.read_text("utf-8").replace(whole, quarter), "utf-8")
     _, valid = read_all(path)
     assert not valid[:, :20].any()
     assert valid[:, 20:].all()
@@ -253,9 +255,9 @@ def test_a_mosaic_source_without_a_place_covers_everything(tmp_path):
     values = picture(30, 40).astype(np.uint8)
     tile = write_raster(tmp_path / "t.tif", values)
     path = write_vrt(tmp_path / "m.vrt", 30, 40, [(tile, 0, 0)])
-    text = path.read_text()
+    text = path.read_text("utf-8")
     whole = text.replace(text[text.index("<SrcRect") : text.index("</SimpleSource>")], "")
-    path.write_text(whole)
+    path.write_text(whole, "utf-8")
     _, valid = read_all(path)
     assert valid.all()
 
@@ -270,7 +272,7 @@ def test_tiles_with_masks_keep_them_in_a_mosaic(tmp_path):
         '<DstRect xOff="0" yOff="0" xSize="40" ySize="30"/></SimpleSource></VRTRasterBand></MaskBand>'
     )
     path = write_vrt(tmp_path / "m.vrt", 30, 60, [(tile, 0, 0)])
-    path.write_text(path.read_text().replace("</VRTDataset>", mask_band + "</VRTDataset>"))
+    path.write_text(path.read_text("utf-8").replace("</VRTDataset>", mask_band + "</VRTDataset>"), "utf-8")
     _, valid = read_all(path)
     np.testing.assert_array_equal(valid, np.pad(known, ((0, 0), (0, 20))))
 

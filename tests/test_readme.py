@@ -13,7 +13,7 @@ import pytest
 from commands import roadseg
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text("utf-8")
 LINES = [
     line.split("  #")[0].strip()
     for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
@@ -63,7 +63,7 @@ def test_the_pictures_come_first_and_are_small() -> None:
 
 def test_links_within_the_project_lead_somewhere() -> None:
     for path, heading in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", README):
-        text = (ROOT / path).read_text() if heading and path else README
+        text = (ROOT / path).read_text("utf-8") if heading and path else README
         assert (ROOT / path).exists()
         titles = re.findall(r"^#+ (.*)", text, re.MULTILINE)
         assert not heading or heading in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
@@ -87,7 +87,7 @@ def test_python_passes_a_strict_type_checker(tmp_path: Path) -> None:
     assert block
     code = tmp_path / "code.py"
     further = ["roads.table()", "roads.to_networkx()", 'vectorize("roads.tif", as_="polygons").areas.polygons']
-    code.write_text(block.group(1) + "\n".join(further))
+    code.write_text(block.group(1) + "\n".join(further), "utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", code], cwd=ROOT, capture_output=True, text=True, check=False
     )

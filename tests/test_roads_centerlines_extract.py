@@ -301,7 +301,7 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("workers", [1, 2])
 def test_ctrl_c_leaves_no_file_and_no_process(tmp_path, workers):
     script, folder = tmp_path / "patient.py", tmp_path / "folder"
-    script.write_text(PATIENT)
+    script.write_text(PATIENT, "utf-8")
     folder.mkdir()
     process = subprocess.Popen(
         [sys.executable, str(script), str(folder), str(workers)],

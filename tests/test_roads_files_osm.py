@@ -24,7 +24,7 @@ def raster(tmp_path):
 
 
 def read(path):
-    found = json.loads(path.read_text())
+    found = json.loads(path.read_text("utf-8"))
     assert found["type"] == "FeatureCollection"
     return found, [np.array(feature["geometry"]["coordinates"]) for feature in found["features"]]
 

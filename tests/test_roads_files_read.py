@@ -62,7 +62,8 @@ def test_geometries_without_coordinates_and_rows_without_geometry_are_dropped(tm
         '{"type":"FeatureCollection","features":['
         '{"type":"Feature","properties":{},"geometry":null},'
         '{"type":"Feature","properties":{},"geometry":{"type":"LineString","coordinates":[]}},'
-        '{"type":"Feature","properties":{},"geometry":{"type":"LineString","coordinates":[[0,0],[1,2]]}}]}'
+        '{"type":"Feature","properties":{},"geometry":{"type":"LineString","coordinates":[[0,0],[1,2]]}}]}',
+        "utf-8",
     )
     lines, crs = read_lines(path)
     assert [line.tolist() for line in lines] == [[[0, 0], [1, 2]]]
@@ -136,7 +137,7 @@ def test_lines_of_one_vertex_are_dropped(tmp_path):
         {"type": "LineString", "coordinates": [[9, 48], [9, 49]]},
     ]
     features = [{"type": "Feature", "properties": {}, "geometry": shape} for shape in shapes]
-    (tmp_path / "roads.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    (tmp_path / "roads.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}), "utf-8")
     lines, _ = read_lines(tmp_path / "roads.geojson")
     assert [line.tolist() for line in lines] == [
         [[9, 48], [8, 48]],
@@ -183,7 +184,7 @@ def test_a_file_without_polygons_is_refused(tmp_path):
 def test_a_missing_file_and_a_file_of_another_kind_are_named(tmp_path):
     with pytest.raises(SceneError, match=r"gone\.gpkg does not exist"):
         read_polygons(tmp_path / "gone.gpkg")
-    (tmp_path / "notes.gpkg").write_text("not a database")
+    (tmp_path / "notes.gpkg").write_text("not a database", "utf-8")
     with pytest.raises(SceneError, match=r"notes\.gpkg cannot be read as a vector file"):
         read_lines(Path(tmp_path / "notes.gpkg"))
 
@@ -198,7 +199,7 @@ def test_a_missing_file_and_a_file_of_another_kind_are_named(tmp_path):
     ],
 )
 def test_what_to_do_about_a_file_that_holds_no_lines(tmp_path, name, content, cure):
-    (tmp_path / name).write_text(content)
+    (tmp_path / name).write_text(content, "utf-8")
     with pytest.raises(SceneError, match=f"; {cure}$"):
         read_lines(tmp_path / name)
 
@@ -258,16 +259,16 @@ def test_the_undefined_crs_of_older_geopackages_is_none(tmp_path, srs_id):
 
 def test_coordinates_that_are_no_degrees_are_refused_where_degrees_are_meant(tmp_path):
     path, lines = tmp_path / "metres.geojson", [LineString([(171500, 902500), (171850, 902500)])]
-    path.write_text(json.dumps(shapely.geometry.mapping(lines[0])))
+    path.write_text(json.dumps(shapely.geometry.mapping(lines[0])), "utf-8")
     with pytest.raises(SceneError, match=r"coordinates 171500, 902500, which are no degrees.*with ogr2ogr -a_srs$"):
         read_lines(path)
     write(tmp_path / "metres.gpkg", lines)
     assert len(read_lines(tmp_path / "metres.gpkg")[0]) == 1
-    path.write_text('{"type": "LineString", "coordinates": [[359, 1], [361, 1]]}')  # beyond the antimeridian
+    path.write_text('{"type": "LineString", "coordinates": [[359, 1], [361, 1]]}', "utf-8")  # beyond the antimeridian
     assert len(read_lines(path)[0]) == 1
 
 
 def test_advice_for_programmers_is_left_out(tmp_path):
-    (tmp_path / "text.gpkg").write_text("hello")
+    (tmp_path / "text.gpkg").write_text("hello", "utf-8")
     with pytest.raises(SceneError, match=r"text\.gpkg' not recognized as [a-z ]+ file format\); repair"):
         read_lines(tmp_path / "text.gpkg")

@@ -146,8 +146,8 @@ def test_junctions_are_the_nodes_that_u_and_v_name():
 def test_a_value_that_is_not_known_is_null(tmp_path):
     made = world("GeoJSON")
     path = write(tmp_path, "GeoJSON", road_layer(made, "roads"))
-    assert '"width_m":5.333,' in path.read_text().replace(" ", "")
-    rows = [feature["properties"] for feature in json.loads(path.read_text())["features"]]
+    assert '"width_m":5.333,' in path.read_text("utf-8").replace(" ", "")
+    rows = [feature["properties"] for feature in json.loads(path.read_text("utf-8"))["features"]]
     assert [row["probability_mean"] for row in rows] == [0.875, None, 0.875, 0.875, 0.875]
     assert [row["inferred"] for row in rows] == [False, False, True, False, False]
     package = write(tmp_path, "GeoPackage", road_layer(network(), "roads"))
@@ -159,13 +159,13 @@ def test_geojson_is_that_of_rfc_7946(tmp_path):
     ring = np.array([[-71.0, 42.0], [-71.0, 42.1], [-70.9, 42.1], [-70.9, 42.0]])  # clockwise
     polygons = np.asarray(shapely.polygons([ring + 1 / 3e5]), dtype=object)
     layer = area_layer(RoadAreas(DEGREES, polygons, np.array([1.0]), np.array([0])), "roads")
-    found = json.loads(write(tmp_path, "GeoJSON", layer).read_text())
+    found = json.loads(write(tmp_path, "GeoJSON", layer).read_text("utf-8"))
     assert "crs" not in found
     xy = np.array(found["features"][0]["geometry"]["coordinates"][0])
     assert shapely.is_ccw(shapely.linearrings(xy))
     assert np.array_equal(xy, np.round(xy, 7))
     assert found["features"][0]["properties"] == {"area_m2": 1.0, "component": 0}
-    lines = write(tmp_path, "GeoJSONSeq", layer).read_text().splitlines()
+    lines = write(tmp_path, "GeoJSONSeq", layer).read_text("utf-8").splitlines()
     assert [json.loads(line)["type"] for line in lines] == ["Feature"]
 
 

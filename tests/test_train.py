@@ -395,7 +395,7 @@ def test_compiling_asks_for_what_the_device_needs(monkeypatch: pytest.MonkeyPatc
 def test_output_that_cannot_be_written_is_found_before_training(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "m.run").write_text("in the way")
+    (tmp_path / "m.run").write_text("in the way", "utf-8")
     with pytest.raises(OutputError, match=r"m\.run"):
         train_model(DataSettings((data,)), tmp_path / "m.safetensors", CardTexts("m"), SETTINGS)
 

@@ -99,7 +99,7 @@ def test_labels_that_are_all_off_alike_are_told_of_together(tmp_path: Path) -> N
 
 
 def test_unreadable_pairs_are_obstacles_unless_left_out(data: Path, tmp_path: Path) -> None:
-    (data / "images/good.tif").write_text("no raster")
+    (data / "images/good.tif").write_text("no raster", "utf-8")
     found = checked(DataSettings((data,)), tmp_path)
     assert math.isinf(found.pairs[0].oddness)
     assert "good.tif is not a raster" in found.pairs[0].remarks[0]
@@ -142,7 +142,7 @@ def test_the_command_prints_a_table_and_trains_nothing(data: Path, tmp_path: Pat
     assert "; bands 3,1 of 3; 1 m per pixel" in done.stdout
     (data / "masks/void.tif").unlink()
     (data / "images/void.tif").unlink()
-    (data / "images/good.tif").write_text("no raster")
+    (data / "images/good.tif").write_text("no raster", "utf-8")
     done = roadseg("train", data, "-o", output, "--check", "--crop", "32")
     assert done.returncode == 1
     assert "training is impossible: 1 pair cannot be used" in done.stderr
@@ -154,7 +154,7 @@ def test_scenes_and_vector_roads_on_the_command_line(data: Path, tmp_path: Path)
     x, y = transform(METRES, "EPSG:4326", [230_000, 230_260], [899_970, 899_880])
     line = {"type": "LineString", "coordinates": list(zip(x, y, strict=True))}
     feature = {"type": "Feature", "properties": {"highway": "residential"}, "geometry": line}
-    roads.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    roads.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}), "utf-8")
     images = [data / f"images/{name}.tif" for name in ("good", "shifted", "void")]
     options = ["--labels", roads, "--road-width", "7", "-o", tmp_path / "m.safetensors", "--crop", "32"]
     done = roadseg("train", "--images", *images, *options, "--check")

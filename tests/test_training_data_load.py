@@ -159,7 +159,7 @@ def test_blocks_are_kept_apart_by_a_crop(data: Path) -> None:
 
 def test_a_csv_file_with_splits(data: Path) -> None:
     lines = [f"images/{n}.tif,masks/{n}.tif,{split}" for n, split in zip("abc", ("train", "dev", ""), strict=True)]
-    (data / "d.csv").write_text("\n".join(["image,mask,split", *lines]))
+    (data / "d.csv").write_text("\n".join(["image,mask,split", *lines]), "utf-8")
     found = loaded(DataSettings((data / "d.csv",)), data)
     assert [Path(tile.name).stem for tile in found.tiles.tiles] == ["a", "c"]
     assert [area.name for area in found.dev] == ["b"]
@@ -167,9 +167,11 @@ def test_a_csv_file_with_splits(data: Path) -> None:
 
 
 def test_a_csv_file_may_name_dev_tiles_alone(data: Path) -> None:
-    (data / "d.csv").write_text("image,mask,split\nimages/b.tif,masks/b.tif,dev\nimages/c.tif,masks/c.tif,train\n")
-    (data / "dev.csv").write_text("image,mask,split\nimages/b.tif,masks/b.tif,val\n")
-    (data / "train.csv").write_text("image,mask\nimages/a.tif,masks/a.tif\n")
+    (data / "d.csv").write_text(
+        "image,mask,split\nimages/b.tif,masks/b.tif,dev\nimages/c.tif,masks/c.tif,train\n", "utf-8"
+    )
+    (data / "dev.csv").write_text("image,mask,split\nimages/b.tif,masks/b.tif,val\n", "utf-8")
+    (data / "train.csv").write_text("image,mask\nimages/a.tif,masks/a.tif\n", "utf-8")
     for dev in ("d.csv", "dev.csv"):
         found = loaded(DataSettings((data / "train.csv",), dev=(data / dev,)), data)
         assert [area.name for area in found.dev] == ["b"]
@@ -412,7 +414,7 @@ def damage(path: Path) -> None:
 
 
 @pytest.mark.parametrize("memory_gb", [None, 0.0])
-@pytest.mark.parametrize("spoil", [damage, lambda path: path.write_text("no raster")])
+@pytest.mark.parametrize("spoil", [damage, lambda path: path.write_text("no raster", "utf-8")])
 def test_an_unreadable_tile_stops_or_is_left_out_by_choice(data: Path, spoil: Any, memory_gb: float | None) -> None:
     spoil(data / "images/b.tif")
     settings, said = DataSettings((data,), memory_gb=memory_gb), list[str]()
@@ -484,7 +486,7 @@ def test_a_tile_is_trained_on_or_for_validation(data: Path) -> None:
     with pytest.raises(TrainingError, match=r"at once.*a\.tif"):
         loaded(DataSettings((data,), dev=(data / "elsewhere", data)), data)
     manifest = data / "pairs.csv"
-    manifest.write_text("image,mask,split\nimages/a.tif,masks/a.tif,train\nimages/a.tif,masks/a.tif,dev\n")
+    manifest.write_text("image,mask,split\nimages/a.tif,masks/a.tif,train\nimages/a.tif,masks/a.tif,dev\n", "utf-8")
     with pytest.raises(TrainingError, match=r"a\.tif twice, in lines 2 and 3"):
         loaded(DataSettings((manifest,)), data)
 
@@ -509,7 +511,7 @@ def test_several_folders_are_one_and_pixels_without_crs_have_the_size_of_the_oth
     for side, values in (("images", picture(65, 85).astype(np.uint8)), ("masks", label)):
         (other / side).mkdir(parents=True)
         write_raster(other / side / "x.tif", values, crs=None, transform=PLACE)
-    (other / "list.csv").write_text("image,mask\nimages/x.tif,masks/x.tif\n")
+    (other / "list.csv").write_text("image,mask\nimages/x.tif,masks/x.tif\n", "utf-8")
     found = loaded(DataSettings((data, other / "list.csv")), data)
     assert [Path(tile.name).stem for tile in found.tiles.tiles] == ["a", "b", "c", "x"]
     assert (found.tiles.tiles[3].shape, found.gsd_m, found.name) == ((65, 85), 1.0, "data and list.csv")
@@ -571,7 +573,7 @@ def test_dev_tiles_give_the_bands_of_the_model(tmp_path: Path) -> None:
 
 def test_nothing_left_is_an_error(data: Path) -> None:
     for path in (data / "images").iterdir():
-        path.write_text("no raster")
+        path.write_text("no raster", "utf-8")
     with pytest.raises(TrainingError, match="none of the pairs can be used"):
         loaded(DataSettings((data,), skip_unreadable=True), data)
 

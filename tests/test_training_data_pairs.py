@@ -27,7 +27,8 @@ def test_folders_are_matched_by_stem_whatever_the_format(tmp_path: Path) -> None
 def test_a_csv_file_names_pairs_and_splits(tmp_path: Path) -> None:
     manifest = tmp_path / "data.csv"
     manifest.write_text(
-        "\ufeffimage, mask, split\na.tif, m/a.tif, train\nb.tif, m/b.tif, VAL\nc.tif,m/c.tif,\nd.tif,m/d.tif,test\n"
+        "\ufeffimage, mask, split\na.tif, m/a.tif, train\nb.tif, m/b.tif, VAL\nc.tif,m/c.tif,\nd.tif,m/d.tif,test\n",
+        "utf-8",
     )
     found = find_tile_pairs(manifest)
     assert found.train == [(tmp_path / "a.tif", tmp_path / "m/a.tif"), (tmp_path / "c.tif", tmp_path / "m/c.tif")]
@@ -35,7 +36,7 @@ def test_a_csv_file_names_pairs_and_splits(tmp_path: Path) -> None:
 
 
 def test_a_csv_file_may_only_name_pairs_for_validation(tmp_path: Path) -> None:
-    (tmp_path / "data.csv").write_text("image,mask,split\na.tif,b.tif,dev\n")
+    (tmp_path / "data.csv").write_text("image,mask,split\na.tif,b.tif,dev\n", "utf-8")
     assert find_tile_pairs(tmp_path / "data.csv") == ([], [(tmp_path / "a.tif", tmp_path / "b.tif")])
 
 
@@ -65,7 +66,7 @@ def test_a_csv_file_may_be_written_as_excel_does(tmp_path: Path, separator: str)
     ],
 )
 def test_bad_csv_files_are_named(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "data.csv").write_text(text)
+    (tmp_path / "data.csv").write_text(text, "utf-8")
     with pytest.raises(TrainingError, match=message):
         find_tile_pairs(tmp_path / "data.csv")
 

@@ -132,7 +132,7 @@ def test_one_layer_is_read_and_of_several_the_named_one(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:.*crs.*")
 def test_bad_files_are_named(tmp_path: Path) -> None:
     points = write(tmp_path / "points.gpkg", [Point(1, 2)], kind="Point")
-    (tmp_path / "text.gpkg").write_text("no vectors")
+    (tmp_path / "text.gpkg").write_text("no vectors", "utf-8")
     paths = write(tmp_path / "paths.gpkg", highway=["path"] * 4)
     for path, message in [
         (points, "holds no lines and no areas"),
@@ -152,7 +152,7 @@ def test_roads_that_osmnx_has_merged_have_the_first_of_their_classes(tmp_path: P
         {"type": "Feature", "properties": {"highway": highway}, "geometry": shapely.geometry.mapping(line)}
         for line, highway in zip(LINES, listed, strict=True)
     ]
-    (tmp_path / "r.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    (tmp_path / "r.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}), "utf-8")
     assert read_roads(tmp_path / "r.geojson", Widths()).widths_m.tolist() == [4, 7, 9, 7]
 
 
@@ -163,6 +163,8 @@ def test_the_lines_of_collections_are_roads(tmp_path: Path) -> None:
 
 
 def test_metres_without_a_crs_in_geojson_are_no_degrees_wherever_one_looks(tmp_path: Path) -> None:
-    (tmp_path / "r.geojson").write_text(json.dumps(shapely.geometry.mapping(LineString([(171500, 902500), (1, 2)]))))
+    (tmp_path / "r.geojson").write_text(
+        json.dumps(shapely.geometry.mapping(LineString([(171500, 902500), (1, 2)]))), "utf-8"
+    )
     with pytest.raises(SceneError, match="are no degrees"):
         read_roads(tmp_path / "r.geojson", Widths(given_m=7), within=lambda _: (10, 10, 11, 11))

@@ -92,7 +92,7 @@ def test_nothing_to_tell_a_width_by(widths: Widths, values: list[object] | None,
     ],
 )
 def test_a_table_lies_over_the_built_in_one(tmp_path: Path, name: str, text: str) -> None:
-    (tmp_path / name).write_text(text)
+    (tmp_path / name).write_text(text, "utf-8")
     table = read_width_table(tmp_path / name)
     assert (table["residential"], table["track"], table["motorway"]) == (6.5, 3, WIDTHS_M["motorway"])
 
@@ -108,6 +108,6 @@ def test_a_table_lies_over_the_built_in_one(tmp_path: Path, name: str, text: str
 )
 def test_bad_tables_are_named(tmp_path: Path, name: str, text: str | None, message: str) -> None:
     if text is not None:
-        (tmp_path / name).write_text(text)
+        (tmp_path / name).write_text(text, "utf-8")
     with pytest.raises(TrainingError, match=message):
         read_width_table(tmp_path / name)

@@ -45,7 +45,7 @@ def start(arguments: list[Any], *, rank: int, size: int, port: int) -> subproces
 
 
 def history(folder: Path) -> list[dict[str, str]]:
-    with (folder / "history.csv").open() as file:
+    with (folder / "history.csv").open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 

@@ -26,7 +26,7 @@ from roadseg.training.recipes import (
 def test_toml_gives_the_same_settings_back(tmp_path: Path, name: str) -> None:
     path = tmp_path / "config.toml"
     settings = dataclasses.replace(RECIPES[name], start='möbel "x"', pixel_m=0.5, drop_at=(0.5,))
-    path.write_text(to_toml(settings))
+    path.write_text(to_toml(settings), "utf-8")
     assert merge_settings(DEFAULT, ("file", read_config(path))) == settings
 
 
@@ -94,15 +94,15 @@ def test_the_paper_is_followed_to_the_letter() -> None:
 
 def test_command_line_over_file_over_recipe(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
-    path.write_text("steps = 7\nbatch = 3\n[augment]\nzoom = 0.1\n")
+    path.write_text("steps = 7\nbatch = 3\n[augment]\nzoom = 0.1\n", "utf-8")
     options = ["--recipe", "paper", "--config", path, "--steps", "9", "--set", "augment.flips=true", "--print-config"]
     done = roadseg("train", *options)
     assert done.returncode == 0, done.stderr
-    (tmp_path / "printed.toml").write_text(done.stdout)
+    (tmp_path / "printed.toml").write_text(done.stdout, "utf-8")
     settings = merge_settings(DEFAULT, ("printed", read_config(tmp_path / "printed.toml")))
     assert (settings.steps, settings.batch, settings.loss) == (9, 3, "mse")
     assert (settings.augment.zoom, settings.augment.flips) == (0.1, True)
-    path.write_text("stps = 7")
+    path.write_text("stps = 7", "utf-8")
     done = roadseg("train", "--config", path, "--print-config")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"roadseg: error: {path} sets 'stps', which is not a setting; did you mean steps?\n"
@@ -111,7 +111,7 @@ def test_command_line_over_file_over_recipe(tmp_path: Path) -> None:
     assert done.stderr == "roadseg: --set sets 'stps', which is not a setting; did you mean steps?\n"
     done = roadseg("train", "--set", "nope=7", "--print-config")
     assert done.stderr == "roadseg: --set sets 'nope', which is not a setting; --print-config lists them all\n"
-    path.write_text("steps = = 7")
+    path.write_text("steps = = 7", "utf-8")
     assert "is not TOML" in roadseg("train", "--config", path, "--print-config").stderr
     done = roadseg("train", "--recipe", "papr", "--print-config")
     assert done.returncode == 2

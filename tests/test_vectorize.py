@@ -227,7 +227,7 @@ def test_single_layer_formats_hold_roads_and_junctions_go_elsewhere(tmp_path):
     path = write_levels(tmp_path / "t.tif", draw_t())
     run(path, tmp_path / "t.fgb", junctions=tmp_path / "nodes.geojson", layer="mine")
     assert pyogrio.list_layers(tmp_path / "t.fgb").tolist() == [["mine", "LineString"]]
-    nodes = json.loads((tmp_path / "nodes.geojson").read_text())
+    nodes = json.loads((tmp_path / "nodes.geojson").read_text("utf-8"))
     assert nodes["name"] == "mine_junctions"
     assert sorted(node["properties"]["degree"] for node in nodes["features"]) == [1, 1, 1, 3]
 
@@ -252,7 +252,7 @@ def test_areas_are_polygons(tmp_path):
     assert dict(pyogrio.list_layers(tmp_path / "t.gpkg")) == {"roads": "Polygon", "layer_styles": None}
     assert "1 road area, 0.00 km², 1 component;" in done.sentence()
     run(write_levels(tmp_path / "t.tif", draw_t()), tmp_path / "t.geojson", geometry="polygons")
-    (feature,) = json.loads((tmp_path / "t.geojson").read_text())["features"]
+    (feature,) = json.loads((tmp_path / "t.geojson").read_text("utf-8"))["features"]
     assert shapely.is_ccw(shapely.linearrings(feature["geometry"]["coordinates"][0]))
 
 

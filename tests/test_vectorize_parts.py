@@ -240,9 +240,9 @@ def test_a_part_waits_for_another_that_joins_the_blocks(raster, whole, out):
 def test_blocks_of_a_process_that_is_gone_are_taken_over(raster, whole, out, name, change, age_s):
     with at_work(out, raster, name):
         assert not (partial_folder(out) / f"{name}.npz").exists()
-        locks = {path: path.read_text() for path in partial_folder(out).glob("*.lock")}
+        locks = {path: path.read_text("utf-8") for path in partial_folder(out).glob("*.lock")}
     for path, text in locks.items():
-        path.write_text(json.dumps({**json.loads(text), **change}))
+        path.write_text(json.dumps({**json.loads(text), **change}), "utf-8")
         os.utime(path, (time.time() - age_s,) * 2)
     assert run(raster, out, "3/3").blocks_missing == 0
     assert (partial_folder(out) / f"{name}.npz").exists()
@@ -462,7 +462,7 @@ def test_an_interrupted_part_says_that_it_resumes(tmp_path):
 def test_folders_of_rasters_are_shared_raster_by_raster(tmp_path):
     names = [f"{letter}.tif" for letter in "abcd"]
     folder = prepared(tmp_path / "work", *names, side=150)
-    (folder / "c.tif").write_text("no raster")
+    (folder / "c.tif").write_text("no raster", "utf-8")
     command = ["vectorize", *names, "-o", "networks/", "--block", "64"]
     second = roadseg(*command, "--part", "2/2", cwd=folder)
     assert second.returncode == 1

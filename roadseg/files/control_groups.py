@@ -38,6 +38,6 @@ def control_groups(controller: str) -> list[Path]:
 def group_numbers(group: Path, name: str) -> list[float]:
     """Return the numbers in a file of a group, infinity for no limit; none if the file is not there."""
     try:
-        return [float(word.replace("max", "inf")) for word in (group / name).read_text().split()]
+        return [float(word.replace("max", "inf")) for word in (group / name).read_text("utf-8").split()]
     except (OSError, ValueError):
         return []

@@ -250,7 +250,7 @@ def _this_process() -> LockOwner:
 def _start_of(process: int) -> str:
     """Return when a process was started, in ticks since boot; empty where Linux does not say, or it is a zombie."""
     try:
-        line = Path(f"/proc/{process}/stat").read_text(errors="replace")
+        line = Path(f"/proc/{process}/stat").read_text("utf-8", "replace")
     except OSError:
         return ""
     fields = line.rpartition(")")[2].split()  # from the third field on, the state; the second may hold anything
@@ -260,7 +260,7 @@ def _start_of(process: int) -> str:
 def _read(path: Path) -> LockOwner | None:
     """Return who holds a lock; None if there is none or it cannot be read."""
     try:
-        owner = LockOwner(**json.loads(path.read_text()))
+        owner = LockOwner(**json.loads(path.read_text("utf-8")))
         datetime.fromisoformat(owner.since).astimezone()
     except (OSError, ValueError, TypeError, OverflowError):
         return None

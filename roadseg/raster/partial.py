@@ -334,7 +334,7 @@ def is_complete(output: Path) -> bool:
 def interrupted_targets(output: Path) -> set[Path]:
     """Return the paths that a killed run for ``output`` was moving its finished files to."""
     try:
-        return {Path(place) for place in json.loads((partial_folder(output) / _PUBLISHED).read_text())}
+        return {Path(place) for place in json.loads((partial_folder(output) / _PUBLISHED).read_text("utf-8"))}
     except (OSError, ValueError, TypeError, RecursionError):
         return set()
 
@@ -342,7 +342,7 @@ def interrupted_targets(output: Path) -> set[Path]:
 def _differing(marker: Path, wanted: Mapping[str, object]) -> list[str]:
     """Return the keys by which a fingerprint on disk differs from the wanted one."""
     try:
-        found = dict(json.loads(marker.read_text()))
+        found = dict(json.loads(marker.read_text("utf-8")))
     except (OSError, ValueError, TypeError, RecursionError):
         return ["fingerprint (it is damaged)"]
     return sorted(key for key in {**found, **wanted} if found.get(key) != wanted.get(key))

@@ -107,7 +107,8 @@ def mosaic(piece: Path, bands: int) -> Path:
     path = piece.with_suffix(".vrt")
     path.write_text(
         f'<VRTDataset rasterXSize="{LARGE_PX}" rasterYSize="{LARGE_PX}"><SRS>{CRS}</SRS>'
-        f"<GeoTransform>230000,1,0,900000,0,-1</GeoTransform>{text}</VRTDataset>"
+        f"<GeoTransform>230000,1,0,900000,0,-1</GeoTransform>{text}</VRTDataset>",
+        "utf-8",
     )
     return path
 
@@ -115,7 +116,7 @@ def mosaic(piece: Path, bands: int) -> Path:
 def measure(scene: Path, mask: Path) -> dict[str, float]:
     """Load, then draw batches as training does."""
     manifest = scene.with_name("data.csv")
-    manifest.write_text(f"image,mask\n{scene.name},{mask.name}\n")
+    manifest.write_text(f"image,mask\n{scene.name},{mask.name}\n", "utf-8")
     settings, started = DataSettings((manifest,), memory_gb=0), time.process_time()
     found = load_training_data(settings, scene, TrainSettings(), Listener())
     look, started, drawn = time.process_time() - started, time.process_time(), 0

@@ -140,7 +140,9 @@ def test_recipes_and_networks(tmp_path, monkeypatch):
     ]
     data, dev = shared_tiles("train"), shared_tiles("dev")
     listed = tmp_path / "tiles.csv"
-    listed.write_text("image,mask,split\n" + listing(data, TRAIN_TILES, "train") + listing(dev, DEV_TILES, "dev"))
+    listed.write_text(
+        "image,mask,split\n" + listing(data, TRAIN_TILES, "train") + listing(dev, DEV_TILES, "dev"), "utf-8"
+    )
     found = load_training_data(DataSettings((listed,)), tmp_path / "m", TrainSettings(crop=CROP), Listener())
     scorer = DevScorer(found.dev)
     rows = [("recipe", "parameters", "GFLOP a window", "break-even", "relaxed F1", "best IoU", "seconds of training")]

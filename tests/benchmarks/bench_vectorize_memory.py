@@ -74,7 +74,7 @@ def main() -> None:
         graph = centerlines_of(passes, CLEANING, lambda _: None)
     cpu = time.process_time() - before + sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
     children = workers * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024 if workers > 1 else 0
-    own = Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]
+    own = Path("/proc/self/status").read_text("utf-8").split("VmHWM:")[1].split()[0]
     peak = int(own) / 1024 + children
     print(json.dumps({"pixels": len(graph.places), "edges": len(graph.ends), "peak_mb": peak, "cpu": cpu}))
 

@@ -125,7 +125,8 @@ def write_repeating(path: Path, tiles: Sequence[Path], height: int, width: int) 
     )
     path.write_text(
         f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}"><SRS>{CRS}</SRS>'
-        f"<GeoTransform>230000,1,0,900000,0,-1</GeoTransform>{bands}</VRTDataset>"
+        f"<GeoTransform>230000,1,0,900000,0,-1</GeoTransform>{bands}</VRTDataset>",
+        "utf-8",
     )
     return path
 
@@ -156,7 +157,7 @@ def median(runs: Sequence[dict[str, float]]) -> dict[str, float]:
 
 def peak_rss_mb() -> float:
     """Return this process's largest resident memory so far, in MB; what it was started from does not count."""
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text("utf-8")
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 

@@ -213,12 +213,12 @@ def make_inputs(folder: Path) -> None:
             copy(file, f"{name}.vrt", driver="VRT")
     make_folder(folder, NAMES)
     lines = [f"images/{name}.tif,masks/{name}.tif,train" for name in NAMES]
-    Path("data.csv").write_text("\n".join(["image,mask,split", *lines]) + "\n")
-    Path("widths.csv").write_text("class,width_m\nresidential,6\nprimary,12.5\n")
-    Path("widths.toml").write_text("residential = 6\nprimary = 12.5\n")
-    Path("config.toml").write_text(CONFIG)
+    Path("data.csv").write_text("\n".join(["image,mask,split", *lines]) + "\n", "utf-8")
+    Path("widths.csv").write_text("class,width_m\nresidential,6\nprimary,12.5\n", "utf-8")
+    Path("widths.toml").write_text("residential = 6\nprimary = 12.5\n", "utf-8")
+    Path("config.toml").write_text(CONFIG, "utf-8")
     for name, text in SCENES.items():
-        Path(name).write_text(text)
+        Path(name).write_text(text, "utf-8")
     _make_vectors()
     _make_model()
     _run("export", "m.safetensors", "-o", "m.onnx", "-q")

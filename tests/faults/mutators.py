@@ -109,13 +109,13 @@ _SIZE = re.compile(r'.*(raster|block)?[xy]size="$', re.IGNORECASE)
 
 def _mutate_vrt(path: Path, random: Random) -> str:
     """Change an attribute or a text of the XML, or remove or repeat a line; sizes stay small."""
-    text = path.read_text()
+    text = path.read_text("utf-8")
     if random.random() < 0.25:
         lines = text.splitlines()
         at = random.randrange(len(lines))
         again = random.random() < 0.5
         lines[at : at + 1] = [lines[at]] * 2 if again else []
-        path.write_text("\n".join(lines))
+        path.write_text("\n".join(lines), "utf-8")
         return f"line {at + 1} {'twice' if again else 'removed'}"
     place = random.choice(list(_MARKUP.finditer(text)))
     new = random.choice((*_TEXTS, "2", "7.5", "-40", "1e9, 0, 0, 1e9, 0, 0", "0, 0, 0, 0, 0, 0", path.name))
@@ -179,9 +179,9 @@ def _mutate_safetensors(path: Path, random: Random) -> str:
 
 
 def _mutate_geojson(path: Path, random: Random) -> str:
-    value = json.loads(path.read_text())
+    value = json.loads(path.read_text("utf-8"))
     done = _mutate_json_value(value, random)
-    path.write_text(json.dumps(value))
+    path.write_text(json.dumps(value), "utf-8")
     return done
 
 
@@ -237,7 +237,7 @@ def _mutate_shapefile(path: Path, random: Random) -> str:
 
 
 def _mutate_csv(path: Path, random: Random) -> str:
-    lines = path.read_text().splitlines()
+    lines = path.read_text("utf-8").splitlines()
     at = random.randrange(len(lines))
     cells = lines[at].split(",")
     match random.randrange(4):
@@ -258,7 +258,7 @@ def _mutate_csv(path: Path, random: Random) -> str:
 
 def _mutate_toml(path: Path, random: Random) -> str:
     """Change a name or a value; what only takes longer, as it should, stays small."""
-    lines = path.read_text().splitlines()
+    lines = path.read_text("utf-8").splitlines()
     at = random.choice([number for number, line in enumerate(lines) if "=" in line])
     name, _, value = lines[at].partition(" = ")
     values = (
@@ -273,7 +273,7 @@ def _mutate_toml(path: Path, random: Random) -> str:
     if name in {"steps", "width", "batch", "crop"} and new == "1e300":
         new = "2"
     lines[at] = f"{name} = {new if random.random() < 0.9 else value}"
-    path.write_text("\n".join(lines))
+    path.write_text("\n".join(lines), "utf-8")
     return lines[at]
 
 

@@ -112,7 +112,7 @@ def _text(path: Path) -> str:
 
 def serve() -> None:
     """Answer requests until stdin ends; in a fork, run the command and leave."""
-    answers = os.fdopen(os.dup(1), "w")
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     for line in sys.stdin:
         answers.write(json.dumps(_run_all(json.loads(line))) + "\n")
         answers.flush()
@@ -147,7 +147,7 @@ def _run_all(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
                     "hung": number in hung or status & 0x7F == signal.SIGXCPU,
                 }
                 if "modules" in run:
-                    _import(Path(run["modules"]).read_text().split())
+                    _import(Path(run["modules"]).read_text("utf-8").split())
                     _warm_up(Path(run["inputs"]))
         time.sleep(0.002)
     return [done[number] for number in range(len(runs))]
@@ -174,7 +174,7 @@ def _be_the_command(request: dict[str, Any]) -> None:
         gc.enable()
         status = _status_of(_work(request))
         if "modules" in request:
-            Path(request["modules"]).write_text("\n".join(sys.modules))
+            Path(request["modules"]).write_text("\n".join(sys.modules), "utf-8")
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -210,7 +210,7 @@ def _import(names: Sequence[str]) -> None:
             continue
         with contextlib.suppress(Exception):
             importlib.import_module(name)
-    threads = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
+    threads = [(task / "comm").read_text("utf-8").strip() for task in Path("/proc/self/task").iterdir()]
     if len([name for name in threads if name != "jemalloc_bg_thd"]) > 1:  # pyarrow's, which survives a fork
         raise RuntimeError("a module has started a thread, which a fork would lack")
     gc.collect()

@@ -175,7 +175,7 @@ def check_scenes(folder: Path, whole: dict[str, str], before: set[str]) -> None:
     """Check the outputs of a list of scenes, and its summary."""
     assert content(folder, ("out/first.tif", "out/second.tif")) == whole
     assert set(states_in(folder)) == before | {"out/", "out/first.tif", "out/second.tif", "s.json"}
-    summary = json.loads((folder / "s.json").read_text())
+    summary = json.loads((folder / "s.json").read_text("utf-8"))
     assert summary["done"] + summary["skipped"] == 2
 
 

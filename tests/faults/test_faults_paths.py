@@ -27,7 +27,7 @@ def scene() -> Path:
 def secret(say) -> Path:
     """Return a file that no command may change."""
     path = Path("secret.txt")
-    path.write_text("untouched")
+    path.write_text("untouched", "utf-8")
     return path
 
 
@@ -36,14 +36,14 @@ def test_planted_links_are_not_followed(say, secret, tmp_path):
         Path(name).symlink_to(secret)
     write_atomically(Path("a.json"), b"1")
     save_model(Path("m.safetensors"), ResUNet(width=2), ModelCard(name="m"))
-    assert secret.read_text() == "untouched"
+    assert secret.read_text("utf-8") == "untouched"
     assert names_in() == ["a.json", "m.safetensors", "secret.txt"]
     assert not Path("a.json").is_symlink()
 
 
 def test_a_partial_folder_that_is_a_link_is_refused(say, scene, secret, model_file):
     Path("elsewhere").mkdir()
-    (Path("elsewhere") / "notes.txt").write_text("mine")
+    (Path("elsewhere") / "notes.txt").write_text("mine", "utf-8")
     Path("o.tif.partial").symlink_to("elsewhere")
     said = say("predict", scene, "-o", "o.tif", "--model", model_file, "--overwrite", *PREDICT)
     assert (said.status, said.error) == (1, "o.tif.partial is in the way and was not left by roadseg; move it")
@@ -55,11 +55,11 @@ def test_foreign_files_in_a_partial_folder_stay(say, scene, secret, model_file, 
     partial = Path("o.tif.partial")
     path = partial / name
     path.parent.mkdir(parents=True)
-    (partial / "fingerprint.json").write_text("{}")
+    (partial / "fingerprint.json").write_text("{}", "utf-8")
     if name.startswith("link"):
         path.symlink_to(secret.resolve())
     else:
-        path.write_text("mine")
+        path.write_text("mine", "utf-8")
     said = say("predict", scene, "-o", "o.tif", "--model", model_file, "--overwrite", *PREDICT)
     assert said.status == 1
     assert said.error.endswith("is in the way and was not left by roadseg; move it")
@@ -127,8 +127,8 @@ def test_a_pipe_is_refused_at_once(say, scene, command):
 )
 def test_an_output_whose_name_is_not_utf8_is_refused_before_any_work(say, scene, command):
     write_levels("roads.tif", draw_t())
-    Path("scenes.txt").write_text("scene.tif\n")
-    Path("roads.geojson").write_text('{"type": "LineString", "coordinates": [[0, 0], [1, 1]]}')
+    Path("scenes.txt").write_text("scene.tif\n", "utf-8")
+    Path("roads.geojson").write_text('{"type": "LineString", "coordinates": [[0, 0], [1, 1]]}', "utf-8")
     Path("out").mkdir()
     for folder in ("images", "masks"):
         Path(folder).mkdir()
@@ -147,12 +147,12 @@ def test_an_input_whose_name_is_not_utf8_is_refused_or_read(say, model_file):
         Path(name).write_bytes(b"some data")
     for command in ("vectorize \udcff.tif -o o.gpkg", "evaluate \udcff.gpkg \udcff.gpkg", "info \udcff.tif"):
         assert "is not UTF-8, as GDAL needs it; rename it" in say(*command.split()).error
-    Path("\udcff.csv").write_text("image,mask\nimages/a.tif,masks/a.tif\n")
+    Path("\udcff.csv").write_text("image,mask\nimages/a.tif,masks/a.tif\n", "utf-8")
     said = say("train", "\udcff.csv", "-o", "o.safetensors", "--width", "2", "--steps", "1", "--crop", "16")
     assert said.status == 0, said.stderr
     Path("\udcff.safetensors").write_bytes(Path("o.safetensors").read_bytes())
     assert say("export", "\udcff.safetensors", "-o", "o.json").status == 0
-    assert json.loads(Path("o.json").read_text())["assets"]["model"]["href"] == "\udcff.safetensors"
+    assert json.loads(Path("o.json").read_text("utf-8"))["assets"]["model"]["href"] == "\udcff.safetensors"
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_a_tag_with_an_absurd_pixel_size_is_refused(say):
 
 def test_the_configuration_is_not_overwritten(say):
     make_folder(Path("data"), ("a",))
-    Path("config.toml").write_text("steps = 1\nwidth = 2\n")
+    Path("config.toml").write_text("steps = 1\nwidth = 2\n", "utf-8")
     said = say("train", "data", "-o", "config.toml", "--config", "config.toml", "--overwrite")
     assert (said.status, said.error) == (1, "config.toml is also the input; choose another output")
-    assert Path("config.toml").read_text() == "steps = 1\nwidth = 2\n"
+    assert Path("config.toml").read_text("utf-8") == "steps = 1\nwidth = 2\n"

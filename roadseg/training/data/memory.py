@@ -54,7 +54,7 @@ def readable_size(size: float) -> str:
 
 def _free_of_machine() -> int:
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = Path("/proc/meminfo").read_text("utf-8").splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
     except (OSError, ValueError, StopIteration):
         pass
@@ -77,7 +77,7 @@ def _free_of_groups() -> list[int]:
 def _cached_bytes(group: Path) -> int:
     """Return the bytes of files that a group keeps and would give up; version 1 counts those of groups below apart."""
     try:
-        lines = (group / "memory.stat").read_text().splitlines()
+        lines = (group / "memory.stat").read_text("utf-8").splitlines()
     except OSError:
         return 0
     sizes = [int(line.split()[1]) for line in lines if line.startswith(("inactive_file ", "total_inactive_file "))]
