@@ -1,11 +1,13 @@
 """Outputs appear whole or not at all, through links and across file systems, too."""
 
 import errno
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from roadseg.errors import OutputError
+from roadseg.files import outputs
 from roadseg.files.outputs import on_their_disks, publish, staging_folder, write_output
 from roadseg.files.targets import check_target
 
@@ -118,3 +120,23 @@ def test_no_file_is_moved_where_another_disk_is_full(for_two_disks, tmp_path, mo
     with pytest.raises(OutputError, match=sentence), on_their_disks(for_two_disks, "make room"):
         pytest.fail("files were to be moved")
     assert list(tmp_path.glob("*/*")) == []
+
+
+@pytest.mark.parametrize(("times", "is_moved"), [(0, True), (2, True), (3, False)])
+def test_a_file_that_another_program_has_open_for_a_moment_is_moved(tmp_path, monkeypatch, times, is_moved):
+    made, target = tmp_path / "made.tif", tmp_path / "roads.tif"
+    made.write_bytes(b"new")
+    tried, replace = [], Path.replace
+
+    def held(path, to):
+        tried.append(to)
+        if len(tried) <= times:
+            raise PermissionError(13, "The process cannot access the file")
+        return replace(path, to)
+
+    monkeypatch.setattr(Path, "replace", held)
+    monkeypatch.setattr(outputs, "_TRIES", 3)
+    monkeypatch.setattr(outputs, "_BETWEEN_S", 0)
+    with nullcontext() if is_moved else pytest.raises(OutputError, match=r"roads.tif \(The process cannot access"):
+        publish(made, target)
+    assert target.exists() == is_moved

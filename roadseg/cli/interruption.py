@@ -88,7 +88,7 @@ class Interruptions:
         """Raise an interrupt again in a moment: it was raised in a callback of C code, which cannot pass it on."""
         self._received_s = None
         number = signal.SIGTERM if issubclass(kind, Terminated) else signal.SIGINT
-        again = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number))
+        again = threading.Timer(_AGAIN_S, _signal_this_process, (number,))
         again.daemon = True
         again.start()
 
@@ -134,6 +134,13 @@ class Interruptions:
             raise kind
         self._pending = kind
         os.write(2, _PENDING)
+
+
+def _signal_this_process(number: signal.Signals) -> None:
+    if os.name == "nt":  # where ``os.kill`` ends a process
+        signal.raise_signal(number)
+    else:
+        os.kill(os.getpid(), number)
 
 
 def _is_of_start(handler: object) -> bool:

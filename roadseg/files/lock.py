@@ -7,6 +7,7 @@ The lock of a killed run does not last. On the same host its process is gone, or
 seen from another host, over a network file system, it has not been touched for a minute.
 """
 
+import ctypes
 import json
 import os
 import socket
@@ -20,9 +21,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from roadseg.errors import OutputError, OutputInUseError
-from roadseg.files.outputs import behind_links, create
+from roadseg.files.outputs import behind_links, create, patiently
 
 if sys.platform != "win32":
     import fcntl
@@ -34,6 +36,9 @@ _EMPTY_FOR_S = 5.0
 
 _LOOKS = 3
 """A lock that cannot be read may have been removed, or made anew, since it was seen: look again."""
+
+_QUERY, _NO_SUCH_PROCESS = 0x1000, 87
+"""Windows' PROCESS_QUERY_LIMITED_INFORMATION, and its error ERROR_INVALID_PARAMETER."""
 
 _NEWCOMER = "another run, which has just begun"
 
@@ -117,7 +122,7 @@ class OutputLock:
             by = holder(path)
             if by:
                 return by
-            path.unlink(missing_ok=True)
+            patiently(lambda: path.unlink(missing_ok=True))
             try:
                 create(path, json.dumps(asdict(self._owner)).encode())
             except FileExistsError:  # on a file system where two hosts do not see each other's flock
@@ -129,7 +134,7 @@ class OutputLock:
         """Remove a lock file if it still belongs to this run."""
         self._held.remove(path)
         if _read(path) == self._owner:
-            path.unlink(missing_ok=True)
+            patiently(lambda: path.unlink(missing_ok=True))
 
     def keep_alive(self) -> None:
         """Start to touch the locks from time to time, until ``release``."""
@@ -227,8 +232,11 @@ def _is_stale(path: Path, owner: LockOwner | None) -> bool:
 def _is_alive(owner: LockOwner) -> bool | None:
     """Return whether a process runs; None if that cannot be seen from here."""
     here = _this_process()
-    if sys.platform == "win32" or (owner.host, owner.namespace) != (here.host, here.namespace):
+    if (owner.host, owner.namespace) != (here.host, here.namespace):
         return None
+    if sys.platform == "win32":
+        started = _start_on_windows(owner.process)
+        return None if started is None else started == owner.started
     try:
         os.kill(owner.process, 0)
     except ProcessLookupError:
@@ -248,13 +256,32 @@ def _this_process() -> LockOwner:
 
 
 def _start_of(process: int) -> str:
-    """Return when a process was started, in ticks since boot; empty where Linux does not say, or it is a zombie."""
+    """Return when a process was started, as the kernel tells it; empty where it does not, or has ended."""
+    if sys.platform == "win32":
+        return _start_on_windows(process) or ""
     try:
         line = Path(f"/proc/{process}/stat").read_text("utf-8", "replace")
     except OSError:
         return ""
     fields = line.rpartition(")")[2].split()  # from the third field on, the state; the second may hold anything
     return "" if fields[0] in "ZX" else fields[19]
+
+
+def _start_on_windows(process: int) -> str | None:
+    """Return when a process was started, in 100 ns since 1601; empty if it has ended, None if that is not told."""
+    kernel: Any = ctypes.WinDLL("kernel32", use_last_error=True)  # type: ignore[attr-defined]
+    kernel.OpenProcess.restype = ctypes.c_void_p
+    handle = ctypes.c_void_p(kernel.OpenProcess(_QUERY, False, process))
+    if not handle:
+        return "" if ctypes.get_last_error() == _NO_SUCH_PROCESS else None  # type: ignore[attr-defined]
+    started, ended, *spent = (ctypes.c_uint64() for _ in range(4))
+    try:
+        is_known = kernel.GetProcessTimes(handle, *map(ctypes.byref, (started, ended, *spent)))
+    finally:
+        kernel.CloseHandle(handle)
+    if not is_known:
+        return None
+    return "" if ended.value else str(started.value)
 
 
 def _read(path: Path) -> LockOwner | None:

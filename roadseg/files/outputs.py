@@ -4,7 +4,8 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -24,6 +25,28 @@ NEW = ".new"
 
 SCRATCH = "scratch-"
 """How names of folders for intermediate results begin; a killed run may leave them among its blocks."""
+
+
+_TRIES, _BETWEEN_S = 40 if os.name == "nt" else 1, 0.05
+"""On Windows a file cannot be removed or replaced while a virus scanner, say, has it open, which takes a moment."""
+
+
+def patiently(remove_or_replace: Callable[[], object]) -> None:
+    """Remove or replace a file; on Windows, try again for two seconds while another program has it open.
+
+    Raises
+    ------
+    OSError
+        If that fails.
+    """
+    for _ in range(_TRIES - 1):
+        try:
+            remove_or_replace()
+        except PermissionError:
+            time.sleep(_BETWEEN_S)
+        else:
+            return
+    remove_or_replace()
 
 
 @contextmanager
@@ -152,18 +175,20 @@ def publish(made: Path, target: Path) -> None:
     place = behind_links(target)
     try:
         try:
-            made.replace(place)
+            patiently(lambda: made.replace(place))
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
             beside = _copy_beside(place)
             try:
                 shutil.copyfile(made, beside)
-                beside.replace(place)
+                patiently(lambda: beside.replace(place))
             finally:
                 beside.unlink(missing_ok=True)
     except OSError as error:
-        raise OutputError(f"cannot write {target} ({error.strerror}); choose another place") from error
+        is_held = os.name == "nt" and isinstance(error, PermissionError)
+        cure = "close it in other programs and repeat the command" if is_held else "choose another place"
+        raise OutputError(f"cannot write {target} ({error.strerror}); {cure}") from error
 
 
 def as_utf8(text: str) -> bytes:
@@ -227,7 +252,7 @@ def write_atomically(path: Path, *data: "bytes | memoryview[int]") -> None:
             file.writelines(data)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
+        patiently(lambda: beside.replace(path))
     except OSError:
         beside.unlink(missing_ok=True)
         raise

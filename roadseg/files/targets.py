@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from roadseg.errors import OutputError, not_utf8
 from roadseg.files.inputs import RASTERS, VECTORS, unique_stems
-from roadseg.files.outputs import ADDED, as_utf8, behind_links
+from roadseg.files.outputs import ADDED, as_utf8, behind_links, patiently
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -145,6 +145,16 @@ def check_target(target: Path, *, overwrite: bool, inputs: Iterable[Path]) -> No
         raise OutputError(f"{target} exists; choose another name or add --overwrite")
     if not os.access(folder, os.W_OK):
         raise OutputError(f"the folder {folder} is not writable; choose another place")
+    if os.name == "nt" and place.exists():
+        _check_not_open(target, place)
+
+
+def _check_not_open(target: Path, place: Path) -> None:
+    """Raise OutputError if another program has a file open, which Windows lets nobody rename then, nor replace."""
+    try:
+        patiently(lambda: place.rename(place))
+    except PermissionError as error:
+        raise OutputError(f"{target} is open in another program; close it there, or choose another name") from error
 
 
 def _check_length(target: Path) -> None:

@@ -19,6 +19,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,7 +28,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 
 from roadseg.errors import OutputError
-from roadseg.files.outputs import NEW, SCRATCH, publish_together, write_atomically
+from roadseg.files.outputs import NEW, SCRATCH, patiently, publish_together, write_atomically
 from roadseg.files.targets import PARTIAL
 from roadseg.raster.block_file import block_data, block_name, write_block
 from roadseg.raster.cog import MAKE_ROOM
@@ -268,7 +269,7 @@ class Partial:
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             elif path.name not in {_FINGERPRINT, _PUBLISHED}:
-                path.unlink(missing_ok=True)
+                patiently(partial(path.unlink, missing_ok=True))
         if not foreign:
             (self.folder / _FINGERPRINT).unlink(missing_ok=True)
             shutil.rmtree(self.folder, ignore_errors=True)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from roadseg.errors import OutputError, TrainingError, one_line
-from roadseg.files.outputs import write_atomically
+from roadseg.files.outputs import patiently, write_atomically
 from roadseg.model.card import ModelCard
 from roadseg.settings import TrainSettings
 
@@ -200,7 +201,7 @@ def remove_checkpoints(folder: Path, *, keep: int | None = None) -> None:
     kept = _steps(folder).get(keep) if keep is not None else None
     for path in folder.glob("checkpoint-*") if folder.is_dir() else ():
         if path != kept:
-            path.unlink(missing_ok=True)
+            patiently(partial(path.unlink, missing_ok=True))
 
 
 def _steps(folder: Path) -> dict[int, Path]:
