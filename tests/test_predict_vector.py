@@ -131,6 +131,18 @@ def test_a_run_that_stops_has_neither_and_goes_on(scene, out):
     assert names_in(out.parent) == ["a.gpkg", "a.tif", "roads.gpkg", "roads.tif"]
 
 
+@pytest.mark.parametrize("name", ["fingerprint.json", "published.json", "roads.geoparquet"])
+def test_a_network_may_have_any_name(scene, out, monkeypatch, name):
+    """Its folder of blocks holds files of roadseg's own, and a run that is killed in it can be repeated."""
+    with monkeypatch.context() as patched:
+        patched.setattr("roadseg.raster.partial.publish_together", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(scene, out, vector=name)
+    run(scene, out, vector=name)
+    assert names_in(out.parent) == sorted([name, "roads.tif"])
+    assert out.with_name(name).stat().st_size > 1000
+
+
 @pytest.mark.parametrize("place", ["roads.extract.extract", "roads.files.outputs.stage_vectors"])
 def test_a_network_that_fails_leaves_no_raster_and_keeps_the_blocks(scene, out, monkeypatch, place):
     def stop(*_, **__):

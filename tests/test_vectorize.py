@@ -115,7 +115,7 @@ def test_pixels_without_a_geotransform_are_assumed_and_it_is_said(tmp_path, hear
 
 def test_paths_too_long_for_sqlite_are_refused_before_any_work(tmp_path):
     """A package is written in a folder beside it, whose name has the package's name, and SQLite takes 512 bytes."""
-    path, room = write_levels(tmp_path / "t.tif", draw_t()), (494 - len(str(tmp_path.resolve()))) // 2
+    path, room = write_levels(tmp_path / "t.tif", draw_t()), (484 - len(str(tmp_path.resolve()))) // 2
     run(path, tmp_path / ("a" * (room - 6) + ".gpkg"))
     with pytest.raises(OutputError, match="is too long a path for SQLite; choose a shorter name or another folder"):
         run(path, tmp_path / ("a" * (room - 5) + ".gpkg"))
@@ -230,6 +230,23 @@ def test_single_layer_formats_hold_roads_and_junctions_go_elsewhere(tmp_path):
     nodes = json.loads((tmp_path / "nodes.geojson").read_text("utf-8"))
     assert nodes["name"] == "mine_junctions"
     assert sorted(node["properties"]["degree"] for node in nodes["features"]) == [1, 1, 1, 3]
+
+
+def test_outputs_of_one_name_in_several_folders_stay_apart(tmp_path):
+    path = write_levels(tmp_path / "t.tif", draw_t())
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+    vector, junctions, osm = (tmp_path / name / "osm.geojson" for name in ("a", "b", "c"))
+    vectorize(path, vector, junctions=junctions, osm=osm)
+    kinds = [pyogrio.read_info(file)["geometry_type"] for file in (vector, junctions, osm)]
+    assert kinds == ["LineString", "Point", "LineString"]
+    assert "length_m" in pyogrio.read_info(vector)["fields"]
+    assert "highway" in pyogrio.read_info(osm)["fields"]
+
+
+def test_a_shapefile_is_whole_whatever_its_name(tmp_path):
+    run(write_levels(tmp_path / "t.tif", draw_t()), tmp_path / "t[1].shp", form="Shapefile")
+    assert names_in(tmp_path) == ["t.tif", "t[1].cpg", "t[1].dbf", "t[1].prj", "t[1].shp", "t[1].shx"]
 
 
 def test_another_crs_moves_the_coordinates_and_no_length(tmp_path):

@@ -299,11 +299,7 @@ def _damaged(path: Path) -> Iterator[None]:
 
 _BLOCK = re.compile(r"\w+_\d+_\d+_\d+_\d+\.(tif|npz)")
 _JOINED = re.compile(r"\w+\.cog\.tif|\w+_joined\.npz")
-_SUFFIXES = {
-    *("", ".json", ".new", ".lock", ".vrt", ".bits", ".bin", ".png", ".qml", ".ovr", ".tmp", ".xml", ".msk"),
-    *(".gpkg", ".gpkg-journal", ".gpkg-wal", ".gpkg-shm", ".fgb", ".geojson", ".geojsonl", ".parquet"),
-    *(".shp", ".shx", ".dbf", ".prj", ".cpg"),
-}
+_SUFFIXES = {"", ".json", ".new", ".lock", ".vrt", ".bits", ".bin", ".png", ".qml", ".ovr", ".tmp", ".xml", ".msk"}
 
 
 def _foreign(folder: Path) -> Iterator[Path]:

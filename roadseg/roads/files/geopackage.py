@@ -19,13 +19,13 @@ from urllib.parse import quote
 import numpy as np
 
 from roadseg.errors import OutputError
-from roadseg.files.outputs import ADDED, behind_links
+from roadseg.files.outputs import ADDED, SCRATCH, behind_links
 from roadseg.roads.files.layers import VectorLayer
 from roadseg.roads.files.style import qml
 from roadseg.roads.files.write import FIXED_DATE, write_layer, writing
 
-_LONGEST = 512 - len("-journal") - ADDED
-"""Most bytes of a path that SQLite opens, less what it and a staging folder add."""
+_LONGEST = 512 - len("-journal") - ADDED - len(f"/{SCRATCH}0")
+"""Most bytes of a path that SQLite opens, less what it and the folders in which a file is staged add."""
 
 _RESERVED = ("gpkg_", "rtree_", "sqlite_", "layer_styles")
 _RASTER_CONTENTS = {"tiles", "2d-gridded-coverage"}

@@ -3,6 +3,7 @@
 Files are written to a staging folder; whoever asked for them publishes them when everything is finished.
 """
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import shapely
 
 from roadseg.errors import OutputError, SceneError
 from roadseg.files.lock import locked
-from roadseg.files.outputs import publish_together, staging_folder, write_output
+from roadseg.files.outputs import SCRATCH, publish_together, staging_folder, write_output
 from roadseg.files.targets import PNG, check_distinct, check_extension, check_target
 from roadseg.raster.crs import DEGREES, crs_wkt, is_horizontal, projjson, reproject, same_crs
 from roadseg.raster.files import local_files
@@ -171,14 +172,13 @@ def stage_vectors(
         If a file cannot be written.
     """
     staged = []
-    for target in filter(None, (outputs.vector, outputs.junctions)):
+    for number, target in enumerate(filter(None, (outputs.vector, outputs.junctions))):
         form = format_of(target, outputs.format)
         wanted = crs or (DEGREES if form in IN_DEGREES else None)
         in_crs = reproject_roads(roads, wanted) if wanted else roads
         planned = planned_layers(outputs, target, areas=isinstance(roads, RoadAreas))
         layers = [replace(_layer(in_crs, layer), attribution=attribution) for layer in planned]
-        path = folder / target.name
-        path.unlink(missing_ok=True)  # left by a run that was killed
+        path = _own_folder(folder, number) / target.name
         if form == "GeoPackage":
             write_geopackage(path, layers, original=target)
         else:
@@ -190,6 +190,14 @@ def stage_vectors(
         write_output(outputs.osm, osm_of_layer(layer), staged=path)
         staged.append((path, outputs.osm))
     return staged
+
+
+def _own_folder(folder: Path, number: int) -> Path:
+    """Return an empty folder for one output: others may have its name, and some formats write several files."""
+    own = folder / f"{SCRATCH}{number}"
+    shutil.rmtree(own, ignore_errors=True)  # left by a run that was killed
+    own.mkdir()
+    return own
 
 
 def osm_of_layer(layer: VectorLayer) -> bytes:

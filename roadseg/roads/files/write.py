@@ -170,6 +170,6 @@ def _is_full(folder: Path) -> bool:
 
 
 def files_of(path: Path) -> Sequence[Path]:
-    """Return all files that a written one consists of, the main file last."""
-    others = sorted(other for other in path.parent.glob(f"{path.stem}.*") if other != path)
+    """Return all files that a written one consists of, the main file last; it lies in a folder of its own."""
+    others = sorted(other for other in path.parent.iterdir() if other != path)
     return [*(others if path.suffix.lower() == ".shp" else []), path]
