@@ -84,14 +84,14 @@ def as_typed(words: Sequence[str], *, on_windows: bool = os.name == "nt") -> str
 
 def no_such_file(path: Path) -> SceneError:
     """Return the error of something that is read from files only, and is none."""
-    name = _URL.sub(r"\1://", str(path))
+    name = _URL.sub(r"\1://", path.as_posix())
     if _URL.match(name):
         return SceneError(f"{name} is not a file on this machine; download it first")
     if name.startswith("/vsi"):
         return SceneError(f"{name} is not a file on this machine; unpack or download it first")
     if "|layername=" in name:
-        return SceneError(f"{name} is QGIS's name of a layer; give the file alone, which ends before the |")
-    return SceneError(f"{name} does not exist; check the path")
+        return SceneError(f"{path} is QGIS's name of a layer; give the file alone, which ends before the |")
+    return SceneError(f"{path} does not exist; check the path")
 
 
 def not_utf8(name: str, cure: str) -> str:

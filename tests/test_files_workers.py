@@ -1,6 +1,7 @@
 """Worker processes give the results of a loop, in order, and draw tasks as results are taken."""
 
 import itertools
+import multiprocessing
 import operator
 import os
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from roadseg.errors import RoadsegError
 from roadseg.files import workers
+from roadseg.files.worker_process import WorkerProcess
 from roadseg.files.workers import WorkerPool, early_workers
 
 
@@ -74,6 +76,26 @@ def test_a_pool_that_cannot_start_says_so(monkeypatch):
     monkeypatch.setattr(SpawnProcess, "start", lambda _: os.open("/no/such/file", os.O_RDONLY))
     with WorkerPool(0.01, 2) as pool, pytest.raises(FileNotFoundError):
         list(pool.map(process_of, itertools.repeat(None, 1000)))  # at first, this process does them alone
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there it is so by itself")
+def test_a_worker_ends_whose_pipe_stays_open_elsewhere(monkeypatch):
+    spawn, kept = multiprocessing.get_context("spawn"), []
+    pipe = spawn.Pipe
+
+    def kept_open():
+        near, far = pipe()
+        kept.append(os.dup(far.fileno()))
+        return near, far
+
+    monkeypatch.setattr(spawn, "Pipe", kept_open)
+    worker = WorkerProcess()
+    closing = threading.Thread(target=worker.close, daemon=True)
+    closing.start()
+    closing.join(30)
+    assert not closing.is_alive()
+    assert len(kept) == 1
+    os.close(kept[0])
 
 
 def test_a_worker_that_is_killed_says_so(given_away):

@@ -178,8 +178,8 @@ def check_local(target: Path) -> None:
     name = str(target)
     if name == "-":
         raise OutputError("- is stdout, to which only -o of predict and vectorize writes; name a file")
-    if _REMOTE.match(name):
-        shown = re.sub(r"^(\w+:)/+", r"\1//", name)  # a Path drops the second slash
+    if _REMOTE.match(target.as_posix()):
+        shown = re.sub(r"^(\w+:)/+", r"\1//", target.as_posix())  # a Path drops the second slash
         raise OutputError(
             f"{shown} is not a local file; outputs are written to local disks, so name a file and upload it afterwards"
         )

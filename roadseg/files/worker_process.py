@@ -102,6 +102,9 @@ class WorkerProcess:
     def _receive(self) -> None:
         while True:
             try:
+                # Of a process that is killed while it starts, Windows keeps the far end of the pipe open.
+                if self._pipe not in wait([self._pipe, self._process.sentinel]):
+                    raise EOFError
                 is_result, value = self._pipe.recv()
             except (EOFError, OSError):
                 self._end(self._why_it_ended())
