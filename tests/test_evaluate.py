@@ -31,6 +31,7 @@ from roadseg.metrics import pixels
 from roadseg.metrics.error_classes import COVERED, FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE
 from roadseg.progress import Listener
 from roadseg.raster.encoding import LEVELS
+from roadseg.raster.files import open_raster
 from roadseg.settings import EvaluateOutputs, EvaluateSettings
 
 UTM = "EPSG:32619"
@@ -335,6 +336,20 @@ def test_a_raster_without_a_place_lies_on_its_partner_if_it_has_its_size(world):
         evaluate_files(world / "roads.tif", world / "small.tif")
     with pytest.raises(SceneError, match="no CRS, so it cannot be resampled"):
         evaluate_files(world / "roads.tif", world / "small.tif", settings=EvaluateSettings(resample=True))
+    write_levels(world / "local.tif", guess(roads(1), 1), crs='LOCAL_CS["local",UNIT["metre",1]]')
+    with pytest.raises(
+        SceneError, match=r"local\.tif cannot be reprojected \(.*\); assign its true CRS, with gdal_edit"
+    ):
+        evaluate_files(world / "local.tif", world / "truth.tif", settings=EvaluateSettings(resample=True))
+
+
+def test_rasters_without_a_place_have_a_map_of_errors(world):
+    for name, values in (("p.tif", roads(2)), ("t.tif", roads(1))):
+        write(world / name, values, origin=None)
+    evaluate_files(world / "p.tif", world / "t.tif", EvaluateOutputs(errors=world / "e.tif"))
+    with open_raster(world / "e.tif") as chart:
+        assert chart.transform.is_identity
+        assert chart.shape == roads(1).shape
 
 
 def test_empty_and_nodata_rasters_have_undefined_scores(tmp_path):

@@ -32,6 +32,15 @@ def test_without_a_crs_a_pixel_measures_one(tmp_path):
     assert backdrop.pixels(np.array([[3.5, 7.5]])).tolist() == [[7, 3]]
 
 
+def test_nodata_of_a_mask_is_white(tmp_path):
+    mask = (draw_t() > 0).astype(np.uint8)
+    mask[:, :40] = 255
+    path = write_raster(tmp_path / "m.tif", mask[None], crs=UTM, transform=UTM_NORTH_UP)
+    rgb = open_backdrop(open_probability(path)[0], None).rgb
+    assert (rgb[:, :, :40] == 255).all()
+    assert np.unique(rgb[:, :, 40:]).tolist() == [30, 180]
+
+
 def test_only_the_rasters_part_of_a_large_image_is_shown(tmp_path):
     raster, _ = open_probability(write_levels(tmp_path / "t.tif", draw_t()))
     image = np.arange(400, dtype=np.uint16).clip(0, 255).astype(np.uint8)[None, :, None].repeat(600, axis=2)

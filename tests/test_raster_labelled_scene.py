@@ -102,6 +102,10 @@ def _elsewhere(folder: Path) -> Path:
     return mask(folder, road(), crs="EPSG:32633", transform=Affine(1, 0, 500_000, 0, -1, 5_000_000))
 
 
+def _local(folder: Path) -> Path:
+    return mask(folder, road(), crs='LOCAL_CS["local",UNIT["metre",1]]')
+
+
 def _colours(folder: Path) -> Path:
     return write_raster(folder / "mask.tif", picture(60, 90).astype(np.uint8), transform=PLACE)
 
@@ -132,6 +136,7 @@ def _gone(folder: Path) -> Path:
         (_south_up, r"same ground, but one is mirrored or south-up; turn it, with gdalwarp .*mask\.tif new\.tif$"),
         (_beside, "lie in different places"),
         (_elsewhere, r"different places .*° E, .*° N; .* 15\.0000 to"),
+        (_local, "cannot be reprojected .* assign its true CRS, with gdal_edit.py -a_srs$"),
         (_colours, "3 bands where one is wanted"),
         (_gone, "does not exist"),
     ],

@@ -2,10 +2,13 @@
 
 import json
 import sqlite3
+import struct
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pyogrio
 import pytest
 import rasterio
@@ -144,6 +147,42 @@ def test_lines_of_one_vertex_are_dropped(tmp_path):
         [[9, 48], [9, 47], [8, 47]],
         [[9, 48], [9, 49]],
     ]
+
+
+def write_parquet(path, geometries, about, **columns):
+    table = pa.table({"geometry": geometries, **columns})
+    pyarrow.parquet.write_table(table.replace_schema_metadata(about and {"geo": json.dumps(about)}), path)
+    return path
+
+
+def about_geometry(**column):
+    return {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": {"encoding": "WKB", **column}}}
+
+
+def test_geoparquet_is_read_as_other_files_are(tmp_path):
+    lines = [struct.pack("<BIIdd", 1, 2, 1, 9.0, 48.0), shapely.to_wkb(LineString([(9, 48), (9, 49)])), None]
+    path = write_parquet(
+        tmp_path / "r.parquet", lines, about_geometry(crs=None), name=["a", "b", "c"], tags=[{"x": 1}] * 3
+    )
+    assert [line.tolist() for line in read_lines(path)[0]] == [[[9, 48], [9, 49]]]
+    assert read_road_layer(path, None, cure="", columns=["name", "none"]).columns == {"name": ["a", "b", "c"]}
+    assert list(read_road_layer(path, None, cure="", columns=None).columns) == ["name", "tags"]
+
+
+@pytest.mark.parametrize(
+    ("about", "words"),
+    [
+        (about_geometry(encoding="linestring"), "its geometries are stored as linestring, not as WKB"),
+        (None, "it does not say which column holds geometries"),
+        ([1], "it does not say which column holds geometries"),
+        ({"primary_column": "geometry"}, "it does not say which column holds geometries"),
+    ],
+)
+def test_parquet_that_is_no_geoparquet_is_refused(tmp_path, about, words):
+    places = pa.array([[{"x": 9.0, "y": 48.0}, {"x": 9.0, "y": 49.0}]])
+    path = write_parquet(tmp_path / "r.parquet", places, about)
+    with pytest.raises(SceneError, match=rf"cannot be read as GeoParquet \({words}\); give a GeoPackage"):
+        read_lines(path)
 
 
 def test_a_layer_of_lines_without_rows_is_an_empty_network(tmp_path):

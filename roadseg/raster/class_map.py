@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterWindow
@@ -14,7 +13,7 @@ from roadseg.errors import OutputError
 from roadseg.files.outputs import publish
 from roadseg.raster.cog import write_cog
 from roadseg.raster.encoding import byte_profile
-from roadseg.raster.files import silence_libtiff
+from roadseg.raster.files import create_raster
 from roadseg.raster.grid import Grid
 from roadseg.windows import Window
 
@@ -45,9 +44,8 @@ def class_map(
         If the map cannot be written.
     """
     draft, finished = path.with_name(f".{path.name}.draft.tif"), path.with_name(f".{path.name}.new.tif")
-    silence_libtiff()
     try:
-        file = rasterio.open(draft, "w", **byte_profile(grid))
+        file = create_raster(draft, byte_profile(grid))
     except RasterioError as error:
         raise OutputError(f"cannot write {path} ({error}); choose another place") from error
 

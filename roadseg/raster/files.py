@@ -6,7 +6,7 @@ import os
 import re
 import threading
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cache
 from os import PathLike
@@ -17,7 +17,7 @@ import rasterio
 import rasterio.env
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
-from rasterio.io import DatasetReader
+from rasterio.io import DatasetReader, DatasetWriter
 
 from roadseg.errors import SceneError, no_such_file, not_utf8
 from roadseg.files.inputs import VECTORS, archive_kind, empty_file_cure
@@ -126,6 +126,14 @@ def open_raster(path: "str | PathLike[str]", **options: Any) -> DatasetReader:
             return rasterio.open(path, **options)
         except UnicodeDecodeError as error:
             raise RasterioIOError("its description holds bytes that are not UTF-8") from error
+
+
+def create_raster(path: Path, profile: Mapping[str, Any]) -> DatasetWriter:
+    """Open a new raster for writing, without a warning if it is not georeferenced."""
+    silence_libtiff()
+    with _WARNINGS, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        return rasterio.open(path, "w", **profile)
 
 
 def _open_remote(path: str, **options: Any) -> DatasetReader:

@@ -6,7 +6,6 @@ one CRS is curved in another. The mask is written block by block, so memory does
 """
 
 import os
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,14 +18,14 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 
 from roadseg.errors import OutputError, SceneError
 from roadseg.files.outputs import publish
 from roadseg.raster.cog import check_complete
 from roadseg.raster.crs import crs_wkt, reproject, same_crs, why_not
 from roadseg.raster.encoding import byte_profile
-from roadseg.raster.files import silence_libtiff
+from roadseg.raster.files import create_raster
 from roadseg.raster.grid import Grid, units_per_metre
 from roadseg.raster.metric_crs import choose_metric_crs
 from roadseg.windows import Window, square_windows
@@ -150,11 +149,7 @@ def new_mask(path: Path, grid: Grid, tags: Mapping[str, str]) -> Iterator[Callab
     """
     draft = path.with_name(f".{path.stem}.{os.getpid()}.tif")
     try:
-        silence_libtiff()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            file = rasterio.open(draft, "w", **byte_profile(grid), sparse_ok=True)
-        with file:
+        with create_raster(draft, {**byte_profile(grid), "sparse_ok": True}) as file:
             file.update_tags(**tags)
 
             def write(window: Window, label: NDArray[np.uint8]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import RasterioError
@@ -16,6 +17,7 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterWindow
 
 from roadseg.errors import SceneError
+from roadseg.raster.crs import why_not
 from roadseg.raster.encoding import LEVELS, NODATA, quantize
 from roadseg.raster.files import OpenFile, open_input, open_raster, unreadable
 from roadseg.raster.grid import Grid, grid_of
@@ -172,7 +174,7 @@ class RoadRaster(OpenFile):
         Raises
         ------
         SceneError
-            If the file or the grid has no CRS.
+            If the file or the grid has no CRS, or the file cannot be reprojected.
         """
         if grid.crs is None or self.grid.crs is None:
             raise SceneError(
@@ -180,16 +182,21 @@ class RoadRaster(OpenFile):
             )
         smooth = self._kind == "probability"
         self._as_stored = False
-        self._file = WarpedVRT(
-            self._file,
-            crs=CRS.from_wkt(grid.crs),
-            transform=grid.transform,
-            height=grid.height,
-            width=grid.width,
-            resampling=Resampling.bilinear if smooth else Resampling.nearest,
-            nodata=self._file.nodata,
-            add_alpha=self._file.nodata is None and ColorInterp.alpha not in self._file.colorinterp,
-        )
+        try:
+            self._file = WarpedVRT(
+                self._file,
+                crs=CRS.from_wkt(grid.crs),
+                transform=grid.transform,
+                height=grid.height,
+                width=grid.width,
+                resampling=Resampling.bilinear if smooth else Resampling.nearest,
+                nodata=self._file.nodata,
+                add_alpha=self._file.nodata is None and ColorInterp.alpha not in self._file.colorinterp,
+            )
+        except (CPLE_BaseError, RasterioError) as error:
+            raise SceneError(
+                f"{self.path} cannot be reprojected ({why_not(error)}); assign its true CRS, with gdal_edit.py -a_srs"
+            ) from error
         self.grid = grid
 
     def read(self, window: Window) -> NDArray[np.uint8]:
@@ -225,6 +232,8 @@ class RoadRaster(OpenFile):
             valid = self._file.read_masks(self._band, **size) > 0
         except RasterioError as error:
             raise unreadable(self.path, error) from error
+        if self._kind == "mask 0/1":
+            valid &= raw <= 1  # 255 is nodata in a mask, whether a tag says so or not
         scale = {"probability": self._scale, "mask 0/1": 1.0, "mask 0/255": 1 / 255}[self._kind or "probability"]
         probability = np.nan_to_num(raw * np.float32(scale) + np.float32(self._offset)).clip(0, 1)
         return probability, valid & np.isfinite(raw)

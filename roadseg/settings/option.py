@@ -215,7 +215,7 @@ def _converted(value: Any, kind: Any) -> Any:
     if get_origin(kind) is tuple:
         return _tuple(value, get_args(kind))
     if kind is float:
-        return float(value) if _is_number(value) and math.isfinite(value) else None
+        return _as_float(value) if _is_number(value) and math.isfinite(_as_float(value)) else None
     if kind is Path:
         return Path(os.fspath(value)) if isinstance(value, str | os.PathLike) else None
     if kind is str and isinstance(value, os.PathLike):  # a model may be a file or a name
@@ -238,6 +238,14 @@ def _tuple(value: Any, items: tuple[Any, ...]) -> tuple[Any, ...] | None:
         return None
     found = tuple(_converted(item, kind) for item in value)
     return None if None in found else found
+
+
+def _as_float(number: float) -> float:
+    """Return a number as a float, infinite if it is too large for one."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
 
 
 def _is_number(value: Any) -> bool:
@@ -273,6 +281,6 @@ def _check_bounds(value: Any, option: Option, name: str) -> None:
     least, most = option.min, option.max
     for number in value if isinstance(value, tuple) else (value,):
         if least is not None and most is not None and not least <= number <= most:
-            raise UsageError(f"{name} must be from {least:g} to {most:g}, not {number:g}")
+            raise UsageError(f"{name} must be from {least:g} to {most:g}, not {_as_float(number):g}")
         if least is not None and number < least:
-            raise UsageError(f"{name} must be at least {least:g}, not {number:g}")
+            raise UsageError(f"{name} must be at least {least:g}, not {_as_float(number):g}")

@@ -11,7 +11,8 @@ from typing import Any
 
 import shapely
 
-from roadseg.errors import OutputError, SceneError, no_such_file
+from roadseg.errors import OutputError, SceneError, no_such_file, one_line
+from roadseg.roads.files.geometries import from_wkb, out_of_collections
 from roadseg.roads.files.layers import VectorLayer, VectorTable
 
 _ROWS = 1 << 16
@@ -78,17 +79,28 @@ def read_geoparquet(path: Path, columns: Collection[str] | None) -> VectorTable 
     if not path.exists():
         raise no_such_file(path)
     try:
-        table = parquet.read_table(path)
-        about = json.loads((table.schema.metadata or {})[b"geo"])
-        name = about["primary_column"]
-        crs = about["columns"][name].get("crs", "OGC:CRS84")  # the default of the specification
-        geometries = shapely.force_2d(shapely.from_wkb(table[name].to_pylist()))
+        dataset = parquet.ParquetDataset(path)
+        name, crs = _geometry_column(dataset.schema.metadata)
+        attributes = [column for column in dataset.schema.names if column not in {name, "bbox"}]
+        wanted = [column for column in attributes if columns is None or column in columns]
+        table = dataset.read(columns=[name, *wanted])
+        geometries = shapely.force_2d(out_of_collections(from_wkb(table[name].to_numpy())))
     except (ArrowException, OSError, KeyError, ValueError, shapely.errors.GEOSException) as error:
-        raise SceneError(f"{path} cannot be read as GeoParquet ({error}); give a GeoPackage") from error
-    attributes = [column for column in table.column_names if column not in {name, "bbox"}]
-    wanted = [column for column in attributes if columns is None or column in columns]
-    found = {column: table[column].to_pylist() for column in wanted}
-    return VectorTable(geometries, found, crs if crs is None or isinstance(crs, str) else json.dumps(crs))
+        raise SceneError(f"{path} cannot be read as GeoParquet ({one_line(error)}); give a GeoPackage") from error
+    return VectorTable(geometries, {column: table[column].to_pylist() for column in wanted}, crs)
+
+
+def _geometry_column(metadata: Mapping[bytes, bytes] | None) -> tuple[str, str | None]:
+    """Return the name and the CRS of the column of geometries; ValueError if it is not described, or not WKB."""
+    try:
+        about = json.loads((metadata or {})[b"geo"])
+        name, column = str(about["primary_column"]), about["columns"][about["primary_column"]]
+        encoding, crs = column["encoding"], column.get("crs", "OGC:CRS84")  # the default of the specification
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError("it does not say which column holds geometries") from error
+    if encoding != "WKB":
+        raise ValueError(f"its geometries are stored as {encoding}, not as WKB")
+    return name, crs if crs is None or isinstance(crs, str) else json.dumps(crs)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
