@@ -379,6 +379,23 @@ def test_polygons_of_any_size_are_cut_by_the_scene(draw, tmp_path, out, transfor
     assert (read_band(out) != NODATA).sum() == pytest.approx(110 * 150 / 2, rel=0.1)
 
 
+def test_polygons_may_lie_in_a_folder_as_geodatabases_do(draw, tmp_path, out):
+    """A run that resumes knows by the files in it whether the polygons are the same."""
+    scene, folder = draw(110, 150), tmp_path / "aoi"
+    folder.mkdir()
+    aoi = triangle(NORTH_UP, METRES, folder / "aoi.shp")
+    run(scene, out, aoi=aoi)
+    again = out.with_name("again.tif")
+    with pytest.raises(DeviceError):
+        run(scene, again, aoi=folder, engine=Stops(6))
+    assert run(scene, again, aoi=folder).blocks_resumed > 0
+    np.testing.assert_array_equal(read_band(again), read_band(out))
+    with pytest.raises(DeviceError):
+        run(scene, again, aoi=folder, engine=Stops(6), overwrite=True)
+    with pytest.raises(OutputError, match="differs in its area"):
+        run(scene, again, aoi=write_polygon(folder / "aoi.shp", [(0, 0), (1, 0), (0, 1)], METRES).parent)
+
+
 def test_polygons_with_a_crs_cannot_be_placed_in_a_scene_without(draw, tmp_path, out):
     aoi = write_polygon(tmp_path / "aoi.gpkg", [(0, 0), (9, 0), (9, 9)], METRES)
     with pytest.raises(

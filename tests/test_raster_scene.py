@@ -11,6 +11,7 @@ from rasterio.enums import ColorInterp
 from worlds import METRES, ROTATED, picture, write_raster
 
 from roadseg.errors import SceneError
+from roadseg.raster import scene as scene_module
 from roadseg.raster.scene import Scene
 from roadseg.raster.scene_settings import SceneSettings, gsd_to_read_at
 from roadseg.windows import Window
@@ -420,6 +421,29 @@ def test_overviews_are_read_where_they_are_fine_enough(tmp_path):
         assert scene._source.shape == (120, 160)
     with opened(path, pixel_m=1.0) as scene:
         assert scene._source is scene._file
+
+
+def test_a_scene_that_cannot_be_used_stays_open_nowhere(tmp_path, monkeypatch):
+    values = picture(130, 210).astype(np.uint16)
+    path = write_raster(tmp_path / "s.tif", values, transform=metres_per_pixel(0.25), overviews=[2, 4])
+    files = []
+
+    def fail(*_):
+        raise SceneError("no")
+
+    def watched(function):
+        def watch(*arguments, **options):
+            files.append(function(*arguments, **options))
+            return files[-1]
+
+        return watch
+
+    for name in ("open_input", "open_raster"):
+        monkeypatch.setattr(scene_module, name, watched(getattr(scene_module, name)))
+    monkeypatch.setattr(scene_module, "percentiles", fail)
+    with pytest.raises(SceneError, match=r"^no$"):
+        opened(path)
+    assert [file.closed for file in files] == [True, True]
 
 
 def test_masks_are_read_from_overviews_too(tmp_path):

@@ -168,10 +168,13 @@ def _opened(job: SceneJob) -> _Work:
         model = _model(job.model, job.engine)
         with bounded_cache():
             scene = Scene(job.scene, scene_settings(model.card, job.settings))
-            states = file_states(scene.local_files())
-            prepared = plan_blocks(scene, job.outputs, model, job.settings, states)
-        shared = (job.folder / job.token).exists()
-        _check_alike(job, prepared, shared=shared)
+            try:
+                prepared = plan_blocks(scene, job.outputs, model, job.settings, file_states(scene.local_files()))
+                shared = (job.folder / job.token).exists()
+                _check_alike(job, prepared, shared=shared)
+            except BaseException:
+                scene.close()
+                raise
         _work[job.token] = _Work(job, model, scene, prepared, prepared.plan.blocks, shared)
     return _work[job.token]
 

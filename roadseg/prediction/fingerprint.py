@@ -40,7 +40,7 @@ def fingerprint(
         "bands": scene.bands,
         "stretch": scene.stretch,
         "GSD": [scene.grid_model.height, scene.grid_model.width],
-        "area": [asdict(plan.area.window), _hash(settings.aoi.read_bytes()) if settings.aoi else None],
+        "area": [asdict(plan.area.window), _content_hash(settings.aoi) if settings.aoi else None],
         "model": model.card.hash or model.card.name,
         "device, precision or --tta": model.engine.numerics,
         "scales": [settings.scale, *settings.other_scales],
@@ -67,10 +67,16 @@ def settings_tag(model: LoadedModel, settings: PredictSettings) -> str:
     for one in declared(PredictSettings):
         value = getattr(settings, one.field)
         if one.field not in _SAME_PIXELS and value != one.default:
-            is_file = isinstance(value, Path) and value.is_file()
-            changed[str(one.option.flag)] = _hash(value.read_bytes()) if is_file else value
+            is_there = isinstance(value, Path) and value.exists()
+            changed[str(one.option.flag)] = _content_hash(value) if is_there else value
     return json.dumps(changed, default=str, sort_keys=True)
 
 
-def _hash(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _content_hash(path: Path) -> str:
+    """Return the SHA-256 of a file, or of the files in a folder such as a geodatabase, with their names."""
+    if path.is_file():
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        digest.update(f"{file.relative_to(path).as_posix()} {_content_hash(file)} ".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()

@@ -65,13 +65,15 @@ class Scene(OpenFile):
         self.path, self.settings = path, settings
         with decompressing(path):
             self._file = open_input(path)
+        self._source = self._file
         try:
             self._prepare()
-        except (RasterioError, SceneError) as error:
-            self._file.close()
-            if isinstance(error, SceneError):
-                raise
+        except RasterioError as error:
+            self.close()
             raise unreadable(path, error) from error
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Close the file."""
@@ -183,7 +185,6 @@ class Scene(OpenFile):
 
     def _prepare(self) -> None:
         file = self._file
-        self._source = file
         self.bands = choose_bands(file, self.path, self.settings)
         kinds = {file.dtypes[band - 1] for band in self.bands}
         if any(kind.startswith("complex") for kind in kinds):

@@ -52,7 +52,8 @@ def on_each(engine: Engine, work: Callable[[Engine], None], stop: Callable[[], N
     engines = engines_of(engine)
     if len(engines) == 1:
         with turn_of(engine):
-            return work(engine)
+            work(engine)
+        return
 
     def with_turn(one: Engine) -> None:
         with turn_of(one):
@@ -68,7 +69,6 @@ def on_each(engine: Engine, work: Callable[[Engine], None], stop: Callable[[], N
         except BaseException:
             stop()
             raise
-    return None
 
 
 def engines_of(engine: Engine) -> tuple[Engine, ...]:
