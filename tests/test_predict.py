@@ -387,13 +387,15 @@ def test_polygons_may_lie_in_a_folder_as_geodatabases_do(draw, tmp_path, out):
     run(scene, out, aoi=aoi)
     again = out.with_name("again.tif")
     with pytest.raises(DeviceError):
-        run(scene, again, aoi=folder, engine=Stops(6))
+        run(scene, again, aoi=folder, engine=Stops(4))
     assert run(scene, again, aoi=folder).blocks_resumed > 0
     np.testing.assert_array_equal(read_band(again), read_band(out))
+    third = out.with_name("third.tif")
     with pytest.raises(DeviceError):
-        run(scene, again, aoi=folder, engine=Stops(6), overwrite=True)
+        run(scene, third, aoi=folder, engine=Stops(4))
+    write_polygon(aoi, [NORTH_UP @ place for place in ((20, 10), (120, 25), (60, 90))], METRES)
     with pytest.raises(OutputError, match="differs in its area"):
-        run(scene, again, aoi=write_polygon(folder / "aoi.shp", [(0, 0), (1, 0), (0, 1)], METRES).parent)
+        run(scene, third, aoi=folder)
 
 
 def test_polygons_with_a_crs_cannot_be_placed_in_a_scene_without(draw, tmp_path, out):
