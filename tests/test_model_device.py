@@ -165,3 +165,26 @@ def test_a_driver_is_a_reason_to_look_for_a_gpu(driver, monkeypatch):
     assert not may_have_gpu()
     there.add(f"/dev/{driver}")
     assert may_have_gpu()
+
+
+@pytest.mark.parametrize(
+    ("system", "said", "supported", "expected"),
+    [
+        ("linux", "model name: x\nflags\t\t: fpu avx512_bf16 sse\n", False, True),
+        ("linux", "flags\t\t: fpu avx512f sse\nbugs: avx512_bf16\n", True, False),
+        ("win32", None, True, True),
+        ("win32", None, False, False),
+        ("darwin", None, True, False),
+    ],
+)
+def test_a_cpu_that_computes_in_bfloat16_is_known_on_linux_and_windows(
+    system, said, supported, expected, monkeypatch, tmp_path
+):
+    info = tmp_path / "cpuinfo"
+    if said is not None:
+        info.write_text(said, encoding="utf-8")
+    monkeypatch.setattr(device, "_CPU", info)
+    monkeypatch.setattr(device.sys, "platform", system)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: supported)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert device.cpu_has_bfloat16.__wrapped__() == expected

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 _DEVICES = re.compile("auto|cpu|mps(:0)?|cuda(:[0-9]+)?")
 
+_CPU = Path("/proc/cpuinfo")
+"""Where Linux says what the CPU can do."""
+
 _OUT_OF_MEMORY = (
     "DefaultCPUAllocator",
     "std::bad_alloc",
@@ -166,10 +169,19 @@ def failures_of(device: object) -> Iterator[None]:
 def cpu_has_bfloat16() -> bool:
     """Return whether the CPU multiplies bfloat16 numbers itself (AVX-512 BF16 or AMX); False where that is unknown."""
     try:
-        flags = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+        flags = re.search(r"^flags\s*:(.*)$", _CPU.read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:
-        return False
+        return sys.platform == "win32" and _torch_sees_bfloat16()
     return flags is not None and not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags[1].split())
+
+
+def _torch_sees_bfloat16() -> bool:
+    try:
+        import torch
+    except ImportError:
+        return False
+    asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # CPUs with AMX have its bfloat16, too
+    return any(getattr(torch.cpu, name, bool)() for name in asked)
 
 
 def may_have_gpu() -> bool:
