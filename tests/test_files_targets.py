@@ -2,11 +2,14 @@
 
 import os
 import socket
-from pathlib import Path
+from contextlib import nullcontext
+from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
 
 import pytest
 
 from roadseg.errors import OutputError
+from roadseg.files import targets
 from roadseg.files.targets import check_distinct, check_target, output_folders
 
 
@@ -104,3 +107,15 @@ def test_names_with_line_breaks_and_stdout_by_its_path_are_refused(tmp_path):
     if Path("/dev/stdout").exists() and not Path("/dev/stdout").is_file():
         with pytest.raises(OutputError, match="choose another output, or - for stdout"):
             check_target(Path("/dev/stdout"), overwrite=True, inputs=[])
+
+
+@pytest.mark.parametrize(
+    ("letters", "are_on", "is_refused"), [(190, False, False), (210, False, True), (210, True, False)]
+)
+def test_paths_too_long_for_windows_are_refused(monkeypatch, letters, are_on, is_refused):
+    path = PurePosixPath("/" + "x" * (letters - 12), "y" * 10)
+    target = SimpleNamespace(absolute=lambda: path, parent=path.parent, name=path.name)
+    monkeypatch.setattr(targets, "_are_long_paths_on", lambda: are_on)
+    monkeypatch.setattr(targets, "os", SimpleNamespace(name="nt"))
+    with pytest.raises(OutputError, match="path of more than 197 letters") if is_refused else nullcontext():
+        targets._check_length(target)

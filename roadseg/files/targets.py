@@ -1,5 +1,6 @@
 """Output files before any work: their names, the folders for them, and whether they may be written."""
 
+import ctypes
 import itertools
 import os
 import re
@@ -157,12 +158,30 @@ def _check_not_open(target: Path, place: Path) -> None:
         raise OutputError(f"{target} is open in another program; close it there, or choose another name") from error
 
 
+_LONGEST_PATH, _ADDED_TO_PATH = 259, 62
+"""Letters of a path that Windows takes where long paths are off, and those that blocks beside an output add to its."""
+
+
 def _check_length(target: Path) -> None:
-    """Raise OutputError if the name of an output, with what working folders add to it, is too long for its disk."""
+    """Raise OutputError if an output's name or path, with what working folders add to it, is too long for its disk."""
+    if os.name == "nt" and not _are_long_paths_on():
+        longest = _LONGEST_PATH - _ADDED_TO_PATH
+        if len(str(target.absolute())) > longest:
+            raise OutputError(
+                f"{target} has a path of more than {longest} letters; choose a shorter one, or turn on "
+                "Windows' long paths"
+            )
     with suppress(OSError, AttributeError, ValueError):  # systems that do not say how long names may be
         longest = os.pathconf(target.parent, "PC_NAME_MAX") - ADDED
         if len(os.fsencode(target.name)) > longest:
             raise OutputError(f"{target} has a name of more than {longest} bytes; give it a shorter one")
+
+
+def _are_long_paths_on() -> bool:
+    try:
+        return bool(ctypes.WinDLL("ntdll").RtlAreLongPathsEnabled())  # type: ignore[attr-defined]
+    except (AttributeError, OSError):  # before Windows 10
+        return False
 
 
 def check_extension(target: Path, wanted: Sequence[str]) -> None:
