@@ -35,7 +35,7 @@ def start_roadseg(folder: Path, *arguments: object) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=usual_signals,  # noqa: PLW1509 (background jobs ignore Ctrl-C)
+        preexec_fn=None if sys.platform == "win32" else usual_signals,  # noqa: PLW1509 (background jobs ignore Ctrl-C)
     )
 
 

@@ -17,6 +17,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before any test imports torch
 settings.register_profile("roadseg", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 settings.load_profile("roadseg")
 
+if sys.platform == "win32":  # which has neither fork nor signals that a process may handle
+    collect_ignore = ["faults", "test_cli_interruption.py", "test_cli_interruption_signals.py"]
+
 
 @pytest.fixture
 def draw(tmp_path: Path) -> Callable[..., Path]:

@@ -80,7 +80,8 @@ def test_a_link_shares_the_lock_of_its_file(target):
         take(target)
 
 
-def test_a_killed_run_keeps_nobody_out(target, lock_file):
+@pytest.mark.skipif(sys.platform == "win32", reason="no zombies")
+def test_a_killed_run_that_is_a_zombie_keeps_nobody_out(target, lock_file):
     code = (
         "import os, signal, pathlib\n"
         "from roadseg.files.lock import locked\n"
@@ -92,6 +93,23 @@ def test_a_killed_run_keeps_nobody_out(target, lock_file):
     assert lock_file.exists()
     take(target)
     killed.wait()
+
+
+def test_a_killed_run_keeps_nobody_out(target, lock_file):
+    code = (
+        "import pathlib, sys\n"
+        "from roadseg.files.lock import locked\n"
+        f"with locked([pathlib.Path({str(target)!r})]):\n"
+        "    print(flush=True)\n"
+        "    sys.stdin.read()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        with pytest.raises(OutputError, match=f"is being written by process {process.pid} "):
+            take(target)
+        process.kill()
+    assert lock_file.exists()
+    take(target)
 
 
 def change(lock_file, **fields):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -232,7 +231,7 @@ def test_three_parts_of_which_one_is_killed_give_the_bytes_of_one_run(tmp_path, 
     folder = copied(tmp_path / "parts", alone)
     killed = start_roadseg(folder, *ONE, "--part", "2/3")
     wait_for_blocks(folder, killed, 1)
-    killed.send_signal(signal.SIGKILL)
+    killed.kill()
     killed.communicate()
     left = len(list(folder.glob("*.partial/probability_*.tif")))
     assert 0 < left < 20
@@ -270,7 +269,7 @@ def test_folders_of_scenes_are_shared_scene_by_scene(tmp_path, model_file):
     while not list(folder.glob("roads/*.partial/probability_*.tif")):
         assert killed.poll() is None, killed.stderr.read()
         time.sleep(0.002)
-    killed.send_signal(signal.SIGKILL)
+    killed.kill()
     killed.communicate()
     second = roadseg(*command, "--part", "2/2", cwd=folder)
     assert second.returncode == 1

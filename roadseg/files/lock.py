@@ -40,6 +40,10 @@ _LOOKS = 3
 _QUERY, _NO_SUCH_PROCESS = 0x1000, 87
 """Windows' PROCESS_QUERY_LIMITED_INFORMATION, and its error ERROR_INVALID_PARAMETER."""
 
+_MUTEX, _MUTEX_PATIENCE_MS = "Global\\roadseg.lock", 2000
+_ENTERED = {0, 0x80}
+"""Windows' WAIT_OBJECT_0 and WAIT_ABANDONED: whoever held it has ended."""
+
 _NEWCOMER = "another run, which has just begun"
 
 
@@ -269,8 +273,7 @@ def _start_of(process: int) -> str:
 
 def _start_on_windows(process: int) -> str | None:
     """Return when a process was started, in 100 ns since 1601; empty if it has ended, None if that is not told."""
-    kernel: Any = ctypes.WinDLL("kernel32", use_last_error=True)  # type: ignore[attr-defined]
-    kernel.OpenProcess.restype = ctypes.c_void_p
+    kernel = _windows()
     handle = ctypes.c_void_p(kernel.OpenProcess(_QUERY, False, process))
     if not handle:
         return "" if ctypes.get_last_error() == _NO_SUCH_PROCESS else None  # type: ignore[attr-defined]
@@ -297,7 +300,11 @@ def _read(path: Path) -> LockOwner | None:
 @contextmanager
 def _one_at_a_time(folder: Path) -> Iterator[None]:
     """Context manager that keeps two processes of this host from replacing a stale lock at the same moment."""
-    if sys.platform == "win32" or not os.access(folder, os.R_OK):
+    if sys.platform == "win32":
+        with _one_on_windows():
+            yield
+        return
+    if not os.access(folder, os.R_OK):
         yield
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -313,3 +320,25 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _one_on_windows() -> Iterator[None]:
+    """Context manager that one process enters at a time; with a mutex, which ends with the process that holds it."""
+    kernel = _windows()
+    mutex = ctypes.c_void_p(kernel.CreateMutexW(None, False, _MUTEX))
+    is_held = bool(mutex) and kernel.WaitForSingleObject(mutex, _MUTEX_PATIENCE_MS) in _ENTERED
+    try:
+        yield
+    finally:
+        if is_held:
+            kernel.ReleaseMutex(mutex)
+        if mutex:
+            kernel.CloseHandle(mutex)
+
+
+def _windows() -> Any:
+    """Return Windows' kernel, whose handles are as long as addresses."""
+    kernel: Any = ctypes.WinDLL("kernel32", use_last_error=True)  # type: ignore[attr-defined]
+    kernel.OpenProcess.restype = kernel.CreateMutexW.restype = ctypes.c_void_p
+    return kernel
