@@ -77,6 +77,8 @@ class WorkerProcess:
             self._receiver.join()
             self._process.join()
             self._process.close()
+        if os.name == "nt":  # where the far end may still be open; elsewhere what is being sent has failed by now
+            self._pipe.close()
         self._sender.shutdown(cancel_futures=True)
         self._pipe.close()
 
