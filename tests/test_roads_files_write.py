@@ -4,7 +4,7 @@ import json
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -17,7 +17,7 @@ import shapely
 from pyogrio.errors import DataSourceError
 
 from roadseg.errors import OutputError
-from roadseg.roads.files.geopackage import check_layers, layer_names, write_geopackage
+from roadseg.roads.files.geopackage import check_layers, holds_rasters_only, layer_names, write_geopackage
 from roadseg.roads.files.layers import VectorLayer, area_layer, junction_layer, road_layer
 from roadseg.roads.files.style import qml
 from roadseg.roads.files.write import SUFFIX_OF, files_of, format_of, write_layer
@@ -411,3 +411,18 @@ def test_what_is_no_package_is_not_touched(tmp_path, content):
     with pytest.raises(OutputError, match="is no GeoPackage"):
         check_layers(path, ["roads"], chosen=False, overwrite=True)
     assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE layer_styles SET styleName = CAST(X'FF' AS TEXT)",
+        "UPDATE gpkg_contents SET data_type = CAST(X'FF' AS TEXT)",
+    ],
+)
+def test_a_package_whose_texts_are_damaged_is_refused_or_read_in_words(theirs, tmp_path, damage):
+    with closing(sqlite3.connect(theirs)) as database, database:
+        database.execute(damage)
+    assert not holds_rasters_only(theirs)
+    with nullcontext() if "data_type" in damage else pytest.raises(OutputError, match=r"theirs.gpkg exists and cannot"):
+        package(tmp_path, road_layer(network(), "new"), original=theirs)

@@ -27,6 +27,9 @@ from roadseg.roads.files.write import FIXED_DATE, write_layer, writing
 _LONGEST = 512 - len("-journal") - ADDED - len(f"/{SCRATCH}0")
 """Most bytes of a path that SQLite opens, less what it and the folders in which a file is staged add."""
 
+_UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
+"""What SQLite raises where a file is damaged, or its texts are not UTF-8."""
+
 _RESERVED = ("gpkg_", "rtree_", "sqlite_", "layer_styles")
 _RASTER_CONTENTS = {"tiles", "2d-gridded-coverage"}
 _STYLES = "layer_styles"
@@ -105,7 +108,7 @@ def layer_names(path: Path) -> list[str]:
         if head[68:72] not in {b"GPKG", b"GP10", b"GP11"}:
             raise OutputError(f"{path} exists and is no GeoPackage; choose another name, or remove it")
         return [str(name) for name in pyogrio.list_layers(path)[:, 0]]
-    except (DataSourceError, OSError) as error:
+    except (DataSourceError, OSError, UnicodeDecodeError) as error:
         raise OutputError(f"{path} exists and cannot be read ({error}); choose another name") from error
 
 
@@ -114,7 +117,7 @@ def holds_rasters_only(path: Path) -> bool:
     try:
         with closing(_connect(path, "ro")) as package:
             kinds = {kind for (kind,) in package.execute("SELECT data_type FROM gpkg_contents")}
-    except sqlite3.Error:
+    except _UNREADABLE:
         return False
     return not kinds.isdisjoint(_RASTER_CONTENTS) and "features" not in kinds
 
@@ -136,9 +139,13 @@ def write_geopackage(path: Path, layers: Sequence[VectorLayer], *, original: Pat
     OutputError
         If it cannot be written.
     """
+    own: list[dict[str, object]] = []
     if original.exists():
-        _copy(original, path)
-    own = _styles_of(path) if original.exists() else []
+        try:
+            _copy(original, path)
+            own = _styles_of(path)
+        except _UNREADABLE as error:
+            raise OutputError(f"{original} exists and cannot be read ({error}); choose another name") from error
     for layer in layers:
         write_layer(path, layer, "GeoPackage")
     with writing(path):
@@ -146,11 +153,8 @@ def write_geopackage(path: Path, layers: Sequence[VectorLayer], *, original: Pat
 
 
 def _copy(source: Path, target: Path) -> None:
-    try:
-        with closing(_connect(source, "ro")) as old, closing(_connect(target, "rwc")) as new:
-            old.backup(new)
-    except sqlite3.Error as error:
-        raise OutputError(f"{source} cannot be copied ({error}); choose another name") from error
+    with closing(_connect(source, "ro")) as old, closing(_connect(target, "rwc")) as new:
+        old.backup(new)
 
 
 def _styles_of(path: Path) -> list[dict[str, object]]:
