@@ -80,9 +80,9 @@ class KeptPredictions:
         if found is None:
             while self._kept and window.area + sum(one.block.window.area for one in self._kept) > self._most_px:
                 del self._kept[0]
-            started = time.monotonic()
+            started = time.perf_counter()
             block = predict()
-            self._kept.append(_Kept(area, block, time.monotonic() - started))
+            self._kept.append(_Kept(area, block, time.perf_counter() - started))
             return block
         place = window.slices(found.block.window)
         return Block(window, found.block.values[place], found.block.valid[place])
