@@ -115,7 +115,7 @@ def test_names_with_line_breaks_and_stdout_by_its_path_are_refused(tmp_path):
 def test_paths_too_long_for_windows_are_refused(monkeypatch, letters, are_on, is_refused):
     path = PurePosixPath("/" + "x" * (letters - 12), "y" * 10)
     target = SimpleNamespace(absolute=lambda: path, parent=path.parent, name=path.name)
-    monkeypatch.setattr(targets, "_are_long_paths_on", lambda: are_on)
+    monkeypatch.setattr(targets.win32, "are_long_paths_on", lambda: are_on)
     monkeypatch.setattr(targets, "os", SimpleNamespace(name="nt"))
     with pytest.raises(OutputError, match="path of more than 197 letters") if is_refused else nullcontext():
         targets._check_length(target)

@@ -7,7 +7,6 @@ The lock of a killed run does not last. On the same host its process is gone, or
 seen from another host, over a network file system, it has not been touched for a minute.
 """
 
-import ctypes
 import json
 import os
 import socket
@@ -21,9 +20,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from roadseg.errors import OutputError, OutputInUseError
+from roadseg.files import win32
 from roadseg.files.outputs import behind_links, create, patiently
 
 if sys.platform != "win32":
@@ -36,13 +35,6 @@ _EMPTY_FOR_S = 5.0
 
 _LOOKS = 3
 """A lock that cannot be read may have been removed, or made anew, since it was seen: look again."""
-
-_QUERY, _NO_SUCH_PROCESS = 0x1000, 87
-"""Windows' PROCESS_QUERY_LIMITED_INFORMATION, and its error ERROR_INVALID_PARAMETER."""
-
-_MUTEX, _MUTEX_PATIENCE_MS = "Global\\roadseg.lock", 2000
-_ENTERED = {0, 0x80}
-"""Windows' WAIT_OBJECT_0 and WAIT_ABANDONED: whoever held it has ended."""
 
 _NEWCOMER = "another run, which has just begun"
 
@@ -239,7 +231,7 @@ def _is_alive(owner: LockOwner) -> bool | None:
     if (owner.host, owner.namespace) != (here.host, here.namespace):
         return None
     if sys.platform == "win32":
-        started = _start_on_windows(owner.process)
+        started = win32.start_of_process(owner.process)
         return None if started is None else started == owner.started
     try:
         os.kill(owner.process, 0)
@@ -262,29 +254,13 @@ def _this_process() -> LockOwner:
 def _start_of(process: int) -> str:
     """Return when a process was started, as the kernel tells it; empty where it does not, or has ended."""
     if sys.platform == "win32":
-        return _start_on_windows(process) or ""
+        return win32.start_of_process(process) or ""
     try:
         line = Path(f"/proc/{process}/stat").read_text("utf-8", "replace")
     except OSError:
         return ""
     fields = line.rpartition(")")[2].split()  # from the third field on, the state; the second may hold anything
     return "" if fields[0] in "ZX" else fields[19]
-
-
-def _start_on_windows(process: int) -> str | None:
-    """Return when a process was started, in 100 ns since 1601; empty if it has ended, None if that is not told."""
-    kernel = _windows()
-    handle = ctypes.c_void_p(kernel.OpenProcess(_QUERY, False, process))
-    if not handle:
-        return "" if ctypes.get_last_error() == _NO_SUCH_PROCESS else None  # type: ignore[attr-defined]
-    started, ended, *spent = (ctypes.c_uint64() for _ in range(4))
-    try:
-        is_known = kernel.GetProcessTimes(handle, *map(ctypes.byref, (started, ended, *spent)))
-    finally:
-        kernel.CloseHandle(handle)
-    if not is_known:
-        return None
-    return "" if ended.value else str(started.value)
 
 
 def _read(path: Path) -> LockOwner | None:
@@ -301,7 +277,7 @@ def _read(path: Path) -> LockOwner | None:
 def _one_at_a_time(folder: Path) -> Iterator[None]:
     """Context manager that keeps two processes of this host from replacing a stale lock at the same moment."""
     if sys.platform == "win32":
-        with _one_on_windows():
+        with win32.one_process("roadseg.lock"):
             yield
         return
     if not os.access(folder, os.R_OK):
@@ -320,25 +296,3 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def _one_on_windows() -> Iterator[None]:
-    """Context manager that one process enters at a time; with a mutex, which ends with the process that holds it."""
-    kernel = _windows()
-    mutex = ctypes.c_void_p(kernel.CreateMutexW(None, False, _MUTEX))
-    is_held = bool(mutex) and kernel.WaitForSingleObject(mutex, _MUTEX_PATIENCE_MS) in _ENTERED
-    try:
-        yield
-    finally:
-        if is_held:
-            kernel.ReleaseMutex(mutex)
-        if mutex:
-            kernel.CloseHandle(mutex)
-
-
-def _windows() -> Any:
-    """Return Windows' kernel, whose handles are as long as addresses."""
-    kernel: Any = ctypes.WinDLL("kernel32", use_last_error=True)  # type: ignore[attr-defined]
-    kernel.OpenProcess.restype = kernel.CreateMutexW.restype = ctypes.c_void_p
-    return kernel

@@ -1,6 +1,5 @@
 """Output files before any work: their names, the folders for them, and whether they may be written."""
 
-import ctypes
 import itertools
 import os
 import re
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from roadseg.errors import OutputError, not_utf8
+from roadseg.files import win32
 from roadseg.files.inputs import RASTERS, VECTORS, unique_stems
 from roadseg.files.outputs import ADDED, as_utf8, behind_links, patiently
 
@@ -164,7 +164,7 @@ _LONGEST_PATH, _ADDED_TO_PATH = 259, 62
 
 def _check_length(target: Path) -> None:
     """Raise OutputError if an output's name or path, with what working folders add to it, is too long for its disk."""
-    if os.name == "nt" and not _are_long_paths_on():
+    if os.name == "nt" and not win32.are_long_paths_on():
         longest = _LONGEST_PATH - _ADDED_TO_PATH
         if len(str(target.absolute())) > longest:
             raise OutputError(
@@ -175,13 +175,6 @@ def _check_length(target: Path) -> None:
         longest = os.pathconf(target.parent, "PC_NAME_MAX") - ADDED
         if len(os.fsencode(target.name)) > longest:
             raise OutputError(f"{target} has a name of more than {longest} bytes; give it a shorter one")
-
-
-def _are_long_paths_on() -> bool:
-    try:
-        return bool(ctypes.WinDLL("ntdll").RtlAreLongPathsEnabled())  # type: ignore[attr-defined]
-    except (AttributeError, OSError):  # before Windows 10
-        return False
 
 
 def check_extension(target: Path, wanted: Sequence[str]) -> None:

@@ -1,12 +1,12 @@
 """Memory: what is free for tiles, and whether a training step fits."""
 
-import ctypes
 import math
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from roadseg.files import win32
 from roadseg.files.control_groups import control_groups, group_numbers
 from roadseg.settings import TrainSettings
 
@@ -56,7 +56,7 @@ def readable_size(size: float) -> str:
 
 def _free_of_machine() -> int:
     if sys.platform == "win32":
-        return _free_of_windows()
+        return win32.free_memory()
     try:
         lines = Path("/proc/meminfo").read_text("utf-8").splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
@@ -66,13 +66,6 @@ def _free_of_machine() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     except (AttributeError, OSError, ValueError):
         return 4 << 30
-
-
-def _free_of_windows() -> int:
-    """Return ``ullAvailPhys`` of Windows' MEMORYSTATUSEX: two numbers of 32 bits, then seven of 64."""
-    status = (ctypes.c_uint64 * 8)(ctypes.sizeof(ctypes.c_uint64) * 8)
-    ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))  # type: ignore[attr-defined]
-    return int(status[2])
 
 
 def _free_of_groups() -> list[int]:
