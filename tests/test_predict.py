@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from worlds import METRES, NORTH_UP, ROTATED, names_in, picture, read_band, writ
 from roadseg.cli.batch import for_each_file
 from roadseg.errors import DeviceError, ModelError, OutputError, RoadsegError, SceneError
 from roadseg.files.targets import name_outputs
-from roadseg.predict import ENDINGS, predict_scene
+from roadseg.predict import ENDINGS, predict, predict_scene
 from roadseg.prediction import outputs
 from roadseg.progress import Listener
 from roadseg.raster import picture as picture_module
@@ -659,6 +660,17 @@ def test_statistics_that_a_viewer_writes_beside_a_scene_do_no_harm(draw, out):
     notes.write_text("<PAMDataset></PAMDataset>", "utf-8")
     run(scene, out, engine=Edits(lambda: notes.write_text("<PAMDataset> </PAMDataset>", "utf-8"), 20))
     assert names_in(out.parent) == ["roads.tif"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+@pytest.mark.parametrize("name", ["raster", "mask", "vector", "preview"])
+def test_an_output_that_is_a_link_back_to_itself_is_refused(draw, model_file, tmp_path, name):
+    endings = {"raster": ".tif", "mask": ".tif", "vector": ".gpkg", "preview": ".png"}
+    outputs = {key: tmp_path / f"{key}{ending}" for key, ending in endings.items()}
+    outputs[name].symlink_to(outputs[name].name)
+    raster = outputs.pop("raster")
+    with pytest.raises(OutputError, match=rf"{name}\.\w+ is a link that leads back to itself; remove it"):
+        predict(draw(70, 90), raster, model=model_file, **outputs)
 
 
 def test_a_link_as_output_stays_and_the_file_it_leads_to_is_written(draw, tmp_path, out):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from roadseg.files.outputs import behind_links
 from roadseg.files.states import FileStates, file_states
 from roadseg.files.targets import GEOTIFF, PNG, check_distinct, check_extension, check_target
 from roadseg.prediction.engines.engine import LoadedModel
@@ -97,7 +98,7 @@ def check_outputs(outputs: PredictOutputs, settings: PredictSettings, inputs: Se
     mine = interrupted_targets(outputs.raster)
     inputs = [*inputs, *([settings.aoi] if settings.aoi else [])]
     for target in targets:
-        may_replace = settings.overwrite or target.resolve() in mine
+        may_replace = settings.overwrite or behind_links(target) in mine
         if target == outputs.vector:
             from roadseg.roads.files.outputs import check_vector_targets
 

@@ -28,7 +28,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 
 from roadseg.errors import OutputError
-from roadseg.files.outputs import NEW, SCRATCH, patiently, publish_together, write_atomically
+from roadseg.files.outputs import NEW, SCRATCH, behind_links, patiently, publish_together, write_atomically
 from roadseg.files.targets import PARTIAL
 from roadseg.raster.block_file import block_data, block_name, write_block
 from roadseg.raster.cog import MAKE_ROOM
@@ -247,7 +247,7 @@ class Partial:
             If a path cannot be written, or another run works on the output.
         """
         self._check_lock()
-        targets = [str(target.resolve()) for _, target in finished]
+        targets = [str(behind_links(target)) for _, target in finished]
         try:
             write_atomically(self.folder / _PUBLISHED, json.dumps(targets).encode())
         except OSError as error:
